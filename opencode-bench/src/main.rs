@@ -1,0 +1,3 @@
+//! Throughput and scale measurements against any OpenCode server.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Reference chat application on opencode-host: one binary, embedded database.
+
+fn main() {}

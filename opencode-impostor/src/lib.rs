@@ -1,0 +1,1 @@
+//! A deterministic double of an OpenCode server, and of a model provider.

@@ -1,0 +1,3 @@
+//! The impostor as a command.
+
+fn main() {}

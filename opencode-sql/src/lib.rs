@@ -1,0 +1,1 @@
+//! The opencode-host store on SQLite and on Postgres.

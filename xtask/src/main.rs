@@ -1,0 +1,3 @@
+//! The front door for developers of this workspace.
+
+fn main() {}
