@@ -1,3 +1,100 @@
-//! The front door for developers of this workspace.
+//! The front door for developers of this workspace: `cargo xtask COMMAND`.
+//!
+//! | command | what it does |
+//! | --- | --- |
+//! | `test` | installs what is missing, then runs every test |
+//! | `check` | format, lints, documentation, tidiness, licences |
+//! | `setup` | only the installs of `test` |
+//! | `tools` | prints where the programs are that the tests run |
+//! | `pg` | a throwaway PostgreSQL, for as long as it is needed |
+//! | `licences` | the licence of every dependency against `deny.toml` |
 
-fn main() {}
+mod apt;
+mod check;
+mod deny;
+mod guard;
+mod opencode;
+mod pg;
+mod postgres;
+mod process;
+mod signals;
+mod spdx;
+mod stages;
+mod test;
+mod tidy;
+mod tools;
+mod workspace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::tools::{Install, Tools};
+
+/// The front door for developers of this workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what is missing, then run every test
+    Test(test::Args),
+    /// Check format, lints, documentation, tidiness and licences
+    Check,
+    /// Install the programs that the tests run
+    Setup,
+    /// Print where the programs are that the tests run; fails when one is missing
+    Tools,
+    /// Run a throwaway PostgreSQL until Ctrl-C, or while a command runs
+    Pg(pg::Args),
+    /// Check the licence of every dependency against deny.toml
+    Licences,
+    /// Keep a throwaway PostgreSQL until standard input closes
+    #[command(name = guard::COMMAND, hide = true)]
+    GuardPostgres {
+        /// Folder that holds `initdb` and `postgres`
+        programs: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = signals::watch().and_then(|()| run(Cli::parse().command));
+    // A signal explains any failure, so it decides the exit code.
+    if let Some(signal) = signals::received() {
+        eprintln!("xtask: stopped by signal {signal}");
+        return ExitCode::from(128_u8.saturating_add(u8::try_from(signal).unwrap_or(0)));
+    }
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Test(args) => Ok(test::run(&args)),
+        Command::Check => Ok(check::run()),
+        Command::Setup => {
+            let tools = Tools::find_or_install(Install::Allowed)?;
+            eprint!("{tools}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Tools => tools::print(),
+        Command::Pg(args) => pg::run(&args),
+        Command::Licences => {
+            let checked = deny::check()?;
+            println!("licences of {checked} dependencies are fine");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::GuardPostgres { programs } => guard::stand(&programs),
+    }
+}
