@@ -7,6 +7,7 @@
 //! | `setup` | only the installs of `test` |
 //! | `tools` | prints where the programs are that the tests run |
 //! | `pg` | a throwaway PostgreSQL, for as long as it is needed |
+//! | `tidy` | the rules of this repository that no compiler checks |
 //! | `licences` | the licence of every dependency against `deny.toml` |
 
 mod apt;
@@ -53,6 +54,8 @@ enum Command {
     Tools,
     /// Run a throwaway PostgreSQL until Ctrl-C, or while a command runs
     Pg(pg::Args),
+    /// Check the rules of this repository that no compiler checks
+    Tidy,
     /// Check the licence of every dependency against deny.toml
     Licences,
     /// Keep a throwaway PostgreSQL until standard input closes
@@ -90,6 +93,11 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Tools => tools::print(),
         Command::Pg(args) => pg::run(&args),
+        Command::Tidy => {
+            check::tidy()?;
+            println!("tidy");
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Licences => {
             let checked = deny::check()?;
             println!("licences of {checked} dependencies are fine");
