@@ -1,0 +1,184 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
+
+use super::{Client, RequestTrace};
+use crate::error::Error;
+
+const DEFAULT_BASE_URL: &str = "http://127.0.0.1:4096";
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const USERNAME: &str = "opencode";
+
+/// What a [`Client`] is built from. Setters never fail; [`ClientBuilder::build`] does.
+#[derive(Clone)]
+#[must_use]
+pub struct ClientBuilder {
+    base_url: String,
+    password: Option<SecretString>,
+    timeout: Duration,
+    directory: Option<String>,
+    workspace: Option<String>,
+    on_request: Option<RequestListener>,
+}
+
+pub(super) type RequestListener = Arc<dyn Fn(&RequestTrace<'_>) + Send + Sync>;
+
+/// What all clones of a client share.
+pub(crate) struct Settings {
+    pub(crate) base_url: Url,
+    pub(crate) server: String,
+    pub(crate) authorization: Option<SecretString>,
+    pub(crate) timeout: Duration,
+    pub(crate) workspace: Option<String>,
+    pub(super) on_request: Option<RequestListener>,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("server", &self.server)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClientBuilder {
+    pub(super) fn new(base_url: impl Into<String>) -> Self {
+        Self {
+            base_url: base_url.into(),
+            password: None,
+            timeout: DEFAULT_TIMEOUT,
+            directory: None,
+            workspace: None,
+            on_request: None,
+        }
+    }
+
+    /// Starts from `OPENCODE_BASE_URL`, `OPENCODE_SERVER_PASSWORD`, `OPENCODE_TIMEOUT`.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] when the timeout is not a positive number of seconds.
+    pub fn from_env() -> Result<Self, Error> {
+        let variable = |name| {
+            std::env::var(name)
+                .ok()
+                .filter(|value: &String| !value.is_empty())
+        };
+        let mut builder =
+            Self::new(variable("OPENCODE_BASE_URL").unwrap_or_else(|| DEFAULT_BASE_URL.to_owned()));
+        if let Some(password) = variable("OPENCODE_SERVER_PASSWORD") {
+            builder = builder.password(password);
+        }
+        if let Some(timeout) = variable("OPENCODE_TIMEOUT") {
+            let seconds = timeout.parse::<f64>().ok().filter(|seconds| *seconds > 0.0);
+            let timeout = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            builder = builder.timeout(timeout.ok_or_else(|| {
+                Error::Configuration(
+                    "OPENCODE_TIMEOUT must be a number of seconds above 0".to_owned(),
+                )
+            })?);
+        }
+        Ok(builder)
+    }
+
+    /// The server's password (HTTP Basic, user `opencode`).
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(SecretString::from(password.into()));
+        self
+    }
+
+    /// How long one call may take, event streams excepted. Default 120 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The folder the calls are about; the server's own without one.
+    pub fn directory(mut self, directory: impl Into<String>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// The workspace the calls are about.
+    pub fn workspace(mut self, workspace: impl Into<String>) -> Self {
+        self.workspace = Some(workspace.into());
+        self
+    }
+
+    /// Is told of every call when it is over. Must be quick.
+    pub fn on_request(
+        mut self,
+        listener: impl Fn(&RequestTrace<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_request = Some(Arc::new(listener));
+        self
+    }
+
+    /// Makes the client. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] when the URL is not an http or https one, or
+    /// when it carries credentials.
+    pub fn build(self) -> Result<Client, Error> {
+        let base_url = Url::parse(self.base_url.trim_end_matches('/'))
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            .ok_or_else(|| {
+                Error::Configuration(
+                    "the OpenCode URL must look like http://127.0.0.1:4096 (http or https, host, port)".to_owned(),
+                )
+            })?;
+        if !base_url.username().is_empty() || base_url.password().is_some() {
+            return Err(Error::Configuration(
+                "the OpenCode URL must not carry a user or password; give the password by itself"
+                    .to_owned(),
+            ));
+        }
+        let server = base_url.origin().ascii_serialization();
+        let authorization = self.password.map(|password| {
+            let credentials = format!("{USERNAME}:{}", password.expose_secret());
+            SecretString::from(format!(
+                "Basic {}",
+                base64::engine::general_purpose::STANDARD.encode(credentials)
+            ))
+        });
+        // The process may have chosen a provider already: then that one stays.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(Duration::from_secs(30))
+            .redirect(reqwest::redirect::Policy::none());
+        if base_url.scheme() == "http" {
+            // Plain http is a server nearby; the event stream connects directly too.
+            http = http.no_proxy();
+        }
+        let http = http
+            .build()
+            .map_err(|error| Error::Configuration(format!("cannot set up HTTP: {error}")))?;
+        Ok(Client {
+            http,
+            directory: self.directory.map(Into::into),
+            settings: Arc::new(Settings {
+                base_url,
+                server,
+                authorization,
+                timeout: self.timeout,
+                workspace: self.workspace,
+                on_request: self.on_request,
+            }),
+        })
+    }
+}

@@ -1,0 +1,117 @@
+use reqwest::Method;
+use serde_json::Value;
+
+use super::Client;
+use super::send::{Call, parse, path_segment};
+use crate::error::Error;
+use crate::id::{MessageId, PromptIds, SessionId};
+use crate::wire::{Message, Prompt};
+
+/// Some of a session's messages, and the way to those before them.
+#[derive(Clone, Debug)]
+pub struct MessagePage {
+    /// Oldest first.
+    pub messages: Vec<Message>,
+    /// Leads to the messages before these; `None` when there are none, or when
+    /// the server does not page.
+    pub before: Option<PageCursor>,
+}
+
+/// A place in a session's messages, as the server's `x-next-cursor` gave it (1.18).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageCursor(String);
+
+impl Client {
+    /// The newest `limit` messages, or the `limit` before a cursor:
+    /// `GET /session/:id/message?limit=&before=`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn messages(
+        &self,
+        session: &SessionId,
+        limit: usize,
+        before: Option<&PageCursor>,
+    ) -> Result<MessagePage, Error> {
+        let mut call =
+            Call::on_session(Method::GET, session, "/message").query("limit", limit.to_string());
+        if let Some(PageCursor(cursor)) = before {
+            call = call.query("before", cursor);
+        }
+        let answer = self.send(call).await?;
+        let messages = parse("GET /session/:id/message", &answer)?;
+        let cursor = answer
+            .headers
+            .get("x-next-cursor")
+            .and_then(|cursor| cursor.to_str().ok());
+        Ok(MessagePage {
+            messages,
+            before: cursor.map(|cursor| PageCursor(cursor.to_owned())),
+        })
+    }
+
+    /// One message, or `None` when the session does not hold it:
+    /// `GET /session/:id/message/:messageID`.
+    ///
+    /// # Errors
+    /// [`Error::SessionNotFound`] when the session itself is unknown; see [`Error`].
+    pub async fn message(
+        &self,
+        session: &SessionId,
+        message: &MessageId,
+    ) -> Result<Option<Message>, Error> {
+        let path = format!("/message/{}", path_segment(message.as_str()));
+        match self
+            .json(Call::on_session(Method::GET, session, &path))
+            .await
+        {
+            Ok(message) => Ok(Some(message)),
+            Err(Error::BadRequest { status: 404, .. }) => Ok(None),
+            // Servers that word it otherwise: ask for the session itself.
+            Err(Error::SessionNotFound { .. }) => self.session(session).await.map(|_| None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Starts a turn and returns when the server has taken it (204):
+    /// `POST /session/:id/prompt_async`.
+    ///
+    /// The same `ids` again are the same message to the server. Look with
+    /// [`Client::message`] before a second post all the same: 1.15.13 runs the
+    /// model twice for a post that comes while the first runs.
+    ///
+    /// # Errors
+    /// See [`Error`]. After an ambiguous one the prompt may run.
+    pub async fn prompt_async(
+        &self,
+        session: &SessionId,
+        ids: &PromptIds,
+        prompt: &Prompt,
+    ) -> Result<(), Error> {
+        let call = Call::on_session(Method::POST, session, "/prompt_async").body(prompt.body(ids));
+        let answer = self.send(call).await?;
+        // A catch-all page answers 200 with HTML where the route is unknown.
+        if answer.status.as_u16() == 204
+            || answer.body.is_empty()
+            || serde_json::from_slice::<Value>(&answer.body).is_ok()
+        {
+            return Ok(());
+        }
+        parse::<Value>("POST /session/:id/prompt_async", &answer).map(drop)
+    }
+
+    /// Runs a turn and answers its final assistant message: `POST /session/:id/message`.
+    /// The client's timeout applies: for long turns stream instead.
+    ///
+    /// # Errors
+    /// See [`Error`]. After an ambiguous one the prompt may run.
+    pub async fn prompt(
+        &self,
+        session: &SessionId,
+        ids: &PromptIds,
+        prompt: &Prompt,
+    ) -> Result<Message, Error> {
+        self.json(Call::on_session(Method::POST, session, "/message").body(prompt.body(ids)))
+            .await
+    }
+}

@@ -1,0 +1,71 @@
+//! The HTTP side of the client: configuration, one place that sends, and the
+//! endpoints by subject.
+
+mod builder;
+mod messages;
+mod requests;
+mod send;
+mod server;
+mod sessions;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use builder::ClientBuilder;
+pub use messages::{MessagePage, PageCursor};
+pub use send::RequestTrace;
+pub(crate) use send::network_detail;
+pub use server::{Health, Models};
+
+use crate::error::Error;
+use builder::Settings;
+
+/// A client of one OpenCode server. Cheap to clone; clones share connections.
+///
+/// Every call takes the client's `directory` along: use [`Client::in_directory`]
+/// for the folder a session works in.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    settings: Arc<Settings>,
+    directory: Option<Arc<str>>,
+}
+
+impl Client {
+    /// Starts a client for the server at `base_url`, such as `http://127.0.0.1:4096`.
+    pub fn builder(base_url: impl Into<String>) -> ClientBuilder {
+        ClientBuilder::new(base_url)
+    }
+
+    /// A client from `OPENCODE_BASE_URL` (default `http://127.0.0.1:4096`),
+    /// `OPENCODE_SERVER_PASSWORD` and `OPENCODE_TIMEOUT` (seconds, default 120).
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] when one of them makes no sense.
+    pub fn from_env() -> Result<Self, Error> {
+        ClientBuilder::from_env()?.build()
+    }
+
+    /// The same client, working in `directory`.
+    pub fn in_directory(&self, directory: impl Into<Arc<str>>) -> Self {
+        Self {
+            directory: Some(directory.into()),
+            ..self.clone()
+        }
+    }
+
+    /// The folder the calls are about, if one was set.
+    pub fn directory(&self) -> Option<&str> {
+        self.directory.as_deref()
+    }
+
+    /// Scheme, host and port of the server, safe to show.
+    pub fn server(&self) -> &str {
+        &self.settings.server
+    }
+
+    /// How long a call may take.
+    pub fn timeout(&self) -> Duration {
+        self.settings.timeout
+    }
+}

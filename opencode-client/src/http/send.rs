@@ -1,0 +1,280 @@
+use std::time::{Duration, Instant};
+
+use reqwest::header::AUTHORIZATION;
+use reqwest::{Method, StatusCode};
+use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use url::Url;
+
+use super::Client;
+use crate::error::{BODY_EXCERPT_CHARS, Error, cut, excerpt};
+use crate::id::SessionId;
+
+/// A body over this size is not read: no answer this client asks for is so large.
+const MAX_BODY: usize = 256 << 20;
+
+/// One finished HTTP call: what a `request` trace event carries.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestTrace<'a> {
+    /// `GET`, `POST`, …
+    pub method: &'a str,
+    /// The path, without query.
+    pub path: &'a str,
+    /// The HTTP status; `None` when no answer came.
+    pub status: Option<u16>,
+    /// From the call to the end of the body.
+    pub duration: Duration,
+}
+
+/// A call under construction.
+pub(super) struct Call<'a> {
+    method: Method,
+    path: String,
+    query: Vec<(&'static str, String)>,
+    body: Option<Value>,
+    session: Option<&'a SessionId>,
+}
+
+/// An answer with a good status.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: reqwest::header::HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(method: Method, path: impl Into<String>) -> Self {
+        Self {
+            method,
+            path: path.into(),
+            query: Vec::new(),
+            body: None,
+            session: None,
+        }
+    }
+
+    /// A call about a session: 404 then means that the session is unknown.
+    pub(super) fn on_session(method: Method, session: &'a SessionId, rest: &str) -> Self {
+        let mut call = Self::new(
+            method,
+            format!("/session/{}{rest}", path_segment(session.as_str())),
+        );
+        call.session = Some(session);
+        call
+    }
+
+    pub(super) fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn body(mut self, body: Value) -> Self {
+        self.body = Some(body);
+        self
+    }
+
+    fn name(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+}
+
+/// Percent-encodes what an id from outside could smuggle into a path.
+pub(super) fn path_segment(id: &str) -> String {
+    url::form_urlencoded::byte_serialize(id.as_bytes()).collect()
+}
+
+impl Client {
+    /// The URL of `path`, with this client's directory and workspace.
+    pub(crate) fn url(&self, path: &str) -> Url {
+        let mut url = self.settings.base_url.clone();
+        let prefix = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{prefix}{path}"));
+        if self.directory.is_some() || self.settings.workspace.is_some() {
+            let mut query = url.query_pairs_mut();
+            if let Some(directory) = &self.directory {
+                query.append_pair("directory", directory);
+            }
+            if let Some(workspace) = &self.settings.workspace {
+                query.append_pair("workspace", workspace);
+            }
+        }
+        url
+    }
+
+    pub(crate) fn authorization(&self) -> Option<&str> {
+        self.settings
+            .authorization
+            .as_ref()
+            .map(ExposeSecret::expose_secret)
+    }
+
+    pub(crate) fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
+    pub(super) async fn json<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, Error> {
+        self.json_within(call, self.settings.timeout).await
+    }
+
+    pub(super) async fn json_within<T: DeserializeOwned>(
+        &self,
+        call: Call<'_>,
+        limit: Duration,
+    ) -> Result<T, Error> {
+        let name = call.name();
+        let answer = self.send_within(call, limit).await?;
+        parse(&name, &answer)
+    }
+
+    pub(super) async fn send(&self, call: Call<'_>) -> Result<Answer, Error> {
+        self.send_within(call, self.settings.timeout).await
+    }
+
+    pub(super) async fn send_within(
+        &self,
+        call: Call<'_>,
+        limit: Duration,
+    ) -> Result<Answer, Error> {
+        let started = Instant::now();
+        let outcome = tokio::time::timeout(limit, self.round_trip(&call)).await;
+        let outcome = outcome.unwrap_or_else(|_| {
+            Err(Error::Timeout {
+                call: call.name(),
+                seconds: limit.as_secs_f64().ceil() as u64,
+            })
+        });
+        let status = match &outcome {
+            Ok(answer) => Some(answer.status.as_u16()),
+            Err(Error::SessionNotFound { .. }) => Some(404),
+            Err(Error::Unauthorized { .. }) => Some(401),
+            Err(Error::BadRequest { status, .. } | Error::Server { status, .. }) => Some(*status),
+            Err(_) => None,
+        };
+        let trace = RequestTrace {
+            method: call.method.as_str(),
+            path: &call.path,
+            status,
+            duration: started.elapsed(),
+        };
+        tracing::debug!(
+            method = trace.method,
+            path = trace.path,
+            status = trace.status,
+            duration_ms = trace.duration.as_millis() as u64,
+            "request"
+        );
+        if let Some(listener) = &self.settings.on_request {
+            listener(&trace);
+        }
+        outcome
+    }
+
+    async fn round_trip(&self, call: &Call<'_>) -> Result<Answer, Error> {
+        let mut url = self.url(&call.path);
+        for (name, value) in &call.query {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+        let mut request = self.http.request(call.method.clone(), url);
+        if let Some(authorization) = self.authorization() {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        if let Some(body) = &call.body {
+            request = request.json(body);
+        }
+        let connection = |error: reqwest::Error| Error::Connection {
+            server: self.settings.server.clone(),
+            detail: network_detail(&error),
+        };
+        let mut response = request.send().await.map_err(connection)?;
+        let status = response.status();
+        let headers = response.headers().clone();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(connection)? {
+            if body.len() + chunk.len() > MAX_BODY {
+                return Err(Error::Server {
+                    call: call.name(),
+                    status: status.as_u16(),
+                    message: format!("the answer is over {} MiB", MAX_BODY >> 20),
+                });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        if status.is_success() {
+            Ok(Answer {
+                status,
+                headers,
+                body,
+            })
+        } else {
+            Err(self.refusal(call, status, &body))
+        }
+    }
+
+    fn refusal(&self, call: &Call<'_>, status: StatusCode, body: &[u8]) -> Error {
+        let parsed = serde_json::from_slice::<Value>(body).ok();
+        let said = parsed.as_ref().and_then(|error| {
+            error["data"]["message"]
+                .as_str()
+                .or_else(|| error["message"].as_str())
+                .or_else(|| error["error"].as_str())
+        });
+        let message =
+            said.map_or_else(|| excerpt(body), |message| cut(message, BODY_EXCERPT_CHARS));
+        match (status.as_u16(), call.session) {
+            (401 | 403, _) => Error::Unauthorized {
+                server: self.settings.server.clone(),
+            },
+            (404, Some(session)) if !message.starts_with("Message not found") => {
+                Error::SessionNotFound {
+                    session: session.clone(),
+                }
+            }
+            (code @ 400..=499, _) => Error::BadRequest {
+                call: call.name(),
+                status: code,
+                message,
+            },
+            (code, _) => Error::Server {
+                call: call.name(),
+                status: code,
+                message,
+            },
+        }
+    }
+}
+
+/// Reads a good answer's body as JSON.
+pub(super) fn parse<T: DeserializeOwned>(call: &str, answer: &Answer) -> Result<T, Error> {
+    serde_json::from_slice(&answer.body).map_err(|error| Error::Server {
+        call: call.to_owned(),
+        status: answer.status.as_u16(),
+        message: cut(
+            &format!(
+                "not the JSON expected here ({error}): {}",
+                excerpt(&answer.body)
+            ),
+            BODY_EXCERPT_CHARS,
+        ),
+    })
+}
+
+/// The innermost cause: reqwest's own text repeats the URL, query included.
+pub(crate) fn network_detail(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    if std::ptr::eq(
+        cause,
+        std::ptr::from_ref(error) as *const dyn std::error::Error,
+    ) {
+        return if error.is_timeout() {
+            "timed out"
+        } else {
+            "the connection failed"
+        }
+        .to_owned();
+    }
+    cut(&cause.to_string(), BODY_EXCERPT_CHARS)
+}

@@ -1,0 +1,94 @@
+use std::time::Duration;
+
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Client;
+use super::send::Call;
+use crate::error::Error;
+use crate::wire::ModelRef;
+
+/// A request in the first moments of a server's life can stay unanswered for
+/// ever (measured): a health check must be short and repeated.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a server says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Health {
+    /// Always true when it answers.
+    #[serde(default)]
+    pub healthy: bool,
+    /// The server's version, such as `1.18.33`.
+    #[serde(default)]
+    pub version: String,
+}
+
+/// The models a server can use.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Models {
+    /// Every usable model.
+    pub available: Vec<ModelRef>,
+    /// The default of each provider.
+    pub defaults: Vec<ModelRef>,
+}
+
+impl Client {
+    /// Asks whether the server is up, within one second: `GET /global/health`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn health(&self) -> Result<Health, Error> {
+        self.json_within(Call::new(Method::GET, "/global/health"), HEALTH_TIMEOUT)
+            .await
+    }
+
+    /// The models that can be used with the credentials the server has:
+    /// `GET /config/providers`. None at all means that nobody has logged in.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn models(&self) -> Result<Models, Error> {
+        let config: Value = self
+            .json(Call::new(Method::GET, "/config/providers"))
+            .await?;
+        let mut models = Models::default();
+        for provider in config["providers"].as_array().into_iter().flatten() {
+            let Some(id) = provider["id"].as_str() else {
+                continue;
+            };
+            for model in provider["models"]
+                .as_object()
+                .into_iter()
+                .flat_map(|models| models.keys())
+            {
+                models.available.push(ModelRef {
+                    provider: id.to_owned(),
+                    model: model.clone(),
+                });
+            }
+        }
+        for (provider, model) in config["default"].as_object().into_iter().flatten() {
+            if let Some(model) = model.as_str() {
+                models.defaults.push(ModelRef {
+                    provider: provider.clone(),
+                    model: model.to_owned(),
+                });
+            }
+        }
+        Ok(models)
+    }
+
+    /// The names of the agents a prompt may name: `GET /agent`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn agents(&self) -> Result<Vec<String>, Error> {
+        let agents: Vec<Value> = self.json(Call::new(Method::GET, "/agent")).await?;
+        Ok(agents
+            .iter()
+            .filter_map(|agent| agent["name"].as_str())
+            .map(ToOwned::to_owned)
+            .collect())
+    }
+}

@@ -1,0 +1,328 @@
+//! One connection to an event stream, its reader task, and who listens on it.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::queue::{GapReason, Queue};
+use super::transport::{OpenError, Transport};
+use super::{HubOptions, HubProblem};
+use crate::envelope::{Envelope, EventKind, scan};
+use crate::error::Error;
+use crate::http::Client;
+use crate::sse::{Frame, Framer};
+
+/// A connection that lasted so long was a good one: the back-off starts over.
+const GOOD_CONNECTION: Duration = Duration::from_secs(5);
+
+/// How far a connection is.
+#[derive(Clone, Debug)]
+pub(super) enum State {
+    /// Not live yet, or not any more.
+    Connecting,
+    /// `server.connected` was seen.
+    Live,
+    /// The server has no such stream. Final.
+    Unsupported,
+    /// The last attempt failed; another follows.
+    Failed(Arc<Error>),
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    client: Client,
+    options: HubOptions,
+    path: &'static str,
+    state: watch::Sender<State>,
+    routes: Mutex<Routes>,
+}
+
+#[derive(Debug, Default)]
+struct Routes {
+    /// Who listens to a session.
+    sessions: HashMap<Box<[u8]>, Vec<Arc<Queue>>>,
+    /// Every listener once.
+    queues: Vec<Arc<Queue>>,
+    reader: Option<tokio::task::AbortHandle>,
+    /// When the last listener left.
+    empty_since: Option<Instant>,
+}
+
+impl Connection {
+    pub(super) fn global(client: Client, options: HubOptions) -> Self {
+        Self::at("/global/event", client, options)
+    }
+
+    pub(super) fn of_directory(client: Client, options: HubOptions) -> Self {
+        Self::at("/event", client, options)
+    }
+
+    fn at(path: &'static str, client: Client, options: HubOptions) -> Self {
+        Self {
+            client,
+            options,
+            path,
+            state: watch::Sender::new(State::Connecting),
+            routes: Mutex::default(),
+        }
+    }
+
+    fn routes(&self) -> MutexGuard<'_, Routes> {
+        // Routes are whole at every step: a panic elsewhere cannot have left them half-written.
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has `queue` hear `session`, and the reader run.
+    pub(super) fn add(self: &Arc<Self>, session: &[u8], queue: &Arc<Queue>) {
+        let mut routes = self.routes();
+        routes.route(session, queue);
+        if routes.reader.is_none() {
+            self.state.send_replace(State::Connecting);
+            routes.reader = Some(tokio::spawn(Arc::clone(self).read_for_ever()).abort_handle());
+        }
+    }
+
+    pub(super) fn remove(&self, queue: &Arc<Queue>) {
+        let mut routes = self.routes();
+        routes.queues.retain(|other| !Arc::ptr_eq(other, queue));
+        routes.sessions.retain(|_, queues| {
+            queues.retain(|other| !Arc::ptr_eq(other, queue));
+            !queues.is_empty()
+        });
+        if routes.queues.is_empty() {
+            routes.empty_since = Some(Instant::now());
+        }
+    }
+
+    /// Ends the reader.
+    pub(super) fn stop(&self) {
+        if let Some(reader) = self.routes().reader.take() {
+            reader.abort();
+        }
+    }
+
+    /// Waits until the connection is live, or known to be unsupported.
+    pub(super) async fn live(&self, limit: Duration) -> Result<State, Error> {
+        let mut states = self.state.subscribe();
+        let settled = states.wait_for(|state| match state {
+            State::Live | State::Unsupported => true,
+            State::Failed(error) => matches!(**error, Error::Unauthorized { .. }),
+            State::Connecting => false,
+        });
+        let state = match tokio::time::timeout(limit, settled).await {
+            // The sender lives in `self`.
+            Ok(Ok(state)) => state.clone(),
+            Ok(Err(_)) | Err(_) => self.state.borrow().clone(),
+        };
+        match state {
+            State::Live | State::Unsupported => Ok(state),
+            State::Failed(error) => Err(Error::clone(&error)),
+            State::Connecting => Err(Error::Timeout {
+                call: format!("GET {}", self.path),
+                seconds: limit.as_secs(),
+            }),
+        }
+    }
+
+    async fn read_for_ever(self: Arc<Self>) {
+        let mut backoff = self.options.backoff.clone();
+        let mut was_live = false;
+        loop {
+            let opened = tokio::time::timeout(
+                self.options.connect_timeout,
+                Transport::open(&self.client, self.path),
+            );
+            let error = match opened.await {
+                Ok(Ok(transport)) => {
+                    let since = Instant::now();
+                    let Some(error) = self.read(transport, &mut was_live).await else {
+                        return;
+                    };
+                    if since.elapsed() >= GOOD_CONNECTION {
+                        backoff.reset();
+                    }
+                    error
+                }
+                Ok(Err(OpenError::Unsupported)) => {
+                    if self.path == "/global/event" {
+                        self.routes().reader = None;
+                        self.state.send_replace(State::Unsupported);
+                        return;
+                    }
+                    Error::Server {
+                        call: format!("GET {}", self.path),
+                        status: 404,
+                        message: "this server has no event stream; is it OpenCode?".to_owned(),
+                    }
+                }
+                Ok(Err(OpenError::Failed(error))) => error,
+                Err(_) => Error::Timeout {
+                    call: format!("GET {}", self.path),
+                    seconds: self.options.connect_timeout.as_secs(),
+                },
+            };
+            let error = Arc::new(error);
+            self.state.send_replace(State::Failed(Arc::clone(&error)));
+            self.report(&HubProblem::Disconnected(error));
+            if self.stop_when_idle() {
+                return;
+            }
+            tokio::time::sleep(backoff.next(random_fraction())).await;
+        }
+    }
+
+    /// Reads until the connection ends; `None` when nobody has listened for a while.
+    async fn read(&self, mut transport: Transport, was_live: &mut bool) -> Option<Error> {
+        let mut framer = Framer::default();
+        let mut touched: Vec<Arc<Queue>> = Vec::new();
+        let detail = loop {
+            let mut heartbeat = false;
+            let mut live = false;
+            let read = transport.read(|bytes| {
+                let mut routes = self.routes();
+                framer.push(bytes, |frame| match frame {
+                    Frame::Data(data) => match scan(data) {
+                        Ok(envelope) => match envelope.kind {
+                            EventKind::Connected => live = true,
+                            EventKind::Heartbeat => heartbeat = true,
+                            EventKind::Sync => {}
+                            _ => routes.deliver(data, &envelope, &mut touched),
+                        },
+                        Err(_) => self.report(&HubProblem::MalformedFrame { length: data.len() }),
+                    },
+                    Frame::Dropped { prefix, length } => {
+                        self.report(&HubProblem::OversizedFrame { length });
+                        routes.dropped(prefix);
+                    }
+                });
+            });
+            let read = tokio::time::timeout(self.options.quiet_timeout, read).await;
+            for queue in touched.drain(..) {
+                queue.wake();
+            }
+            if live {
+                if std::mem::replace(was_live, true) {
+                    self.routes()
+                        .queues
+                        .iter()
+                        .for_each(|queue| queue.gap(GapReason::Reconnected));
+                }
+                self.state.send_replace(State::Live);
+            }
+            if heartbeat {
+                self.routes()
+                    .queues
+                    .iter()
+                    .for_each(|queue| queue.heartbeat());
+                if self.stop_when_idle() {
+                    return None;
+                }
+            }
+            match read {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) => break "the server closed the event stream".to_owned(),
+                Ok(Err(error)) => break error.to_string(),
+                Err(_) => break format!("no byte for {} s", self.options.quiet_timeout.as_secs()),
+            }
+        };
+        self.routes()
+            .queues
+            .iter()
+            .for_each(|queue| queue.disconnected());
+        Some(Error::Connection {
+            server: self.client.server().to_owned(),
+            detail,
+        })
+    }
+
+    /// Ends the reader when nobody has listened for a while.
+    fn stop_when_idle(&self) -> bool {
+        let mut routes = self.routes();
+        let idle = routes.queues.is_empty()
+            && routes
+                .empty_since
+                .is_some_and(|since| since.elapsed() >= self.options.linger);
+        if idle {
+            routes.reader = None;
+        }
+        idle
+    }
+
+    fn report(&self, problem: &HubProblem) {
+        tracing::debug!(server = self.client.server(), path = self.path, %problem, "event stream");
+        if let Some(listener) = &self.options.on_problem {
+            listener(problem);
+        }
+    }
+}
+
+impl Routes {
+    fn route(&mut self, session: &[u8], queue: &Arc<Queue>) {
+        self.empty_since = None;
+        if !self.queues.iter().any(|other| Arc::ptr_eq(other, queue)) {
+            self.queues.push(Arc::clone(queue));
+        }
+        let queues = self.sessions.entry(session.into()).or_default();
+        if !queues.iter().any(|other| Arc::ptr_eq(other, queue)) {
+            queues.push(Arc::clone(queue));
+        }
+    }
+
+    /// Copies a frame to whoever listens to its session.
+    fn deliver(&mut self, frame: &[u8], envelope: &Envelope<'_>, touched: &mut Vec<Arc<Queue>>) {
+        let Some(session) = envelope.session else {
+            return;
+        };
+        if envelope.kind.is_birth() && !self.sessions.contains_key(session) {
+            self.adopt(frame, envelope, session);
+        }
+        for queue in self.sessions.get(session).into_iter().flatten() {
+            if queue.push_frame(frame, envelope) {
+                touched.push(Arc::clone(queue));
+            }
+        }
+    }
+
+    /// Who listens to a session listens to the children it makes, from their first event on.
+    fn adopt(&mut self, frame: &[u8], envelope: &Envelope<'_>, session: &[u8]) {
+        if memchr::memmem::find(frame, b"\"parentID\"").is_none() {
+            return;
+        }
+        let Ok(event) = crate::event::Event::decode_with(frame, envelope) else {
+            return;
+        };
+        let crate::event::EventBody::Session(child) = event.body else {
+            return;
+        };
+        let Some(parent) = child.parent_id else {
+            return;
+        };
+        let Some(queues) = self.sessions.get(parent.as_str().as_bytes()).cloned() else {
+            return;
+        };
+        self.sessions.insert(session.into(), queues);
+    }
+
+    /// A frame was thrown away: tells those it was for, or everybody where that is unknown.
+    fn dropped(&self, prefix: &[u8]) {
+        let session = scan(prefix).ok().and_then(|envelope| envelope.session);
+        let queues = match session {
+            Some(session) => self.sessions.get(session).map_or(&[][..], Vec::as_slice),
+            None => &self.queues,
+        };
+        queues
+            .iter()
+            .for_each(|queue| queue.gap(GapReason::FrameDropped));
+    }
+}
+
+/// Jitter need not repeat in tests: waits are tested in [`super::Backoff`].
+fn random_fraction() -> f64 {
+    let bits = RandomState::new().build_hasher().finish();
+    (bits >> 11) as f64 / (1u64 << 53) as f64
+}

@@ -1,0 +1,94 @@
+use serde::{Deserialize, Serialize};
+
+use super::part::{Content, PersistedPart, Slot};
+use super::requests::Requests;
+use super::{Reply, Standing};
+use crate::id::{MessageId, PartId, SessionId};
+
+/// What of a reply outlives its process: enough to go on with it elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The messages known to answer the prompt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    answers: Vec<MessageId>,
+    parts: Vec<CheckpointPart>,
+    /// Requests that wait.
+    #[serde(default, skip_serializing_if = "Requests::is_empty")]
+    pub requests: Requests,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    declined: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct CheckpointPart {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<PartId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    message: Option<MessageId>,
+    part: PersistedPart,
+}
+
+impl Checkpoint {
+    /// The parts in the shape that hosts store.
+    pub fn parts(&self) -> Vec<PersistedPart> {
+        self.parts.iter().map(|kept| kept.part.clone()).collect()
+    }
+}
+
+impl Reply {
+    /// What would be lost if the process died now.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let parts = self
+            .visible()
+            .filter(|slot| !slot.content.is_empty())
+            .map(|slot| CheckpointPart {
+                id: slot.id.clone(),
+                message: slot.message.map(|at| self.messages[at].id.clone()),
+                part: slot.persisted(),
+            });
+        let answers = self
+            .messages
+            .iter()
+            .filter(|message| message.standing == Standing::Answer);
+        Checkpoint {
+            answers: answers.map(|message| message.id.clone()).collect(),
+            parts: parts.collect(),
+            requests: self.requests.clone(),
+            declined: self.state.declined,
+        }
+    }
+
+    /// Goes on from a checkpoint: a reply that holds what it held. The exchange
+    /// and the live stream bring the rest.
+    pub fn restore(session: SessionId, prompt: MessageId, checkpoint: Checkpoint) -> Self {
+        let mut reply = Self::new(session, prompt);
+        for id in &checkpoint.answers {
+            let at = reply.track(id);
+            reply.messages[at].standing = Standing::Answer;
+        }
+        for kept in checkpoint.parts {
+            let message = kept.message.map(|id| {
+                let at = reply.track(&id);
+                reply.messages[at].standing = Standing::Answer;
+                at
+            });
+            let content = match kept.part {
+                PersistedPart::Text { content } => Content::Text(content),
+                PersistedPart::Reasoning { content } => Content::Reasoning(content),
+                PersistedPart::Tool(tool) => Content::Tool(Box::new(tool)),
+            };
+            let mut slot = Slot::new(kept.id, message, content);
+            slot.announced = true;
+            reply.slots.push(slot);
+        }
+        reply.state.declined = checkpoint.declined;
+        reply.state.prompt_seen = !reply.messages.is_empty();
+        reply.state.first_text = !reply.slots.is_empty();
+        reply.requests = checkpoint.requests;
+        reply.reindex();
+        for at in 0..reply.slots.len() {
+            reply.adopt_child_of(at);
+        }
+        reply
+    }
+}

@@ -1,0 +1,564 @@
+//! The answer to one prompt while it is being composed.
+//!
+//! [`Reply::apply`] folds live events, [`Reply::reconcile`] brings in the
+//! authoritative exchange; both end in the same [`ReplyResult`]. Only parts of
+//! assistant messages that answer this prompt enter the reply. Events may come
+//! twice, late, or in another order: the result is the exchange's all the same.
+
+mod change;
+mod checkpoint;
+mod part;
+mod reconcile;
+mod requests;
+mod result;
+mod subtask;
+mod todo;
+mod tool_part;
+
+use std::collections::HashMap;
+
+pub use change::{Change, Observer, ObserverError, ProblemSink, SnapshotPart};
+pub use checkpoint::Checkpoint;
+pub use part::{PersistedPart, Provenance};
+pub use requests::{PendingRequest, Requests};
+pub use result::ReplyResult;
+pub use tool_part::{MAX_ERROR_CHARS, ToolPart, ToolStatus};
+
+use crate::error::UpstreamError;
+use crate::event::{Event, EventBody, PartDelta};
+use crate::id::{MessageId, PartId, SessionId};
+use crate::wire::{MessageInfo, Part, PartBody, Role, SessionStatus, Tokens};
+use part::{Content, Slot};
+use subtask::Subtasks;
+
+/// Which messages of a session make up the reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The assistant messages that name this prompt as their parent.
+    Prompt(MessageId),
+    /// Every assistant message: a child session, or a session watched as a whole.
+    Session,
+}
+
+/// The answer to one prompt while it is being composed.
+#[derive(Debug)]
+pub struct Reply {
+    session: SessionId,
+    scope: Scope,
+    messages: Vec<TrackedMessage>,
+    slots: Vec<Slot>,
+    index: HashMap<PartId, usize>,
+    /// The slot that grew last: the next delta is nearly always for it.
+    last_grown: usize,
+    requests: Requests,
+    subtasks: Subtasks,
+    observers: Vec<Box<dyn Observer>>,
+    problems: Option<ProblemSink>,
+    state: State,
+    changes: u64,
+}
+
+/// What the events said about the turn beside its parts.
+#[derive(Clone, Debug, Default)]
+struct State {
+    prompt_seen: bool,
+    idle_seen: bool,
+    declined: bool,
+    first_text: bool,
+    error: Option<UpstreamError>,
+    retry: Option<(u32, String)>,
+    retries: u32,
+}
+
+#[derive(Debug)]
+struct TrackedMessage {
+    id: MessageId,
+    standing: Standing,
+    finished: bool,
+    /// Cost and tokens of each step, by part.
+    steps: Vec<(PartId, f64, Tokens)>,
+}
+
+/// Whether a message belongs to the reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Nothing but parts of it came so far.
+    Unknown,
+    /// It answers the prompt.
+    Answer,
+    /// The prompt itself, or part of another turn.
+    Foreign,
+}
+
+impl Reply {
+    /// An empty reply to one prompt.
+    pub fn new(session: SessionId, prompt: MessageId) -> Self {
+        Self::with_scope(session, Scope::Prompt(prompt))
+    }
+
+    /// An empty reply with a scope of its own.
+    pub fn with_scope(session: SessionId, scope: Scope) -> Self {
+        Self {
+            session,
+            scope,
+            messages: Vec::new(),
+            slots: Vec::new(),
+            index: HashMap::new(),
+            last_grown: 0,
+            requests: Requests::default(),
+            subtasks: Subtasks::default(),
+            observers: Vec::new(),
+            problems: None,
+            state: State::default(),
+            changes: 0,
+        }
+    }
+
+    /// Has `observer` hear every change from now on.
+    pub fn observe(&mut self, observer: impl Observer + 'static) {
+        self.observers.push(Box::new(observer));
+    }
+
+    /// Where the failures of observers are reported; a warning is traced without.
+    pub fn report_problems_to(&mut self, sink: ProblemSink) {
+        self.problems = Some(sink);
+    }
+
+    /// Whether the server has shown that it knows the prompt: the prompt's own
+    /// message, or one that answers it.
+    pub fn prompt_seen(&self) -> bool {
+        self.state.prompt_seen
+    }
+
+    /// Whether the session went idle after the prompt was seen. Idle events
+    /// come twice and late: a reason to look at the exchange, not an end.
+    pub fn take_idle(&mut self) -> bool {
+        std::mem::take(&mut self.state.idle_seen)
+    }
+
+    /// What the server reported about this turn, aborts excepted.
+    pub fn error(&self) -> Option<&UpstreamError> {
+        self.state.error.as_ref()
+    }
+
+    /// Whether the person declined a question of this turn.
+    pub fn is_declined(&self) -> bool {
+        self.state.declined
+    }
+
+    /// Whether a first piece of the answer has come.
+    pub fn has_begun(&self) -> bool {
+        self.state.first_text
+    }
+
+    /// How often the server said that it waits for its provider.
+    pub fn retries(&self) -> u32 {
+        self.state.retries
+    }
+
+    /// The questions and permission requests that wait for an answer.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// How many changes observers were told of.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// How many messages answer the prompt so far.
+    pub fn message_count(&self) -> usize {
+        self.messages
+            .iter()
+            .filter(|message| message.standing == Standing::Answer)
+            .count()
+    }
+
+    /// How many tool calls the reply holds so far.
+    pub fn tool_count(&self) -> usize {
+        self.visible()
+            .filter(|slot| matches!(slot.content, Content::Tool(_)))
+            .count()
+    }
+
+    /// Sessions that tools of this reply said they work in, and that events of
+    /// should be heard.
+    pub fn children(&self) -> impl Iterator<Item = &SessionId> {
+        self.subtasks.sessions()
+    }
+
+    /// Cost in US dollars and tokens of the steps that ended so far.
+    pub fn usage(&self) -> (f64, Tokens) {
+        let (mut cost, mut tokens) = (0.0, Tokens::default());
+        for message in self
+            .messages
+            .iter()
+            .filter(|message| message.standing == Standing::Answer)
+        {
+            for (_, step_cost, step_tokens) in &message.steps {
+                cost += step_cost;
+                tokens += *step_tokens;
+            }
+        }
+        (cost, tokens)
+    }
+
+    /// Folds one event in. Events of other sessions than this turn's and its
+    /// children's are ignored.
+    pub fn apply(&mut self, event: &Event<'_>) {
+        if event.session != Some(self.session.as_str()) {
+            self.apply_of_child(event);
+            return;
+        }
+        match &event.body {
+            EventBody::PartDelta(delta) => self.part_delta(delta),
+            EventBody::PartUpdated(part) => self.part_updated(part),
+            EventBody::PartRemoved { part } => self.part_removed(part),
+            EventBody::MessageUpdated(info) => self.message_updated(info),
+            EventBody::MessageRemoved { message } => self.message_removed(message),
+            EventBody::SessionStatus(status) => self.status(status),
+            EventBody::SessionIdle => self.idle(),
+            EventBody::SessionError(error) => self.session_error(error),
+            EventBody::TodoUpdated(todos) => self.todo_updated(todos),
+            _ => self.request_event(&event.body),
+        }
+    }
+
+    fn status(&mut self, status: &SessionStatus) {
+        match status {
+            SessionStatus::Idle => self.idle(),
+            SessionStatus::Retry {
+                attempt,
+                message,
+                next,
+            } => {
+                // The same wait may be said more than once.
+                let retry = (*attempt, message.clone());
+                if self.state.retry.as_ref() != Some(&retry) {
+                    self.state.retry = Some(retry);
+                    self.state.retries += 1;
+                    self.emit(&Change::Retry {
+                        attempt: *attempt,
+                        message: message.into(),
+                        next_ms: *next,
+                    });
+                }
+            }
+            SessionStatus::Busy | SessionStatus::Unknown => {}
+        }
+    }
+
+    fn idle(&mut self) {
+        if self.state.prompt_seen {
+            self.state.idle_seen = true;
+        }
+    }
+
+    fn session_error(&mut self, error: &UpstreamError) {
+        if error.is_abort() {
+            return;
+        }
+        // Servers say an error twice, the second time with a stack trace: the first is the better one.
+        if self.state.error.is_none() {
+            self.state.error = Some(error.clone());
+            self.emit(&Change::SessionError {
+                error: error.clone(),
+            });
+        }
+    }
+
+    fn message_updated(&mut self, info: &MessageInfo) {
+        let standing = self.standing_of(info);
+        let at = self.track(&info.id);
+        let tracked = &mut self.messages[at];
+        let before = std::mem::replace(&mut tracked.standing, standing);
+        tracked.finished |= info.is_finished();
+        if standing == Standing::Answer {
+            if let Some(error) = info.error.as_ref().filter(|error| !error.is_abort()) {
+                self.state.error = Some(error.clone());
+            }
+            self.emit(&Change::message(info));
+        }
+        if before == Standing::Unknown {
+            self.message_became(at, standing);
+        }
+    }
+
+    /// Whether a message belongs to the reply; notes that the prompt was seen.
+    fn standing_of(&mut self, info: &MessageInfo) -> Standing {
+        let answers = match &self.scope {
+            Scope::Session => info.role == Role::Assistant,
+            Scope::Prompt(prompt) => {
+                let answers =
+                    info.role == Role::Assistant && info.parent_id.as_ref() == Some(prompt);
+                self.state.prompt_seen |= answers || info.id == *prompt;
+                answers
+            }
+        };
+        if self.scope == Scope::Session {
+            self.state.prompt_seen = true;
+        }
+        if answers {
+            Standing::Answer
+        } else {
+            Standing::Foreign
+        }
+    }
+
+    /// Parts that came before their message was known are shown, or forgotten.
+    fn message_became(&mut self, at: usize, standing: Standing) {
+        match standing {
+            Standing::Answer => {
+                for slot in 0..self.slots.len() {
+                    if self.slots[slot].message == Some(at) {
+                        self.announce(slot);
+                    }
+                }
+            }
+            Standing::Foreign => self.remove_slots(|slot| slot.message == Some(at)),
+            Standing::Unknown => {}
+        }
+    }
+
+    fn message_removed(&mut self, message: &MessageId) {
+        if let Some(at) = self
+            .messages
+            .iter()
+            .position(|tracked| tracked.id == *message)
+        {
+            self.messages[at].standing = Standing::Foreign;
+            self.remove_slots(|slot| slot.message == Some(at));
+        }
+    }
+
+    fn part_removed(&mut self, part: &PartId) {
+        if let Some(&slot) = self.index.get(part) {
+            let removed = self.slots[slot].announced;
+            self.remove_slots(|slot| slot.id.as_ref() == Some(part));
+            if removed {
+                self.emit(&Change::PartRemoved {
+                    part_id: part.as_str().into(),
+                });
+            }
+        }
+    }
+
+    fn remove_slots(&mut self, gone: impl Fn(&Slot) -> bool) {
+        self.slots.retain(|slot| !gone(slot));
+        self.reindex();
+    }
+
+    fn reindex(&mut self) {
+        self.last_grown = 0;
+        self.index.clear();
+        for (at, slot) in self.slots.iter().enumerate() {
+            if let Some(id) = &slot.id {
+                self.index.insert(id.clone(), at);
+            }
+        }
+    }
+
+    /// The place of a message among those seen, newly made where it is the first word of it.
+    fn track(&mut self, id: &MessageId) -> usize {
+        // The newest is nearly always the one.
+        if let Some(at) = self.messages.iter().rposition(|message| message.id == *id) {
+            return at;
+        }
+        let standing = match &self.scope {
+            Scope::Prompt(prompt) if prompt == id => Standing::Foreign,
+            _ => Standing::Unknown,
+        };
+        self.messages.push(TrackedMessage {
+            id: id.clone(),
+            standing,
+            finished: false,
+            steps: Vec::new(),
+        });
+        self.messages.len() - 1
+    }
+
+    fn part_delta(&mut self, delta: &PartDelta<'_>) {
+        if !delta.field.is_empty() && delta.field != "text" {
+            return;
+        }
+        let known = match self.slots.get(self.last_grown) {
+            Some(slot) if slot.id.as_ref().is_some_and(|id| id.as_str() == delta.part) => {
+                Some(self.last_grown)
+            }
+            _ => self.index.get(delta.part).copied(),
+        };
+        let at = match known {
+            Some(at) => at,
+            None => {
+                let message = self.track(&MessageId::from(delta.message));
+                if self.messages[message].standing == Standing::Foreign {
+                    return;
+                }
+                self.insert(
+                    PartId::from(delta.part),
+                    message,
+                    Content::Undecided(String::new()),
+                )
+            }
+        };
+        self.last_grown = at;
+        if self.slots[at].grow(&delta.delta) {
+            self.grew(at, &delta.delta);
+        }
+    }
+
+    fn insert(&mut self, id: PartId, message: usize, content: Content) -> usize {
+        let at = self.slots.len();
+        self.index.insert(id.clone(), at);
+        self.slots.push(Slot::new(Some(id), Some(message), content));
+        at
+    }
+
+    fn part_updated(&mut self, part: &Part) {
+        let message = match self.index.get(&part.id) {
+            Some(&at) => self.slots[at].message,
+            None => None,
+        };
+        let message = message.unwrap_or_else(|| self.track(&part.message_id));
+        if self.messages[message].standing == Standing::Foreign {
+            return;
+        }
+        match &part.body {
+            PartBody::Text { text, ended } => {
+                self.text_updated(part, message, &Content::Text(String::new()), text, *ended);
+            }
+            PartBody::Reasoning { text, ended } => {
+                self.text_updated(
+                    part,
+                    message,
+                    &Content::Reasoning(String::new()),
+                    text,
+                    *ended,
+                );
+            }
+            PartBody::Tool(call) => self.tool_updated(part, message, call),
+            PartBody::StepFinish { cost, tokens } => {
+                self.step_finished(part, message, *cost, *tokens)
+            }
+            PartBody::Other { .. } => {}
+        }
+    }
+
+    fn text_updated(
+        &mut self,
+        part: &Part,
+        message: usize,
+        empty: &Content,
+        text: &str,
+        ended: bool,
+    ) {
+        let at = match self.index.get(&part.id) {
+            Some(&at) => at,
+            None => self.insert(part.id.clone(), message, empty.clone()),
+        };
+        let slot = &mut self.slots[at];
+        slot.decide(empty);
+        self.announce(at);
+        let update = self.slots[at].take_text(text, ended);
+        match update {
+            part::TextUpdate::Same => {}
+            part::TextUpdate::Grew { from } => self.grew(at, &text[from..]),
+            part::TextUpdate::Replaced => {
+                self.emit_part(at, |part_id, part| Change::PartReplaced { part_id, part })
+            }
+        }
+        if ended && self.slots[at].finalise() {
+            self.emit_part(at, |part_id, part| Change::PartFinal { part_id, part });
+        }
+    }
+
+    fn grew(&mut self, at: usize, delta: &str) {
+        if !self.is_visible(at) || matches!(self.slots[at].content, Content::Undecided(_)) {
+            return;
+        }
+        self.announce(at);
+        self.state.first_text = true;
+        if self.observers.is_empty() {
+            self.changes += 1;
+            return;
+        }
+        let slot = &self.slots[at];
+        let part_id = slot.id.as_ref().map_or("", |id| id.as_str()).to_owned();
+        let change = Change::PartDelta {
+            part_id: part_id.into(),
+            kind: slot.content.kind().into(),
+            delta: delta.into(),
+        };
+        self.emit(&change);
+    }
+
+    fn step_finished(&mut self, part: &Part, message: usize, cost: f64, tokens: Tokens) {
+        let tracked = &mut self.messages[message];
+        if tracked.steps.iter().any(|(id, ..)| *id == part.id) {
+            return;
+        }
+        tracked.steps.push((part.id.clone(), cost, tokens));
+        if tracked.standing == Standing::Answer {
+            self.emit(&Change::step(cost, tokens));
+        }
+    }
+
+    fn is_visible(&self, at: usize) -> bool {
+        match self.slots[at].message {
+            None => true,
+            Some(message) => match self.messages[message].standing {
+                Standing::Answer => true,
+                // A session watched as a whole: a server may not say who wrote.
+                Standing::Unknown => self.scope == Scope::Session,
+                Standing::Foreign => false,
+            },
+        }
+    }
+
+    /// The parts that belong to the reply, in order.
+    fn visible(&self) -> impl Iterator<Item = &Slot> {
+        self.slots
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| self.is_visible(*at))
+            .map(|(_, slot)| slot)
+    }
+
+    /// Tells observers of a part, once, when it is known to belong here.
+    fn announce(&mut self, at: usize) {
+        if self.slots[at].announced
+            || !self.is_visible(at)
+            || matches!(self.slots[at].content, Content::Undecided(_))
+        {
+            return;
+        }
+        self.slots[at].announced = true;
+        self.state.first_text |= !self.slots[at].content.is_empty();
+        self.emit_part(at, |part_id, part| Change::PartAdded { part_id, part });
+    }
+
+    fn emit_part(
+        &mut self,
+        at: usize,
+        change: impl FnOnce(std::borrow::Cow<'static, str>, PersistedPart) -> Change<'static>,
+    ) {
+        if !self.slots[at].announced {
+            return;
+        }
+        let slot = &self.slots[at];
+        let change = change(slot.key().into_owned().into(), slot.persisted());
+        self.emit(&change);
+    }
+
+    fn emit(&mut self, change: &Change<'_>) {
+        self.changes += 1;
+        for observer in &mut self.observers {
+            if let Err(error) = observer.changed(change) {
+                match &self.problems {
+                    Some(sink) => sink.report(&error),
+                    None => tracing::warn!(%error, "an observer of the reply failed"),
+                }
+            }
+        }
+    }
+}

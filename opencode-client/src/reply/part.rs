@@ -1,0 +1,186 @@
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::tool_part::ToolPart;
+use crate::id::PartId;
+
+/// A part in the shape that hosts store: `{type, content}` for text and
+/// reasoning, `{type: "tool", tool, status, …}` for tools.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum PersistedPart {
+    /// Words of the answer.
+    Text {
+        /// The words.
+        content: String,
+    },
+    /// The model's thinking.
+    Reasoning {
+        /// The words.
+        content: String,
+    },
+    /// A tool call.
+    Tool(ToolPart),
+}
+
+/// Where a part that is no part of an upstream message came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Provenance {
+    /// The server's bus event of the same name. It is never kept upstream.
+    #[serde(rename = "todo.updated")]
+    TodoUpdated,
+}
+
+/// One place in the reply.
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    /// `None` for a part that exists on the stream only.
+    pub(super) id: Option<PartId>,
+    /// Its message's place among the messages seen.
+    pub(super) message: Option<usize>,
+    pub(super) content: Content,
+    /// Observers know of it.
+    pub(super) announced: bool,
+    /// The server is done with it: deltas that come now are late.
+    pub(super) finalised: bool,
+}
+
+/// What a slot holds.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Content {
+    /// Deltas came before the part itself: text, or reasoning.
+    Undecided(String),
+    Text(String),
+    Reasoning(String),
+    Tool(Box<ToolPart>),
+}
+
+/// What an authoritative text did to a slot.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum TextUpdate {
+    Same,
+    /// It goes on where the slot's text ended, at this byte.
+    Grew {
+        from: usize,
+    },
+    Replaced,
+}
+
+impl Content {
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Undecided(_) | Self::Text(_) => "text",
+            Self::Reasoning(_) => "reasoning",
+            Self::Tool(_) => "tool",
+        }
+    }
+
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Undecided(text) | Self::Text(text) | Self::Reasoning(text) => Some(text),
+            Self::Tool(_) => None,
+        }
+    }
+
+    fn text_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Undecided(text) | Self::Text(text) | Self::Reasoning(text) => Some(text),
+            Self::Tool(_) => None,
+        }
+    }
+
+    /// Whether there is nothing to show yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.text().is_some_and(str::is_empty)
+    }
+}
+
+impl Slot {
+    pub(super) fn new(id: Option<PartId>, message: Option<usize>, content: Content) -> Self {
+        Self {
+            id,
+            message,
+            content,
+            announced: false,
+            finalised: false,
+        }
+    }
+
+    /// Whether the part exists on the stream only.
+    pub(super) fn is_stream_only(&self) -> bool {
+        matches!(&self.content, Content::Tool(tool) if tool.provenance.is_some())
+    }
+
+    /// What observers know the part by.
+    pub(super) fn key(&self) -> Cow<'_, str> {
+        match &self.id {
+            Some(id) => id.as_str().into(),
+            None => "todo.updated".into(),
+        }
+    }
+
+    /// Appends streamed text. False when it came too late, or the part is a tool.
+    pub(super) fn grow(&mut self, delta: &str) -> bool {
+        if self.finalised {
+            return false;
+        }
+        match self.content.text_mut() {
+            Some(text) => {
+                text.push_str(delta);
+                !delta.is_empty()
+            }
+            None => false,
+        }
+    }
+
+    /// The part itself came: what deltas made is text, or reasoning.
+    pub(super) fn decide(&mut self, kind: &Content) {
+        if let Content::Undecided(text) = &mut self.content {
+            let text = std::mem::take(text);
+            self.content = match kind {
+                Content::Reasoning(_) => Content::Reasoning(text),
+                _ => Content::Text(text),
+            };
+        }
+    }
+
+    /// Takes the server's whole text of the part.
+    pub(super) fn take_text(&mut self, text: &str, ended: bool) -> TextUpdate {
+        let finalised = self.finalised;
+        let Some(own) = self.content.text_mut() else {
+            return TextUpdate::Same;
+        };
+        if own == text {
+            return TextUpdate::Same;
+        }
+        // An unfinished text that is the start of what is here already is old news.
+        if !ended && (finalised || own.starts_with(text)) {
+            return TextUpdate::Same;
+        }
+        if text.starts_with(own.as_str()) {
+            let from = own.len();
+            own.push_str(&text[from..]);
+            return TextUpdate::Grew { from };
+        }
+        text.clone_into(own);
+        TextUpdate::Replaced
+    }
+
+    /// Marks the part as done; false when it was already.
+    pub(super) fn finalise(&mut self) -> bool {
+        !std::mem::replace(&mut self.finalised, true)
+    }
+
+    pub(super) fn persisted(&self) -> PersistedPart {
+        match &self.content {
+            Content::Undecided(text) | Content::Text(text) => PersistedPart::Text {
+                content: text.clone(),
+            },
+            Content::Reasoning(text) => PersistedPart::Reasoning {
+                content: text.clone(),
+            },
+            Content::Tool(tool) => PersistedPart::Tool(ToolPart::clone(tool)),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Bringing the stream and the exchange together.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::part::{Content, Slot};
+use super::tool_part::ToolPart;
+use super::{Change, Reply, Standing};
+use crate::exchange::Exchange;
+use crate::id::{MessageId, PartId};
+use crate::wire::{Message, Part, PartBody};
+
+impl Reply {
+    /// Takes the exchange in. It is authoritative for text and ended tools, and
+    /// for the order of parts. Kept beside it, in place: parts that exist on
+    /// the stream only, and text that was streamed and that the exchange lacks
+    /// because its server died in the middle of it.
+    pub fn reconcile(&mut self, exchange: &Exchange) {
+        let before = self.snapshot();
+        self.state.prompt_seen |= exchange.prompt_seen || !exchange.messages.is_empty();
+        let mut places: HashMap<MessageId, usize> = HashMap::new();
+        for message in &exchange.messages {
+            let at = self.track(&message.info.id);
+            let tracked = &mut self.messages[at];
+            tracked.standing = Standing::Answer;
+            tracked.finished |= message.info.is_finished();
+            places.insert(message.info.id.clone(), at);
+            if let Some(error) = message
+                .info
+                .error
+                .as_ref()
+                .filter(|error| !error.is_abort())
+            {
+                self.state.error = Some(error.clone());
+            }
+        }
+        self.steps_of(exchange);
+
+        let mut streamed = std::mem::take(&mut self.slots);
+        streamed.retain(|slot| {
+            slot.message
+                .is_none_or(|at| self.messages[at].standing == Standing::Answer)
+        });
+        let mut merged = Merge::new(streamed);
+        for message in &exchange.messages {
+            merged.take_message(message, places[&message.info.id]);
+        }
+        self.slots = merged.finish(
+            exchange,
+            &self
+                .messages
+                .iter()
+                .map(|message| &message.id)
+                .collect::<Vec<_>>(),
+        );
+        self.reindex();
+        for at in 0..self.slots.len() {
+            self.slots[at].announced = !self.slots[at].content.is_empty();
+            self.adopt_child_of(at);
+        }
+        self.state.first_text |= self.slots.iter().any(|slot| slot.announced);
+        let after = self.snapshot();
+        if before != after {
+            self.emit(&Change::Snapshot { parts: after });
+        }
+    }
+
+    fn steps_of(&mut self, exchange: &Exchange) {
+        for message in &exchange.messages {
+            for part in &message.parts {
+                if let PartBody::StepFinish { cost, tokens } = part.body {
+                    let at = self.track(&message.info.id);
+                    self.step_finished(part, at, cost, tokens);
+                }
+            }
+        }
+    }
+}
+
+/// Streamed slots on the way into the exchange's order.
+struct Merge {
+    /// What the stream had, in its order; taken out as the exchange names it.
+    streamed: Vec<Option<Slot>>,
+    /// The streamed place of each part that the exchange names.
+    anchors: HashMap<PartId, usize>,
+    ordered: Vec<Slot>,
+}
+
+impl Merge {
+    fn new(streamed: Vec<Slot>) -> Self {
+        let anchors = streamed
+            .iter()
+            .enumerate()
+            .filter_map(|(at, slot)| Some((slot.id.clone()?, at)))
+            .collect();
+        Self {
+            streamed: streamed.into_iter().map(Some).collect(),
+            anchors,
+            ordered: Vec::new(),
+        }
+    }
+
+    /// Whether a plan from the stream says only what a part of the exchange
+    /// says: its tool part was missed, and has come by the exchange.
+    fn repeats(&self, slot: &Slot) -> bool {
+        let Some(todos) = todos_of(slot).filter(|_| slot.is_stream_only()) else {
+            return false;
+        };
+        self.ordered
+            .iter()
+            .any(|other| todos_of(other) == Some(todos))
+    }
+
+    fn take_message(&mut self, message: &Message, place: usize) {
+        for part in &message.parts {
+            let streamed = self
+                .anchors
+                .get(&part.id)
+                .and_then(|&at| self.streamed[at].take());
+            let Some(content) = content_of(part, streamed.as_ref(), message.info.is_finished())
+            else {
+                continue;
+            };
+            let mut slot = Slot::new(Some(part.id.clone()), Some(place), content);
+            slot.finalised = match &slot.content {
+                Content::Tool(tool) => tool.status.is_terminal(),
+                _ => message.info.is_finished(),
+            };
+            self.ordered.push(slot);
+        }
+    }
+
+    /// Puts back what the exchange lacks and must not cost: each behind the
+    /// part it followed on the stream.
+    fn finish(mut self, exchange: &Exchange, ids: &[&MessageId]) -> Vec<Slot> {
+        let mut order: Vec<(Option<PartId>, Slot)> = Vec::new();
+        let named: Vec<&PartId> = self
+            .ordered
+            .iter()
+            .filter_map(|slot| slot.id.as_ref())
+            .collect();
+        let mut anchor: Option<PartId> = None;
+        let by_place: HashMap<usize, &PartId> = self
+            .anchors
+            .iter()
+            .filter(|(id, _)| named.contains(id))
+            .map(|(id, &at)| (at, id))
+            .collect();
+        for (at, slot) in std::mem::take(&mut self.streamed).into_iter().enumerate() {
+            if let Some(id) = by_place.get(&at) {
+                anchor = Some(PartId::clone(id));
+            }
+            if let Some(slot) =
+                slot.filter(|slot| outlives(slot, exchange, ids) && !self.repeats(slot))
+            {
+                order.push((anchor.clone(), slot));
+            }
+        }
+        let mut slots = Vec::with_capacity(self.ordered.len() + order.len());
+        let mut waiting = order.into_iter().peekable();
+        while let Some((_, slot)) = waiting.next_if(|(anchor, _)| anchor.is_none()) {
+            slots.push(slot);
+        }
+        let mut kept: HashMap<PartId, Vec<Slot>> = HashMap::new();
+        for (anchor, slot) in waiting {
+            if let Some(anchor) = anchor {
+                kept.entry(anchor).or_default().push(slot);
+            }
+        }
+        for slot in self.ordered {
+            let followers = slot
+                .id
+                .as_ref()
+                .and_then(|id| kept.remove(id))
+                .unwrap_or_default();
+            slots.push(slot);
+            slots.extend(followers);
+        }
+        slots
+    }
+}
+
+fn todos_of(slot: &Slot) -> Option<&Value> {
+    match &slot.content {
+        Content::Tool(tool) if tool.is_todo() => tool.metadata.as_ref()?.get("todos"),
+        _ => None,
+    }
+}
+
+/// What a part of the exchange holds, given what was streamed of it.
+fn content_of(part: &Part, streamed: Option<&Slot>, finished: bool) -> Option<Content> {
+    let streamed = streamed.map(|slot| &slot.content);
+    let text = |text: &str| {
+        let had = streamed.and_then(Content::text).unwrap_or_default();
+        let lost = if finished {
+            text.is_empty()
+        } else {
+            had.len() > text.len()
+        };
+        if lost {
+            had.to_owned()
+        } else {
+            text.to_owned()
+        }
+    };
+    match &part.body {
+        PartBody::Text { text: own, .. } => Some(Content::Text(text(own))),
+        PartBody::Reasoning { text: own, .. } => Some(Content::Reasoning(text(own))),
+        PartBody::Tool(call) => {
+            let mut tool = ToolPart::of(part, call);
+            if let Some(Content::Tool(had)) = streamed {
+                tool.tool.clone_from(&had.tool);
+                if !tool.status.is_terminal() {
+                    tool = ToolPart::clone(had);
+                    tool.merge(call);
+                }
+            }
+            Some(Content::Tool(Box::new(tool)))
+        }
+        PartBody::StepFinish { .. } | PartBody::Other { .. } => None,
+    }
+}
+
+/// Whether a streamed part that the exchange does not name stays.
+fn outlives(slot: &Slot, exchange: &Exchange, ids: &[&MessageId]) -> bool {
+    if slot.is_stream_only() {
+        return true;
+    }
+    let message = slot.message.and_then(|at| {
+        exchange
+            .messages
+            .iter()
+            .find(|message| message.info.id == *ids[at])
+    });
+    let lost = match message {
+        // The server forgot the whole message.
+        None => true,
+        Some(message) => !message.info.is_finished() || !message.parts.iter().any(holds_text),
+    };
+    lost && !slot.content.is_empty()
+}
+
+fn holds_text(part: &Part) -> bool {
+    matches!(&part.body, PartBody::Text { text, .. } if !text.is_empty())
+}

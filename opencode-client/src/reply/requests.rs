@@ -1,0 +1,169 @@
+//! What the agent waits for a person to answer.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::part::Content;
+use super::{Change, Reply};
+use crate::event::EventBody;
+use crate::id::SessionId;
+use crate::wire::{PermissionRequest, QuestionRequest, ToolRef};
+
+/// One request that waits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum PendingRequest {
+    /// A question.
+    Question(QuestionRequest),
+    /// A request for permission.
+    Permission(PermissionRequest),
+}
+
+impl PendingRequest {
+    /// The request's id.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Question(request) => request.id.as_str(),
+            Self::Permission(request) => request.id.as_str(),
+        }
+    }
+
+    /// The session that asks.
+    pub fn session(&self) -> &SessionId {
+        match self {
+            Self::Question(request) => &request.session_id,
+            Self::Permission(request) => &request.session_id,
+        }
+    }
+
+    /// The tool call that waits.
+    pub fn tool(&self) -> Option<&ToolRef> {
+        match self {
+            Self::Question(request) => request.tool.as_ref(),
+            Self::Permission(request) => request.tool.as_ref(),
+        }
+    }
+}
+
+/// The requests that wait, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Requests(Vec<PendingRequest>);
+
+impl Requests {
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The requests, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &PendingRequest> {
+        self.0.iter()
+    }
+
+    /// Notes a request; false when it is known.
+    fn add(&mut self, request: PendingRequest) -> bool {
+        let new = !self.0.iter().any(|known| known.id() == request.id());
+        if new {
+            self.0.push(request);
+        }
+        new
+    }
+
+    fn remove(&mut self, id: &str) {
+        self.0.retain(|request| request.id() != id);
+    }
+}
+
+impl Reply {
+    /// Questions and permissions, of this session or of a child's.
+    pub(super) fn request_event(&mut self, event: &EventBody<'_>) {
+        match event {
+            EventBody::QuestionAsked(request) => {
+                self.asked(PendingRequest::Question(QuestionRequest::clone(request)))
+            }
+            EventBody::PermissionAsked(request) => {
+                self.asked(PendingRequest::Permission(PermissionRequest::clone(
+                    request,
+                )));
+            }
+            EventBody::QuestionReplied { question, answers } => {
+                self.requests.remove(question.as_str());
+                self.emit(&Change::QuestionReplied {
+                    request_id: question.as_str().into(),
+                    answers: answers.clone(),
+                });
+            }
+            EventBody::QuestionRejected { question } => {
+                self.requests.remove(question.as_str());
+                self.state.declined = true;
+                self.emit(&Change::QuestionRejected {
+                    request_id: question.as_str().into(),
+                });
+            }
+            EventBody::PermissionReplied { permission, reply } => {
+                self.requests.remove(permission.as_str());
+                self.emit(&Change::PermissionReplied {
+                    request_id: permission.as_str().into(),
+                    reply: *reply,
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes a request that waits, from an event or from the server's list.
+    pub fn asked(&mut self, request: PendingRequest) {
+        let ours = request.session() == &self.session || self.subtasks.knows(request.session());
+        if !ours || !self.requests.add(request.clone()) {
+            return;
+        }
+        if let Some(tool) = request.tool() {
+            let at =
+                self.newest_tool(|part| part.call_id.as_deref() == Some(tool.call_id.as_str()));
+            if let Some(at) = at {
+                self.merge_request_into(at);
+            }
+        }
+        self.emit(&match request {
+            PendingRequest::Question(request) => Change::Question { request },
+            PendingRequest::Permission(request) => Change::Permission { request },
+        });
+    }
+
+    /// Replaces what is known to wait by the server's own list: after a gap,
+    /// what was asked or answered meanwhile.
+    pub fn sync_requests(&mut self, waiting: Vec<PendingRequest>) {
+        self.requests
+            .0
+            .retain(|known| waiting.iter().any(|request| request.id() == known.id()));
+        for request in waiting {
+            self.asked(request);
+        }
+    }
+
+    /// A question can come before its tool part says what is asked, or after:
+    /// either way the part shows it.
+    pub(super) fn merge_request_into(&mut self, at: usize) {
+        let Content::Tool(tool) = &mut self.slots[at].content else {
+            return;
+        };
+        if tool.input.is_some() {
+            return;
+        }
+        let waiting = self.requests.0.iter().find_map(|request| match request {
+            PendingRequest::Question(question)
+                if question
+                    .tool
+                    .as_ref()
+                    .is_some_and(|of| Some(of.call_id.as_str()) == tool.call_id.as_deref()) =>
+            {
+                Some(question)
+            }
+            _ => None,
+        });
+        if let Some(question) = waiting {
+            tool.input = Some(json!({ "questions": question.questions }));
+        }
+    }
+}

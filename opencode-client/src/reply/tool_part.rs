@@ -1,0 +1,210 @@
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::part::{Content, Provenance};
+use super::{Change, Reply, Slot, Standing};
+use crate::wire::{Part, ToolCall};
+
+/// The longest error of a tool that is kept, in characters.
+pub const MAX_ERROR_CHARS: usize = 200;
+
+/// The name the server gives a call that it could not run.
+const INVALID: &str = "invalid";
+
+/// How far a tool call is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ToolStatus {
+    /// The model is still writing the call.
+    #[default]
+    Pending,
+    /// It runs, or waits for a person.
+    Running,
+    /// It ended well.
+    Completed,
+    /// It failed, or was refused.
+    Error,
+}
+
+impl ToolStatus {
+    /// A status this client does not know counts as running.
+    fn from_wire(word: &str) -> Self {
+        match word {
+            "pending" => Self::Pending,
+            "completed" => Self::Completed,
+            "error" => Self::Error,
+            _ => Self::Running,
+        }
+    }
+
+    /// Whether nothing more comes of the call.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Completed | Self::Error)
+    }
+}
+
+/// A tool call of the reply, in the shape that hosts store.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ToolPart {
+    /// The tool, by the name the model called.
+    pub tool: String,
+    /// How far it is.
+    pub status: ToolStatus,
+    /// The server's own short description.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// The arguments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Value>,
+    /// Details, different for every tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Map<String, Value>>,
+    /// What came out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// Why it failed, at most [`MAX_ERROR_CHARS`] characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The model's id of the call.
+    #[serde(rename = "callID", default, skip_serializing_if = "Option::is_none")]
+    pub call_id: Option<String>,
+    /// The upstream message the call stands in.
+    #[serde(rename = "messageID", default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// Set for a part that is no part of an upstream message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
+}
+
+impl ToolPart {
+    /// A call as the server's message holds it.
+    pub(super) fn of(part: &Part, call: &ToolCall) -> Self {
+        let mut tool = Self {
+            message_id: Some(part.message_id.to_string()),
+            ..Self::default()
+        };
+        tool.merge(call);
+        tool
+    }
+
+    /// Takes a newer state of the call. What it leaves out stays, and a state
+    /// from before the end does not undo the end.
+    pub(super) fn merge(&mut self, call: &ToolCall) {
+        let status = ToolStatus::from_wire(&call.state.status);
+        self.name(call);
+        if self.call_id.is_none() {
+            self.call_id.clone_from(&call.call_id);
+        }
+        if self.status.is_terminal() && !status.is_terminal() {
+            return;
+        }
+        self.status = if status.is_terminal() {
+            status
+        } else {
+            self.status.max(status)
+        };
+        let input = call
+            .state
+            .input
+            .as_ref()
+            .filter(|input| !is_empty_object(input));
+        take(&mut self.input, input);
+        take(&mut self.title, call.state.title.as_ref());
+        take(&mut self.metadata, call.state.metadata.as_ref());
+        take(&mut self.output, call.state.output.as_ref());
+        if let Some(error) = &call.state.error {
+            self.error = Some(error.chars().take(MAX_ERROR_CHARS).collect());
+        }
+    }
+
+    /// Keeps the first real name: a call the server cannot run is renamed
+    /// `invalid`, with the real name in its input (1.18.33).
+    fn name(&mut self, call: &ToolCall) {
+        if !self.tool.is_empty() && self.tool != INVALID {
+            return;
+        }
+        let meant = call
+            .state
+            .input
+            .as_ref()
+            .and_then(|input| input["tool"].as_str());
+        self.tool = match meant {
+            Some(meant) if call.tool == INVALID => meant.to_owned(),
+            _ => call.tool.clone(),
+        };
+    }
+
+    /// Whether this is the agent's plan.
+    pub(super) fn is_todo(&self) -> bool {
+        matches!(self.tool.as_str(), "todowrite" | "todoread")
+    }
+
+    /// The child session a `task` call works in.
+    pub(super) fn child_session(&self) -> Option<&str> {
+        let metadata = self.metadata.as_ref().filter(|_| self.tool == "task")?;
+        metadata
+            .get("sessionId")
+            .or_else(|| metadata.get("sessionID"))?
+            .as_str()
+    }
+}
+
+fn take<T: Clone>(own: &mut Option<T>, newer: Option<&T>) {
+    if newer.is_some() {
+        *own = newer.cloned();
+    }
+}
+
+fn is_empty_object(value: &Value) -> bool {
+    value.as_object().is_some_and(Map::is_empty)
+}
+
+impl Reply {
+    pub(super) fn tool_updated(&mut self, part: &Part, message: usize, call: &ToolCall) {
+        let at = match self.index.get(&part.id) {
+            Some(&at) => at,
+            None => self.insert(part.id.clone(), message, Content::Tool(Box::default())),
+        };
+        let slot = &mut self.slots[at];
+        if let Content::Tool(tool) = &mut slot.content {
+            let before = slot.announced.then(|| tool.clone());
+            if tool.message_id.is_none() {
+                **tool = ToolPart::of(part, call);
+            } else {
+                tool.merge(call);
+            }
+            let done = tool.status.is_terminal();
+            let changed = before.as_ref() != Some(tool);
+            self.merge_request_into(at);
+            self.adopt_child_of(at);
+            if self.messages[message].standing == Standing::Answer || self.is_visible(at) {
+                if self.slots[at].announced {
+                    if changed {
+                        self.emit_part(at, |part_id, part| Change::Tool { part_id, part });
+                    }
+                } else {
+                    self.announce(at);
+                }
+            }
+            if done {
+                self.slots[at].finalise();
+            }
+        } else {
+            // Deltas of a part that turns out to be a tool were not text.
+            self.slots[at] = Slot::new(
+                Some(part.id.clone()),
+                Some(message),
+                Content::Tool(Box::default()),
+            );
+            self.tool_updated(part, message, call);
+        }
+    }
+
+    /// The newest tool call in the reply that `wanted` holds for.
+    pub(super) fn newest_tool(&self, wanted: impl Fn(&ToolPart) -> bool) -> Option<usize> {
+        (0..self.slots.len()).rev().find(|&at| {
+            self.is_visible(at)
+                && matches!(&self.slots[at].content, Content::Tool(tool) if wanted(tool))
+        })
+    }
+}

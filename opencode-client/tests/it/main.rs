@@ -1,0 +1,4 @@
+//! Integration tests of the client.
+
+mod tape;
+mod tapes;

@@ -1,0 +1,115 @@
+//! Recordings of a real server: one JSON object a line.
+
+use std::path::PathBuf;
+
+use opencode_client::wire::{Message, Role};
+use opencode_client::{MessageId, SessionId};
+use serde_json::Value;
+
+/// One recording.
+pub(crate) struct Tape {
+    pub(crate) name: String,
+    pub(crate) lines: Vec<Value>,
+}
+
+/// One prompt of a recording, with the events from its post to the next and
+/// the session's messages after it.
+pub(crate) struct RecordedTurn {
+    pub(crate) session: SessionId,
+    pub(crate) prompt: MessageId,
+    pub(crate) events: Vec<Vec<u8>>,
+    pub(crate) messages: Vec<Message>,
+}
+
+impl Tape {
+    /// Every recording of the workspace.
+    pub(crate) fn all() -> Vec<Self> {
+        let folder = PathBuf::from(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../opencode-impostor/tapes"
+        ));
+        let mut tapes: Vec<Self> = std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == "jsonl")
+            })
+            .map(|path| {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let lines = text
+                    .lines()
+                    .map(|line| serde_json::from_str(line).unwrap())
+                    .collect();
+                Self {
+                    name: path.file_stem().unwrap().to_string_lossy().into_owned(),
+                    lines,
+                }
+            })
+            .collect();
+        tapes.sort_by(|a, b| a.name.cmp(&b.name));
+        assert_eq!(tapes.len(), 22, "the recordings are not all there");
+        tapes
+    }
+
+    pub(crate) fn named(name: &str) -> Self {
+        Self::all()
+            .into_iter()
+            .find(|tape| tape.name == name)
+            .unwrap()
+    }
+
+    /// The turns of the recording, in order.
+    pub(crate) fn turns(&self) -> Vec<RecordedTurn> {
+        let header = &self.lines[0];
+        let sessions: Vec<&str> = match header["session"].as_str() {
+            Some(session) => vec![session],
+            None => header["sessions"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|id| id.as_str().unwrap())
+                .collect(),
+        };
+        sessions
+            .into_iter()
+            .flat_map(|session| self.turns_of(session))
+            .collect()
+    }
+
+    fn turns_of(&self, session: &str) -> Vec<RecordedTurn> {
+        let path = format!("/session/{session}");
+        let http = |line: &Value, method: &str, rest: &str| {
+            line["http"]["method"] == method && line["http"]["path"] == format!("{path}{rest}")
+        };
+        let posts: Vec<usize> = (0..self.lines.len())
+            .filter(|&at| http(&self.lines[at], "POST", "/prompt_async"))
+            .collect();
+        let turns = posts.iter().enumerate().map(|(number, &post)| {
+            let end = posts.get(number + 1).copied().unwrap_or(self.lines.len());
+            let answer = (post..end)
+                .rev()
+                .find(|&at| http(&self.lines[at], "GET", "/message"))
+                .unwrap();
+            let messages: Vec<Message> =
+                serde_json::from_value(self.lines[answer]["http"]["response"].clone()).unwrap();
+            let prompt = messages
+                .iter()
+                .rev()
+                .find(|message| message.info.role == Role::User)
+                .unwrap();
+            RecordedTurn {
+                session: SessionId::from(session),
+                prompt: prompt.info.id.clone(),
+                // From the start: what was on the stream before the post is not ours either.
+                events: self.lines[..end]
+                    .iter()
+                    .filter(|line| line["event"].is_object())
+                    .map(|line| line["event"]["event"].to_string().into_bytes())
+                    .collect(),
+                messages,
+            }
+        });
+        turns.collect()
+    }
+}

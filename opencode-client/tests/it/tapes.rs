@@ -1,0 +1,381 @@
+//! Every recording, folded in full.
+
+use opencode_client::event::{Event, EventBody};
+use opencode_client::reply::{Change, Observer, ObserverError, PersistedPart, ReplyResult};
+use opencode_client::wire::{Message, PartBody, TodoStatus};
+use opencode_client::{Exchange, Reply};
+use proptest::prelude::*;
+use std::sync::{Arc, Mutex};
+
+use crate::tape::{RecordedTurn, Tape};
+
+fn fold(turn: &RecordedTurn, events: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Reply {
+    let mut reply = Reply::new(turn.session.clone(), turn.prompt.clone());
+    for frame in events {
+        if let Some(event) = Event::decode(frame.as_ref()).unwrap() {
+            reply.apply(&event);
+        }
+    }
+    reply
+}
+
+fn exchange(turn: &RecordedTurn) -> Exchange {
+    Exchange::of(&turn.prompt, turn.messages.clone())
+}
+
+fn rebuilt(turn: &RecordedTurn) -> ReplyResult {
+    let mut reply = Reply::new(turn.session.clone(), turn.prompt.clone());
+    reply.reconcile(&exchange(turn));
+    reply.result()
+}
+
+/// The text by the simplest reading of the wire: no code of the reply's.
+fn plain_text(turn: &RecordedTurn) -> String {
+    let answers = |message: &&Message| message.info.parent_id.as_ref() == Some(&turn.prompt);
+    let texts: Vec<&str> = turn
+        .messages
+        .iter()
+        .filter(answers)
+        .flat_map(|message| &message.parts)
+        .filter_map(|part| match &part.body {
+            PartBody::Text { text, .. } if !text.is_empty() => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    texts.join("\n\n")
+}
+
+#[test]
+fn live_and_rebuilt_are_the_same_for_every_recording() {
+    for tape in Tape::all() {
+        for turn in tape.turns() {
+            let live = fold(&turn, &turn.events);
+            let rebuilt = rebuilt(&turn);
+            assert_eq!(live.result(), rebuilt, "{}", tape.name);
+            assert_eq!(live.result().full_text, plain_text(&turn), "{}", tape.name);
+            let exchange = exchange(&turn);
+            assert!(exchange.prompt_seen, "{}", tape.name);
+            assert_eq!(live.usage().1, exchange.tokens(), "{}", tape.name);
+            assert!(
+                (live.usage().0 - exchange.cost()).abs() < 1e-12,
+                "{}",
+                tape.name
+            );
+        }
+    }
+}
+
+#[test]
+fn reconciling_a_whole_reply_changes_nothing() {
+    for tape in Tape::all() {
+        for turn in tape.turns() {
+            let mut live = fold(&turn, &turn.events);
+            let before = live.result();
+            let changes = live.changes();
+            live.reconcile(&exchange(&turn));
+            assert_eq!(live.result(), before, "{}", tape.name);
+            assert_eq!(
+                live.changes(),
+                changes,
+                "{}: observers were told of a change",
+                tape.name
+            );
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Log(Arc<Mutex<Vec<Change<'static>>>>);
+
+impl Observer for Log {
+    fn changed(&mut self, change: &Change<'_>) -> Result<(), ObserverError> {
+        self.0.lock().unwrap().push(change.clone().into_owned());
+        Ok(())
+    }
+}
+
+fn changes(turn: &RecordedTurn) -> (Vec<Change<'static>>, Reply) {
+    let log = Log::default();
+    let mut reply = Reply::new(turn.session.clone(), turn.prompt.clone());
+    reply.observe(log.clone());
+    for frame in &turn.events {
+        if let Some(event) = Event::decode(frame).unwrap() {
+            reply.apply(&event);
+        }
+    }
+    let changes = std::mem::take(&mut *log.0.lock().unwrap());
+    (changes, reply)
+}
+
+#[test]
+fn deltas_add_up_to_the_text_and_the_prompt_is_never_shown() {
+    for tape in Tape::all() {
+        for turn in tape.turns() {
+            let (changes, reply) = changes(&turn);
+            let mut parts: Vec<(String, PersistedPart)> = Vec::new();
+            for change in changes {
+                match change {
+                    Change::PartAdded { part_id, part } => parts.push((part_id.into_owned(), part)),
+                    Change::PartDelta { part_id, delta, .. } => {
+                        let (_, part) = parts.iter_mut().find(|(id, _)| *id == part_id).unwrap();
+                        match part {
+                            PersistedPart::Text { content }
+                            | PersistedPart::Reasoning { content } => {
+                                content.push_str(&delta);
+                            }
+                            PersistedPart::Tool(_) => panic!("{}: a tool grew", tape.name),
+                        }
+                    }
+                    Change::Tool { part_id, part }
+                    | Change::PartFinal { part_id, part }
+                    | Change::PartReplaced { part_id, part } => {
+                        parts.iter_mut().find(|(id, _)| *id == part_id).unwrap().1 = part;
+                    }
+                    _ => {}
+                }
+            }
+            let shown = ReplyResult::of(parts.into_iter().map(|(_, part)| part).collect());
+            assert_eq!(shown.full_text, reply.result().full_text, "{}", tape.name);
+            assert_eq!(shown.tool_parts, reply.result().tool_parts, "{}", tape.name);
+        }
+    }
+}
+
+fn only_turn(name: &str) -> RecordedTurn {
+    Tape::named(name).turns().pop().unwrap()
+}
+
+#[test]
+fn a_renamed_tool_keeps_its_name() {
+    let turn = only_turn("unknown-tool");
+    for result in [fold(&turn, &turn.events).result(), rebuilt(&turn)] {
+        assert_eq!(result.tool_parts[0].tool, "nosuchtool");
+    }
+}
+
+#[test]
+fn a_subtask_shows_as_nested_progress_only() {
+    let turn = only_turn("subtask");
+    let (changes, reply) = changes(&turn);
+    assert_eq!(reply.result().full_text, "Subtask done");
+    let nested: String = changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Subtask {
+                part_id: Some(_),
+                change,
+                ..
+            } => match &**change {
+                Change::PartDelta { delta, .. } => Some(delta.as_ref()),
+                _ => None,
+            },
+            _ => None,
+        })
+        .collect();
+    assert_eq!(nested, "Hello — naïve café 日本語 👩‍👩‍👧. The answer is 42.");
+}
+
+#[test]
+fn requests_wait_until_they_are_answered() {
+    for (name, answered_by) in [
+        ("question-answered", "question.replied"),
+        ("question-rejected", "question.rejected"),
+        ("permission-once", "permission.replied"),
+        ("permission-rejected", "permission.replied"),
+    ] {
+        let turn = only_turn(name);
+        let answered = turn
+            .events
+            .iter()
+            .position(|frame| {
+                String::from_utf8_lossy(frame).contains(&format!("\"type\":\"{answered_by}\""))
+            })
+            .unwrap();
+        let waiting = fold(&turn, &turn.events[..answered]);
+        assert_eq!(waiting.requests().iter().count(), 1, "{name}");
+        let request = waiting.requests().iter().next().unwrap();
+        assert!(request.tool().is_some(), "{name}");
+        assert!(fold(&turn, &turn.events).requests().is_empty(), "{name}");
+        assert_eq!(
+            fold(&turn, &turn.events).is_declined(),
+            name == "question-rejected"
+        );
+        assert_eq!(exchange(&turn).is_declined(), name == "question-rejected");
+    }
+}
+
+#[test]
+fn a_question_is_merged_into_its_tool_part_whichever_comes_first() {
+    let turn = only_turn("question-rejected");
+    let asked = turn
+        .events
+        .iter()
+        .position(|frame| String::from_utf8_lossy(frame).contains("question.asked"))
+        .unwrap();
+    let reply = fold(&turn, &turn.events[..=asked]);
+    let PersistedPart::Tool(tool) = &reply.parts()[0] else {
+        panic!("no tool")
+    };
+    assert_eq!(
+        tool.input.as_ref().unwrap()["questions"][0]["question"],
+        "Continue?"
+    );
+    let tool_part = turn.events[..asked]
+        .iter()
+        .rposition(|frame| String::from_utf8_lossy(frame).contains("call_1"));
+    let mut other_order: Vec<_> = turn.events[..=asked].to_vec();
+    let tool_part = other_order.remove(tool_part.unwrap());
+    other_order.push(tool_part);
+    assert_eq!(fold(&turn, &other_order).parts(), reply.parts());
+}
+
+#[test]
+fn todos_without_a_tool_part_are_kept_in_place() {
+    let turn = only_turn("text");
+    let todo = br#"{"type":"todo.updated","properties":{"sessionID":"SESSION","todos":[{"content":"Plan","status":"in-progress"}]}}"#;
+    let todo = String::from_utf8_lossy(todo)
+        .replace("SESSION", turn.session.as_str())
+        .into_bytes();
+    let first_text = turn
+        .events
+        .iter()
+        .position(|frame| String::from_utf8_lossy(frame).contains("part.delta"))
+        .unwrap();
+    let mut events = turn.events.clone();
+    // The text part is there already: the plan comes behind it.
+    events.insert(first_text, todo);
+    let mut reply = fold(&turn, &events);
+    reply.reconcile(&exchange(&turn));
+    let parts = reply.parts();
+    assert_eq!(parts.len(), 2);
+    let PersistedPart::Tool(plan) = &parts[1] else {
+        panic!("{parts:?}")
+    };
+    assert_eq!(
+        serde_json::to_value(plan).unwrap()["provenance"],
+        "todo.updated"
+    );
+    assert_eq!(
+        plan.metadata.as_ref().unwrap()["todos"][0]["status"],
+        TodoStatus::InProgress.as_str()
+    );
+}
+
+#[test]
+fn an_exchange_that_lost_the_text_does_not_erase_it() {
+    // What a server says after kill -9: the message unfinished, its text part empty.
+    let turn = only_turn("text");
+    let last_delta = turn
+        .events
+        .iter()
+        .rposition(|frame| String::from_utf8_lossy(frame).contains("part.delta"))
+        .unwrap();
+    let mut reply = fold(&turn, &turn.events[..=last_delta]);
+    let streamed = reply.result();
+    let mut messages = turn.messages.clone();
+    let answer = messages.last_mut().unwrap();
+    (answer.info.finish, answer.info.time.completed) = (None, None);
+    for part in &mut answer.parts {
+        if let PartBody::Text { text, .. } = &mut part.body {
+            text.clear();
+        }
+    }
+    reply.reconcile(&Exchange::of(&turn.prompt, messages.clone()));
+    assert_eq!(reply.result(), streamed);
+    messages.pop();
+    reply.reconcile(&Exchange::of(&turn.prompt, messages));
+    assert_eq!(reply.result(), streamed);
+}
+
+#[test]
+fn a_checkpoint_goes_on_where_it_was_taken() {
+    for tape in Tape::all() {
+        for turn in tape.turns() {
+            for cut in (0..turn.events.len()).step_by(7) {
+                let before = fold(&turn, &turn.events[..cut]);
+                let stored = serde_json::to_string(&before.checkpoint()).unwrap();
+                let checkpoint = serde_json::from_str(&stored).unwrap();
+                let mut after =
+                    Reply::restore(turn.session.clone(), turn.prompt.clone(), checkpoint);
+                assert_eq!(after.result(), before.result(), "{} at {cut}", tape.name);
+                for frame in &turn.events[cut..] {
+                    if let Some(event) = Event::decode(frame).unwrap() {
+                        after.apply(&event);
+                    }
+                }
+                after.reconcile(&exchange(&turn));
+                assert_eq!(after.result(), rebuilt(&turn), "{} at {cut}", tape.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_idle_before_the_prompt_was_seen_does_not_count() {
+    let turn = only_turn("text");
+    let idle = turn
+        .events
+        .iter()
+        .find(|frame| String::from_utf8_lossy(frame).contains("\"session.idle\""))
+        .unwrap();
+    assert!(!fold(&turn, [idle]).take_idle());
+    assert!(fold(&turn, &turn.events).take_idle());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Duplicated, reordered, lost: the exchange has the last word.
+    #[test]
+    fn any_order_of_events_ends_in_the_exchange(
+        tape in 0usize..22,
+        swaps in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..40),
+        doubles in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+        losses in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+    ) {
+        let turn = Tape::all().swap_remove(tape).turns().pop().unwrap();
+        let mut events = turn.events.clone();
+        for (a, b) in swaps {
+            let (a, b) = (a.index(events.len()), b.index(events.len()));
+            events.swap(a, b);
+        }
+        for double in doubles {
+            let double = double.index(events.len());
+            events.insert(double, events[double].clone());
+        }
+        for loss in losses {
+            events.remove(loss.index(events.len()));
+        }
+        let mut reply = fold(&turn, &events);
+        reply.reconcile(&exchange(&turn));
+        let (mut got, mut want) = (reply.result(), rebuilt(&turn));
+        // A plan that lost its tool part on the stream is told by the stream.
+        got.parts.retain(|part| !matches!(part, PersistedPart::Tool(tool) if tool.provenance.is_some()));
+        got.tool_parts.retain(|tool| tool.provenance.is_none());
+        want.tool_parts.retain(|tool| tool.provenance.is_none());
+        prop_assert_eq!(got, want);
+    }
+
+    /// Bytes of recordings, broken at random: errors, never a panic.
+    #[test]
+    fn broken_frames_never_panic(
+        tape in 0usize..22,
+        frame in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let turn = Tape::all().swap_remove(tape).turns().pop().unwrap();
+        let mut broken = turn.events[frame.index(turn.events.len())].clone();
+        let at = at.index(broken.len());
+        broken[at] = byte;
+        let mut reply = fold(&turn, &turn.events);
+        for frame in [&broken[..], &broken[..cut.index(broken.len())]] {
+            if let Ok(Some(event)) = Event::decode(frame) {
+                reply.apply(&event);
+                let _ = matches!(event.body, EventBody::Other { .. });
+            }
+        }
+        let _ = reply.result();
+    }
+}
