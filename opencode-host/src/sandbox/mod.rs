@@ -1,0 +1,228 @@
+//! The folder an agent works in, one per conversation, and the only way its files come out again.
+//!
+//! An agent is not trusted with what its folder holds: it may put a symlink where a report was, hang a
+//! hard link to somebody's key into it, leave a FIFO that blocks whoever opens it, or swap entries while
+//! they are read. So no path is ever joined and opened. Every access starts from a handle to the
+//! sandbox's folder, goes down one name at a time without following links, and compares what was opened
+//! with what was seen. Nothing outside the sandbox is read or written, whatever happens inside it.
+//!
+//! ```text
+//! SandboxRoot::open ── provision(id) ──▶ Sandbox ── files(after) ──▶ SandboxFile ── read(cap) ──▶ bytes
+//!                                           └────── seed, write_new ◀── whole files, never over another
+//! ```
+//!
+//! [`SandboxRoot::open`] insists on a place outside every Git worktree: there OpenCode's
+//! `external_directory` permission covers everything but the sandbox (seen on 1.18.34), and
+//! [`default_permission_rules`] denies it.
+//!
+//! All calls block on the file system, never on another process. Async code uses the `_async` forms, which
+//! run on tokio's blocking threads. Unix only.
+//!
+//! A file is looked at before it is opened, so that opening cannot rewind a tape or hang on a FIFO. A file
+//! that was moved (not copied or linked) into the sandbox by someone with the rights to do so has become the
+//! sandbox's own and is read.
+
+mod error;
+mod file;
+mod folder;
+mod listing;
+mod path;
+mod root;
+mod rules;
+mod write;
+
+use std::io::{self, Read};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use cap_std::fs::Dir;
+use tokio::io::AsyncRead;
+
+pub use error::{Refusal, SandboxError};
+pub use file::{DEFAULT_READ_CAP, SandboxFile};
+pub use listing::{Listing, MAX_ENTRIES, MAX_REFUSED, RefusedEntry};
+pub use path::{InvalidPath, MAX_DEPTH, SandboxPath};
+pub use root::{InvalidSandboxId, RootError, SandboxId, SandboxRoot};
+pub use rules::{default_permission_rules, own_configuration_rules};
+pub(crate) use write::Staged;
+
+/// One conversation's folder, held by a handle: renaming or replacing the folder on disk does not
+/// redirect it.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    path: PathBuf,
+    dir: Arc<Dir>,
+    /// Where files grow before they appear; outside the agent's reach, on the same file system.
+    staging: Arc<Dir>,
+    just_created: bool,
+}
+
+impl Sandbox {
+    /// The folder's absolute path, to be given to OpenCode as the session's directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Did [`SandboxRoot::provision`] make the folder, rather than find it?
+    pub fn just_created(&self) -> bool {
+        self.just_created
+    }
+
+    /// Puts a product's starting files in, folders included, and returns the paths it wrote.
+    ///
+    /// A name that exists is left as it is, so that seeding again after a crash is harmless. The files'
+    /// times are now: a listing from before the call has them in it.
+    ///
+    /// # Errors
+    ///
+    /// The first path that is no [`SandboxPath`], or that could not be written.
+    pub fn seed<P: AsRef<str>, B: AsRef<[u8]>>(
+        &self,
+        files: impl IntoIterator<Item = (P, B)>,
+    ) -> Result<Vec<SandboxPath>, SandboxError> {
+        let mut written = Vec::new();
+        for (path, bytes) in files {
+            let path: SandboxPath = path.as_ref().parse()?;
+            match self.write_new(&path, &mut bytes.as_ref()) {
+                Ok(_) => written.push(path),
+                Err(SandboxError::Exists { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(written)
+    }
+
+    /// Copies `reader` into a new file and returns its size in bytes. Missing folders are made.
+    ///
+    /// The file appears when it is whole: neither the agent nor a crash leaves half of it under its name.
+    /// Nothing that exists is overwritten, and no link is followed.
+    ///
+    /// # Errors
+    ///
+    /// [`SandboxError::Exists`] when the name is taken (by anything, a dangling symlink too),
+    /// [`SandboxError::Refused`] when a folder on the way is a link, [`SandboxError::Source`] when `reader`
+    /// fails, [`SandboxError::Io`] for the rest.
+    pub fn write_new(
+        &self,
+        path: &SandboxPath,
+        reader: &mut impl Read,
+    ) -> Result<u64, SandboxError> {
+        let mut staged = Staged::new(&self.staging)?;
+        staged.copy_from(reader)?;
+        staged.place(&self.dir, path)
+    }
+
+    /// [`Sandbox::write_new`] from an async reader; at no time is more than one chunk in memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sandbox::write_new`].
+    pub async fn write_new_async(
+        &self,
+        path: SandboxPath,
+        reader: impl AsyncRead + Unpin,
+    ) -> Result<u64, SandboxError> {
+        let mut staged = self.stage(reader).await?;
+        let dir = Arc::clone(&self.dir);
+        blocking(move || staged.place(&dir, &path)).await
+    }
+
+    /// Copies an async reader into a file that has no name in the sandbox yet.
+    pub(crate) async fn stage(
+        &self,
+        reader: impl AsyncRead + Unpin,
+    ) -> Result<Staged, SandboxError> {
+        Staged::copy_from_async(Arc::clone(&self.staging), reader).await
+    }
+
+    pub(crate) fn dir(&self) -> &Arc<Dir> {
+        &self.dir
+    }
+
+    /// The regular files changed since `after`, minus 2 seconds of clock slack, in all folders but those
+    /// whose name starts with a dot.
+    ///
+    /// # Errors
+    ///
+    /// [`SandboxError::Io`] when the sandbox's own folder cannot be read. What goes wrong deeper is in the
+    /// [`Listing`].
+    pub fn files(&self, after: SystemTime) -> Result<Listing, SandboxError> {
+        listing::list(&self.dir, after)
+    }
+
+    /// [`Sandbox::files`] on a blocking thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sandbox::files`].
+    pub async fn files_async(&self, after: SystemTime) -> Result<Listing, SandboxError> {
+        let dir = Arc::clone(&self.dir);
+        blocking(move || listing::list(&dir, after)).await
+    }
+
+    /// Looks at one file.
+    ///
+    /// # Errors
+    ///
+    /// [`SandboxError::Gone`] when there is none, [`SandboxError::Refused`] when it is not a plain file of
+    /// this sandbox's own.
+    pub fn file(&self, path: SandboxPath) -> Result<SandboxFile, SandboxError> {
+        SandboxFile::look(&self.dir, path)
+    }
+
+    /// A path as a tool call names it, absolute or relative to the sandbox, as a path of this sandbox.
+    ///
+    /// By name only: nothing is looked up.
+    ///
+    /// # Errors
+    ///
+    /// A path that leads elsewhere, or that goes through `..`.
+    pub fn inside(&self, path: &str) -> Result<SandboxPath, InvalidPath> {
+        let path = Path::new(path);
+        let inside = path.strip_prefix(&self.path).unwrap_or(path);
+        // What is not a plain name stays in, for the parser to refuse.
+        let names: Vec<_> = inside
+            .components()
+            .filter(|component| *component != Component::CurDir)
+            .map(|component| component.as_os_str().to_string_lossy())
+            .collect();
+        names.join("/").parse()
+    }
+
+    /// Has somebody made the sandbox a Git worktree of its own?
+    ///
+    /// An agent can, with its file tools alone, and such a `.git` may name another folder as the worktree,
+    /// which OpenCode then takes for the agent's (seen on 1.18.33). Where the agent has no shell, and so no
+    /// honest `git init`, a turn should not start in such a sandbox.
+    ///
+    /// # Errors
+    ///
+    /// [`SandboxError::Io`] when the folder cannot be read.
+    pub fn is_git_worktree(&self) -> Result<bool, SandboxError> {
+        match self.dir.symlink_metadata(".git") {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(SandboxError::Io {
+                action: "look at",
+                path: ".git".to_owned(),
+                source,
+            }),
+        }
+    }
+}
+
+/// Runs file work on a blocking thread.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SandboxError> + Send + 'static,
+) -> Result<T, SandboxError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|stopped| {
+            Err(SandboxError::Io {
+                action: "finish",
+                path: "file work".to_owned(),
+                source: io::Error::other(stopped),
+            })
+        })
+}

@@ -1,0 +1,11 @@
+//! The integration tests of `opencode-host`: one binary, a module per part.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod sandbox;
+mod tool_display;
+mod uploaded_files_prompt;
