@@ -1,0 +1,90 @@
+//! How a turn ends: the table of endings, in types.
+
+use opencode_client::UpstreamError;
+use serde::{Deserialize, Serialize};
+
+/// Why a turn ended as it did, in one word for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The model ran out of output tokens; the text is cut.
+    Length,
+    /// The person stopped it.
+    Cancelled,
+    /// The person declined what the agent asked.
+    Declined,
+    /// The provider or the server reported an error.
+    Upstream,
+    /// The agent said nothing.
+    EmptyReply,
+    /// The server, or too many workers in a row, died in the middle.
+    Interrupted,
+    /// The server took the prompt and never gave a sign of life.
+    Stale,
+    /// The session went quiet in the middle.
+    Idle,
+    /// The whole turn took too long.
+    Timeout,
+    /// The server answered the same prompt over and over.
+    Loop,
+    /// OpenCode cannot be reached.
+    Unreachable,
+    /// OpenCode refused the password.
+    Unauthorized,
+    /// Something unexpected.
+    Internal,
+}
+
+impl Reason {
+    /// The word that programs read.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Length => "length",
+            Self::Cancelled => "cancelled",
+            Self::Declined => "declined",
+            Self::Upstream => "upstream",
+            Self::EmptyReply => "empty_reply",
+            Self::Interrupted => "interrupted",
+            Self::Stale => "stale",
+            Self::Idle => "idle",
+            Self::Timeout => "timeout",
+            Self::Loop => "loop",
+            Self::Unreachable => "unreachable",
+            Self::Unauthorized => "unauthorized",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// What went wrong in a turn, as it is stored and shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TurnError {
+    /// The error's name: the upstream one (`APIError`), or the reason.
+    pub name: String,
+    /// What happened, for a person. Never a stack trace, a password or a query.
+    pub message: String,
+    /// The provider's HTTP status, when there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_code: Option<u16>,
+    /// The provider's URL without query, when it was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+impl From<&UpstreamError> for TurnError {
+    fn from(error: &UpstreamError) -> Self {
+        Self {
+            name: error.name.clone(),
+            message: error.message.clone(),
+            status_code: error.status_code,
+            url: error.url.clone(),
+        }
+    }
+}
+
+impl TurnError {
+    /// An error of this library's own.
+    pub fn of(reason: Reason, message: impl Into<String>) -> Self {
+        Self { name: reason.as_str().to_owned(), message: message.into(), status_code: None, url: None }
+    }
+}

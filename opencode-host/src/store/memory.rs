@@ -1,0 +1,427 @@
+mod tables;
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use opencode_client::reply::Checkpoint;
+
+use super::{
+    CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary, Finish, Finished, Lease,
+    LeaseStatus, Message, NewTurn, PromptRecord, SessionGate, SessionGates, SessionLock,
+    SessionRecord, Store, StoreError, StoreResult, Submitted, Turn, TurnEvent, TurnState,
+    check_key,
+};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::id::{ConversationId, MessageId, TurnId};
+use tables::{ConversationRow, HeldLease, Readable, Tables};
+
+/// A store that is gone with its process: for tests, and for turns nobody needs
+/// to find again. The rules are those of every [`Store`].
+pub struct MemoryStore {
+    clock: Arc<dyn Clock>,
+    tables: Arc<Mutex<Tables>>,
+    gates: SessionGates,
+}
+
+impl MemoryStore {
+    /// An empty store whose leases expire by `clock`.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            tables: Arc::default(),
+            gates: SessionGates::default(),
+        }
+    }
+
+    /// Makes a turn unreadable, as a row that a newer version wrote is: for
+    /// tests of what a worker does then. False when there is no such turn.
+    pub fn make_unreadable(&self, turn: TurnId) -> bool {
+        let mut tables = self.lock();
+        tables
+            .row_mut(turn)
+            .map(|row| row.readable = Readable::No)
+            .is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        lock(&self.tables)
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new(Arc::new(SystemClock))
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore")
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
+    }
+}
+
+/// No method leaves the tables half changed where it could panic, so a poisoned
+/// mutex still guards whole rows.
+fn lock(tables: &Mutex<Tables>) -> MutexGuard<'_, Tables> {
+    tables.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn now(&self) -> StoreResult<Timestamp> {
+        Ok(self.clock.now())
+    }
+
+    async fn open_conversation(&self, name: &str) -> StoreResult<Conversation> {
+        check_key("conversation name", name)?;
+        let mut tables = self.lock();
+        if let Some(row) = tables
+            .names
+            .get(name)
+            .and_then(|id| tables.conversations.get(id))
+        {
+            return Ok(row.conversation.clone());
+        }
+        let now = self.clock.now();
+        let id = ConversationId::from_uuid(self.clock.new_uuid());
+        let conversation = Conversation {
+            id,
+            name: name.to_owned(),
+            session: None,
+            created_at: now,
+        };
+        tables.names.insert(name.to_owned(), id);
+        let row = ConversationRow {
+            conversation: conversation.clone(),
+            excerpt: None,
+            used_at: now,
+            keys: HashMap::new(),
+            turns: BTreeSet::new(),
+        };
+        tables.conversations.insert(id, row);
+        Ok(conversation)
+    }
+
+    async fn conversation(&self, id: ConversationId) -> StoreResult<Option<Conversation>> {
+        Ok(self
+            .lock()
+            .conversations
+            .get(&id)
+            .map(|row| row.conversation.clone()))
+    }
+
+    async fn conversation_named(&self, name: &str) -> StoreResult<Option<Conversation>> {
+        let tables = self.lock();
+        let row = tables
+            .names
+            .get(name)
+            .and_then(|id| tables.conversations.get(id));
+        Ok(row.map(|row| row.conversation.clone()))
+    }
+
+    async fn conversations(&self, limit: u32) -> StoreResult<Vec<ConversationSummary>> {
+        let tables = self.lock();
+        let mut rows: Vec<_> = tables.conversations.values().collect();
+        rows.sort_by_key(|row| std::cmp::Reverse((row.used_at, row.conversation.id)));
+        let summaries = rows
+            .into_iter()
+            .take(limit as usize)
+            .map(|row| ConversationSummary {
+                conversation: row.conversation.clone(),
+                excerpt: row.excerpt.clone(),
+                used_at: row.used_at,
+                busy: !tables.unfinished(row).is_empty(),
+            });
+        Ok(summaries.collect())
+    }
+
+    async fn delete_conversation(&self, id: ConversationId) -> StoreResult<Option<Conversation>> {
+        let mut tables = self.lock();
+        let Some(row) = tables.conversations.remove(&id) else {
+            return Ok(None);
+        };
+        tables.names.remove(&row.conversation.name);
+        for number in row.turns {
+            tables.open.remove(&number);
+            let Some(row) = tables.turns.remove(&number) else {
+                continue;
+            };
+            let turn = row.turn;
+            tables.turn_index.remove(&turn.id);
+            for message in [turn.user_message, turn.message] {
+                if let Some(number) = tables.message_index.remove(&message) {
+                    tables.messages.remove(&number);
+                }
+            }
+        }
+        Ok(Some(row.conversation))
+    }
+
+    async fn lock_session(
+        &self,
+        id: ConversationId,
+        wait: Duration,
+    ) -> StoreResult<Box<dyn SessionLock>> {
+        let gate = self.gates.enter(id, wait).await?;
+        let tables = self.lock();
+        let row = tables.conversations.get(&id);
+        let row = row.ok_or_else(|| StoreError::NotFound {
+            what: "conversation",
+            id: id.to_string(),
+        })?;
+        let current = row.conversation.session.clone();
+        Ok(Box::new(MemorySessionLock {
+            tables: Arc::clone(&self.tables),
+            id,
+            current,
+            _gate: gate,
+        }))
+    }
+
+    async fn submit(&self, turn: &NewTurn) -> StoreResult<Submitted> {
+        if let Some(key) = &turn.client_key {
+            check_key("client key", key)?;
+        }
+        self.lock().submit(turn, self.clock.now())
+    }
+
+    async fn claim(&self, claim: &Claim) -> StoreResult<Option<ClaimedTurn>> {
+        let mut tables = self.lock();
+        let now = self.clock.now();
+        let Some(number) = tables.claimable(claim.only, now) else {
+            return Ok(None);
+        };
+        let Some(row) = tables.turns.get_mut(&number) else {
+            return Ok(None);
+        };
+        if row.readable == Readable::No {
+            row.readable = Readable::NoAndTold;
+            let detail = "made unreadable by a test".to_owned();
+            return Err(StoreError::Corrupt {
+                table: "turns",
+                id: row.turn.id.to_string(),
+                detail,
+            });
+        }
+        row.lease = Some(HeldLease {
+            taken_at: now,
+            expires_at: now.after(claim.lease),
+        });
+        row.turn.generation += 1;
+        row.turn.attempts += 1;
+        row.turn.started_at.get_or_insert(now);
+        if row.turn.state == TurnState::Queued {
+            row.turn.state = TurnState::Running;
+        }
+        let turn = row.turn.clone();
+        let lease = Lease {
+            turn: turn.id,
+            generation: turn.generation,
+        };
+        let Some(row) = tables.conversations.get(&turn.conversation) else {
+            return Ok(None);
+        };
+        Ok(Some(ClaimedTurn {
+            lease,
+            turn,
+            conversation: row.conversation.clone(),
+            now,
+        }))
+    }
+
+    async fn renew(&self, leases: &[Lease], lease: Duration) -> StoreResult<Vec<LeaseStatus>> {
+        let mut tables = self.lock();
+        let now = self.clock.now();
+        let renewed = leases.iter().map(|held| match tables.held(held) {
+            Ok(row) => {
+                row.lease = Some(HeldLease {
+                    taken_at: now,
+                    expires_at: now.after(lease),
+                });
+                row.status(held)
+            }
+            Err(_) => LeaseStatus::Lost,
+        });
+        Ok(renewed.collect())
+    }
+
+    async fn check(&self, leases: &[Lease]) -> StoreResult<Vec<LeaseStatus>> {
+        let tables = self.lock();
+        let status = |lease: &Lease| {
+            tables
+                .row(lease.turn)
+                .map_or(LeaseStatus::Lost, |row| row.status(lease))
+        };
+        Ok(leases.iter().map(status).collect())
+    }
+
+    async fn release(&self, lease: &Lease) -> StoreResult<()> {
+        let mut tables = self.lock();
+        let row = tables.held(lease)?;
+        row.lease = None;
+        row.turn.attempts = row.turn.attempts.saturating_sub(1);
+        if row.turn.state == TurnState::Running {
+            row.turn.state = TurnState::Queued;
+        }
+        Ok(())
+    }
+
+    async fn record_prompt(&self, lease: &Lease, prompt: &PromptRecord) -> StoreResult<()> {
+        let mut tables = self.lock();
+        let row = tables.running(lease)?;
+        if row.turn.prompted.as_ref() != Some(prompt) {
+            row.turn.resends += u32::from(prompt.resend);
+            row.turn.prompted = Some(prompt.clone());
+        }
+        Ok(())
+    }
+
+    async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> StoreResult<()> {
+        let mut tables = self.lock();
+        let now = self.clock.now();
+        let row = tables.running(lease)?;
+        if row.turn.checkpoint == *checkpoint {
+            return Ok(());
+        }
+        row.turn.checkpoint = checkpoint.clone();
+        row.turn.progress_at = Some(now);
+        row.turn.attempts = 0;
+        let message = row.turn.message;
+        if let Some(message) = tables.message_mut(message) {
+            message.parts = checkpoint.parts();
+        }
+        Ok(())
+    }
+
+    async fn finish(&self, lease: &Lease, finish: &Finish) -> StoreResult<Finished> {
+        let mut tables = self.lock();
+        let now = self.clock.now();
+        let lost = StoreError::LeaseLost { turn: lease.turn };
+        let row = tables
+            .row(lease.turn)
+            .filter(|row| row.turn.generation == lease.generation)
+            .ok_or(lost)?;
+        if let TurnState::Finished { status, .. } = row.turn.state {
+            return Ok(Finished::Already(status));
+        }
+        let cancelled = tables.running(lease)?.turn.cancel_requested_at.is_some();
+        let finish = if cancelled {
+            finish.clone().after_cancel()
+        } else {
+            finish.clone()
+        };
+        tables.end(lease.turn, &finish, false, now);
+        Ok(Finished::Stored(finish.status))
+    }
+
+    async fn settle(&self, lease: &Lease) -> StoreResult<bool> {
+        let mut tables = self.lock();
+        let lost = StoreError::LeaseLost { turn: lease.turn };
+        let row = tables
+            .row_mut(lease.turn)
+            .filter(|row| row.turn.generation == lease.generation)
+            .ok_or(lost)?;
+        if row.is_settled() {
+            return Ok(false);
+        }
+        let row = tables.held(lease)?;
+        let TurnState::Finished { status, .. } = row.turn.state else {
+            return Ok(false);
+        };
+        row.turn.state = TurnState::Finished {
+            status,
+            settled: true,
+        };
+        row.lease = None;
+        if let Some(number) = tables.turn_index.get(&lease.turn).copied() {
+            tables.open.remove(&number);
+        }
+        Ok(true)
+    }
+
+    async fn request_cancel(&self, turn: TurnId) -> StoreResult<CancelOutcome> {
+        self.lock().cancel(turn, self.clock.now())
+    }
+
+    async fn turn(&self, id: TurnId) -> StoreResult<Option<Turn>> {
+        Ok(self.lock().row(id).map(|row| row.turn.clone()))
+    }
+
+    async fn turn_events(&self, id: TurnId) -> StoreResult<Vec<TurnEvent>> {
+        Ok(self
+            .lock()
+            .row(id)
+            .map(|row| row.events.clone())
+            .unwrap_or_default())
+    }
+
+    async fn message(&self, id: MessageId) -> StoreResult<Option<Message>> {
+        let tables = self.lock();
+        Ok(tables
+            .message_index
+            .get(&id)
+            .and_then(|number| tables.messages.get(number))
+            .cloned())
+    }
+
+    async fn messages(
+        &self,
+        conversation: Option<ConversationId>,
+        after: Option<MessageId>,
+        limit: u32,
+    ) -> StoreResult<Vec<Message>> {
+        let tables = self.lock();
+        let after = match after {
+            None => 0,
+            Some(id) => {
+                let number = tables.message_index.get(&id);
+                *number.ok_or_else(|| StoreError::NotFound {
+                    what: "message",
+                    id: id.to_string(),
+                })?
+            }
+        };
+        let newer = tables
+            .messages
+            .range(after + 1..)
+            .map(|(_, message)| message);
+        let wanted =
+            newer.filter(|message| conversation.is_none_or(|id| id == message.conversation));
+        Ok(wanted.take(limit as usize).cloned().collect())
+    }
+}
+
+#[derive(Debug)]
+struct MemorySessionLock {
+    tables: Arc<Mutex<Tables>>,
+    id: ConversationId,
+    current: Option<SessionRecord>,
+    _gate: SessionGate,
+}
+
+#[async_trait]
+impl SessionLock for MemorySessionLock {
+    fn current(&self) -> Option<&SessionRecord> {
+        self.current.as_ref()
+    }
+
+    async fn set(
+        self: Box<Self>,
+        session: &SessionRecord,
+    ) -> StoreResult<Result<(), Box<SessionRecord>>> {
+        let mut tables = lock(&self.tables);
+        let row = tables.conversations.get_mut(&self.id);
+        let row = row.ok_or_else(|| StoreError::NotFound {
+            what: "conversation",
+            id: self.id.to_string(),
+        })?;
+        // The gate is held: nobody else has set it.
+        row.conversation.session = Some(session.clone());
+        Ok(Ok(()))
+    }
+}

@@ -1,0 +1,469 @@
+//! What a store holds, typed.
+
+use std::fmt;
+use std::time::Duration;
+
+use opencode_client::reply::{Checkpoint, PersistedPart};
+use opencode_client::wire::{Prompt, Tokens};
+use opencode_client::{PromptIds, SessionId};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::id::{ConversationId, MessageId, TurnId};
+use crate::outcome::{Reason, TurnError};
+
+/// A worker's name, unique among all that run: host, process, number.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WorkerId(pub String);
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conversation {
+    /// The row.
+    pub id: ConversationId,
+    /// Its name, unique.
+    pub name: String,
+    /// Its upstream session, once minted.
+    pub session: Option<SessionRecord>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A conversation in a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConversationSummary {
+    /// The conversation.
+    pub conversation: Conversation,
+    /// The start of its first user message, at most 200 characters.
+    pub excerpt: Option<String>,
+    /// When its newest turn was submitted; when it was made, without one.
+    pub used_at: Timestamp,
+    /// Whether a turn is queued or runs.
+    pub busy: bool,
+}
+
+impl ConversationSummary {
+    /// What a conversation's first prompt is shown as.
+    pub fn excerpt_of(prompt: &str) -> String {
+        prompt.chars().take(200).collect()
+    }
+}
+
+/// The upstream session of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRecord {
+    /// The session.
+    pub id: SessionId,
+    /// The folder it works in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// When the server made it, epoch milliseconds by the server's clock.
+    #[serde(default)]
+    pub created_ms: u64,
+    /// Which permission policy it was last told, as a fingerprint of the ordered rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+}
+
+/// Who wrote a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MessageRole {
+    /// The person.
+    User,
+    /// The agent.
+    Assistant,
+}
+
+/// How far a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MessageStatus {
+    /// Its turn has not ended.
+    Pending,
+    /// Whole.
+    Completed,
+    /// Stopped by the person; what had come is kept.
+    Cancelled,
+    /// Its turn failed; what had come is kept.
+    Error,
+}
+
+/// How a turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TurnStatus {
+    /// With an answer.
+    Completed,
+    /// By the person.
+    Cancelled,
+    /// With an error that has a name: upstream, empty, interrupted, a deadline.
+    Error,
+    /// With something unexpected.
+    Failed,
+}
+
+impl TurnStatus {
+    /// What the turn's message becomes.
+    pub fn message_status(self) -> MessageStatus {
+        match self {
+            Self::Completed => MessageStatus::Completed,
+            Self::Cancelled => MessageStatus::Cancelled,
+            Self::Error | Self::Failed => MessageStatus::Error,
+        }
+    }
+}
+
+/// Cost in US dollars and tokens, over all messages of a turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// US dollars.
+    pub cost: f64,
+    /// Tokens sent.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// Tokens served from the provider's cache.
+    pub cache_read_tokens: u64,
+    /// Tokens stored in the provider's cache.
+    pub cache_write_tokens: u64,
+}
+
+impl Usage {
+    /// The usage of a cost and token counts.
+    pub fn new(cost: f64, tokens: Tokens) -> Self {
+        Self {
+            cost,
+            input_tokens: tokens.input,
+            output_tokens: tokens.output,
+            cache_read_tokens: tokens.cache.read,
+            cache_write_tokens: tokens.cache.write,
+        }
+    }
+}
+
+/// A message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// The row.
+    pub id: MessageId,
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// The turn that made it.
+    pub turn: TurnId,
+    /// Who wrote it.
+    pub role: MessageRole,
+    /// How far it is. A user message is completed from the start.
+    pub status: MessageStatus,
+    /// Why it ended as it did, where that needs a word.
+    pub reason: Option<Reason>,
+    /// The text, or a fixed sentence where there is none.
+    pub content: String,
+    /// The parts, in order.
+    pub parts: Vec<PersistedPart>,
+    /// The model's thinking.
+    pub reasoning: String,
+    /// Cost and tokens.
+    pub usage: Usage,
+    /// The model ran out of output tokens: the text is cut.
+    pub truncated: bool,
+    /// What went wrong, when something did.
+    pub error: Option<TurnError>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its turn ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// A turn to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewTurn {
+    /// The turn's id, made by the caller.
+    pub id: TurnId,
+    /// The user message's id.
+    pub user_message: MessageId,
+    /// The assistant message's id.
+    pub message: MessageId,
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// What is asked.
+    pub prompt: Prompt,
+    /// The same key in the same conversation is the same turn.
+    pub client_key: Option<String>,
+    /// What to do when the conversation has unfinished turns.
+    pub on_busy: OnBusy,
+}
+
+/// What a submit does when the conversation has unfinished turns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnBusy {
+    /// Waits behind them.
+    #[default]
+    Enqueue,
+    /// Is refused: [`super::StoreError::Busy`].
+    Reject,
+    /// Cancels them, in the same transaction, and comes next.
+    Interrupt,
+}
+
+/// What became of a submit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Submitted {
+    /// The turn: the new one, or the one that had the client key.
+    pub turn: Turn,
+    /// Whether it is new.
+    pub created: bool,
+}
+
+/// How far a turn is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnState {
+    /// Nobody has worked on it, or its worker gave it back.
+    Queued,
+    /// Somebody works on it, or did until their lease ran out.
+    Running,
+    /// It has its one terminal state. `settled` when its hooks have run.
+    Finished {
+        /// How it ended.
+        status: TurnStatus,
+        /// Whether artifacts are attached and hooks have run.
+        settled: bool,
+    },
+}
+
+/// A turn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Turn {
+    /// The row.
+    pub id: TurnId,
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// The message it answers.
+    pub user_message: MessageId,
+    /// The message it fills.
+    pub message: MessageId,
+    /// What is asked.
+    pub prompt: Prompt,
+    /// The client's key, if it gave one.
+    pub client_key: Option<String>,
+    /// How far it is.
+    pub state: TurnState,
+    /// How often it was claimed. A worker's writes name the claim they belong to.
+    pub generation: u64,
+    /// How often it was claimed since its last progress, claims that were given back aside.
+    pub attempts: u32,
+    /// The prompt as it was, or was about to be, posted.
+    pub prompted: Option<PromptRecord>,
+    /// How often a fresh session was prompted again.
+    pub resends: u32,
+    /// When a cancel was asked for.
+    pub cancel_requested_at: Option<Timestamp>,
+    /// What had streamed when it was last written down.
+    pub checkpoint: Checkpoint,
+    /// When it was submitted.
+    pub created_at: Timestamp,
+    /// When it was claimed first.
+    pub started_at: Option<Timestamp>,
+    /// When there was progress last.
+    pub progress_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+impl Turn {
+    /// A turn as it is submitted.
+    pub fn queued(new: &NewTurn, now: Timestamp) -> Self {
+        Self {
+            id: new.id,
+            conversation: new.conversation,
+            user_message: new.user_message,
+            message: new.message,
+            prompt: new.prompt.clone(),
+            client_key: new.client_key.clone(),
+            state: TurnState::Queued,
+            generation: 0,
+            attempts: 0,
+            prompted: None,
+            resends: 0,
+            cancel_requested_at: None,
+            checkpoint: Checkpoint::default(),
+            created_at: now,
+            started_at: None,
+            progress_at: None,
+            finished_at: None,
+        }
+    }
+}
+
+/// The session and ids of a prompt: written before the post, so that nobody
+/// posts it as another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromptRecord {
+    /// The session.
+    pub session: SessionId,
+    /// The ids.
+    pub ids: PromptIds,
+    /// Whether this replaces a prompt in a session that the server has lost.
+    #[serde(default)]
+    pub resend: bool,
+}
+
+/// What a worker asks for.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Who asks.
+    pub worker: WorkerId,
+    /// How long the turn is theirs without renewal.
+    pub lease: Duration,
+    /// Only this turn, if it can be had.
+    pub only: Option<TurnId>,
+}
+
+/// A claimed turn.
+#[derive(Clone, Debug)]
+pub struct ClaimedTurn {
+    /// What to name in every write.
+    pub lease: Lease,
+    /// The turn as claimed.
+    pub turn: Turn,
+    /// Its conversation.
+    pub conversation: Conversation,
+    /// The store's time of the claim.
+    pub now: Timestamp,
+}
+
+/// The right to write to a turn: good while the generation is the turn's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// The turn.
+    pub turn: TurnId,
+    /// The claim.
+    pub generation: u64,
+}
+
+/// How a lease stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseStatus {
+    /// It is good.
+    Held {
+        /// Whether a cancel was asked for.
+        cancel_requested: bool,
+    },
+    /// Another worker has the turn, or it is gone.
+    Lost,
+}
+
+/// The end of a turn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finish {
+    /// How it ended.
+    pub status: TurnStatus,
+    /// Why, where that needs a word.
+    pub reason: Option<Reason>,
+    /// The message's text.
+    pub content: String,
+    /// The parts, in order.
+    pub parts: Vec<PersistedPart>,
+    /// The model's thinking.
+    pub reasoning: String,
+    /// Cost and tokens.
+    pub usage: Usage,
+    /// The text is cut.
+    pub truncated: bool,
+    /// What went wrong.
+    pub error: Option<TurnError>,
+    /// The `turn.finished` event's payload.
+    pub event: serde_json::Value,
+}
+
+/// What is written where a turn was cancelled before anything came of it.
+const NEVER_STARTED: &str = "Cancelled before it started.";
+
+impl Finish {
+    /// The event that a turn's one terminal state is recorded by.
+    pub const EVENT: &'static str = "turn.finished";
+
+    /// The end of a turn that was cancelled in the queue, `waited` after its submit.
+    pub fn never_started(waited: Duration) -> Self {
+        let usage = Usage::default();
+        let reason = Some(Reason::Cancelled);
+        let event = serde_json::json!({
+            "status": TurnStatus::Cancelled,
+            "reason": reason,
+            "duration_ms": u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+            "first_token_ms": null,
+            "tool_count": 0,
+            "cost": usage.cost,
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "cache_read_tokens": usage.cache_read_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+            "error": null,
+        });
+        Self {
+            status: TurnStatus::Cancelled,
+            reason,
+            content: NEVER_STARTED.to_owned(),
+            parts: Vec::new(),
+            reasoning: String::new(),
+            usage,
+            truncated: false,
+            error: None,
+            event,
+        }
+    }
+
+    /// This end for a turn whose cancel was asked for before: a completion
+    /// becomes cancelled, in the event too; any other end stays as it is.
+    #[must_use]
+    pub fn after_cancel(mut self) -> Self {
+        if self.status == TurnStatus::Completed {
+            self.status = TurnStatus::Cancelled;
+            self.reason = Some(Reason::Cancelled);
+            if let Some(event) = self.event.as_object_mut() {
+                event.insert("status".to_owned(), serde_json::json!(self.status));
+                event.insert("reason".to_owned(), serde_json::json!(self.reason));
+            }
+        }
+        self
+    }
+}
+
+/// What became of a finish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finished {
+    /// Stored, with this status: a cancel that came first turns a completion into cancelled.
+    Stored(TurnStatus),
+    /// It had this status already.
+    Already(TurnStatus),
+}
+
+/// What became of a cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelOutcome {
+    /// It was queued, and is cancelled now.
+    Cancelled,
+    /// It runs, or did; its worker will stop it.
+    Requested,
+    /// It had ended before.
+    Already(TurnStatus),
+}
+
+/// A traced event that is part of the record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TurnEvent {
+    /// The event, such as `turn.finished`.
+    pub name: String,
+    /// Its payload.
+    pub payload: serde_json::Value,
+    /// When.
+    pub at: Timestamp,
+}
