@@ -1,0 +1,509 @@
+//! The endpoints.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, State as Shared};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value, json};
+
+use crate::bus::{self, Scope};
+use crate::errors::Refusal;
+use crate::sessions::NewSession;
+use crate::state::{Answer, Ask, State, World};
+use crate::{prompt, run};
+
+type Server = Shared<Arc<World>>;
+type QueryMap = Query<HashMap<String, String>>;
+
+/// All routes of the double.
+pub(crate) fn router(world: Arc<World>) -> Router {
+    Router::new()
+        .route("/global/health", get(health))
+        .route("/global/event", get(global_event))
+        .route("/event", get(event))
+        .route("/session", get(list_sessions).post(create_session))
+        .route("/session/status", get(status))
+        .route(
+            "/session/{id}",
+            get(get_session).patch(patch_session).delete(delete_session),
+        )
+        .route("/session/{id}/children", get(children))
+        .route("/session/{id}/todo", get(todo))
+        .route(
+            "/session/{id}/message",
+            get(messages).post(prompt::synchronous),
+        )
+        .route("/session/{id}/message/{message}", get(message))
+        .route("/session/{id}/prompt_async", post(prompt::asynchronous))
+        .route("/session/{id}/abort", post(abort))
+        .route("/question", get(questions))
+        .route("/question/{id}/reply", post(answer_question))
+        .route("/question/{id}/reject", post(reject_question))
+        .route("/permission", get(permissions))
+        .route("/permission/{id}/reply", post(reply_permission))
+        // The real server gives its web page for every path it does not know.
+        .fallback(|| async {
+            Html("<!doctype html>\n<html lang=\"en\"><body>opencode</body></html>")
+        })
+        .layer(axum::extract::DefaultBodyLimit::disable())
+        .with_state(world)
+}
+
+/// The directory a request is about.
+pub(crate) fn directory(
+    world: &World,
+    query: &HashMap<String, String>,
+    headers: &HeaderMap,
+) -> String {
+    query
+        .get("directory")
+        .cloned()
+        .or_else(|| {
+            let value = headers.get("x-opencode-directory")?.to_str().ok()?;
+            Some(value.to_owned())
+        })
+        .unwrap_or_else(|| world.config.directory.clone())
+}
+
+/// A JSON body; an empty one counts as `{}`.
+pub(crate) fn json_body(body: &Bytes) -> Result<Map<String, Value>, Refusal> {
+    if body.is_empty() {
+        return Ok(Map::new());
+    }
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(other) => Err(Refusal::Payload(format!("Expected object, got {other}"))),
+        Err(_) => Err(Refusal::Unexpected),
+    }
+}
+
+/// Complains in the ledger about a session that is not there, and refuses.
+pub(crate) fn known(
+    state: &mut State,
+    endpoint: &str,
+    id: &str,
+    deleted_is_fine: bool,
+) -> Result<(), Refusal> {
+    if state.sessions.contains_key(id) {
+        return Ok(());
+    }
+    state.ledger.unknown_session(endpoint, id, deleted_is_fine);
+    Err(Refusal::SessionNotFound(id.to_owned()))
+}
+
+async fn health(Shared(world): Server) -> Json<Value> {
+    Json(json!({"healthy": true, "version": world.config.dialect.version}))
+}
+
+fn stream(world: &Arc<World>, scope: Scope) -> Response {
+    let mut response = Body::from_stream(bus::subscribe(world, scope)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+async fn global_event(Shared(world): Server) -> Response {
+    if !world.config.dialect.global_event {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    stream(&world, Scope::Global)
+}
+
+async fn event(Shared(world): Server, Query(query): QueryMap, headers: HeaderMap) -> Response {
+    let directory = directory(&world, &query, &headers);
+    stream(&world, Scope::Directory(directory))
+}
+
+async fn list_sessions(Shared(world): Server, Query(query): QueryMap) -> Json<Value> {
+    world.quietly(|state| {
+        let sessions = state
+            .order
+            .iter()
+            .rev()
+            .filter_map(|id| state.sessions.get(id))
+            .filter(|session| {
+                query
+                    .get("directory")
+                    .is_none_or(|directory| *directory == session.directory)
+            });
+        Json(sessions.map(|session| session.to_json()).collect())
+    })
+}
+
+async fn create_session(
+    Shared(world): Server,
+    Query(query): QueryMap,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, Refusal> {
+    let mut body = json_body(&body)?;
+    if let Some(rules) = body.get("permission") {
+        check_rules(rules)?;
+    }
+    let text = |value: Option<Value>| value.and_then(|value| value.as_str().map(str::to_owned));
+    let new = NewSession {
+        directory: directory(&world, &query, &headers),
+        title: text(body.remove("title")),
+        parent: text(body.remove("parentID")),
+        permission: body.remove("permission"),
+        agent: body.remove("agent"),
+        model: body.remove("model"),
+        metadata: body.remove("metadata"),
+        version: world.config.dialect.version.clone(),
+    };
+    Ok(world.update(|state| {
+        if world.config.startup_events {
+            state.announce_directory(&new.directory);
+        }
+        let id = state.create_session(new);
+        state.ledger.session_created(&id, true);
+        Json(state.sessions[&id].to_json())
+    }))
+}
+
+fn check_rules(rules: &Value) -> Result<(), Refusal> {
+    let complete = rules.as_array().is_some_and(|rules| {
+        rules.iter().all(|rule| {
+            rule["permission"].is_string()
+                && rule["pattern"].is_string()
+                && matches!(rule["action"].as_str(), Some("allow" | "deny" | "ask"))
+        })
+    });
+    if complete {
+        Ok(())
+    } else {
+        Err(Refusal::Payload(format!(
+            "Expected permission rules, got {rules}\n  at [\"permission\"]"
+        )))
+    }
+}
+
+async fn status(Shared(world): Server) -> Json<Value> {
+    world.quietly(|state| {
+        let busy = state.sessions.values().filter_map(|session| {
+            let status = session.status.clone()?;
+            Some((session.id.clone(), status))
+        });
+        Json(Value::Object(busy.collect()))
+    })
+}
+
+async fn get_session(
+    Shared(world): Server,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Refusal> {
+    world.quietly(|state| {
+        known(state, "GET /session/:id", &id, true)?;
+        Ok(Json(state.sessions[&id].to_json()))
+    })
+}
+
+async fn patch_session(
+    Shared(world): Server,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, Refusal> {
+    let body = json_body(&body)?;
+    if let Some(rules) = body.get("permission") {
+        check_rules(rules)?;
+    }
+    world.update(|state| {
+        known(state, "PATCH /session/:id", &id, false)?;
+        if let Some(session) = state.sessions.get_mut(&id) {
+            if let Some(title) = body.get("title") {
+                session.info.insert("title".into(), title.clone());
+            }
+            if let Some(Value::Array(more)) = body.get("permission") {
+                let rules = session
+                    .info
+                    .entry("permission")
+                    .or_insert_with(|| json!([]));
+                if let Some(rules) = rules.as_array_mut() {
+                    rules.extend(more.iter().cloned());
+                }
+            }
+        }
+        state.touch_session(&id);
+        Ok(Json(state.sessions[&id].to_json()))
+    })
+}
+
+async fn delete_session(
+    Shared(world): Server,
+    Path(id): Path<String>,
+) -> Result<Json<bool>, Refusal> {
+    world.update(|state| {
+        known(state, "DELETE /session/:id", &id, true)?;
+        Ok(Json(state.delete_session(&id)))
+    })
+}
+
+async fn children(Shared(world): Server, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
+    world.quietly(|state| {
+        known(state, "GET /session/:id/children", &id, false)?;
+        let children = state.children(&id);
+        Ok(Json(
+            children
+                .iter()
+                .filter_map(|child| state.sessions.get(child))
+                .map(|session| session.to_json())
+                .collect(),
+        ))
+    })
+}
+
+async fn todo(Shared(world): Server, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
+    world.quietly(|state| {
+        known(state, "GET /session/:id/todo", &id, false)?;
+        Ok(Json(state.sessions[&id].todos.clone()))
+    })
+}
+
+async fn messages(
+    Shared(world): Server,
+    Path(id): Path<String>,
+    Query(query): QueryMap,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Refusal> {
+    let limit = match query.get("limit") {
+        Some(limit) => Some(limit.parse::<usize>().map_err(|_| Refusal::Query)?),
+        None => None,
+    };
+    let before = match query.get("before") {
+        Some(_) if limit.is_none() => return Err(Refusal::Query),
+        Some(cursor) => Some(cursor_id(cursor).ok_or(Refusal::Query)?),
+        None => None,
+    };
+    let (page, more) = world.quietly(|state| {
+        known(state, "GET /session/:id/message", &id, false)?;
+        let all = &state.sessions[&id].messages;
+        let end = match &before {
+            Some(before) => all
+                .iter()
+                .position(|message| message.id() == before)
+                .unwrap_or_else(|| {
+                    all.iter()
+                        .take_while(|message| message.id() < before.as_str())
+                        .count()
+                }),
+            None => all.len(),
+        };
+        let start = match limit {
+            Some(limit) if limit > 0 => end.saturating_sub(limit),
+            _ => 0,
+        };
+        let page: Vec<Value> = all[start..end]
+            .iter()
+            .map(|message| message.to_json())
+            .collect();
+        Ok((page, start > 0))
+    })?;
+    let oldest = page.first().map(|message| message["info"].clone());
+    let mut response = Json(page).into_response();
+    if let (true, Some(oldest)) = (more, oldest) {
+        let cursor = URL_SAFE_NO_PAD
+            .encode(json!({"id": oldest["id"], "time": oldest["time"]["created"]}).to_string());
+        let host = headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or("localhost");
+        let mut link = format!("<http://{host}{}?", uri.path());
+        for pair in uri.query().unwrap_or_default().split('&') {
+            if !pair.is_empty() && !pair.starts_with("before=") {
+                write!(link, "{pair}&").ok();
+            }
+        }
+        write!(link, "before={cursor}>; rel=\"next\"").ok();
+        let headers = response.headers_mut();
+        if let (Ok(link), Ok(cursor)) =
+            (HeaderValue::from_str(&link), HeaderValue::from_str(&cursor))
+        {
+            headers.insert(header::LINK, link);
+            headers.insert("x-next-cursor", cursor);
+        }
+        headers.insert(
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static("Link, X-Next-Cursor"),
+        );
+    }
+    Ok(response)
+}
+
+fn cursor_id(cursor: &str) -> Option<String> {
+    let bytes = URL_SAFE_NO_PAD.decode(cursor.trim_end_matches('=')).ok()?;
+    let cursor: Value = serde_json::from_slice(&bytes).ok()?;
+    Some(cursor["id"].as_str()?.to_owned())
+}
+
+async fn message(
+    Shared(world): Server,
+    Path((id, message)): Path<(String, String)>,
+) -> Result<Json<Value>, Refusal> {
+    if !message.starts_with("msg") {
+        return Err(Refusal::Params(format!(
+            "Expected a string starting with \"msg\", got {}\n  at [\"messageID\"]",
+            bus::quoted(&message)
+        )));
+    }
+    world.quietly(|state| {
+        known(state, "GET /session/:id/message/:messageID", &id, false)?;
+        state.sessions[&id]
+            .message(&message)
+            .map(|found| Json(found.to_json()))
+            .ok_or(Refusal::MessageNotFound(message))
+    })
+}
+
+async fn abort(Shared(world): Server, Path(id): Path<String>) -> Json<bool> {
+    // The real server says true for sessions it does not know, too.
+    world.update(|state| {
+        known(state, "POST /session/:id/abort", &id, true).ok();
+        run::abort(state, &id);
+    });
+    Json(true)
+}
+
+fn listed(asks: &std::collections::BTreeMap<String, Ask>) -> Json<Value> {
+    Json(
+        asks.values()
+            .filter(|ask| ask.answer.is_none())
+            .map(|ask| ask.body.clone())
+            .collect(),
+    )
+}
+
+async fn questions(Shared(world): Server) -> Json<Value> {
+    world.quietly(|state| listed(&state.questions))
+}
+
+async fn permissions(Shared(world): Server) -> Json<Value> {
+    world.quietly(|state| listed(&state.permissions))
+}
+
+async fn answer_question(
+    Shared(world): Server,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<bool>, Refusal> {
+    let answers = json_body(&body)?
+        .remove("answers")
+        .filter(|answers| {
+            answers
+                .as_array()
+                .is_some_and(|all| all.iter().all(Value::is_array))
+        })
+        .ok_or_else(|| Refusal::Payload("Expected array\n  at [\"answers\"]".into()))?;
+    settle_question(&world, id, Answer::Labels(answers))
+}
+
+async fn reject_question(
+    Shared(world): Server,
+    Path(id): Path<String>,
+) -> Result<Json<bool>, Refusal> {
+    settle_question(&world, id, Answer::Rejected(None))
+}
+
+fn settle_question(world: &World, id: String, answer: Answer) -> Result<Json<bool>, Refusal> {
+    world.update(|state| {
+        let Some(ask) = state
+            .questions
+            .get_mut(&id)
+            .filter(|ask| ask.answer.is_none())
+        else {
+            return Err(Refusal::QuestionNotFound(id));
+        };
+        ask.answer = Some(answer.clone());
+        let session = ask.session.clone();
+        state.ledger.questions.remove(&id);
+        match answer {
+            Answer::Labels(answers) => state.emit(
+                &session,
+                "question.replied",
+                &json!({"requestID": id, "answers": answers}),
+            ),
+            _ => state.emit(&session, "question.rejected", &json!({"requestID": id})),
+        }
+        Ok(Json(true))
+    })
+}
+
+async fn reply_permission(
+    Shared(world): Server,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<bool>, Refusal> {
+    let body = json_body(&body)?;
+    let reply = body.get("reply").cloned().unwrap_or_default();
+    let message = body
+        .get("message")
+        .and_then(Value::as_str)
+        .map(str::to_owned);
+    let answer = match reply.as_str() {
+        Some("once" | "always") => Answer::Allowed(reply.as_str().unwrap_or_default().to_owned()),
+        Some("reject") => Answer::Rejected(message),
+        _ => {
+            return Err(Refusal::Payload(format!(
+                "Expected \"once\" | \"always\" | \"reject\", got {reply}\n  at [\"reply\"]"
+            )));
+        }
+    };
+    world.update(|state| {
+        let Some(ask) = state
+            .permissions
+            .get_mut(&id)
+            .filter(|ask| ask.answer.is_none())
+        else {
+            return Err(Refusal::PermissionNotFound(id));
+        };
+        ask.answer = Some(answer);
+        let session = ask.session.clone();
+        state.ledger.permissions.remove(&id);
+        state.emit(
+            &session,
+            "permission.replied",
+            &json!({"requestID": id, "reply": reply}),
+        );
+        Ok(Json(true))
+    })
+}
+
+impl State {
+    /// What a real server sends when it first works in a directory: a burst of frames that nobody needs.
+    fn announce_directory(&mut self, directory: &str) {
+        if self.directories.iter().any(|known| known == directory) {
+            return;
+        }
+        self.directories.push(directory.to_owned());
+        for plugin in 0..46 {
+            self.emit_directory(
+                directory,
+                "plugin.added",
+                &json!({"id": format!("plugin-{plugin}")}),
+            );
+        }
+        for kind in [
+            "catalog.updated",
+            "reference.updated",
+            "integration.updated",
+        ] {
+            self.emit_directory(directory, kind, &json!({}));
+        }
+    }
+}

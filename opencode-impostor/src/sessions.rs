@@ -1,0 +1,186 @@
+//! Making, changing and removing sessions.
+
+use serde_json::{Map, Value, json};
+
+use crate::state::{Session, State};
+
+/// What `POST /session` may say.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NewSession {
+    pub(crate) directory: String,
+    pub(crate) title: Option<String>,
+    pub(crate) parent: Option<String>,
+    pub(crate) permission: Option<Value>,
+    pub(crate) agent: Option<Value>,
+    pub(crate) model: Option<Value>,
+    pub(crate) metadata: Option<Value>,
+    pub(crate) version: String,
+}
+
+const SLUGS: [&str; 6] = [
+    "happy-eagle",
+    "misty-island",
+    "brave-cactus",
+    "jolly-star",
+    "neon-rocket",
+    "swift-otter",
+];
+
+/// Nothing used yet.
+pub(crate) fn no_tokens() -> Value {
+    json!({"input": 0, "output": 0, "reasoning": 0, "cache": {"read": 0, "write": 0}})
+}
+
+impl State {
+    /// Makes a session and says so. Returns its id.
+    pub(crate) fn create_session(&mut self, new: NewSession) -> String {
+        let id = self.ids.session();
+        self.create_session_as(id.clone(), new);
+        id
+    }
+
+    /// As [`State::create_session`], with an id that was minted before.
+    pub(crate) fn create_session_as(&mut self, id: String, new: NewSession) {
+        let now = self.ids.now();
+        let directory = new.directory;
+        let mut info = Map::new();
+        info.insert("id".into(), id.clone().into());
+        info.insert("slug".into(), SLUGS[self.order.len() % SLUGS.len()].into());
+        info.insert("projectID".into(), "global".into());
+        info.insert("directory".into(), directory.clone().into());
+        info.insert("path".into(), directory.trim_start_matches('/').into());
+        info.insert("cost".into(), 0.into());
+        info.insert("tokens".into(), no_tokens());
+        info.insert(
+            "title".into(),
+            new.title
+                .unwrap_or_else(|| format!("New session - {now}"))
+                .into(),
+        );
+        info.insert("version".into(), new.version.into());
+        info.insert("time".into(), json!({"created": now, "updated": now}));
+        for (name, value) in [
+            ("parentID", new.parent.clone().map(Value::from)),
+            ("permission", new.permission),
+            ("agent", new.agent),
+            ("model", new.model),
+            ("metadata", new.metadata),
+        ] {
+            if let Some(value) = value {
+                info.insert(name.into(), value);
+            }
+        }
+        self.sessions.insert(
+            id.clone(),
+            Session {
+                id: id.clone(),
+                directory,
+                parent: new.parent,
+                info: info.clone(),
+                messages: Vec::new(),
+                status: None,
+                todos: json!([]),
+                pending: std::collections::VecDeque::new(),
+                run: None,
+                live: None,
+                seq: 0,
+                tape_prompts: 0,
+                tape_ids: std::collections::HashMap::new(),
+            },
+        );
+        self.order.push(id.clone());
+        self.emit(&id, "session.created", &json!({"info": info}));
+    }
+
+    /// Removes a session and its children; false when there is none.
+    pub(crate) fn delete_session(&mut self, id: &str) -> bool {
+        let Some(found) = self.sessions.get(id) else {
+            return false;
+        };
+        let info = found.to_json();
+        if let Some(run) = &found.run {
+            run.cancel();
+        }
+        for child in self.children(id) {
+            self.delete_session(&child);
+        }
+        self.emit(id, "session.deleted", &json!({"info": info}));
+        self.forget_session(id);
+        self.ledger.session_deleted(id);
+        true
+    }
+
+    /// Drops a session without a word.
+    pub(crate) fn forget_session(&mut self, id: &str) {
+        self.sessions.remove(id);
+        self.order.retain(|known| known != id);
+        self.questions.retain(|_, ask| ask.session != id);
+        self.permissions.retain(|_, ask| ask.session != id);
+        self.ledger.set_busy(id, false);
+    }
+
+    /// Ids of the sessions that sub-agents of this one work in, oldest first.
+    pub(crate) fn children(&self, id: &str) -> Vec<String> {
+        self.order
+            .iter()
+            .filter(|child| {
+                self.sessions
+                    .get(*child)
+                    .is_some_and(|session| session.parent.as_deref() == Some(id))
+            })
+            .cloned()
+            .collect()
+    }
+
+    /// What the session's rules say of a permission: the last rule that fits wins.
+    pub(crate) fn rule_for(&self, id: &str, permission: &str, pattern: &str) -> Option<String> {
+        let rules = self.sessions.get(id)?.info.get("permission")?.as_array()?;
+        rules
+            .iter()
+            .rev()
+            .find(|rule| {
+                wildcard(rule["permission"].as_str().unwrap_or_default(), permission)
+                    && wildcard(rule["pattern"].as_str().unwrap_or_default(), pattern)
+            })
+            .and_then(|rule| rule["action"].as_str())
+            .map(str::to_owned)
+    }
+}
+
+/// Whether `text` is what `pattern` means; `*` stands for anything.
+fn wildcard(pattern: &str, text: &str) -> bool {
+    let mut pieces = pattern.split('*');
+    let first = pieces.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else {
+        return false;
+    };
+    let mut pieces = pieces.peekable();
+    if pieces.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(piece) = pieces.next() {
+        if pieces.peek().is_none() {
+            return rest.ends_with(piece);
+        }
+        match rest.find(piece) {
+            Some(at) => rest = &rest[at + piece.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wildcard;
+
+    #[test]
+    fn a_star_stands_for_anything() {
+        assert!(wildcard("*", "bash"));
+        assert!(wildcard("echo *", "echo hi"));
+        assert!(wildcard("*.md", "a/b.md"));
+        assert!(wildcard("a*b*c", "axxbyyc"));
+        assert!(!wildcard("echo", "echo hi"));
+        assert!(!wildcard("a*b*c", "axxcyyb"));
+    }
+}

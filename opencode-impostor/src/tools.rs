@@ -1,0 +1,409 @@
+//! The tool steps: their parts, their files, what they wait for.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::files;
+use crate::script::{Permission, Question, Step, Subtask, Todo, Tool};
+use crate::sessions::NewSession;
+use crate::state::{Answer, Ask, World};
+use crate::turn::{self, End, Turn};
+
+/// Whether the turn goes on after a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    GoOn,
+    Stop,
+}
+
+/// One tool part: pending, running, then completed or error.
+pub(crate) struct Call {
+    world: Arc<World>,
+    session: String,
+    directory: String,
+    message: String,
+    part: String,
+    call: String,
+    tool: String,
+    input: Value,
+    title: Option<String>,
+    metadata: Map<String, Value>,
+    start: u64,
+}
+
+impl Call {
+    pub(crate) fn new(turn: &mut Turn, number: usize) -> Self {
+        let message = turn.open();
+        let (part, start) = turn
+            .world
+            .quietly(|state| (state.ids.ascending("prt"), state.ids.now()));
+        Self {
+            world: turn.world.clone(),
+            session: turn.session.clone(),
+            directory: turn.directory.clone(),
+            message,
+            part,
+            call: format!("call_{number}"),
+            tool: String::new(),
+            input: json!({}),
+            title: None,
+            metadata: Map::new(),
+            start,
+        }
+    }
+
+    fn put(&self, state: &Value) {
+        self.world.update(|world| {
+            world.put_part(
+                &self.session,
+                json!({
+                    "id": self.part, "messageID": self.message, "sessionID": self.session, "type": "tool",
+                    "tool": self.tool, "callID": self.call, "state": state,
+                }),
+            );
+        });
+    }
+
+    fn pending(&mut self, tool: &str, input: Value) {
+        self.tool = tool.to_owned();
+        self.put(&json!({"status": "pending", "input": {}, "raw": ""}));
+        self.input = input;
+        self.start = self.world.quietly(|state| state.ids.now());
+    }
+
+    fn running(&self) {
+        let mut state =
+            json!({"status": "running", "input": self.input, "time": {"start": self.start}});
+        if let Some(title) = &self.title {
+            state["title"] = title.as_str().into();
+        }
+        if !self.metadata.is_empty() {
+            state["metadata"] = Value::Object(self.metadata.clone());
+        }
+        self.put(&state);
+    }
+
+    fn time(&self) -> Value {
+        let end = self.world.quietly(|state| state.ids.now());
+        json!({"start": self.start, "end": end})
+    }
+
+    fn completed(&self, output: &str, title: &str, metadata: &Map<String, Value>) {
+        let mut metadata = metadata.clone();
+        metadata.entry("truncated").or_insert_with(|| false.into());
+        self.put(&json!({
+            "status": "completed", "input": self.input, "output": output, "title": title, "metadata": metadata,
+            "time": self.time(),
+        }));
+    }
+
+    fn failed(&self, error: &str) {
+        self.put(&json!({
+            "status": "error", "input": self.input, "error": error, "time": self.time(),
+        }));
+    }
+
+    fn run(&mut self, tool: &Tool) {
+        self.pending(&tool.tool, tool.input.clone());
+        self.running();
+        self.complete(tool);
+    }
+
+    fn complete(&self, tool: &Tool) {
+        let title = tool.title.as_deref().unwrap_or(&tool.tool);
+        self.completed(&tool.output, title, &tool.metadata);
+    }
+
+    /// Runs a tool that changes files.
+    fn change(&mut self, change: &files::Change) {
+        self.pending(change.tool, change.input.clone());
+        self.running();
+        match change.apply(&self.directory) {
+            Ok(done) => {
+                self.world.update(|state| {
+                    for (path, event) in &done.changed {
+                        state.emit_directory(
+                            &self.directory,
+                            "file.edited",
+                            &json!({"file": path}),
+                        );
+                        let watched = json!({"file": path, "event": event});
+                        state.emit_directory(&self.directory, "file.watcher.updated", &watched);
+                    }
+                });
+                self.completed(&done.output, &done.title, &done.metadata);
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+}
+
+/// Does one tool step.
+pub(crate) async fn perform(turn: &mut Turn, mut call: Call, step: Step) -> Verdict {
+    let directory = call.directory.clone();
+    match step {
+        Step::Tool(tool) => call.run(&tool),
+        Step::ToolError(tool) => {
+            call.pending(&tool.tool, tool.input.clone());
+            call.running();
+            call.failed(&tool.error);
+        }
+        Step::WriteFile(file) => call.change(&files::Change::write(&directory, &file)),
+        Step::Edit(edit) => call.change(&files::Change::edit(&directory, &edit)),
+        Step::ApplyPatch(patch) => call.change(&files::Change::patch(&directory, &patch)),
+        Step::Todos(todos) => write_todos(&mut call, &todos),
+        Step::Question(question) => return ask(&mut call, &question).await,
+        Step::Permission(permission) => return ask_permission(&mut call, &permission).await,
+        Step::Subtask(subtask) => return delegate(turn, &mut call, subtask).await,
+        // Not a tool: a mistake in the script, shown where it can be seen.
+        other => {
+            call.pending("invalid", json!({}));
+            call.failed(&format!(
+                "the script has a step here that is not a tool: {other:?}"
+            ));
+        }
+    }
+    Verdict::GoOn
+}
+
+fn write_todos(call: &mut Call, todos: &[Todo]) {
+    let list = json!(todos);
+    call.pending("todowrite", json!({"todos": list}));
+    call.world.update(|state| {
+        if let Some(found) = state.sessions.get_mut(&call.session) {
+            found.todos = list.clone();
+        }
+        state.emit(&call.session, "todo.updated", &json!({"todos": list}));
+    });
+    call.running();
+    let open = todos
+        .iter()
+        .filter(|todo| todo.status != "completed")
+        .count();
+    let output = serde_json::to_string_pretty(&list).unwrap_or_default();
+    let metadata = Map::from_iter([("todos".to_owned(), list)]);
+    call.completed(&output, &format!("{open} todos"), &metadata);
+}
+
+async fn ask(call: &mut Call, question: &Question) -> Verdict {
+    let options: Vec<Value> = question
+        .options
+        .iter()
+        .map(|label| json!({"label": label, "description": label}))
+        .collect();
+    let mut asked =
+        json!({"question": question.question, "header": question.header, "options": options});
+    if question.multiple {
+        asked["multiple"] = true.into();
+    }
+    let questions = json!([asked]);
+    call.pending("question", json!({"questions": questions}));
+    let id = call.world.update(|state| {
+        let id = state.ids.ascending("que");
+        let body = json!({
+            "id": id, "sessionID": call.session, "questions": questions,
+            "tool": {"messageID": call.message, "callID": call.call},
+        });
+        state.emit(&call.session, "question.asked", &body);
+        state.questions.insert(
+            id.clone(),
+            Ask {
+                session: call.session.clone(),
+                body,
+                answer: None,
+            },
+        );
+        state.ledger.questions.insert(id.clone());
+        id
+    });
+    call.running();
+    let answer = call
+        .world
+        .until(|state| {
+            let answer = state.questions.get(&id)?.answer.clone()?;
+            state.questions.remove(&id);
+            Some(answer)
+        })
+        .await;
+    let Answer::Labels(answers) = answer else {
+        call.failed("The user dismissed this question");
+        return Verdict::Stop;
+    };
+    let labels: Vec<&str> = answers[0]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let output = format!(
+        "User has answered your questions: \"{}\"=\"{}\". You can now continue with the user's answers in mind.",
+        question.question,
+        labels.join(", ")
+    );
+    let metadata = Map::from_iter([("answers".to_owned(), answers)]);
+    call.completed(&output, "Asked 1 question", &metadata);
+    Verdict::GoOn
+}
+
+async fn ask_permission(call: &mut Call, permission: &Permission) -> Verdict {
+    let tool = &permission.tool;
+    call.pending(&tool.tool, tool.input.clone());
+    if permission.by_rules {
+        let pattern = permission.patterns.first().map_or("*", String::as_str);
+        let rule = call
+            .world
+            .quietly(|state| state.rule_for(&call.session, &permission.permission, pattern));
+        match rule.as_deref() {
+            Some("ask") => {}
+            Some("deny") => {
+                call.running();
+                call.failed(
+                    "The user has specified a rule which prevents you from using this specific tool call.",
+                );
+                return Verdict::GoOn;
+            }
+            _ => {
+                call.running();
+                call.complete(tool);
+                return Verdict::GoOn;
+            }
+        }
+    }
+    call.running();
+    let id = call.world.update(|state| {
+        let id = state.ids.ascending("per");
+        let always = if permission.always.is_empty() {
+            &permission.patterns
+        } else {
+            &permission.always
+        };
+        let body = json!({
+            "id": id, "sessionID": call.session, "permission": permission.permission,
+            "patterns": permission.patterns, "metadata": permission.metadata, "always": always,
+            "tool": {"messageID": call.message, "callID": call.call},
+        });
+        state.emit(&call.session, "permission.asked", &body);
+        state.permissions.insert(
+            id.clone(),
+            Ask {
+                session: call.session.clone(),
+                body,
+                answer: None,
+            },
+        );
+        state.ledger.permissions.insert(id.clone());
+        id
+    });
+    let answer = call
+        .world
+        .until(|state| {
+            let answer = state.permissions.get(&id)?.answer.clone()?;
+            state.permissions.remove(&id);
+            Some(answer)
+        })
+        .await;
+    match answer {
+        Answer::Rejected(Some(why)) => {
+            call.failed(&format!(
+                "The user rejected permission to use this specific tool call with the following feedback: {why}"
+            ));
+            Verdict::GoOn
+        }
+        // Without a word of feedback the loop stops.
+        Answer::Rejected(None) => {
+            call.failed("The user rejected permission to use this specific tool call.");
+            Verdict::Stop
+        }
+        Answer::Allowed(_) | Answer::Labels(_) => {
+            call.complete(tool);
+            Verdict::GoOn
+        }
+    }
+}
+
+async fn delegate(turn: &mut Turn, call: &mut Call, subtask: Subtask) -> Verdict {
+    let input = json!({
+        "description": subtask.description, "prompt": subtask.prompt, "subagent_type": subtask.agent,
+    });
+    call.pending("task", input);
+    let (child, user, model) = turn.world.update(|state| {
+        let child = state.create_session(NewSession {
+            directory: call.directory.clone(),
+            title: Some(format!("{} (@{} subagent)", subtask.description, subtask.agent)),
+            parent: Some(call.session.clone()),
+            permission: Some(json!([{"permission": "task", "pattern": "*", "action": "deny"}])),
+            agent: Some(subtask.agent.clone().into()),
+            version: call.world.config.dialect.version.clone(),
+            ..NewSession::default()
+        });
+        let model = state.sessions[&call.session]
+            .message(&call.message)
+            .map(|message| {
+                json!({"modelID": message.info["modelID"], "providerID": message.info["providerID"]})
+            })
+            .unwrap_or_default();
+        (child, state.ids.ascending("msg"), model)
+    });
+    call.title = Some(subtask.description.clone());
+    call.metadata = Map::from_iter([
+        (
+            "parentSessionId".to_owned(),
+            Value::from(call.session.as_str()),
+        ),
+        ("sessionId".to_owned(), Value::from(child.as_str())),
+        ("model".to_owned(), model.clone()),
+    ]);
+    call.running();
+
+    let steps = turn.world.update(|state| {
+        let now = state.ids.now();
+        state.put_message(
+            &child,
+            json!({
+                "id": user, "role": "user", "sessionID": child, "time": {"created": now}, "agent": subtask.agent,
+                "model": model,
+            }),
+        );
+        let part = json!({
+            "id": state.ids.ascending("prt"), "type": "text", "text": subtask.prompt, "messageID": user,
+            "sessionID": child,
+        });
+        state.put_part(&child, part);
+        state.touch_session(&child);
+        state.ledger.model_run(&user);
+        if subtask.steps.is_empty() {
+            state
+                .script
+                .answer(&subtask.prompt)
+                .unwrap_or_else(|| crate::standard::friendly(&subtask.prompt))
+        } else {
+            subtask.steps
+        }
+    });
+    if let Some(mut inner) = Turn::new(&turn.world, &child, &user, false) {
+        let end = Box::pin(inner.run(steps)).await;
+        turn.world.update(|state| {
+            if end != End::Failed {
+                turn::idle(state, &child, &user, end == End::Done);
+            }
+        });
+    }
+    let said = turn.world.quietly(|state| {
+        let messages = state.sessions.get(&child).map(|found| &found.messages);
+        messages
+            .into_iter()
+            .flatten()
+            .rev()
+            .flat_map(|message| message.parts.iter().rev())
+            .find(|part| part["type"] == "text")
+            .and_then(|part| part["text"].as_str())
+            .unwrap_or_default()
+            .to_owned()
+    });
+    let output = format!(
+        "<task id=\"{child}\" state=\"completed\">\n<task_result>\n{said}\n</task_result>\n</task>"
+    );
+    call.completed(&output, &subtask.description, &call.metadata);
+    Verdict::GoOn
+}

@@ -1,0 +1,581 @@
+//! One prompt being answered: model steps, each an assistant message of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::prompt::text_of;
+use crate::script::{Garbage, ProviderError, Retry, Step, Streamed};
+use crate::sessions::no_tokens;
+use crate::standard;
+use crate::state::{Live, State, World};
+use crate::tools;
+
+/// Readers may be this many frames behind before a benchmark's deltas wait for them.
+const BACKLOG: usize = 8192;
+
+/// How a turn ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The model stopped.
+    Done,
+    /// A rejected question stopped the loop.
+    Stopped,
+    /// An error ended it, and idle was sent.
+    Failed,
+    /// The client aborted it.
+    Aborted,
+    /// A tape was played; it said all there is to say.
+    Replayed,
+}
+
+/// A turn under way.
+pub(crate) struct Turn {
+    pub(crate) world: Arc<World>,
+    pub(crate) session: String,
+    pub(crate) directory: String,
+    user: String,
+    prompt: String,
+    /// The open assistant message.
+    message: Option<String>,
+    /// Whether it has its step-start.
+    stepped: bool,
+    after_tool: bool,
+    steps_done: usize,
+    calls: usize,
+    first_of_session: bool,
+}
+
+/// Answers one user message. The caller sends the idle that follows.
+pub(crate) async fn answer(
+    world: &Arc<World>,
+    session: &str,
+    user: &str,
+    first_of_session: bool,
+) -> End {
+    let steps = world.update(|state| {
+        state.ledger.model_run(user);
+        let prompt = prompt_text(state, session, user);
+        state
+            .script
+            .answer(&prompt)
+            .unwrap_or_else(|| standard::friendly(&prompt))
+    });
+    let Some(mut turn) = Turn::new(world, session, user, first_of_session) else {
+        return End::Failed;
+    };
+    turn.run(steps).await
+}
+
+fn prompt_text(state: &State, session: &str, user: &str) -> String {
+    state
+        .sessions
+        .get(session)
+        .and_then(|found| found.message(user))
+        .map(|message| text_of(&message.parts))
+        .unwrap_or_default()
+}
+
+impl Turn {
+    pub(crate) fn new(
+        world: &Arc<World>,
+        session: &str,
+        user: &str,
+        first_of_session: bool,
+    ) -> Option<Self> {
+        world.quietly(|state| {
+            Some(Self {
+                world: world.clone(),
+                session: session.to_owned(),
+                directory: state.sessions.get(session)?.directory.clone(),
+                user: user.to_owned(),
+                prompt: prompt_text(state, session, user),
+                message: None,
+                stepped: false,
+                after_tool: false,
+                steps_done: 0,
+                calls: 0,
+                first_of_session,
+            })
+        })
+    }
+
+    /// Does the steps, and closes what they left open.
+    pub(crate) async fn run(&mut self, steps: Vec<Step>) -> End {
+        self.world.update(|state| {
+            state.set_status(&self.session, Some(json!({"type": "busy"})));
+        });
+        for step in steps {
+            if let Some(end) = self.step(step).await {
+                return end;
+            }
+            tokio::task::yield_now().await;
+        }
+        // After a tool the real loop asks the model once more.
+        if self.message.is_some() || self.steps_done == 0 {
+            self.part_of_step();
+            self.close("stop");
+        }
+        End::Done
+    }
+
+    /// Does one step; `Some` when the turn is over.
+    async fn step(&mut self, step: Step) -> Option<End> {
+        if step.is_tool() {
+            return self.tool_step(step).await;
+        }
+        match step {
+            Step::Text(text) => self.stream("text", &text).await,
+            Step::Reasoning(text) => self.stream("reasoning", &text).await,
+            Step::Echo => {
+                let text = Streamed::new(self.prompt.clone());
+                self.stream("text", &text).await;
+            }
+            Step::Deltas(deltas) => self.deltas(deltas.count, deltas.size).await,
+            Step::Empty => self.part_of_step(),
+            Step::Finish(reason) => {
+                if self.message.is_none() {
+                    self.part_of_step();
+                }
+                self.close(&reason);
+            }
+            Step::NewMessage => {
+                if self.message.is_some() {
+                    self.close("tool-calls");
+                }
+            }
+            Step::Gate(gate) => self.world.pass(&gate).await,
+            Step::Sleep(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+            Step::RawEvent(event) => self
+                .world
+                .update(|state| state.emit(&self.session, &event.kind, &event.properties)),
+            Step::RawFrame(text) => self.raw(text.into_bytes()),
+            Step::Garbage(garbage) => self.raw(garbage_frame(garbage)),
+            Step::Flood(flood) => self
+                .world
+                .update(|state| state.flood(&self.directory, flood.events, flood.size)),
+            Step::DropStreams(path) => {
+                self.world.update(|state| state.bus.cut(path.as_deref()));
+            }
+            Step::ProviderError(error) => {
+                self.provider_error(&error);
+                return Some(End::Failed);
+            }
+            Step::Retry(retry) => self.retry(&retry).await,
+            Step::Hang => {
+                self.open();
+                std::future::pending::<()>().await;
+            }
+            Step::Loop(text) => loop {
+                self.stream("text", &text).await;
+                self.close("stop");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            },
+            Step::Kill => {
+                self.world.life().cancel();
+                std::future::pending::<()>().await;
+            }
+            _ => {}
+        }
+        None
+    }
+
+    async fn tool_step(&mut self, step: Step) -> Option<End> {
+        let steps = match step {
+            Step::Parallel(steps) => steps,
+            step => vec![step],
+        };
+        self.part_of_step();
+        for step in steps {
+            self.calls += 1;
+            let call = tools::Call::new(self, self.calls);
+            // Boxed, because a sub-agent runs steps of its own.
+            if Box::pin(tools::perform(self, call, step)).await == tools::Verdict::Stop {
+                self.close("tool-calls");
+                return Some(End::Stopped);
+            }
+        }
+        self.after_tool = true;
+        None
+    }
+
+    /// The id of the open assistant message; opens one when there is none.
+    pub(crate) fn open(&mut self) -> String {
+        if self.after_tool {
+            self.close("tool-calls");
+        }
+        if let Some(message) = &self.message {
+            return message.clone();
+        }
+        let message = self.world.update(|state| {
+            let id = state.ids.ascending("msg");
+            let info = self.assistant_info(state, &id);
+            state.put_message(&self.session, info);
+            if self.steps_done == 0 {
+                summarize(state, &self.session, &self.user);
+                state.set_status(&self.session, Some(json!({"type": "busy"})));
+                self.name_session(state);
+            } else {
+                state.set_status(&self.session, Some(json!({"type": "busy"})));
+                summarize(state, &self.session, &self.user);
+            }
+            id
+        });
+        self.message = Some(message.clone());
+        self.stepped = false;
+        message
+    }
+
+    /// A session without a title of its own gets one from its first prompt.
+    fn name_session(&self, state: &mut State) {
+        let Some(found) = state.sessions.get_mut(&self.session) else {
+            return;
+        };
+        let unnamed = found.info["title"]
+            .as_str()
+            .is_some_and(|title| title.starts_with("New session - "));
+        if self.first_of_session && unnamed && found.parent.is_none() {
+            let title: String = self.prompt.chars().take(50).collect();
+            found.info.insert("title".into(), title.into());
+            state.touch_session(&self.session);
+        }
+    }
+
+    fn assistant_info(&self, state: &State, id: &str) -> Value {
+        let user = state
+            .sessions
+            .get(&self.session)
+            .and_then(|found| found.message(&self.user))
+            .map(|message| message.info.clone())
+            .unwrap_or_default();
+        let mut info = json!({
+            "id": id, "parentID": self.user, "role": "assistant", "mode": user["agent"], "agent": user["agent"],
+            "path": {"cwd": self.directory, "root": "/"}, "cost": 0, "tokens": no_tokens(),
+            "modelID": user["model"]["modelID"], "providerID": user["model"]["providerID"],
+            "time": {"created": state.ids.now()}, "sessionID": self.session,
+        });
+        if let Some(variant) = user["model"].get("variant") {
+            info["variant"] = variant.clone();
+        }
+        info
+    }
+
+    /// Makes sure that a model step is open which may take another part.
+    fn part_of_step(&mut self) {
+        let message = self.open();
+        if !self.stepped {
+            self.stepped = true;
+            self.world.update(|state| {
+                let id = state.ids.ascending("prt");
+                let part = json!({
+                    "id": id, "messageID": message, "sessionID": self.session, "type": "step-start",
+                });
+                state.put_part(&self.session, part);
+            });
+        }
+    }
+
+    /// Ends the open assistant message.
+    fn close(&mut self, reason: &str) {
+        self.after_tool = false;
+        let Some(message) = self.message.take() else {
+            return;
+        };
+        self.steps_done += 1;
+        let config = &self.world.config;
+        self.world.update(|state| {
+            let (input, output) = (config.input_tokens, config.output_tokens);
+            let tokens = json!({
+                "total": input + output, "input": input, "output": output, "reasoning": 0,
+                "cache": {"write": 0, "read": 0},
+            });
+            let id = state.ids.ascending("prt");
+            let part = json!({
+                "id": id, "reason": reason, "messageID": message, "sessionID": self.session, "type": "step-finish",
+                "tokens": tokens, "cost": config.cost,
+            });
+            state.put_part(&self.session, part);
+            let now = state.ids.now();
+            let Some(found) = state.sessions.get_mut(&self.session) else {
+                return;
+            };
+            add_usage(&mut found.info, config.cost, input, output);
+            let Some(mut info) = found.message(&message).map(|found| found.info.clone()) else {
+                return;
+            };
+            info["cost"] = config.cost.into();
+            info["tokens"] = tokens;
+            info["time"]["completed"] = now.into();
+            info["finish"] = reason.into();
+            // The real server sends the finished message twice.
+            state.put_message(&self.session, info.clone());
+            state.put_message(&self.session, info);
+        });
+    }
+
+    fn fill(&self, text: &str) -> String {
+        if !text.contains("{{") {
+            return text.to_owned();
+        }
+        text.replace("{{prompt}}", &self.prompt)
+            .replace("{{directory}}", &self.directory)
+            .replace("{{session}}", &self.session)
+    }
+
+    async fn stream(&mut self, kind: &str, text: &Streamed) {
+        let pieces = text.pieces(|piece| self.fill(piece));
+        self.begin_live(kind);
+        let gate_after = text.gate_after.unwrap_or(pieces.len());
+        for (sent, piece) in pieces.iter().enumerate() {
+            if let Some(gate) = text.gate.as_deref().filter(|_| sent == gate_after) {
+                self.world.pass(gate).await;
+            }
+            if text.delay_ms > 0 {
+                tokio::time::sleep(Duration::from_millis(text.delay_ms)).await;
+            }
+            self.delta(piece);
+        }
+        if let Some(gate) = text.gate.as_deref().filter(|_| gate_after >= pieces.len()) {
+            self.world.pass(gate).await;
+        }
+        self.world.update(|state| state.finish_live(&self.session));
+    }
+
+    async fn deltas(&mut self, count: usize, size: usize) {
+        self.begin_live("text");
+        let piece = "x".repeat(size);
+        for sent in 0..count {
+            self.delta(&piece);
+            if sent % 64 == 63 {
+                tokio::task::yield_now().await;
+                self.let_readers_catch_up().await;
+            }
+        }
+        self.world.update(|state| state.finish_live(&self.session));
+    }
+
+    /// Waits while a reader is far behind, unless it has stopped reading.
+    async fn let_readers_catch_up(&self) {
+        let mut backlog = self.world.quietly(|state| state.bus.backlog());
+        let mut stuck = 0;
+        while backlog > BACKLOG && stuck < 200 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let now = self.world.quietly(|state| state.bus.backlog());
+            stuck = if now < backlog { 0 } else { stuck + 1 };
+            backlog = now;
+        }
+    }
+
+    fn begin_live(&mut self, kind: &str) {
+        self.part_of_step();
+        let message = self.open();
+        self.world.update(|state| {
+            let now = state.ids.now();
+            let part = json!({
+                "id": state.ids.ascending("prt"), "messageID": message, "sessionID": self.session, "type": kind,
+                "text": "", "time": {"start": now},
+            });
+            state.put_part(&self.session, part.clone());
+            if let Some(found) = state.sessions.get_mut(&self.session) {
+                found.live = Some(Live {
+                    part,
+                    text: String::new(),
+                });
+            }
+        });
+    }
+
+    fn delta(&self, piece: &str) {
+        let grows = !self.world.config.dialect.deltas;
+        self.world
+            .quietly(|state| state.delta(&self.session, piece, grows));
+    }
+
+    fn raw(&self, bytes: Vec<u8>) {
+        self.world
+            .update(|state| state.bus.publish_raw(&bytes.into()));
+    }
+
+    fn provider_error(&mut self, error: &ProviderError) {
+        self.open();
+        let mut data = json!({"message": error.message, "isRetryable": false});
+        if let Some(status) = error.status_code {
+            data["statusCode"] = status.into();
+        }
+        if let Some(url) = &error.url {
+            data["metadata"] = json!({"url": url});
+        }
+        let error = json!({"name": error.name, "data": data});
+        self.world.update(|state| {
+            state.emit(&self.session, "session.error", &json!({"error": error}));
+            state.set_status(&self.session, None);
+            close_with_error(state, &self.session, &error);
+            state.set_status(&self.session, None);
+        });
+    }
+
+    async fn retry(&mut self, retry: &Retry) {
+        self.open();
+        for attempt in 1..=retry.attempts {
+            self.world.update(|state| {
+                let next = state.ids.now() + retry.next_ms;
+                let status = json!({
+                    "type": "retry", "attempt": attempt, "message": retry.message, "next": next,
+                });
+                state.set_status(&self.session, Some(status));
+            });
+            tokio::time::sleep(Duration::from_millis(retry.next_ms)).await;
+        }
+        self.world.update(|state| {
+            state.set_status(&self.session, Some(json!({"type": "busy"})));
+        });
+    }
+}
+
+fn add_usage(info: &mut serde_json::Map<String, Value>, cost: f64, input: u64, output: u64) {
+    let sum = info["cost"].as_f64().unwrap_or(0.0) + cost;
+    info.insert("cost".into(), sum.into());
+    let tokens = &mut info["tokens"];
+    tokens["input"] = (tokens["input"].as_u64().unwrap_or(0) + input).into();
+    tokens["output"] = (tokens["output"].as_u64().unwrap_or(0) + output).into();
+}
+
+/// The session's and the prompt's summary of file changes: always empty, as for a folder outside Git.
+fn summarize(state: &mut State, session: &str, user: &str) {
+    let Some(found) = state.sessions.get_mut(session) else {
+        return;
+    };
+    found.info.insert(
+        "summary".into(),
+        json!({"additions": 0, "deletions": 0, "files": 0}),
+    );
+    let prompt = found.message(user).map(|message| message.info.clone());
+    state.touch_session(session);
+    state.emit(session, "session.diff", &json!({"diff": []}));
+    if let Some(mut prompt) = prompt {
+        prompt["summary"] = json!({"diffs": []});
+        state.put_message(session, prompt);
+    }
+}
+
+/// The end of a turn: idle, and the late events that follow it.
+pub(crate) fn idle(state: &mut State, session: &str, user: &str, busy_first: bool) {
+    if busy_first {
+        state.set_status(session, Some(json!({"type": "busy"})));
+    }
+    state.set_status(session, None);
+    summarize(state, session, user);
+}
+
+/// Ends the unfinished assistant message with an error: its text is stored, its open tools fail.
+pub(crate) fn close_with_error(state: &mut State, session: &str, error: &Value) {
+    state.finish_live(session);
+    let now = state.ids.now();
+    let Some(found) = state.sessions.get(session) else {
+        return;
+    };
+    let Some(message) = found.messages.iter().rev().find(|message| {
+        message.info["role"] == "assistant" && message.info["time"].get("completed").is_none()
+    }) else {
+        return;
+    };
+    let mut info = message.info.clone();
+    let open_tools: Vec<Value> = message
+        .parts
+        .iter()
+        .filter(|part| {
+            matches!(
+                part["state"]["status"].as_str(),
+                Some("pending" | "running")
+            )
+        })
+        .cloned()
+        .collect();
+    for mut part in open_tools {
+        part["state"] = json!({
+            "status": "error", "input": part["state"]["input"], "error": "Tool execution aborted",
+            "metadata": {"interrupted": true}, "time": {"start": now, "end": now},
+        });
+        state.put_part(session, part);
+    }
+    info["time"]["completed"] = now.into();
+    info["error"] = error.clone();
+    state.put_message(session, info);
+}
+
+pub(crate) fn garbage_frame(garbage: Garbage) -> Vec<u8> {
+    match garbage {
+        Garbage::MalformedJson => {
+            b"data: {\"type\":\"message.part.delta\",\"properties\":{\n\n".to_vec()
+        }
+        Garbage::InvalidUtf8 => b"data: {\"type\":\"x\",\"text\":\"\xff\xfe\xc3\"}\n\n".to_vec(),
+        Garbage::NotAnObject => b"data: [1,2,3]\n\n".to_vec(),
+        Garbage::Huge(bytes) => {
+            let head = "data: {\"type\":\"message.part.updated\",\"properties\":{\"sessionID\":\"ses_somebodyelse\",\"filler\":\"";
+            let tail = "\"}}\n\n";
+            let filler = "x".repeat(bytes.saturating_sub(head.len() + tail.len()));
+            format!("{head}{filler}{tail}").into_bytes()
+        }
+    }
+}
+
+impl State {
+    /// Text for the part that is being streamed.
+    pub(crate) fn delta(&mut self, session: &str, piece: &str, grows: bool) {
+        let Some(live) = self
+            .sessions
+            .get_mut(session)
+            .and_then(|found| found.live.as_mut())
+        else {
+            return;
+        };
+        live.text.push_str(piece);
+        if grows {
+            let mut part = live.part.clone();
+            part["text"] = live.text.as_str().into();
+            let at = self.ids.now();
+            self.emit(
+                session,
+                "message.part.updated",
+                &json!({"part": part, "time": at}),
+            );
+            return;
+        }
+        let (message, part) = (&live.part["messageID"], &live.part["id"]);
+        let properties = format!(
+            r#"{{"sessionID":"{session}","messageID":{message},"partID":{part},"field":"text","delta":{}}}"#,
+            crate::bus::quoted(piece)
+        );
+        self.emit_text(session, "message.part.delta", properties, Some("assistant"));
+    }
+
+    /// Stores and sends the whole of the part that was being streamed.
+    pub(crate) fn finish_live(&mut self, session: &str) {
+        let now = self.ids.now();
+        let Some(live) = self
+            .sessions
+            .get_mut(session)
+            .and_then(|found| found.live.take())
+        else {
+            return;
+        };
+        let mut part = live.part;
+        part["text"] = live.text.into();
+        part["time"]["end"] = now.into();
+        self.put_part(session, part);
+    }
+
+    /// Events of a session that nobody asked for.
+    pub(crate) fn flood(&mut self, directory: &str, events: usize, size: usize) {
+        let stranger = self.ids.session();
+        let text = "f".repeat(size);
+        for _ in 0..events {
+            let properties = json!({
+                "sessionID": stranger, "messageID": "msg_000000000001flood000000000",
+                "partID": "prt_000000000001flood000000000", "field": "text", "delta": text,
+            });
+            self.emit_directory(directory, "message.part.delta", &properties);
+        }
+    }
+}
