@@ -76,6 +76,11 @@ impl Exchange {
         })
     }
 
+    /// Whether the newest message stopped for tools.
+    pub fn wants_more(&self) -> bool {
+        self.last().is_some_and(|message| message.info.wants_more())
+    }
+
     /// Whether the person declined a question, so that no more work comes
     /// (seen on 1.18.33: the call fails and the message finishes `tool-calls`).
     pub fn is_declined(&self) -> bool {

@@ -292,10 +292,16 @@ impl std::fmt::Debug for ProblemSink {
 
 /// Hears the changes of a reply, in order. One that does not care for a kind of
 /// change ignores it with a `_` arm.
-pub trait Observer: Send + std::fmt::Debug {
+pub trait Observer: Send + Sync + std::fmt::Debug {
     /// Something changed. Called while events are folded: must be quick.
     ///
     /// # Errors
     /// An error is reported and changes nothing about the reply.
     fn changed(&mut self, change: &Change<'_>) -> Result<(), ObserverError>;
+}
+
+impl Observer for Box<dyn Observer> {
+    fn changed(&mut self, change: &Change<'_>) -> Result<(), ObserverError> {
+        (**self).changed(change)
+    }
 }

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::part::{Content, PersistedPart, Slot};
+use super::part::{Content, PersistedPart, STREAM_ONLY_KEY, Slot};
 use super::requests::Requests;
 use super::{Reply, Standing};
 use crate::id::{MessageId, PartId, SessionId};
@@ -32,6 +32,14 @@ impl Checkpoint {
     /// The parts in the shape that hosts store.
     pub fn parts(&self) -> Vec<PersistedPart> {
         self.parts.iter().map(|kept| kept.part.clone()).collect()
+    }
+
+    /// The parts with the ids that changes name them by.
+    pub fn keyed_parts(&self) -> Vec<(String, PersistedPart)> {
+        let keyed = |kept: &CheckpointPart| {
+            (kept.id.as_ref().map_or(STREAM_ONLY_KEY, |id| id.as_str()).to_owned(), kept.part.clone())
+        };
+        self.parts.iter().map(keyed).collect()
     }
 }
 

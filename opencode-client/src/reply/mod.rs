@@ -68,6 +68,7 @@ struct State {
     error: Option<UpstreamError>,
     retry: Option<(u32, String)>,
     retries: u32,
+    restarted: bool,
 }
 
 #[derive(Debug)]
@@ -75,6 +76,8 @@ struct TrackedMessage {
     id: MessageId,
     standing: Standing,
     finished: bool,
+    /// It ended the answer: the model stopped, and not for tools.
+    last_word: bool,
     /// Cost and tokens of each step, by part.
     steps: Vec<(PartId, f64, Tokens)>,
 }
@@ -181,6 +184,17 @@ impl Reply {
             .count()
     }
 
+    /// Whether some tool call of the reply has ended.
+    pub fn has_ended_tool(&self) -> bool {
+        self.visible().any(|slot| matches!(&slot.content, Content::Tool(tool) if tool.status.is_terminal()))
+    }
+
+    /// Whether, since this was last asked, the answer went on after it had
+    /// ended: a server that loops.
+    pub fn take_restart(&mut self) -> bool {
+        std::mem::take(&mut self.state.restarted)
+    }
+
     /// Sessions that tools of this reply said they work in, and that events of
     /// should be heard.
     pub fn children(&self) -> impl Iterator<Item = &SessionId> {
@@ -273,6 +287,7 @@ impl Reply {
         let tracked = &mut self.messages[at];
         let before = std::mem::replace(&mut tracked.standing, standing);
         tracked.finished |= info.is_finished();
+        tracked.last_word |= info.finish.is_some() && !info.wants_more();
         if standing == Standing::Answer {
             if let Some(error) = info.error.as_ref().filter(|error| !error.is_abort()) {
                 self.state.error = Some(error.clone());
@@ -280,6 +295,8 @@ impl Reply {
             self.emit(&Change::message(info));
         }
         if before == Standing::Unknown {
+            self.state.restarted |=
+                standing == Standing::Answer && self.messages[..at].iter().any(|earlier| earlier.last_word);
             self.message_became(at, standing);
         }
     }
@@ -372,6 +389,7 @@ impl Reply {
             id: id.clone(),
             standing,
             finished: false,
+            last_word: false,
             steps: Vec::new(),
         });
         self.messages.len() - 1

@@ -32,6 +32,9 @@ pub enum Provenance {
     TodoUpdated,
 }
 
+/// What observers know a part by that exists on the stream only.
+pub(super) const STREAM_ONLY_KEY: &str = "todo.updated";
+
 /// One place in the reply.
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
@@ -116,7 +119,7 @@ impl Slot {
     pub(super) fn key(&self) -> Cow<'_, str> {
         match &self.id {
             Some(id) => id.as_str().into(),
-            None => "todo.updated".into(),
+            None => STREAM_ONLY_KEY.into(),
         }
     }
 

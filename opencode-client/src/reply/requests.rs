@@ -56,6 +56,11 @@ impl Requests {
         self.0.is_empty()
     }
 
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The requests, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &PendingRequest> {
         self.0.iter()

@@ -1,4 +1,11 @@
 //! Integration tests of the client.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod tape;
 mod tapes;

@@ -360,6 +360,26 @@ impl Store for MemoryStore {
             .unwrap_or_default())
     }
 
+    async fn turn_ahead(&self, id: TurnId) -> StoreResult<Option<TurnId>> {
+        let tables = self.lock();
+        let ahead = tables.turn_index.get(&id).and_then(|number| {
+            let conversation = &tables
+                .conversations
+                .get(&tables.turns.get(number)?.turn.conversation)?;
+            conversation
+                .turns
+                .range(..number)
+                .find(|number| tables.open.contains(number))
+        });
+        Ok(ahead
+            .and_then(|number| tables.turns.get(number))
+            .map(|row| row.turn.id))
+    }
+
+    async fn turn_ahead(&self, id: TurnId) -> StoreResult<Option<TurnId>> {
+        Ok(self.lock().ahead(id))
+    }
+
     async fn message(&self, id: MessageId) -> StoreResult<Option<Message>> {
         let tables = self.lock();
         Ok(tables

@@ -283,6 +283,12 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// See [`StoreError`].
     async fn turn_events(&self, id: TurnId) -> StoreResult<Vec<TurnEvent>>;
 
+    /// The oldest turn that has to be settled before this one can be claimed.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn turn_ahead(&self, id: TurnId) -> StoreResult<Option<TurnId>>;
+
     /// One message.
     ///
     /// # Errors

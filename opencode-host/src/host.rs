@@ -1,0 +1,217 @@
+//! The library's front: what an application builds once and calls.
+
+mod builder;
+mod requests;
+mod watch;
+mod worker;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use opencode_client::reply::Observer;
+use opencode_client::wire::Prompt;
+use opencode_client::{Client, EventHub};
+use tokio::sync::Notify;
+
+pub use builder::HostBuilder;
+pub use requests::AnswerError;
+pub use watch::LiveStream;
+pub use worker::WorkerError;
+
+use crate::clock::Clock;
+use crate::id::{ConversationId, MessageId, TurnId};
+use crate::live::LiveTurns;
+use crate::product::Product;
+use crate::store::{CancelOutcome, NewTurn, OnBusy, Store, StoreError, Submitted, Turn, WorkerId};
+use crate::telemetry::Telemetry;
+use crate::turn::TurnResult;
+use crate::turn::control::Control;
+use crate::turn::plan::Limits;
+
+/// The largest prompt, in bytes of text, unless the options say otherwise.
+pub const DEFAULT_MAX_PROMPT: usize = 1 << 20;
+
+/// How a host behaves.
+#[derive(Clone, Debug)]
+pub struct HostOptions {
+    /// The limits of a turn.
+    pub limits: Limits,
+    /// How long a turn belongs to a worker that says nothing. Default 15 s.
+    pub lease: Duration,
+    /// How often a running reply is written down at most. Default 1 s.
+    pub snapshot_interval: Duration,
+    /// How often a worker looks for turns and cancels of other processes. Default 500 ms.
+    pub poll_interval: Duration,
+    /// How many turns a worker runs at once. Default 2048.
+    pub concurrency: usize,
+    /// The largest prompt, in bytes of text.
+    pub max_prompt: usize,
+    /// A server silent for so long does not stop the clock of a turn that waits for a person.
+    pub heartbeat_limit: Duration,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            lease: Duration::from_secs(15),
+            snapshot_interval: Duration::from_secs(1),
+            poll_interval: Duration::from_millis(500),
+            concurrency: 2048,
+            max_prompt: DEFAULT_MAX_PROMPT,
+            heartbeat_limit: Duration::from_secs(45),
+        }
+    }
+}
+
+/// Makes an observer for a turn that starts.
+pub(crate) type MakeObserver = Box<dyn Fn(&Turn) -> Box<dyn Observer> + Send + Sync>;
+
+/// Hosts OpenCode turns. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Host {
+    shared: Arc<Shared>,
+}
+
+/// What all clones of a host, its workers and turns share.
+pub(crate) struct Shared {
+    pub(crate) client: Client,
+    pub(crate) hub: EventHub,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) product: Arc<dyn Product>,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) options: HostOptions,
+    pub(crate) observers: Vec<MakeObserver>,
+    pub(crate) live: LiveTurns,
+    pub(crate) worker: WorkerId,
+    pub(crate) running: Mutex<HashMap<TurnId, Control>>,
+    /// A turn was submitted or settled in this process.
+    pub(crate) queue_changed: Notify,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("server", &self.client.server()).field("worker", &self.worker).finish_non_exhaustive()
+    }
+}
+
+/// What to submit beside the prompt.
+#[derive(Clone, Debug, Default)]
+pub struct SubmitOptions {
+    /// The same key in the same conversation is the same turn.
+    pub client_key: Option<String>,
+    /// What to do when the conversation has unfinished turns.
+    pub on_busy: OnBusy,
+}
+
+/// Why a prompt was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// There are no words in it.
+    #[error("the prompt is empty: write what you want to ask")]
+    Empty,
+    /// It is too long.
+    #[error("the prompt has {bytes} bytes, and {limit} are allowed: shorten it, or give the text as a file")]
+    TooLong {
+        /// Its length in bytes.
+        bytes: usize,
+        /// How many are allowed.
+        limit: usize,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Host {
+    /// Starts a host of turns on `client`'s server, kept in `store`.
+    pub fn builder(client: Client, store: Arc<dyn Store>) -> HostBuilder {
+        HostBuilder::new(client, store)
+    }
+
+    /// Queues a turn: the person's message, a pending answer and the turn
+    /// itself, in one transaction. Any worker on the store takes it up.
+    ///
+    /// # Errors
+    /// See [`SubmitError`]. Nothing was written then.
+    pub async fn submit(
+        &self,
+        conversation: ConversationId,
+        prompt: Prompt,
+        options: SubmitOptions,
+    ) -> Result<Submitted, SubmitError> {
+        let (bytes, limit) = (prompt.text.len(), self.shared.options.max_prompt);
+        if prompt.text.trim().is_empty() {
+            return Err(SubmitError::Empty);
+        }
+        if bytes > limit {
+            return Err(SubmitError::TooLong { bytes, limit });
+        }
+        let clock = &self.shared.clock;
+        let turn = NewTurn {
+            id: TurnId::from_uuid(clock.new_uuid()),
+            user_message: MessageId::from_uuid(clock.new_uuid()),
+            message: MessageId::from_uuid(clock.new_uuid()),
+            conversation,
+            prompt,
+            client_key: options.client_key,
+            on_busy: options.on_busy,
+        };
+        let submitted = self.shared.store.submit(&turn).await?;
+        self.shared.queue_changed.notify_waiters();
+        Ok(submitted)
+    }
+
+    /// Cancels a turn, wherever it runs: the row first, then its worker stops
+    /// it upstream and keeps what had come.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn cancel(&self, turn: TurnId) -> Result<CancelOutcome, StoreError> {
+        let outcome = self.shared.store.request_cancel(turn).await?;
+        match outcome {
+            CancelOutcome::Requested => {
+                let running = self.shared.running();
+                if let Some(control) = running.get(&turn) {
+                    control.order(|orders| orders.cancel = true);
+                }
+            }
+            CancelOutcome::Cancelled => {
+                self.shared.live.turn(turn).finish();
+                self.shared.queue_changed.notify_waiters();
+            }
+            CancelOutcome::Already(_) => {}
+        }
+        Ok(outcome)
+    }
+
+    /// What came of a turn; `None` while it has not ended.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such turn; see [`StoreError`].
+    pub async fn result(&self, turn: TurnId) -> Result<Option<TurnResult>, StoreError> {
+        let missing = || StoreError::NotFound { what: "turn", id: turn.to_string() };
+        let turn = self.shared.store.turn(turn).await?.ok_or_else(missing)?;
+        let message = self.shared.store.message(turn.message).await?.ok_or_else(missing)?;
+        Ok(TurnResult::of(&turn, &message))
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.shared.store
+    }
+
+    /// The client.
+    pub fn client(&self) -> &Client {
+        &self.shared.client
+    }
+}
+
+impl Shared {
+    pub(crate) fn running(&self) -> std::sync::MutexGuard<'_, HashMap<TurnId, Control>> {
+        self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

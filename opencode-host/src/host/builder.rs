@@ -1,0 +1,128 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use opencode_client::reply::Observer;
+use opencode_client::{Client, EventHub, HubOptions};
+use tokio::sync::Notify;
+
+use super::{Host, HostOptions, MakeObserver, Shared};
+use crate::clock::{Clock, SystemClock};
+use crate::live::LiveTurns;
+use crate::product::{PlainProduct, Product};
+use crate::reporter::{ErrorReporter, Severity};
+use crate::store::{Store, Turn, WorkerId};
+use crate::telemetry::Telemetry;
+use crate::tracer::Tracer;
+
+/// What a [`Host`] is built from.
+#[must_use]
+pub struct HostBuilder {
+    client: Client,
+    store: Arc<dyn Store>,
+    product: Arc<dyn Product>,
+    telemetry: Telemetry,
+    clock: Arc<dyn Clock>,
+    options: HostOptions,
+    hub: HubOptions,
+    observers: Vec<MakeObserver>,
+    worker: Option<WorkerId>,
+}
+
+impl std::fmt::Debug for HostBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HostBuilder").field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
+impl HostBuilder {
+    pub(super) fn new(client: Client, store: Arc<dyn Store>) -> Self {
+        Self {
+            client,
+            store,
+            product: Arc::new(PlainProduct),
+            telemetry: Telemetry::default(),
+            clock: Arc::new(SystemClock),
+            options: HostOptions::default(),
+            hub: HubOptions::default(),
+            observers: Vec::new(),
+            worker: None,
+        }
+    }
+
+    /// The product whose turns these are.
+    pub fn product(mut self, product: impl Product) -> Self {
+        self.product = Arc::new(product);
+        self
+    }
+
+    /// Where traced events go.
+    pub fn tracer(mut self, tracer: impl Tracer) -> Self {
+        self.telemetry.tracer = Arc::new(tracer);
+        self
+    }
+
+    /// Where swallowed errors go.
+    pub fn error_reporter(mut self, reporter: impl ErrorReporter) -> Self {
+        self.telemetry.reporter = Arc::new(reporter);
+        self
+    }
+
+    /// Where time and randomness come from.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// How the host behaves.
+    pub fn options(mut self, options: HostOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// How the event hub behaves.
+    pub fn hub_options(mut self, options: HubOptions) -> Self {
+        self.hub = options;
+        self
+    }
+
+    /// Adds an observer to the reply of every turn that runs here.
+    pub fn observer(mut self, make: impl Fn(&Turn) -> Box<dyn Observer> + Send + Sync + 'static) -> Self {
+        self.observers.push(Box::new(make));
+        self
+    }
+
+    /// This process's name among the workers; made up without one.
+    pub fn worker(mut self, worker: WorkerId) -> Self {
+        self.worker = Some(worker);
+        self
+    }
+
+    /// Makes the host. Nothing is contacted yet.
+    pub fn build(mut self) -> Host {
+        let worker = self.worker.unwrap_or_else(|| {
+            WorkerId(format!("{}-{:08x}", std::process::id(), self.clock.entropy() as u32))
+        });
+        if self.hub.on_problem.is_none() {
+            let telemetry = self.telemetry.clone();
+            self.hub.on_problem = Some(Arc::new(move |problem| {
+                telemetry.report(problem, Severity::Warning, [("action", "hub".into())]);
+            }));
+        }
+        Host {
+            shared: Arc::new(Shared {
+                hub: EventHub::new(self.client.clone(), self.hub),
+                client: self.client,
+                store: self.store,
+                product: self.product,
+                telemetry: self.telemetry,
+                clock: self.clock,
+                options: self.options,
+                observers: self.observers,
+                live: LiveTurns::default(),
+                worker,
+                running: Mutex::new(HashMap::new()),
+                queue_changed: Notify::new(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Claiming turns and driving them, as many as there is room for.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{Host, Shared};
+use crate::id::TurnId;
+use crate::reporter::Severity;
+use crate::store::{Claim, ClaimedTurn, Lease, LeaseStatus, StoreError};
+use crate::turn::control::{Control, Orders};
+use crate::turn::{Driven, Driver};
+
+/// How long drivers get to write down what there is when the process ends.
+const RELEASE_GRACE: Duration = Duration::from_secs(5);
+
+/// Why a worker stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The store cannot be worked with at all.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Host {
+    /// Works on turns until `shutdown`: claims them, keeps their leases, hears
+    /// of cancels. On shutdown it claims no more, writes down what the running
+    /// ones have, and gives them back, so that another worker goes on at once.
+    ///
+    /// # Errors
+    /// [`WorkerError`] when the store fails in a way that does not pass.
+    pub async fn run_worker(&self, shutdown: CancellationToken) -> Result<(), WorkerError> {
+        let shared = &self.shared;
+        let keeper = tokio::spawn(keep_leases(Arc::clone(shared)));
+        let permits = Arc::new(Semaphore::new(shared.options.concurrency));
+        let mut drivers = JoinSet::new();
+        let outcome = loop {
+            // Armed before the look, so that no submit is missed.
+            let changed = shared.queue_changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+                tokio::select! {
+                    () = shutdown.cancelled() => break Ok(()),
+                    _ = drivers.join_next() => continue,
+                }
+            };
+            if shutdown.is_cancelled() {
+                break Ok(());
+            }
+            match shared.claim(None).await {
+                Ok(Some(claimed)) => {
+                    let shared = Arc::clone(shared);
+                    drivers.spawn(async move {
+                        drive(shared, claimed).await;
+                        drop(permit);
+                    });
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    shared.telemetry.report(&error, Severity::Error, [("action", "claim".into())]);
+                    if matches!(error, StoreError::NewerSchema { .. } | StoreError::Configuration(_)) {
+                        break Err(error.into());
+                    }
+                }
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => break Ok(()),
+                () = changed => {}
+                () = tokio::time::sleep(shared.options.poll_interval) => {}
+                Some(_) = drivers.join_next() => {}
+            }
+        };
+        for control in shared.running().values() {
+            control.order(|orders| orders.release = true);
+        }
+        let drained = async { while drivers.join_next().await.is_some() {} };
+        // Whoever does not make it in time is taken over when its lease runs out.
+        let _ = tokio::time::timeout(RELEASE_GRACE, drained).await;
+        keeper.abort();
+        outcome
+    }
+
+    /// Works on one turn, and on those it has to wait for, until it has ended
+    /// or another worker has it and `shutdown` comes.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn run_turn(&self, turn: TurnId, shutdown: CancellationToken) -> Result<(), WorkerError> {
+        let shared = &self.shared;
+        let keeper = tokio::spawn(keep_leases(Arc::clone(shared)));
+        let outcome = loop {
+            match self.result(turn).await {
+                Ok(Some(_)) => break Ok(()),
+                Ok(None) => {}
+                Err(error) if error.is_transient() => {
+                    shared.telemetry.report(&error, Severity::Warning, [("action", "result".into())]);
+                }
+                Err(error) => break Err(error.into()),
+            }
+            let next = match shared.store.turn_ahead(turn).await {
+                Ok(ahead) => shared.claim(Some(ahead.unwrap_or(turn))).await,
+                Err(error) => Err(error),
+            };
+            match next {
+                Ok(Some(claimed)) => {
+                    let mut driving = tokio::spawn(drive(Arc::clone(shared), claimed));
+                    tokio::select! {
+                        _ = &mut driving => continue,
+                        () = shutdown.cancelled() => {}
+                    }
+                    for control in shared.running().values() {
+                        control.order(|orders| orders.release = true);
+                    }
+                    let _ = tokio::time::timeout(RELEASE_GRACE, driving).await;
+                    break Ok(());
+                }
+                Ok(None) => {}
+                Err(error) if error.is_transient() => {
+                    shared.telemetry.report(&error, Severity::Warning, [("action", "claim".into())]);
+                }
+                Err(error) => break Err(error.into()),
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => break Ok(()),
+                () = tokio::time::sleep(shared.options.poll_interval.min(Duration::from_millis(100))) => {}
+            }
+        };
+        keeper.abort();
+        outcome
+    }
+}
+
+impl Shared {
+    async fn claim(&self, only: Option<TurnId>) -> Result<Option<ClaimedTurn>, StoreError> {
+        let claim = Claim { worker: self.worker.clone(), lease: self.options.lease, only };
+        self.store.claim(&claim).await
+    }
+}
+
+/// Drives one claimed turn. A panic in it ends this claim, not the process: the
+/// next claim goes on, and gives up after too many without progress.
+async fn drive(shared: Arc<Shared>, claimed: ClaimedTurn) {
+    let (turn, generation) = (claimed.turn.id, claimed.lease.generation);
+    let control = Control::new(generation, Orders { cancel: claimed.turn.cancel_requested_at.is_some(), ..Orders::default() });
+    shared.running().insert(turn, control.clone());
+    let live = shared.live.turn(turn);
+    live.start(generation);
+    let driver = Driver::new(Arc::clone(&shared), claimed, control, Arc::clone(&live));
+    match AssertUnwindSafe(driver.run()).catch_unwind().await {
+        Ok(Driven::Finished) => {}
+        Ok(Driven::Lost | Driven::Released) => live.leave(),
+        Err(_) => {
+            live.leave();
+            let error = StoreError::Corrupt { table: "turns", id: turn.to_string(), detail: "the driver panicked".to_owned() };
+            shared.telemetry.report(&error, Severity::Error, [("turn", turn.to_string().into())]);
+            let lease = Lease { turn, generation };
+            if let Err(error) = shared.store.release(&lease).await {
+                shared.telemetry.report(&error, Severity::Warning, [("action", "release".into())]);
+            }
+        }
+    }
+    shared.running().remove(&turn);
+}
+
+/// Renews the leases of the turns that run here, and passes on what others say
+/// of them: cancels, and losses.
+async fn keep_leases(shared: Arc<Shared>) {
+    let mut renewed = tokio::time::Instant::now();
+    loop {
+        tokio::time::sleep(shared.options.poll_interval).await;
+        let leases = shared.leases();
+        if leases.is_empty() {
+            continue;
+        }
+        let due = renewed.elapsed() >= shared.options.lease / 3;
+        let statuses = if due {
+            shared.store.renew(&leases, shared.options.lease).await
+        } else {
+            shared.store.check(&leases).await
+        };
+        match statuses {
+            Ok(statuses) => {
+                if due {
+                    renewed = tokio::time::Instant::now();
+                }
+                shared.pass_on(&leases, &statuses);
+            }
+            Err(error) => shared.telemetry.report(&error, Severity::Warning, [("action", "renew".into())]),
+        }
+    }
+}
+
+impl Shared {
+    fn leases(&self) -> Vec<Lease> {
+        self.running().iter().map(|(turn, control)| Lease { turn: *turn, generation: control.generation() }).collect()
+    }
+
+    fn pass_on(&self, leases: &[Lease], statuses: &[LeaseStatus]) {
+        let running = self.running();
+        for (lease, status) in leases.iter().zip(statuses) {
+            // The turn may have been claimed anew here meanwhile.
+            let Some(control) = running.get(&lease.turn).filter(|control| control.generation() == lease.generation)
+            else {
+                continue;
+            };
+            match status {
+                LeaseStatus::Held { cancel_requested: true } => control.order(|orders| orders.cancel = true),
+                LeaseStatus::Held { cancel_requested: false } => {}
+                LeaseStatus::Lost => control.order(|orders| orders.lost = true),
+            }
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! The changes of running turns, for whoever watches.
+//!
+//! Each change has a number in its turn. A watcher that comes back with the
+//! number it saw last gets exactly what it missed, or the reply as a whole when
+//! that is too long ago. A slow watcher is never waited for and never queued
+//! for without bound: it gets the whole instead.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use opencode_client::Reply;
+use opencode_client::reply::{Change, Observer, ObserverError, PendingRequest, PersistedPart, SnapshotPart};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::id::TurnId;
+
+/// How many changes are kept for watchers that come back.
+const KEPT_CHANGES: usize = 1024;
+/// How many bytes of text these may hold.
+const KEPT_BYTES: usize = 256 << 10;
+
+/// A place in a turn's changes: which run of the turn, and the number in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Cursor {
+    /// The turn's generation: another worker numbers anew.
+    pub generation: u64,
+    /// The last change seen; 0 before the first.
+    pub sequence: u64,
+}
+
+impl Cursor {
+    /// Before everything.
+    pub const START: Self = Self { generation: 0, sequence: 0 };
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.generation, self.sequence)
+    }
+}
+
+impl From<Cursor> for String {
+    fn from(cursor: Cursor) -> Self {
+        cursor.to_string()
+    }
+}
+
+/// The text is no cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a cursor looks like 1-42")]
+pub struct NotACursor;
+
+impl FromStr for Cursor {
+    type Err = NotACursor;
+
+    fn from_str(text: &str) -> Result<Self, NotACursor> {
+        let (generation, sequence) = text.split_once('-').ok_or(NotACursor)?;
+        Ok(Self {
+            generation: generation.parse().map_err(|_| NotACursor)?,
+            sequence: sequence.parse().map_err(|_| NotACursor)?,
+        })
+    }
+}
+
+impl TryFrom<String> for Cursor {
+    type Error = NotACursor;
+
+    fn try_from(text: String) -> Result<Self, NotACursor> {
+        text.parse()
+    }
+}
+
+/// What a watcher is told.
+#[derive(Clone, Debug)]
+pub enum LiveEvent {
+    /// The next change.
+    Change {
+        /// Where the watcher is then.
+        cursor: Cursor,
+        /// The change.
+        change: Arc<Change<'static>>,
+    },
+    /// The reply as a whole: forget what was shown before.
+    Snapshot {
+        /// Where the watcher is then.
+        cursor: Cursor,
+        /// Every part, in order.
+        parts: Vec<SnapshotPart>,
+        /// What waits for a person.
+        requests: Vec<PendingRequest>,
+    },
+    /// The turn is settled: its rows say the rest.
+    Finished,
+}
+
+/// The turns that run in this process, or are watched in it.
+#[derive(Debug, Default)]
+pub(crate) struct LiveTurns {
+    turns: Mutex<HashMap<TurnId, Weak<LiveTurn>>>,
+}
+
+impl LiveTurns {
+    /// The turn, made when nobody has it yet. It is gone with its last holder.
+    pub(crate) fn turn(&self, id: TurnId) -> Arc<LiveTurn> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turn) = turns.get(&id).and_then(Weak::upgrade) {
+            return turn;
+        }
+        if turns.len() >= 64 && turns.len().is_power_of_two() {
+            turns.retain(|_, turn| turn.strong_count() > 0);
+        }
+        let turn = Arc::new(LiveTurn::default());
+        turns.insert(id, Arc::downgrade(&turn));
+        turn
+    }
+}
+
+/// The changes of one turn.
+#[derive(Debug)]
+pub(crate) struct LiveTurn {
+    state: Mutex<State>,
+    moved: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Which claim of the turn runs here; 0 when none does.
+    generation: u64,
+    sequence: u64,
+    parts: Vec<SnapshotPart>,
+    requests: Vec<PendingRequest>,
+    kept: VecDeque<(u64, Arc<Change<'static>>)>,
+    kept_bytes: usize,
+    finished: bool,
+}
+
+impl Default for LiveTurn {
+    fn default() -> Self {
+        Self { state: Mutex::default(), moved: watch::Sender::new(0) }
+    }
+}
+
+impl LiveTurn {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Each change is applied in full or not begun: a panic elsewhere leaves it whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A claim of the turn starts here.
+    pub(crate) fn start(&self, generation: u64) {
+        let mut state = self.lock();
+        *state = State { generation, ..State::default() };
+        drop(state);
+        self.moved.send_modify(|moves| *moves += 1);
+    }
+
+    /// The reply starts over, or goes on from a checkpoint.
+    pub(crate) fn reset(&self, reply: &Reply) {
+        let parts = reply.snapshot();
+        self.push(&Change::Snapshot { parts });
+        self.lock().requests = reply.requests().iter().cloned().collect();
+    }
+
+    /// An observer that publishes a reply's changes here.
+    pub(crate) fn observer(self: &Arc<Self>) -> impl Observer + 'static {
+        Publisher(Arc::clone(self))
+    }
+
+    fn push(&self, change: &Change<'_>) {
+        let mut state = self.lock();
+        state.fold(change);
+        state.sequence += 1;
+        let (sequence, bytes) = (state.sequence, size(change));
+        if matches!(change, Change::Snapshot { .. }) || bytes > KEPT_BYTES {
+            // Whoever is behind this gets the whole.
+            state.kept.clear();
+            state.kept_bytes = 0;
+        } else {
+            state.kept.push_back((sequence, Arc::new(change.clone().into_owned())));
+            state.kept_bytes += bytes;
+            while state.kept.len() > KEPT_CHANGES || state.kept_bytes > KEPT_BYTES {
+                let Some((_, oldest)) = state.kept.pop_front() else { break };
+                state.kept_bytes -= size(&oldest);
+            }
+        }
+        drop(state);
+        self.moved.send_modify(|moves| *moves += 1);
+    }
+
+    /// The turn is settled.
+    pub(crate) fn finish(&self) {
+        self.lock().finished = true;
+        self.moved.send_modify(|moves| *moves += 1);
+    }
+
+    /// The claim ended without the turn's end: nothing more comes from here.
+    pub(crate) fn leave(&self) {
+        self.lock().generation = 0;
+        self.moved.send_modify(|moves| *moves += 1);
+    }
+
+    /// Whether a claim of the turn runs here.
+    pub(crate) fn is_local(&self) -> bool {
+        let state = self.lock();
+        state.generation > 0 || state.finished
+    }
+
+    /// What a watcher at `cursor` has missed.
+    pub(crate) fn missed(&self, cursor: Cursor, events: &mut VecDeque<LiveEvent>) {
+        let state = self.lock();
+        if state.generation > 0 && (cursor.generation != state.generation || cursor.sequence < state.sequence) {
+            let at = |sequence| Cursor { generation: state.generation, sequence };
+            let first = state.sequence - state.kept.len() as u64;
+            let behind = cursor.generation == state.generation && cursor.sequence >= first;
+            let fresh = cursor == Cursor::START && first == 0;
+            if behind || fresh {
+                let seen = if behind { cursor.sequence } else { 0 };
+                let missed = state.kept.iter().filter(|(sequence, _)| *sequence > seen);
+                events.extend(missed.map(|(sequence, change)| LiveEvent::Change {
+                    cursor: at(*sequence),
+                    change: Arc::clone(change),
+                }));
+            } else {
+                events.push_back(LiveEvent::Snapshot {
+                    cursor: at(state.sequence),
+                    parts: state.parts.clone(),
+                    requests: state.requests.clone(),
+                });
+            }
+        }
+        if state.finished {
+            events.push_back(LiveEvent::Finished);
+        }
+    }
+
+    /// Hears of every move from now on.
+    pub(crate) fn moves(&self) -> watch::Receiver<u64> {
+        self.moved.subscribe()
+    }
+}
+
+/// About how much memory a change takes.
+fn size(change: &Change<'_>) -> usize {
+    const FIXED: usize = 128;
+    match change {
+        Change::PartDelta { delta, .. } => FIXED + delta.len(),
+        Change::PartAdded { part, .. }
+        | Change::PartReplaced { part, .. }
+        | Change::PartFinal { part, .. }
+        | Change::Tool { part, .. } => FIXED + part_size(part),
+        Change::Subtask { change, .. } => FIXED + size(change),
+        _ => FIXED * 2,
+    }
+}
+
+fn part_size(part: &PersistedPart) -> usize {
+    match part {
+        PersistedPart::Text { content } | PersistedPart::Reasoning { content } => content.len(),
+        PersistedPart::Tool(tool) => {
+            let json = tool.input.as_ref().map_or(0, |input| input.to_string().len())
+                + tool.metadata.as_ref().map_or(0, |metadata| {
+                    metadata.iter().map(|(key, value)| key.len() + value.to_string().len()).sum()
+                });
+            json + tool.output.as_ref().map_or(0, String::len)
+        }
+    }
+}
+
+impl State {
+    /// Keeps the whole that late watchers get.
+    fn fold(&mut self, change: &Change<'_>) {
+        match change {
+            Change::PartAdded { part_id, part } => {
+                self.parts.push(SnapshotPart { part_id: part_id.as_ref().to_owned(), part: part.clone() });
+            }
+            Change::PartDelta { part_id, delta, .. } => {
+                let grown = self.parts.iter_mut().rev().find(|known| known.part_id == *part_id);
+                if let Some(SnapshotPart {
+                    part: PersistedPart::Text { content } | PersistedPart::Reasoning { content },
+                    ..
+                }) = grown
+                {
+                    content.push_str(delta);
+                }
+            }
+            Change::PartReplaced { part_id, part }
+            | Change::PartFinal { part_id, part }
+            | Change::Tool { part_id, part } => {
+                if let Some(known) = self.parts.iter_mut().rev().find(|known| known.part_id == *part_id) {
+                    known.part = part.clone();
+                }
+            }
+            Change::PartRemoved { part_id } => self.parts.retain(|known| known.part_id != *part_id),
+            Change::Snapshot { parts } => self.parts.clone_from(parts),
+            Change::Question { request } => self.requests.push(PendingRequest::Question(request.clone())),
+            Change::Permission { request } => self.requests.push(PendingRequest::Permission(request.clone())),
+            Change::QuestionReplied { request_id, .. }
+            | Change::QuestionRejected { request_id }
+            | Change::PermissionReplied { request_id, .. } => {
+                self.requests.retain(|request| request.id() != request_id);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Publisher(Arc<LiveTurn>);
+
+impl Observer for Publisher {
+    fn changed(&mut self, change: &Change<'_>) -> Result<(), ObserverError> {
+        self.0.push(change);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(content: &str) -> PersistedPart {
+        PersistedPart::Text { content: content.to_owned() }
+    }
+
+    fn delta(delta: &str) -> Change<'static> {
+        Change::PartDelta { part_id: "p".into(), kind: "text".into(), delta: delta.to_owned().into() }
+    }
+
+    fn missed(turn: &LiveTurn, cursor: Cursor) -> Vec<LiveEvent> {
+        let mut events = VecDeque::new();
+        turn.missed(cursor, &mut events);
+        events.into()
+    }
+
+    fn running() -> LiveTurn {
+        let turn = LiveTurn::default();
+        turn.start(3);
+        turn.push(&Change::PartAdded { part_id: "p".into(), part: text("") });
+        turn
+    }
+
+    #[test]
+    fn a_watcher_gets_exactly_what_it_missed() {
+        let turn = running();
+        turn.push(&delta("a"));
+        turn.push(&delta("b"));
+        assert_eq!(missed(&turn, Cursor::START).len(), 3);
+        let events = missed(&turn, Cursor { generation: 3, sequence: 2 });
+        let [LiveEvent::Change { cursor, change }] = &events[..] else { panic!("{events:?}") };
+        assert_eq!((*cursor, &**change), (Cursor { generation: 3, sequence: 3 }, &delta("b")));
+        assert!(missed(&turn, *cursor).is_empty());
+    }
+
+    #[test]
+    fn a_watcher_too_far_behind_gets_the_whole() {
+        let turn = running();
+        for _ in 0..KEPT_CHANGES + 1 {
+            turn.push(&delta("x"));
+        }
+        for cursor in [Cursor::START, Cursor { generation: 3, sequence: 1 }, Cursor { generation: 2, sequence: 900 }] {
+            let events = missed(&turn, cursor);
+            let [LiveEvent::Snapshot { cursor, parts, .. }] = &events[..] else { panic!("{events:?}") };
+            assert_eq!(parts[0].part, text(&"x".repeat(KEPT_CHANGES + 1)));
+            assert!(missed(&turn, *cursor).is_empty());
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded_by_bytes_too() {
+        let turn = running();
+        for _ in 0..100 {
+            turn.push(&delta(&"x".repeat(10 << 10)));
+        }
+        let state = turn.lock();
+        assert!(state.kept_bytes <= KEPT_BYTES && state.kept.len() < 30);
+    }
+
+    #[test]
+    fn cursors_are_text() {
+        let cursor = Cursor { generation: 2, sequence: 17 };
+        assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        for bad in ["", "1", "-", "a-1", "1-2-3"] {
+            assert_eq!(bad.parse::<Cursor>(), Err(NotACursor), "{bad}");
+        }
+    }
+}

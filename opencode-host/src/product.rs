@@ -1,0 +1,93 @@
+//! What a host says about one of its features that talks to an agent.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use opencode_client::Exchange;
+use opencode_client::wire::{ModelRef, PermissionRule};
+
+use crate::sandbox::default_permission_rules;
+use crate::store::{Conversation, Message};
+use crate::turn::TurnResult;
+
+/// Why a hook failed.
+pub type HookError = Box<dyn std::error::Error + Send + Sync>;
+
+/// One feature of a host that talks to an agent: its agent, its words to the
+/// model, its permission rules, its hooks. Every method has a default.
+#[async_trait]
+pub trait Product: Send + Sync + fmt::Debug + 'static {
+    /// The agent that answers; the server's default without one.
+    fn agent(&self, conversation: &Conversation) -> Option<String> {
+        let _ = conversation;
+        None
+    }
+
+    /// The model that answers; the agent's default without one.
+    fn model(&self, conversation: &Conversation) -> Option<ModelRef> {
+        let _ = conversation;
+        None
+    }
+
+    /// Further system instructions, said with every prompt.
+    fn system_context(&self, conversation: &Conversation) -> Option<String> {
+        let _ = conversation;
+        None
+    }
+
+    /// The rules of a new session, the last match wins. By default the agent
+    /// stays in its folder and has no shell: see [`default_permission_rules`].
+    fn permission_rules(&self, conversation: &Conversation) -> Vec<PermissionRule> {
+        let _ = conversation;
+        default_permission_rules()
+    }
+
+    /// The title of a new session; the server writes its own without one.
+    fn session_title(&self, conversation: &Conversation) -> Option<String> {
+        let _ = conversation;
+        None
+    }
+
+    /// The folder a new session works in; the server's own without one.
+    ///
+    /// # Errors
+    /// The turn then fails, and the error is reported.
+    async fn directory(&self, conversation: &Conversation) -> Result<Option<String>, HookError> {
+        let _ = conversation;
+        Ok(None)
+    }
+
+    /// The message is durable: attach, index, notify.
+    ///
+    /// # Errors
+    /// Reported and traced; the message stays as it is.
+    async fn on_finalized(&self, message: &Message, exchange: &Exchange) -> Result<(), HookError> {
+        let _ = (message, exchange);
+        Ok(())
+    }
+
+    /// The turn is over, however it ended.
+    ///
+    /// # Errors
+    /// Reported and traced; the turn stays as it is.
+    async fn on_turn_finished(&self, result: &TurnResult) -> Result<(), HookError> {
+        let _ = result;
+        Ok(())
+    }
+
+    /// The turn is alive: called at most every five minutes while it runs, also
+    /// while it only waits for a person.
+    ///
+    /// # Errors
+    /// Reported; the turn goes on.
+    async fn on_activity(&self, conversation: &Conversation) -> Result<(), HookError> {
+        let _ = conversation;
+        Ok(())
+    }
+}
+
+/// The product of a host that has nothing to say.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlainProduct;
+
+impl Product for PlainProduct {}

@@ -1,0 +1,45 @@
+//! The host's tracer and reporter together, as the rest of the crate uses them.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::reporter::{ErrorReporter, Severity, TracingReporter};
+use crate::tracer::{LogTracer, Tracer};
+
+/// Where events and swallowed errors go.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    pub(crate) tracer: Arc<dyn Tracer>,
+    pub(crate) reporter: Arc<dyn ErrorReporter>,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { tracer: Arc::new(LogTracer::default()), reporter: Arc::new(TracingReporter) }
+    }
+}
+
+impl Telemetry {
+    /// Sends events and errors to these.
+    pub fn new(tracer: Arc<dyn Tracer>, reporter: Arc<dyn ErrorReporter>) -> Self {
+        Self { tracer, reporter }
+    }
+
+    pub(crate) fn event<const N: usize>(&self, name: &'static str, fields: [(&str, Value); N]) {
+        self.tracer.event(name, &map(fields));
+    }
+
+    pub(crate) fn report<const N: usize>(
+        &self,
+        error: &(dyn std::error::Error + 'static),
+        severity: Severity,
+        context: [(&str, Value); N],
+    ) {
+        self.reporter.report(error, true, severity, &map(context));
+    }
+}
+
+fn map<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
+    fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.to_owned(), value)).collect()
+}

@@ -1,0 +1,51 @@
+//! How a running turn is told to stop, and why.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// What a running turn is to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Orders {
+    /// A cancel was asked for.
+    pub(crate) cancel: bool,
+    /// The lease is lost: stop without a write.
+    pub(crate) lost: bool,
+    /// The process ends: write down what there is and give the turn back.
+    pub(crate) release: bool,
+}
+
+/// The line to a running turn. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Control {
+    generation: u64,
+    orders: Arc<watch::Sender<Orders>>,
+}
+
+impl Control {
+    pub(crate) fn new(generation: u64, orders: Orders) -> Self {
+        Self { generation, orders: Arc::new(watch::Sender::new(orders)) }
+    }
+
+    /// The claim this is the line to.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn order(&self, change: impl Fn(&mut Orders)) {
+        self.orders.send_if_modified(|orders| {
+            let before = *orders;
+            change(orders);
+            *orders != before
+        });
+    }
+
+    pub(crate) fn orders(&self) -> Orders {
+        *self.orders.borrow()
+    }
+
+    /// Hears of orders given from now on.
+    pub(crate) fn listen(&self) -> watch::Receiver<Orders> {
+        self.orders.subscribe()
+    }
+}

@@ -1,0 +1,443 @@
+//! Does what [`plan`] says, for one claimed turn.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use opencode_client::reply::{ProblemSink, Reply};
+use opencode_client::wire::Prompt;
+use opencode_client::{Client, Error as ClientError, Exchange, PromptIds, Subscription};
+use tokio::time::Instant;
+
+use super::control::Control;
+use super::plan::{Confirmed, Content, Failure, Inspection, Prompting, Situation, Step, plan};
+use crate::host::Shared;
+use crate::live::LiveTurn;
+use crate::reporter::Severity;
+use crate::session::{Session, SessionError};
+use crate::store::{
+    ClaimedTurn, Conversation, Lease, PromptRecord, SessionRecord, StoreError, Turn, TurnState,
+};
+
+/// How a claim ended.
+#[derive(Debug)]
+pub(crate) enum Driven {
+    /// The turn has its terminal state and is settled.
+    Finished,
+    /// Somebody else has the turn, or will have it when the lease runs out.
+    Lost,
+    /// The turn was given back.
+    Released,
+}
+
+/// Why an operation did not succeed.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    Upstream(ClientError),
+    Store(StoreError),
+    /// The product could not do its part.
+    Product(String),
+}
+
+impl From<ClientError> for Trouble {
+    fn from(error: ClientError) -> Self {
+        Self::Upstream(error)
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<SessionError> for Trouble {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Upstream(error) => Self::Upstream(error),
+            SessionError::Store(error) => Self::Store(error),
+            SessionError::Product(error) => Self::Product(error.to_string()),
+        }
+    }
+}
+
+/// A failure that has not been mended yet.
+#[derive(Debug)]
+struct Unmended {
+    failure: Failure,
+    since: Instant,
+    /// A retry is under way: the plan goes on as if nothing were wrong.
+    retrying: bool,
+}
+
+/// One claimed turn, being driven.
+pub(crate) struct Driver {
+    pub(super) host: Arc<Shared>,
+    pub(super) lease: Lease,
+    pub(super) turn: Turn,
+    pub(super) conversation: Conversation,
+    pub(super) control: Control,
+    pub(super) live: Arc<LiveTurn>,
+    pub(super) started: Instant,
+
+    pub(super) session: Option<SessionRecord>,
+    pub(super) subscription: Option<Subscription>,
+    pub(super) reply: Option<Reply>,
+    pub(super) exchange: Option<Exchange>,
+    prompted: Option<PromptRecord>,
+    pub(super) posted: Option<Instant>,
+    pub(super) resent: bool,
+
+    pub(super) inspection: Option<(Inspection, Instant)>,
+    pub(super) look_due: bool,
+    pub(super) looked: Option<Instant>,
+    pub(super) heard: Option<Instant>,
+    pub(super) alive: Instant,
+    pub(super) stream_whole: bool,
+    pub(super) orderly_idle: bool,
+    pub(super) requests_due: bool,
+    pub(super) aborted: Option<Instant>,
+    unmended: Option<Unmended>,
+
+    pub(super) counted: Instant,
+    pub(super) elapsed: Duration,
+    pub(super) activity: Instant,
+    pub(super) first_token: Option<Duration>,
+    pub(super) events: u64,
+    pub(super) written: Option<(Instant, u64)>,
+    pub(super) followed: usize,
+}
+
+impl Driver {
+    pub(crate) fn new(host: Arc<Shared>, claimed: ClaimedTurn, control: Control, live: Arc<LiveTurn>) -> Self {
+        let now = Instant::now();
+        let prompted = claimed.turn.prompted.clone();
+        Self {
+            host,
+            lease: claimed.lease,
+            resent: claimed.turn.resends > 0,
+            conversation: claimed.conversation,
+            control,
+            live,
+            started: now,
+            session: None,
+            subscription: None,
+            reply: None,
+            exchange: None,
+            prompted,
+            posted: None,
+            inspection: None,
+            look_due: false,
+            looked: None,
+            heard: None,
+            alive: now,
+            stream_whole: false,
+            orderly_idle: false,
+            requests_due: claimed.turn.prompted.is_some(),
+            aborted: None,
+            unmended: None,
+            counted: now,
+            elapsed: Duration::ZERO,
+            activity: now,
+            first_token: None,
+            events: 0,
+            written: None,
+            followed: 0,
+            turn: claimed.turn,
+        }
+    }
+
+    /// Drives the turn to its end, as far as this claim goes.
+    pub(crate) async fn run(mut self) -> Driven {
+        if matches!(self.turn.state, TurnState::Finished { .. }) {
+            // A worker died between the end and the hooks.
+            return self.settle().await;
+        }
+        self.host.telemetry.event(
+            "response.started",
+            [
+                ("turn", self.turn.id.to_string().into()),
+                ("conversation", self.conversation.id.to_string().into()),
+                ("message", self.turn.message.to_string().into()),
+                ("generation", self.lease.generation.into()),
+            ],
+        );
+        loop {
+            let orders = self.control.orders();
+            if orders.lost {
+                return Driven::Lost;
+            }
+            if orders.release {
+                return self.release().await;
+            }
+            let step = plan(&self.situation(), &self.host.options.limits);
+            let done = match step {
+                Step::Connect => self.connect().await,
+                Step::Mint => self.mint().await,
+                Step::Look => self.look().await,
+                Step::Post => self.post().await,
+                Step::Follow { at_most } => self.follow(at_most).await,
+                Step::Inspect => self.inspect().await,
+                Step::Recreate => self.recreate().await,
+                Step::Abort => self.abort().await,
+                Step::Wait { pause } => {
+                    self.pause(pause).await;
+                    continue;
+                }
+                Step::End(ending) => return self.end(ending).await,
+            };
+            match done {
+                Ok(()) => self.unmended = None,
+                Err(Trouble::Store(error)) if matches!(error, StoreError::LeaseLost { .. }) => return Driven::Lost,
+                Err(trouble) => self.note(trouble),
+            }
+        }
+    }
+
+    fn situation(&mut self) -> Situation {
+        let now = Instant::now();
+        let reply = self.reply.as_ref();
+        // A person's time does not count, as long as the server shows that it is there.
+        let waiting = reply.is_some_and(|reply| !reply.requests().is_empty())
+            && now.duration_since(self.alive) < self.host.options.heartbeat_limit;
+        if !waiting {
+            self.elapsed += now.duration_since(self.counted);
+        }
+        self.counted = now;
+        let content = reply.map_or_else(Content::default, |reply| Content {
+            text: reply.text_len() > 0,
+            tools: reply.has_ended_tool(),
+        });
+        let ago = |moment: Instant| now.duration_since(moment);
+        Situation {
+            cancel: self.control.orders().cancel,
+            connected: self.session.is_some(),
+            prompting: match (&self.prompted, self.posted) {
+                (None, _) => Prompting::None,
+                (Some(_), None) => Prompting::Recorded,
+                (Some(_), Some(posted)) => Prompting::Posted { ago: ago(posted) },
+            },
+            resent: self.resent,
+            attempts: self.turn.attempts,
+            inspection: self.inspection.clone().map(|(inspection, first)| {
+                let again = self.looked.is_some_and(|looked| looked.duration_since(first) >= super::plan::CONFIRM);
+                (inspection, if again { Confirmed::Again } else { Confirmed::Once })
+            }),
+            look_due: self.look_due,
+            looked: self.looked.map(ago),
+            heard: self.heard.map(ago),
+            orderly_idle: self.orderly_idle,
+            waiting,
+            elapsed: self.elapsed,
+            session_error: reply.and_then(|reply| reply.error().cloned()),
+            retries: reply.map_or(0, Reply::retries),
+            content,
+            failure: self.unmended.as_ref().filter(|unmended| !unmended.retrying).map(|unmended| {
+                (unmended.failure.clone(), ago(unmended.since))
+            }),
+            aborted: self.aborted.map(ago),
+        }
+    }
+
+    fn note(&mut self, trouble: Trouble) {
+        let failure = match trouble {
+            Trouble::Upstream(error) => {
+                self.report(&error);
+                match &error {
+                    ClientError::SessionNotFound { .. } => Failure::SessionLost,
+                    ClientError::Unauthorized { .. } => Failure::Unauthorized(error.to_string()),
+                    ClientError::BadRequest { .. } | ClientError::Configuration(_) => Failure::Refused(error.to_string()),
+                    ClientError::Server { .. } => Failure::Broken(error.to_string()),
+                    _ => Failure::Unreachable(error.to_string()),
+                }
+            }
+            Trouble::Store(error) => {
+                self.report(&error);
+                Failure::Broken(error.to_string())
+            }
+            Trouble::Product(detail) => Failure::Refused(detail),
+        };
+        let since = self.unmended.as_ref().map_or_else(Instant::now, |unmended| unmended.since);
+        self.unmended = Some(Unmended { failure, since, retrying: false });
+    }
+
+    pub(super) fn report(&self, error: &(dyn std::error::Error + 'static)) {
+        self.host.telemetry.report(
+            error,
+            Severity::Warning,
+            [
+                ("turn", self.turn.id.to_string().into()),
+                ("session", self.session.as_ref().map(|session| session.id.to_string()).into()),
+            ],
+        );
+    }
+
+    async fn pause(&mut self, pause: Duration) {
+        let mut orders = self.control.listen();
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = orders.changed() => {}
+        }
+        if let Some(unmended) = &mut self.unmended {
+            unmended.retrying = true;
+        }
+    }
+
+    /// The client, in the session's folder.
+    pub(super) fn client(&self) -> Client {
+        match self.session.as_ref().and_then(|session| session.directory.as_deref()) {
+            Some(directory) => self.host.client.in_directory(directory),
+            None => self.host.client.clone(),
+        }
+    }
+
+    pub(super) fn sessions(&self) -> Session<'_> {
+        Session {
+            client: &self.host.client,
+            store: &*self.host.store,
+            product: &*self.host.product,
+            telemetry: &self.host.telemetry,
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), Trouble> {
+        let ensured = self.sessions().ensure(&self.conversation).await?;
+        if ensured.just_created {
+            self.host.telemetry.event(
+                "session.created",
+                [
+                    ("session", ensured.record.id.to_string().into()),
+                    ("conversation", self.conversation.id.to_string().into()),
+                ],
+            );
+        }
+        // A prompt of a session that was replaced meanwhile is not upstream any more.
+        if self.prompted.as_ref().is_some_and(|prompted| prompted.session != ensured.record.id) {
+            self.prompted = None;
+            self.resent = true;
+        }
+        self.listen(ensured.record).await
+    }
+
+    async fn listen(&mut self, record: SessionRecord) -> Result<(), Trouble> {
+        self.subscription = match self.host.hub.subscribe(&record.id, record.directory.as_deref()).await {
+            Ok(subscription) => Some(subscription),
+            Err(error @ (ClientError::Unauthorized { .. } | ClientError::Connection { .. })) => return Err(error.into()),
+            // A server without a working stream can still be asked.
+            Err(error) => {
+                self.report(&error);
+                None
+            }
+        };
+        self.stream_whole = self.subscription.is_some();
+        self.conversation.session = Some(record.clone());
+        self.session = Some(record);
+        self.take_up_reply();
+        Ok(())
+    }
+
+    /// Goes on from the checkpoint of the prompt that is recorded, or from nothing.
+    fn take_up_reply(&mut self) {
+        let (Some(prompted), Some(session)) = (&self.prompted, &self.session) else { return };
+        let checkpoint = std::mem::take(&mut self.turn.checkpoint);
+        let mut reply = Reply::restore(session.id.clone(), prompted.ids.message.clone(), checkpoint);
+        self.live.reset(&reply);
+        reply.observe(self.live.observer());
+        let telemetry = self.host.telemetry.clone();
+        reply.report_problems_to(ProblemSink::new(move |error| {
+            telemetry.report(error.as_ref(), Severity::Warning, [("action", "observer".into())]);
+        }));
+        self.host.observers.iter().for_each(|make| reply.observe(make(&self.turn)));
+        self.reply = Some(reply);
+    }
+
+    async fn mint(&mut self) -> Result<(), Trouble> {
+        let Some(session) = &self.session else { return Ok(()) };
+        let ids = self.client().mint_prompt_ids(&session.id, self.host.clock.entropy()).await?;
+        let record = PromptRecord { session: session.id.clone(), ids, resend: self.resent };
+        // Durable before the first post: whoever goes on posts the same message.
+        self.host.store.record_prompt(&self.lease, &record).await?;
+        self.prompted = Some(record);
+        self.take_up_reply();
+        self.post().await
+    }
+
+    async fn look(&mut self) -> Result<(), Trouble> {
+        let (Some(session), Some(prompted)) = (&self.session, &self.prompted) else { return Ok(()) };
+        match self.client().message(&session.id, &prompted.ids.message).await? {
+            Some(_) => {
+                self.was_posted();
+                // Somebody else's post: what came of it is upstream.
+                self.look_due = true;
+                Ok(())
+            }
+            None => self.post().await,
+        }
+    }
+
+    async fn post(&mut self) -> Result<(), Trouble> {
+        let (Some(session), Some(prompted)) = (&self.session, &self.prompted) else { return Ok(()) };
+        let prompt = self.prompt();
+        match self.client().prompt_async(&session.id, &prompted.ids, &prompt).await {
+            Ok(()) => {
+                self.was_posted();
+                Ok(())
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the prompt's answer is missing: looking before it is posted again");
+                Err(error.into())
+            }
+        }
+    }
+
+    fn was_posted(&mut self) {
+        self.posted = Some(Instant::now());
+        self.heard = None;
+    }
+
+    /// The ids of the prompt, once they are recorded.
+    pub(super) fn prompted_ids(&self) -> Option<&PromptIds> {
+        self.prompted.as_ref().map(|prompted| &prompted.ids)
+    }
+
+    /// The turn's prompt, with what the product adds.
+    fn prompt(&self) -> Prompt {
+        let mut prompt = self.turn.prompt.clone();
+        let product = &self.host.product;
+        prompt.agent = prompt.agent.or_else(|| product.agent(&self.conversation));
+        prompt.model = prompt.model.or_else(|| product.model(&self.conversation));
+        prompt.system = prompt.system.or_else(|| product.system_context(&self.conversation));
+        prompt
+    }
+
+    async fn recreate(&mut self) -> Result<(), Trouble> {
+        let lost = match (&self.session, &self.conversation.session) {
+            (Some(session), _) | (None, Some(session)) => session.id.clone(),
+            (None, None) => return Ok(()),
+        };
+        let ensured = self.sessions().recreate(&self.conversation, &lost).await?;
+        if self.prompted.take().is_some() {
+            self.resent = true;
+            self.host.telemetry.event(
+                "session.recreated_with_resend",
+                [
+                    ("session", ensured.record.id.to_string().into()),
+                    ("lost", lost.to_string().into()),
+                    ("conversation", self.conversation.id.to_string().into()),
+                ],
+            );
+        }
+        (self.posted, self.heard, self.looked, self.inspection, self.aborted) = (None, None, None, None, None);
+        (self.exchange, self.look_due, self.orderly_idle, self.followed) = (None, false, false, 0);
+        self.reply = None;
+        self.listen(ensured.record).await
+    }
+
+    async fn abort(&mut self) -> Result<(), Trouble> {
+        if let Some(session) = &self.session {
+            self.sessions().abort(self.conversation.id, &session.id).await;
+        }
+        self.aborted = Some(Instant::now());
+        self.look_due = true;
+        Ok(())
+    }
+}

@@ -1,0 +1,17 @@
+//! One prompt driven to its end.
+//!
+//! [`plan`] says what comes next, the driver does it, [`TurnResult`] is what
+//! came of it. A turn never panics and never leaves a message pending: every
+//! path ends in one terminal state and one `turn.finished` event.
+
+pub(crate) mod control;
+mod driver;
+mod ending;
+mod follow;
+mod inspect;
+pub mod plan;
+mod result;
+mod settle;
+
+pub(crate) use driver::{Driver, Driven};
+pub use result::TurnResult;

@@ -1,0 +1,497 @@
+//! What a turn does next.
+//!
+//! [`plan`] is a pure function from what is known to the next step; the driver
+//! executes it and learns more. A fresh turn, one taken over from a dead
+//! worker, and one that is to be cancelled all start from what their row says
+//! and go through the same function, so that there is one set of rules and it
+//! can be tested without I/O.
+//!
+//! The races it answers:
+//!
+//! * A prompt whose answer was lost may run. Ids are durable before the first
+//!   post, so whoever goes on looks for the message and posts only when it is
+//!   absent ([`Prompting::Recorded`] → [`Step::Look`]).
+//! * An idle event may be late, and of an earlier turn. It is a reason to look
+//!   ([`Step::Inspect`]), never an end; what the server's messages and its
+//!   status map say decides.
+//! * Right after an idle the messages may still lag (an aborted message gets
+//!   its error only after the first idle), and right after a 204 neither
+//!   message nor status shows (1.5 s were seen). So a look that says that
+//!   something went wrong is repeated before it is believed ([`CONFIRM`]).
+
+use std::time::Duration;
+
+use opencode_client::UpstreamError;
+
+use crate::outcome::{Reason, TurnError};
+use crate::store::TurnStatus;
+
+/// A look that says that the turn went wrong is repeated after so long.
+pub const CONFIRM: Duration = Duration::from_secs(2);
+/// How long a taken prompt may be nowhere to be seen (seen: 1.5 s on 1.18.33).
+pub const UNSEEN: Duration = Duration::from_secs(5);
+/// How long an abort may take to show.
+pub const ABORT_WAIT: Duration = Duration::from_secs(3);
+
+/// The limits of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// From the prompt to the first sign of life of the session.
+    pub first_event: Duration,
+    /// Between two events of the session, while the server is alive. Off by default.
+    pub idle: Option<Duration>,
+    /// The whole turn, waiting for a person not counted.
+    pub turn: Duration,
+    /// How long the server may be out of reach.
+    pub unreachable: Duration,
+    /// How often the server may say that it waits for its provider.
+    pub retries: u32,
+    /// How often in a row workers may take the turn up without any progress.
+    pub attempts: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            first_event: Duration::from_secs(120),
+            idle: None,
+            turn: Duration::from_secs(600),
+            unreachable: Duration::from_secs(20),
+            retries: 10,
+            attempts: 5,
+        }
+    }
+}
+
+/// How far the prompt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prompting {
+    /// No ids yet, or those of a session that is lost.
+    None,
+    /// The row has ids; whether they were posted is not known.
+    Recorded,
+    /// The server has it, or says so.
+    Posted {
+        /// How long ago.
+        ago: Duration,
+    },
+}
+
+/// What the last look at the server showed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inspection {
+    /// The session works, by the status map.
+    pub busy: bool,
+    /// The prompt's message, or an answer to it, is there.
+    pub prompt_seen: bool,
+    /// The newest message of the answer, if there is one.
+    pub last: Option<LastMessage>,
+    /// The person declined what the agent asked, and the answer stopped there.
+    pub declined: bool,
+    /// How often the answer went on after its end.
+    pub restarts: usize,
+}
+
+/// The newest message of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LastMessage {
+    /// Its error.
+    pub error: Option<UpstreamError>,
+    /// The server is done with it.
+    pub finished: bool,
+    /// It stopped for tools: another is to follow.
+    pub wants_more: bool,
+    /// It ran out of output tokens.
+    pub truncated: bool,
+}
+
+/// What the reply holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    /// Some text.
+    pub text: bool,
+    /// Some ended tool call.
+    pub tools: bool,
+}
+
+/// A failed call that a retry will not mend, or has not.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Failure {
+    /// The server does not know the session.
+    SessionLost,
+    /// The password is wrong.
+    Unauthorized(String),
+    /// The server refused the request.
+    Refused(String),
+    /// The server answers, with errors.
+    Broken(String),
+    /// The server cannot be reached.
+    Unreachable(String),
+}
+
+/// What is known about a turn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Situation {
+    /// A cancel was asked for.
+    pub cancel: bool,
+    /// The session is there and listened to.
+    pub connected: bool,
+    /// How far the prompt is.
+    pub prompting: Prompting,
+    /// A fresh session was prompted once more already.
+    pub resent: bool,
+    /// How often in a row the turn was taken up without progress.
+    pub attempts: u32,
+    /// The last look, and whether another before it said the same at least [`CONFIRM`] ago.
+    pub inspection: Option<(Inspection, Confirmed)>,
+    /// Something has happened since that asks for a look.
+    pub look_due: bool,
+    /// How long ago the last look was.
+    pub looked: Option<Duration>,
+    /// How long ago an event of the session came, since the prompt.
+    pub heard: Option<Duration>,
+    /// An idle came on a stream that was live since the prompt: an orderly end.
+    pub orderly_idle: bool,
+    /// A person is asked.
+    pub waiting: bool,
+    /// How long the turn has run, waiting for a person not counted.
+    pub elapsed: Duration,
+    /// What the session reported.
+    pub session_error: Option<UpstreamError>,
+    /// How often the provider was waited for.
+    pub retries: u32,
+    /// What the reply holds.
+    pub content: Content,
+    /// What keeps failing, and for how long.
+    pub failure: Option<(Failure, Duration)>,
+    /// How long ago the session was told to stop, and what for.
+    pub aborted: Option<Duration>,
+}
+
+/// Whether a look was repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirmed {
+    /// Seen once.
+    Once,
+    /// Seen again, long enough after.
+    Again,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Ensure the session and listen to it.
+    Connect,
+    /// Mint ids and write them down.
+    Mint,
+    /// Look for the recorded prompt upstream.
+    Look,
+    /// Post the recorded prompt.
+    Post,
+    /// Listen, for so long at most.
+    Follow {
+        /// At most.
+        at_most: Duration,
+    },
+    /// Read status and exchange.
+    Inspect,
+    /// Replace the lost session, and prompt it.
+    Recreate,
+    /// Tell the session to stop.
+    Abort,
+    /// Wait, then try again what failed.
+    Wait {
+        /// So long.
+        pause: Duration,
+    },
+    /// The turn is over.
+    End(Ending),
+}
+
+/// How the turn ends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ending {
+    /// The result.
+    pub status: TurnStatus,
+    /// Why, where that needs a word.
+    pub reason: Option<Reason>,
+    /// What went wrong.
+    pub error: Option<TurnError>,
+    /// The text is cut.
+    pub truncated: bool,
+}
+
+impl Ending {
+    fn completed(truncated: bool) -> Self {
+        let reason = truncated.then_some(Reason::Length);
+        Self { status: TurnStatus::Completed, reason, error: None, truncated }
+    }
+
+    fn cancelled(reason: Reason) -> Self {
+        Self { status: TurnStatus::Cancelled, reason: Some(reason), error: None, truncated: false }
+    }
+
+    fn error(reason: Reason, error: TurnError) -> Self {
+        Self { status: TurnStatus::Error, reason: Some(reason), error: Some(error), truncated: false }
+    }
+
+    fn own(reason: Reason, message: impl Into<String>) -> Self {
+        Self::error(reason, TurnError::of(reason, message))
+    }
+
+    /// Something unexpected: the person gets a fixed text, the reporter the detail.
+    pub fn failed(message: impl Into<String>) -> Self {
+        let error = TurnError::of(Reason::Internal, message);
+        Self { status: TurnStatus::Failed, reason: Some(Reason::Internal), error: Some(error), truncated: false }
+    }
+}
+
+/// What a turn does next.
+pub fn plan(now: &Situation, limits: &Limits) -> Step {
+    if now.cancel {
+        return cancel(now);
+    }
+    if let Some((failure, since)) = &now.failure {
+        return recover(now, failure, *since, limits);
+    }
+    if now.attempts > limits.attempts {
+        return stop(
+            now,
+            Ending::own(Reason::Interrupted, "The answer was interrupted several times in a row, and was given up."),
+        );
+    }
+    if !now.connected {
+        return Step::Connect;
+    }
+    match now.prompting {
+        Prompting::None => Step::Mint,
+        Prompting::Recorded => Step::Look,
+        Prompting::Posted { ago } => answer(now, ago, limits),
+    }
+}
+
+/// The prompt is with the server: its answer comes, or does not.
+fn answer(now: &Situation, ago: Duration, limits: &Limits) -> Step {
+    match overdue(now, ago, limits) {
+        // Nothing ever ran: a fresh session may do better, once.
+        Some(ending) if ending.reason == Some(Reason::Stale) && !now.resent => {
+            return if now.aborted.is_some() { Step::Recreate } else { Step::Abort };
+        }
+        Some(ending) => return stop(now, ending),
+        None => {}
+    }
+    if now.look_due {
+        return Step::Inspect;
+    }
+    if let Some((inspection, confirmed)) = &now.inspection {
+        match judge(now, inspection, *confirmed, ago) {
+            Verdict::End(ending) => return Step::End(ending),
+            Verdict::Stop(ending) => return stop(now, ending),
+            Verdict::LookAgain => {
+                let pause = CONFIRM.saturating_sub(now.looked.unwrap_or(CONFIRM));
+                return if pause.is_zero() { Step::Inspect } else { Step::Follow { at_most: pause } };
+            }
+            Verdict::GoOn => {}
+        }
+    }
+    let quiet = now.heard.unwrap_or(ago).min(now.looked.unwrap_or(ago));
+    let patience = patience(now);
+    if quiet >= patience { Step::Inspect } else { Step::Follow { at_most: patience.saturating_sub(quiet) } }
+}
+
+/// How long nothing may be heard before the server is asked. A stream that has
+/// not given one event of the session is held for silent after 10 s (1.14.48
+/// gives none at all) and the server is asked every 2 s from then on.
+fn patience(now: &Situation) -> Duration {
+    match (now.heard, now.looked) {
+        (None, Some(_)) => CONFIRM,
+        _ => Duration::from_secs(10),
+    }
+}
+
+fn overdue(now: &Situation, ago: Duration, limits: &Limits) -> Option<Ending> {
+    let alive = now.heard.is_some() || now.inspection.as_ref().is_some_and(|(look, _)| look.busy || look.prompt_seen);
+    if !alive && ago >= limits.first_event {
+        return Some(Ending::own(
+            Reason::Stale,
+            format!("OpenCode gave no sign of life for {} s after it took the prompt.", limits.first_event.as_secs()),
+        ));
+    }
+    if now.waiting {
+        return None;
+    }
+    if let (Some(limit), Some(heard)) = (limits.idle, now.heard)
+        && heard >= limit
+    {
+        return Some(Ending::own(Reason::Idle, format!("The answer stopped coming for {} s.", limit.as_secs())));
+    }
+    if now.elapsed >= limits.turn {
+        return Some(Ending::own(Reason::Timeout, format!("The answer took longer than {} s.", limits.turn.as_secs())));
+    }
+    if now.retries > limits.retries {
+        return Some(Ending::own(
+            Reason::Upstream,
+            format!("The model's provider was too busy: OpenCode tried {} times.", now.retries),
+        ));
+    }
+    None
+}
+
+enum Verdict {
+    End(Ending),
+    /// As `End`, and the server is to stop.
+    Stop(Ending),
+    LookAgain,
+    GoOn,
+}
+
+fn judge(now: &Situation, look: &Inspection, confirmed: Confirmed, ago: Duration) -> Verdict {
+    if look.restarts > 0 {
+        return Verdict::Stop(Ending::own(
+            Reason::Loop,
+            "OpenCode answered the same prompt over and over, and was stopped.",
+        ));
+    }
+    let sure = confirmed == Confirmed::Again;
+    match &look.last {
+        Some(last) if last.error.is_some() => failed_message(last, look, sure),
+        Some(last) if last.finished && !last.wants_more => {
+            // It may yet turn out to loop.
+            if look.busy && !now.orderly_idle && !sure {
+                return Verdict::LookAgain;
+            }
+            finished(now, last.truncated, sure)
+        }
+        _ if look.busy => Verdict::GoOn,
+        Some(last) if last.finished && look.declined => {
+            debug_assert!(last.wants_more, "a declined answer stops where tools were to run");
+            Verdict::End(if now.content.text { Ending::completed(false) } else { Ending::cancelled(Reason::Declined) })
+        }
+        // A message that stopped for tools, with no other behind it and nobody
+        // at work: the server died in between, or was told to stop there.
+        Some(last) if last.finished => match (sure, now.orderly_idle) {
+            (false, _) => Verdict::LookAgain,
+            (true, true) => finished(now, false, sure),
+            (true, false) => Verdict::End(interrupted()),
+        },
+        Some(_) if sure => Verdict::End(interrupted()),
+        Some(_) => Verdict::LookAgain,
+        None => unanswered(now, look, ago, sure),
+    }
+}
+
+fn failed_message(last: &LastMessage, look: &Inspection, sure: bool) -> Verdict {
+    let Some(error) = &last.error else { return Verdict::GoOn };
+    if error.is_abort() {
+        // Stopped from elsewhere, such as a terminal on the same session.
+        return Verdict::End(Ending::cancelled(Reason::Cancelled));
+    }
+    if look.busy && !sure {
+        return Verdict::LookAgain;
+    }
+    Verdict::End(Ending::error(Reason::Upstream, TurnError::from(error)))
+}
+
+fn finished(now: &Situation, truncated: bool, sure: bool) -> Verdict {
+    if now.content.text || now.content.tools {
+        return Verdict::End(Ending::completed(truncated));
+    }
+    if let Some(error) = &now.session_error {
+        return Verdict::End(Ending::error(Reason::Upstream, TurnError::from(error)));
+    }
+    if !sure {
+        return Verdict::LookAgain;
+    }
+    Verdict::End(Ending::own(Reason::EmptyReply, "The agent ended its turn without a word."))
+}
+
+/// Not busy, and no answer.
+fn unanswered(now: &Situation, look: &Inspection, ago: Duration, sure: bool) -> Verdict {
+    if let Some(error) = &now.session_error {
+        // An unknown agent or model: reported, and nothing else ever comes (1.18.33).
+        return Verdict::End(Ending::error(Reason::Upstream, TurnError::from(error)));
+    }
+    if look.prompt_seen {
+        if !sure {
+            return Verdict::LookAgain;
+        }
+        return Verdict::End(if now.orderly_idle {
+            Ending::own(Reason::EmptyReply, "The agent ended its turn without a word.")
+        } else {
+            interrupted()
+        });
+    }
+    if ago < UNSEEN || !sure {
+        return Verdict::LookAgain;
+    }
+    Verdict::End(Ending::error(
+        Reason::Upstream,
+        TurnError::of(
+            Reason::Upstream,
+            "OpenCode took the prompt and never ran it. Is the agent's or the model's name right?",
+        ),
+    ))
+}
+
+fn interrupted() -> Ending {
+    Ending::own(Reason::Interrupted, "OpenCode stopped in the middle of the answer. What had come is kept.")
+}
+
+/// The turn ends while the server may still be at work: stop it first.
+fn stop(now: &Situation, ending: Ending) -> Step {
+    let nothing_runs = now.prompting == Prompting::None || !now.connected;
+    if now.aborted.is_some() || nothing_runs { Step::End(ending) } else { Step::Abort }
+}
+
+fn cancel(now: &Situation) -> Step {
+    let ending = Ending::cancelled(Reason::Cancelled);
+    if now.prompting == Prompting::None {
+        return Step::End(ending);
+    }
+    if let Some((failure, since)) = &now.failure
+        && (!matches!(failure, Failure::Unreachable(_) | Failure::Broken(_)) || *since >= ABORT_WAIT)
+    {
+        return Step::End(ending);
+    }
+    match now.aborted {
+        None if now.connected => Step::Abort,
+        // A worker that takes over a cancelled turn: the session is all an abort needs.
+        None => Step::Connect,
+        Some(ago) if ago >= ABORT_WAIT => Step::End(ending),
+        Some(_) => match &now.inspection {
+            Some((look, _)) if !now.look_due && !look.busy => Step::End(ending),
+            _ if now.look_due || now.looked.is_none_or(|looked| looked >= ABORT_WAIT / 10) => Step::Inspect,
+            _ => Step::Follow { at_most: ABORT_WAIT / 10 },
+        },
+    }
+}
+
+fn recover(now: &Situation, failure: &Failure, since: Duration, limits: &Limits) -> Step {
+    match failure {
+        Failure::SessionLost if now.resent => Step::End(Ending::own(
+            Reason::Upstream,
+            "OpenCode lost the conversation's session twice in a row.",
+        )),
+        Failure::SessionLost => Step::Recreate,
+        Failure::Unauthorized(message) => Step::End(Ending::own(Reason::Unauthorized, message)),
+        Failure::Refused(message) => Step::End(Ending::own(Reason::Upstream, message)),
+        Failure::Broken(message) if since >= limits.unreachable => Step::End(Ending::failed(message)),
+        Failure::Unreachable(message) if since >= limits.unreachable => {
+            Step::End(match now.prompting {
+                Prompting::None => Ending::own(Reason::Unreachable, message),
+                _ => Ending::own(
+                    Reason::Interrupted,
+                    format!("{message}. The answer was interrupted; what had come is kept."),
+                ),
+            })
+        }
+        // Doubling from a quarter of a second to two seconds.
+        Failure::Broken(_) | Failure::Unreachable(_) => {
+            Step::Wait { pause: since.clamp(Duration::from_millis(250), Duration::from_secs(2)) }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,0 +1,104 @@
+use std::time::Duration;
+
+use opencode_client::reply::{PersistedPart, ReplyResult, ToolPart};
+use serde_json::{Map, Value, json};
+
+use crate::id::{ConversationId, MessageId, TurnId};
+use crate::outcome::{Reason, TurnError};
+use crate::store::{Message, Turn, TurnState, TurnStatus, Usage};
+
+/// What came of a turn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TurnResult {
+    /// The turn.
+    pub turn: TurnId,
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// The message it filled.
+    pub message: MessageId,
+    /// How it ended.
+    pub status: TurnStatus,
+    /// Why, where that needs a word.
+    pub reason: Option<Reason>,
+    /// The message's text.
+    pub content: String,
+    /// The parts, in order.
+    pub parts: Vec<PersistedPart>,
+    /// The model's thinking.
+    pub reasoning: String,
+    /// Cost and tokens.
+    pub usage: Usage,
+    /// The text is cut.
+    pub truncated: bool,
+    /// What went wrong.
+    pub error: Option<TurnError>,
+    /// From the first claim to the end.
+    pub duration: Duration,
+    /// The upstream session, if it came so far.
+    pub session: Option<opencode_client::SessionId>,
+    /// The prompt's upstream message, if it came so far.
+    pub prompt: Option<opencode_client::MessageId>,
+}
+
+impl TurnResult {
+    /// What the rows of a turn and its message say; `None` while it runs.
+    pub fn of(turn: &Turn, message: &Message) -> Option<Self> {
+        let TurnState::Finished { status, .. } = turn.state else { return None };
+        let finished = turn.finished_at.unwrap_or(turn.created_at);
+        Some(Self {
+            turn: turn.id,
+            conversation: turn.conversation,
+            message: message.id,
+            status,
+            reason: message.reason,
+            content: message.content.clone(),
+            parts: message.parts.clone(),
+            reasoning: message.reasoning.clone(),
+            usage: message.usage,
+            truncated: message.truncated,
+            error: message.error.clone(),
+            duration: finished.since(turn.started_at.unwrap_or(finished)),
+            session: turn.prompted.as_ref().map(|prompted| prompted.session.clone()),
+            prompt: turn.prompted.as_ref().map(|prompted| prompted.ids.message.clone()),
+        })
+    }
+
+    /// The tool calls that ended.
+    pub fn tool_calls(&self) -> Vec<ToolPart> {
+        ReplyResult::of(self.parts.clone()).tool_parts
+    }
+}
+
+/// The payload of a `turn.finished` event.
+pub(crate) struct FinishedEvent<'a> {
+    pub(crate) status: TurnStatus,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) usage: Usage,
+    pub(crate) error: Option<&'a TurnError>,
+    pub(crate) tool_count: usize,
+    pub(crate) duration: Duration,
+    pub(crate) first_token: Option<Duration>,
+}
+
+impl FinishedEvent<'_> {
+    pub(crate) fn payload(&self) -> Value {
+        let mut payload = Map::new();
+        payload.insert("status".to_owned(), json!(self.status));
+        payload.insert("duration_ms".to_owned(), json!(self.duration.as_millis() as u64));
+        payload.insert("tool_count".to_owned(), json!(self.tool_count));
+        if let Ok(Value::Object(usage)) = serde_json::to_value(self.usage) {
+            payload.extend(usage);
+        }
+        if let Some(reason) = self.reason {
+            payload.insert("reason".to_owned(), json!(reason));
+        }
+        if let Some(first_token) = self.first_token {
+            payload.insert("first_token_ms".to_owned(), json!(first_token.as_millis() as u64));
+        }
+        if let Some(error) = self.error {
+            payload.insert("error".to_owned(), json!(error.name));
+            payload.insert("error_message".to_owned(), json!(error.message.chars().take(200).collect::<String>()));
+        }
+        Value::Object(payload)
+    }
+}

@@ -1,0 +1,79 @@
+//! What comes after the end: hooks, then the word that all is done.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt as _;
+use opencode_client::Exchange;
+
+use super::TurnResult;
+use super::driver::{Driven, Driver};
+use crate::product::HookError;
+use crate::reporter::Severity;
+use crate::store::StoreError;
+
+impl Driver {
+    /// Runs the hooks of a finished turn and marks it settled. The rows are
+    /// durable: a hook that fails is reported and changes nothing.
+    pub(super) async fn settle(&mut self) -> Driven {
+        let (turn, message) =
+            match tokio::try_join!(self.host.store.turn(self.turn.id), self.host.store.message(self.turn.message)) {
+                Ok((Some(turn), Some(message))) => (turn, message),
+                // The conversation was deleted.
+                Ok(_) => return Driven::Lost,
+                Err(error) => return self.unsettled(&error),
+            };
+        let Some(result) = TurnResult::of(&turn, &message) else { return Driven::Lost };
+        let exchange = self.exchange.take().unwrap_or(Exchange { prompt_seen: false, messages: Vec::new() });
+        let product = &self.host.product;
+        self.hook("on_finalized", product.on_finalized(&message, &exchange)).await;
+        self.hook("on_turn_finished", product.on_turn_finished(&result)).await;
+        match self.host.store.settle(&self.lease).await {
+            Ok(true) => self.trace_finished().await,
+            Ok(false) => {}
+            Err(error) => return self.unsettled(&error),
+        }
+        self.live.finish();
+        self.host.queue_changed.notify_waiters();
+        Driven::Finished
+    }
+
+    /// The hooks may have run; the next worker settles the turn.
+    fn unsettled(&self, error: &StoreError) -> Driven {
+        if !matches!(error, StoreError::LeaseLost { .. }) {
+            self.report(error);
+        }
+        Driven::Lost
+    }
+
+    /// Traces the `turn.finished` event that the store recorded with the end.
+    async fn trace_finished(&self) {
+        let events = match self.host.store.turn_events(self.turn.id).await {
+            Ok(events) => events,
+            Err(error) => return self.report(&error),
+        };
+        for event in events.iter().filter(|event| event.name == "turn.finished") {
+            let mut fields = event.payload.as_object().cloned().unwrap_or_default();
+            fields.insert("turn".to_owned(), self.turn.id.to_string().into());
+            fields.insert("conversation".to_owned(), self.turn.conversation.to_string().into());
+            self.host.telemetry.tracer.event("turn.finished", &fields);
+        }
+    }
+
+    async fn hook(&self, name: &'static str, hook: impl Future<Output = Result<(), HookError>>) {
+        let error: HookError = match AssertUnwindSafe(hook).catch_unwind().await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            Err(_) => "the hook panicked".into(),
+        };
+        self.host.telemetry.report(
+            error.as_ref(),
+            Severity::Warning,
+            [("callback", name.into()), ("message", self.turn.message.to_string().into())],
+        );
+        self.host.telemetry.event(
+            "callback.error",
+            [("callback", name.into()), ("turn", self.turn.id.to_string().into()), ("error", error.to_string().into())],
+        );
+    }
+}
