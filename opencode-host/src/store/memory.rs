@@ -361,22 +361,6 @@ impl Store for MemoryStore {
     }
 
     async fn turn_ahead(&self, id: TurnId) -> StoreResult<Option<TurnId>> {
-        let tables = self.lock();
-        let ahead = tables.turn_index.get(&id).and_then(|number| {
-            let conversation = &tables
-                .conversations
-                .get(&tables.turns.get(number)?.turn.conversation)?;
-            conversation
-                .turns
-                .range(..number)
-                .find(|number| tables.open.contains(number))
-        });
-        Ok(ahead
-            .and_then(|number| tables.turns.get(number))
-            .map(|row| row.turn.id))
-    }
-
-    async fn turn_ahead(&self, id: TurnId) -> StoreResult<Option<TurnId>> {
         Ok(self.lock().ahead(id))
     }
 

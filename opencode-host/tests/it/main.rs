@@ -7,5 +7,6 @@
 )]
 
 mod sandbox;
+mod store;
 mod tool_display;
 mod uploaded_files_prompt;

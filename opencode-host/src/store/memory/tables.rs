@@ -141,6 +141,17 @@ impl Tables {
         ids
     }
 
+    /// The oldest unsettled turn before this one in its conversation.
+    pub(super) fn ahead(&self, id: TurnId) -> Option<TurnId> {
+        let number = self.turn_index.get(&id)?;
+        let conversation = self
+            .conversations
+            .get(&self.turns.get(number)?.turn.conversation)?;
+        let mut earlier = conversation.turns.range(..number);
+        let first = earlier.find(|number| self.open.contains(number))?;
+        self.turns.get(first).map(|row| row.turn.id)
+    }
+
     pub(super) fn insert_message(&mut self, message: Message) {
         let number = self.next_number();
         self.message_index.insert(message.id, number);

@@ -1,0 +1,272 @@
+//! What is put in comes out.
+
+use std::time::Duration;
+
+use opencode_client::reply::{PersistedPart, ToolPart, ToolStatus};
+use serde_json::json;
+
+use super::Fixture;
+use super::sample::{checkpoint, checkpoint_of, finish, prompt};
+use crate::clock::Clock as _;
+use crate::id::MessageId;
+use crate::outcome::TurnError;
+use crate::store::{ClaimedTurn, Finish, NewTurn, StoreError, TurnStatus, Usage};
+
+/// Every kind of character: of all lengths in UTF-8, quotes, escapes, line
+/// ends, a byte order mark, unassigned and control characters, NUL too.
+fn odd_text() -> String {
+    let plain = "a\u{E4}\u{20AC}\u{1F33B}\u{FEFF}\u{202E}\u{FFFF}\u{10FFFF} '\"\\ \\0 \\u0000 $1 ?1 %s {{}} \r\n\t";
+    let controls: String = (0..0x20_u8).chain([0x7F]).map(char::from).collect();
+    format!("\0{plain}{controls}\0\0")
+}
+
+/// The session and ids of a prompt are kept; the same record twice is noted once.
+pub async fn a_prompt_record_is_kept(on: &dyn Fixture) {
+    let ClaimedTurn { lease, turn, .. } = on.running("garden").await;
+    for _ in 0..2 {
+        on.store()
+            .record_prompt(&lease, &prompt("1", false))
+            .await
+            .unwrap();
+        let stored = on.another().await.turn(turn.id).await.unwrap().unwrap();
+        assert_eq!(
+            (stored.prompted, stored.resends),
+            (Some(prompt("1", false)), 0)
+        );
+    }
+    for _ in 0..2 {
+        on.store()
+            .record_prompt(&lease, &prompt("2", true))
+            .await
+            .unwrap();
+        let stored = on.turn(turn.id).await;
+        assert_eq!(
+            (stored.prompted, stored.resends),
+            (Some(prompt("2", true)), 1)
+        );
+    }
+    on.store()
+        .record_prompt(&lease, &prompt("3", true))
+        .await
+        .unwrap();
+    assert_eq!(on.turn(turn.id).await.resends, 2);
+}
+
+/// What has streamed is kept with the turn, and shows in its message.
+pub async fn a_checkpoint_is_kept(on: &dyn Fixture) {
+    let ClaimedTurn { lease, turn, .. } = on.running("garden").await;
+    let tool = ToolPart {
+        tool: "write".to_owned(),
+        status: ToolStatus::Running,
+        input: Some(json!({"content": odd_text(), odd_text(): [1, -2.5, null, true, {}]})),
+        ..ToolPart::default()
+    };
+    let parts = [
+        PersistedPart::Reasoning {
+            content: odd_text(),
+        },
+        PersistedPart::Tool(tool),
+        PersistedPart::Text {
+            content: odd_text(),
+        },
+    ];
+    let kept = checkpoint_of(&parts);
+    on.store().checkpoint(&lease, &kept).await.unwrap();
+    assert_eq!(
+        on.another()
+            .await
+            .turn(turn.id)
+            .await
+            .unwrap()
+            .unwrap()
+            .checkpoint,
+        kept
+    );
+    let message = on.message(turn.message).await;
+    assert_eq!(message.parts, parts);
+    assert_eq!((message.content.as_str(), message.finished_at), ("", None));
+    on.store()
+        .checkpoint(&lease, &checkpoint("shorter"))
+        .await
+        .unwrap();
+    assert_eq!(on.turn(turn.id).await.checkpoint, checkpoint("shorter"));
+}
+
+/// Writing down the same again is no progress.
+pub async fn an_equal_checkpoint_is_no_progress(on: &dyn Fixture) {
+    let ClaimedTurn { lease, turn, .. } = on.running("garden").await;
+    on.store()
+        .checkpoint(&lease, &checkpoint("So far"))
+        .await
+        .unwrap();
+    let first_at = on.clock().now();
+    on.expire_leases();
+    let ClaimedTurn { lease, .. } = on.claim().await.unwrap();
+    on.store()
+        .checkpoint(&lease, &checkpoint("So far"))
+        .await
+        .unwrap();
+    let row = on.turn(turn.id).await;
+    assert_eq!((row.attempts, row.progress_at), (1, Some(first_at)));
+    on.store()
+        .checkpoint(&lease, &checkpoint("So far, and"))
+        .await
+        .unwrap();
+    let row = on.turn(turn.id).await;
+    assert_eq!((row.attempts, row.progress_at), (0, Some(on.clock().now())));
+}
+
+/// Any text is kept to the character, NUL included, wherever a row holds text.
+pub async fn any_text_is_kept(on: &dyn Fixture) {
+    let conversation = on.open(&odd_text()).await;
+    let mut new = on.new_turn(&conversation, &odd_text());
+    new.client_key = Some(odd_text());
+    new.prompt.system = Some(odd_text());
+    new.prompt.tools.insert(odd_text(), json!(true));
+    let turn = on.store().submit(&new).await.unwrap().turn;
+    assert_eq!(
+        on.another().await.turn(turn.id).await.unwrap().unwrap(),
+        turn
+    );
+    assert_eq!(
+        (&turn.prompt, &turn.client_key),
+        (&new.prompt, &new.client_key)
+    );
+    assert_eq!(on.message(new.user_message).await.content, odd_text());
+    let mut claim = super::sample::claim_by(&odd_text());
+    claim.only = Some(turn.id);
+    let claimed = on.store().claim(&claim).await.unwrap().unwrap();
+    assert_eq!(claimed.conversation.name, odd_text());
+    let error = TurnError {
+        name: odd_text(),
+        message: odd_text(),
+        status_code: None,
+        url: Some(odd_text()),
+    };
+    let end = Finish {
+        reasoning: odd_text(),
+        error: Some(error),
+        event: json!({"text": odd_text(), odd_text(): 1}),
+        ..finish(TurnStatus::Failed, &odd_text())
+    };
+    on.store().finish(&claimed.lease, &end).await.unwrap();
+    let message = on.message(turn.message).await;
+    assert_eq!(
+        (&message.content, &message.parts),
+        (&end.content, &end.parts)
+    );
+    assert_eq!(
+        (&message.reasoning, &message.error),
+        (&end.reasoning, &end.error)
+    );
+    assert_eq!(
+        on.store().turn_events(turn.id).await.unwrap()[0].payload,
+        end.event
+    );
+}
+
+/// Five million characters are kept, in a prompt, a checkpoint and a message.
+pub async fn five_megabytes_are_kept(on: &dyn Fixture) {
+    let big = "0123456789abcde\u{E9}".repeat(5_000_000 / 16);
+    let conversation = on.open("garden").await;
+    let turn = on.submit(&conversation, &big).await;
+    let claimed = on.claim().await.unwrap();
+    assert!(
+        claimed.turn.prompt.text == big,
+        "the prompt came out otherwise"
+    );
+    on.store()
+        .checkpoint(&claimed.lease, &checkpoint(&big))
+        .await
+        .unwrap();
+    assert!(
+        on.turn(turn.id).await.checkpoint == checkpoint(&big),
+        "the checkpoint came out otherwise"
+    );
+    on.store()
+        .finish(&claimed.lease, &finish(TurnStatus::Completed, &big))
+        .await
+        .unwrap();
+    let message = on.message(turn.message).await;
+    assert!(message.content == big, "the content came out otherwise");
+    assert!(
+        message.parts == [PersistedPart::Text { content: big }],
+        "the parts came out otherwise"
+    );
+}
+
+/// Costs are kept to the last bit, token counts beyond 2^53.
+pub async fn numbers_are_kept(on: &dyn Fixture) {
+    for (number, cost) in [0.0, 0.1 + 0.2, 1.0 / 3.0, 5e-324, 123_456_789.123_456_79]
+        .into_iter()
+        .enumerate()
+    {
+        let ClaimedTurn { lease, turn, .. } = on.running(&number.to_string()).await;
+        let usage = Usage {
+            cost,
+            input_tokens: (1 << 53) + 1,
+            output_tokens: u64::from(u32::MAX),
+            cache_read_tokens: i64::MAX as u64,
+            cache_write_tokens: 0,
+        };
+        let end = Finish {
+            usage,
+            ..finish(TurnStatus::Completed, "")
+        };
+        on.store().finish(&lease, &end).await.unwrap();
+        assert_eq!(on.message(turn.message).await.usage, usage);
+    }
+}
+
+/// Messages are read page by page, oldest first, of one conversation or of all.
+pub async fn messages_come_in_pages(on: &dyn Fixture) {
+    let conversations = [on.open("one").await, on.open("two").await];
+    let mut made: Vec<NewTurn> = Vec::new();
+    for number in 0..6 {
+        let new = on.new_turn(&conversations[number % 2], &number.to_string());
+        on.store().submit(&new).await.unwrap();
+        made.push(new);
+        on.clock().advance(Duration::from_millis(1));
+    }
+    let all: Vec<_> = made
+        .iter()
+        .flat_map(|new| [new.user_message, new.message])
+        .collect();
+    let of_one: Vec<_> = made
+        .iter()
+        .step_by(2)
+        .flat_map(|new| [new.user_message, new.message])
+        .collect();
+    for (conversation, expected) in [(None, &all), (Some(conversations[0].id), &of_one)] {
+        for limit in [1, 2, 5, 100] {
+            let mut read: Vec<MessageId> = Vec::new();
+            loop {
+                let page = on
+                    .store()
+                    .messages(conversation, read.last().copied(), limit)
+                    .await
+                    .unwrap();
+                assert!(page.len() <= limit as usize);
+                if page.is_empty() {
+                    break;
+                }
+                read.extend(page.iter().map(|message| message.id));
+            }
+            assert_eq!(&read, expected, "limit {limit}");
+        }
+    }
+    assert_eq!(on.store().messages(None, None, 0).await.unwrap(), []);
+    let unknown = MessageId::from_uuid(on.clock().new_uuid());
+    let refused = on.store().messages(None, Some(unknown), 1).await;
+    assert!(
+        matches!(
+            refused,
+            Err(StoreError::NotFound {
+                what: "message",
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(on.store().message(unknown).await.unwrap(), None);
+}

@@ -1,0 +1,398 @@
+//! One end for every turn.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use opencode_client::reply::PersistedPart;
+use serde_json::json;
+
+use super::Fixture;
+use super::sample::{checkpoint, finish, prompt};
+use crate::clock::Clock as _;
+use crate::id::TurnId;
+use crate::outcome::{Reason, TurnError};
+use crate::store::{
+    CancelOutcome, ClaimedTurn, Finish, Finished, LeaseStatus, Message, MessageStatus, StoreError,
+    TurnEvent, TurnState, TurnStatus, Usage,
+};
+
+/// An end is written to turn, message and record at once.
+pub async fn an_end_is_whole(on: &dyn Fixture) {
+    let ClaimedTurn { lease, turn, .. } = on.running("garden").await;
+    on.clock().advance(Duration::from_secs(3));
+    let error = TurnError {
+        name: "APIError".to_owned(),
+        message: "Too many \u{1F33B}".to_owned(),
+        status_code: Some(429),
+        url: Some("https://provider.test/v1".to_owned()),
+    };
+    let end = Finish {
+        reason: Some(Reason::Upstream),
+        reasoning: "Let me see".to_owned(),
+        usage: Usage {
+            cost: 0.1 + 0.2,
+            input_tokens: 1,
+            output_tokens: 2,
+            cache_read_tokens: 3,
+            cache_write_tokens: 4,
+        },
+        truncated: true,
+        error: Some(error),
+        ..finish(TurnStatus::Error, "So far")
+    };
+    let before = on.message(turn.message).await;
+    assert_eq!(
+        on.store().finish(&lease, &end).await.unwrap(),
+        Finished::Stored(TurnStatus::Error)
+    );
+    let now = on.clock().now();
+    let stored = on.another().await.turn(turn.id).await.unwrap().unwrap();
+    assert_eq!(
+        stored.state,
+        TurnState::Finished {
+            status: TurnStatus::Error,
+            settled: false
+        }
+    );
+    assert_eq!(stored.finished_at, Some(now));
+    let expected = Message {
+        status: MessageStatus::Error,
+        reason: end.reason,
+        content: end.content.clone(),
+        parts: end.parts.clone(),
+        reasoning: end.reasoning.clone(),
+        usage: end.usage,
+        truncated: true,
+        error: end.error.clone(),
+        finished_at: Some(now),
+        ..before
+    };
+    assert_eq!(on.message(turn.message).await, expected);
+    let event = TurnEvent {
+        name: "turn.finished".to_owned(),
+        payload: end.event.clone(),
+        at: now,
+    };
+    assert_eq!(on.store().turn_events(turn.id).await.unwrap(), [event]);
+}
+
+/// The first end stays, and is the only one in the record.
+pub async fn an_end_is_final(on: &dyn Fixture) {
+    let statuses = [
+        TurnStatus::Completed,
+        TurnStatus::Cancelled,
+        TurnStatus::Error,
+        TurnStatus::Failed,
+    ];
+    for first in statuses {
+        let ClaimedTurn { lease, turn, .. } = on.running(&format!("{first:?}")).await;
+        assert_eq!(
+            on.store()
+                .finish(&lease, &finish(first, "first"))
+                .await
+                .unwrap(),
+            Finished::Stored(first)
+        );
+        let (row, message) = (on.turn(turn.id).await, on.message(turn.message).await);
+        assert_eq!(message.status, first.message_status());
+        for second in statuses {
+            let again = on
+                .store()
+                .finish(&lease, &finish(second, "second"))
+                .await
+                .unwrap();
+            assert_eq!(again, Finished::Already(first));
+        }
+        assert_eq!(
+            (on.turn(turn.id).await, on.message(turn.message).await),
+            (row, message)
+        );
+        assert!(on.store().settle(&lease).await.unwrap());
+        let late = on
+            .store()
+            .finish(&lease, &finish(TurnStatus::Completed, "late"))
+            .await
+            .unwrap();
+        assert_eq!(late, Finished::Already(first));
+        assert_eq!(on.ends(turn.id).await, 1);
+    }
+}
+
+/// Who asked for the cancel first gets it, with what had come.
+pub async fn a_cancel_wins_over_a_completion(on: &dyn Fixture) {
+    let ClaimedTurn { lease, turn, .. } = on.running("garden").await;
+    assert_eq!(
+        on.store().request_cancel(turn.id).await.unwrap(),
+        CancelOutcome::Requested
+    );
+    let finished = on
+        .store()
+        .finish(&lease, &finish(TurnStatus::Completed, "All of it"))
+        .await
+        .unwrap();
+    assert_eq!(finished, Finished::Stored(TurnStatus::Cancelled));
+    let message = on.message(turn.message).await;
+    assert_eq!(
+        (message.status, message.reason),
+        (MessageStatus::Cancelled, Some(Reason::Cancelled))
+    );
+    assert_eq!(message.content, "All of it");
+    assert_eq!(
+        message.parts,
+        [PersistedPart::Text {
+            content: "All of it".to_owned()
+        }]
+    );
+    let events = on.store().turn_events(turn.id).await.unwrap();
+    let told = json!({"status": "cancelled", "reason": "cancelled", "duration_ms": 12});
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].payload, told, "the record agrees with the row");
+}
+
+/// A cancel does not hide that the turn had failed.
+pub async fn an_error_stays_an_error_after_a_cancel(on: &dyn Fixture) {
+    for status in [TurnStatus::Error, TurnStatus::Failed] {
+        let ClaimedTurn { lease, turn, .. } = on.running(&format!("{status:?}")).await;
+        on.store().request_cancel(turn.id).await.unwrap();
+        assert_eq!(
+            on.store()
+                .finish(&lease, &finish(status, ""))
+                .await
+                .unwrap(),
+            Finished::Stored(status)
+        );
+        assert_eq!(on.message(turn.message).await.status, MessageStatus::Error);
+    }
+}
+
+/// Of ten who end a turn at once, one does.
+pub async fn one_of_many_finishers_wins(on: &dyn Fixture) {
+    let ClaimedTurn { lease, turn, .. } = on.running("garden").await;
+    let stores = [on.store(), on.another().await];
+    let finishers = join_all((0..10).map(|number| {
+        let store = stores[number % 2].clone();
+        let content = number.to_string();
+        tokio::spawn(async move {
+            let finished = store
+                .finish(&lease, &finish(TurnStatus::Completed, &content))
+                .await
+                .unwrap();
+            (finished == Finished::Stored(TurnStatus::Completed)).then_some(content)
+        })
+    }));
+    let won: Vec<_> = finishers
+        .await
+        .into_iter()
+        .filter_map(|finisher| finisher.unwrap())
+        .collect();
+    assert_eq!(won, [on.message(turn.message).await.content]);
+    assert_eq!(on.ends(turn.id).await, 1);
+}
+
+/// One settle does it; none does before the end.
+pub async fn settling_happens_once(on: &dyn Fixture) {
+    let ClaimedTurn { lease, turn, .. } = on.running("garden").await;
+    assert!(
+        !on.store().settle(&lease).await.unwrap(),
+        "it has not ended"
+    );
+    assert_eq!(on.turn(turn.id).await, turn);
+    on.store()
+        .finish(&lease, &finish(TurnStatus::Completed, "Hi"))
+        .await
+        .unwrap();
+    let stores = [on.store(), on.another().await];
+    let settlers = join_all((0..10).map(|number| {
+        let store = stores[number % 2].clone();
+        tokio::spawn(async move { store.settle(&lease).await.unwrap() })
+    }));
+    let settled = settlers
+        .await
+        .into_iter()
+        .filter(|settled| *settled.as_ref().unwrap())
+        .count();
+    assert_eq!(settled, 1);
+    let state = TurnState::Finished {
+        status: TurnStatus::Completed,
+        settled: true,
+    };
+    assert_eq!(on.turn(turn.id).await.state, state);
+    on.expire_leases();
+    assert!(on.claim().await.is_none());
+}
+
+/// A turn that nobody has worked on ends with its cancel, whole.
+pub async fn a_queued_turn_is_cancelled_at_once(on: &dyn Fixture) {
+    let conversation = on.open("garden").await;
+    let turn = on.submit(&conversation, "Hello").await;
+    let next = on.submit(&conversation, "Next").await;
+    on.clock().advance(Duration::from_secs(2));
+    assert_eq!(
+        on.another().await.request_cancel(turn.id).await.unwrap(),
+        CancelOutcome::Cancelled
+    );
+    let now = on.clock().now();
+    let end = Finish::never_started(Duration::from_secs(2));
+    let row = on.turn(turn.id).await;
+    assert_eq!(
+        row.state,
+        TurnState::Finished {
+            status: TurnStatus::Cancelled,
+            settled: true
+        }
+    );
+    assert_eq!(
+        (row.finished_at, row.cancel_requested_at),
+        (Some(now), Some(now))
+    );
+    let message = on.message(turn.message).await;
+    assert_eq!(
+        (message.status, message.reason),
+        (MessageStatus::Cancelled, Some(Reason::Cancelled))
+    );
+    assert_eq!(
+        (message.content.as_str(), message.finished_at),
+        (end.content.as_str(), Some(now))
+    );
+    let events = on.store().turn_events(turn.id).await.unwrap();
+    assert_eq!(
+        events,
+        [TurnEvent {
+            name: "turn.finished".to_owned(),
+            payload: end.event,
+            at: now
+        }]
+    );
+    let again = on.store().request_cancel(turn.id).await.unwrap();
+    assert_eq!(again, CancelOutcome::Already(TurnStatus::Cancelled));
+    assert_eq!(on.ends(turn.id).await, 1);
+    assert_eq!(on.claim().await.unwrap().turn.id, next.id);
+}
+
+/// The cancel of a running turn is noted for its worker, once.
+pub async fn a_running_turn_is_cancelled_by_its_worker(on: &dyn Fixture) {
+    let ClaimedTurn { lease, turn, .. } = on.running("garden").await;
+    let asked_at = on.clock().now();
+    let other = on.another().await;
+    assert_eq!(
+        other.request_cancel(turn.id).await.unwrap(),
+        CancelOutcome::Requested
+    );
+    on.clock().advance(Duration::from_secs(1));
+    assert_eq!(
+        other.request_cancel(turn.id).await.unwrap(),
+        CancelOutcome::Requested
+    );
+    let row = on.turn(turn.id).await;
+    assert_eq!(
+        (row.state, row.cancel_requested_at),
+        (TurnState::Running, Some(asked_at))
+    );
+    assert_eq!(on.ends(turn.id).await, 0);
+    let told = LeaseStatus::Held {
+        cancel_requested: true,
+    };
+    assert_eq!(on.store().check(&[lease]).await.unwrap(), [told]);
+    on.store()
+        .checkpoint(&lease, &checkpoint("So far"))
+        .await
+        .unwrap();
+    on.expire_leases();
+    let taken = on.claim().await.unwrap();
+    assert_eq!(
+        taken.turn.cancel_requested_at,
+        Some(asked_at),
+        "the next worker knows too"
+    );
+    let finished = on
+        .store()
+        .finish(&taken.lease, &finish(TurnStatus::Cancelled, "So far"))
+        .await
+        .unwrap();
+    assert_eq!(finished, Finished::Stored(TurnStatus::Cancelled));
+}
+
+/// A turn that was given back after its prompt is still at work upstream: a
+/// worker has to stop it there.
+pub async fn a_prompted_turn_is_cancelled_by_a_worker(on: &dyn Fixture) {
+    let ClaimedTurn { lease, turn, .. } = on.running("garden").await;
+    on.store()
+        .record_prompt(&lease, &prompt("1", false))
+        .await
+        .unwrap();
+    on.store().release(&lease).await.unwrap();
+    assert_eq!(
+        on.store().request_cancel(turn.id).await.unwrap(),
+        CancelOutcome::Requested
+    );
+    assert_eq!(on.turn(turn.id).await.state, TurnState::Queued);
+    assert_eq!(on.ends(turn.id).await, 0);
+    let claimed = on.claim().await.unwrap();
+    assert_eq!(claimed.turn.cancel_requested_at, Some(on.clock().now()));
+
+    let unprompted = on.running("unprompted").await;
+    on.store().release(&unprompted.lease).await.unwrap();
+    assert_eq!(
+        on.store().request_cancel(unprompted.turn.id).await.unwrap(),
+        CancelOutcome::Cancelled
+    );
+}
+
+/// A cancel after the end changes nothing.
+pub async fn an_ended_turn_is_not_cancelled(on: &dyn Fixture) {
+    let ClaimedTurn { lease, turn, .. } = on.running("garden").await;
+    on.store()
+        .finish(&lease, &finish(TurnStatus::Completed, "Hi"))
+        .await
+        .unwrap();
+    let (row, message) = (on.turn(turn.id).await, on.message(turn.message).await);
+    let already = CancelOutcome::Already(TurnStatus::Completed);
+    assert_eq!(on.store().request_cancel(turn.id).await.unwrap(), already);
+    assert_eq!(
+        (on.turn(turn.id).await, on.message(turn.message).await),
+        (row, message)
+    );
+    assert!(on.store().settle(&lease).await.unwrap());
+    assert_eq!(on.store().request_cancel(turn.id).await.unwrap(), already);
+    let unknown = TurnId::from_uuid(on.clock().new_uuid());
+    let refused = on.store().request_cancel(unknown).await;
+    assert!(
+        matches!(refused, Err(StoreError::NotFound { what: "turn", .. })),
+        "{refused:?}"
+    );
+}
+
+/// When a cancel and an end meet, both are told the same outcome.
+pub async fn cancel_and_finish_agree(on: &dyn Fixture) {
+    let other = on.another().await;
+    for number in 0..20 {
+        let ClaimedTurn { lease, turn, .. } = on.running(&number.to_string()).await;
+        let (store, other) = (on.store(), other.clone());
+        let finishing = tokio::spawn(async move {
+            store
+                .finish(&lease, &finish(TurnStatus::Completed, "Hi"))
+                .await
+                .unwrap()
+        });
+        let cancelling = tokio::spawn(async move { other.request_cancel(turn.id).await.unwrap() });
+        match (finishing.await.unwrap(), cancelling.await.unwrap()) {
+            (Finished::Stored(TurnStatus::Cancelled), CancelOutcome::Requested) => {
+                assert_eq!(
+                    on.message(turn.message).await.status,
+                    MessageStatus::Cancelled
+                );
+            }
+            (
+                Finished::Stored(TurnStatus::Completed),
+                CancelOutcome::Already(TurnStatus::Completed),
+            ) => {
+                assert_eq!(
+                    on.message(turn.message).await.status,
+                    MessageStatus::Completed
+                );
+            }
+            disagreed => panic!("{disagreed:?}"),
+        }
+        assert_eq!(on.ends(turn.id).await, 1);
+    }
+}

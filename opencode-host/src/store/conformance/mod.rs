@@ -1,0 +1,202 @@
+//! What every [`Store`] promises, as tests.
+//!
+//! A store of one's own is proven by one line in its tests, which makes a test
+//! of each promise:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use opencode_host::clock::{ManualClock, Timestamp};
+//! use opencode_host::id::TurnId;
+//! use opencode_host::store::conformance::Fixture;
+//! use opencode_host::store::{MemoryStore, Store};
+//!
+//! #[derive(Debug)]
+//! struct Memory {
+//!     clock: Arc<ManualClock>,
+//!     store: Arc<MemoryStore>,
+//! }
+//!
+//! #[async_trait::async_trait]
+//! impl Fixture for Memory {
+//!     fn store(&self) -> Arc<dyn Store> {
+//!         self.store.clone()
+//!     }
+//!
+//!     fn clock(&self) -> &ManualClock {
+//!         &self.clock
+//!     }
+//!
+//!     async fn another(&self) -> Arc<dyn Store> {
+//!         self.store.clone() // Memory is one process's.
+//!     }
+//!
+//!     async fn make_unreadable(&self, turn: TurnId) {
+//!         assert!(self.store.make_unreadable(turn));
+//!     }
+//! }
+//!
+//! fn memory() -> Memory {
+//!     let clock = Arc::new(ManualClock::at(Timestamp(1_800_000_000_000)));
+//!     let store = Arc::new(MemoryStore::new(clock.clone()));
+//!     Memory { clock, store }
+//! }
+//!
+//! mod conformance {
+//!     use super::memory;
+//!
+//!     opencode_host::store_conformance!(async { memory() });
+//! }
+//! # fn main() {}
+//! ```
+//!
+//! The promises are `async` functions of a [`Fixture`] and panic when they are
+//! broken. [`crate::store_conformance!`] lists them all.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a broken promise is a panic: these are tests, exported"
+)]
+#![allow(
+    clippy::missing_errors_doc,
+    reason = "the promises are named and told by their own sentences"
+)]
+
+pub mod claims;
+pub mod content;
+pub mod conversations;
+pub mod endings;
+pub mod fencing;
+pub mod nodes;
+mod sample;
+pub mod sessions;
+pub mod submits;
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+
+use super::Store;
+use crate::clock::ManualClock;
+use crate::id::TurnId;
+
+/// An empty store, and what the promises need beside it.
+#[async_trait]
+pub trait Fixture: Send + Sync + fmt::Debug {
+    /// The store. The same one at every call.
+    fn store(&self) -> Arc<dyn Store>;
+
+    /// The clock that the store's leases expire by.
+    fn clock(&self) -> &ManualClock;
+
+    /// The same rows through another store, as another process has it. A store
+    /// that lives in one process only gives itself.
+    async fn another(&self) -> Arc<dyn Store>;
+
+    /// Changes the turn's row so that this version cannot read it: a version it
+    /// does not know, or a broken column.
+    async fn make_unreadable(&self, turn: TurnId);
+
+    /// Removes what the fixture made outside this process. Called once, after
+    /// the promise, also when that was broken.
+    async fn close(&self) {}
+}
+
+/// Runs one promise on a fixture and closes it.
+///
+/// # Panics
+/// When the promise is broken.
+pub async fn run<F: Fixture>(fixture: F, promise: impl AsyncFnOnce(&dyn Fixture)) {
+    let kept = AssertUnwindSafe(promise(&fixture)).catch_unwind().await;
+    fixture.close().await;
+    if let Err(broken) = kept {
+        resume_unwind(broken);
+    }
+}
+
+/// Makes a `#[tokio::test]` of every promise of [`store::conformance`](crate::store::conformance).
+///
+/// Takes an expression that makes a future of a
+/// [`Fixture`](crate::store::conformance::Fixture) over an empty store; it is
+/// evaluated once for each test. What it names must be in scope where the macro
+/// is called: the tests are in modules below. The calling crate needs tokio
+/// with `macros` and `rt-multi-thread`.
+#[macro_export]
+macro_rules! store_conformance {
+    ($fixture:expr) => {
+        $crate::store_conformance! { @promises $fixture;
+            conversations: names_are_unique, names_are_kept_as_they_are, names_have_a_bound,
+                summaries_come_newest_first, a_summary_tells_the_first_prompt,
+                deletion_takes_messages_and_turns, deletion_spares_other_conversations;
+            sessions: one_holder_at_a_time, the_wait_is_bounded, dropping_the_lock_releases_it,
+                a_set_session_is_kept, another_process_never_overwrites, many_mint_once,
+                a_deleted_conversation_has_no_session;
+            submits: a_submit_is_two_messages_and_a_turn, a_client_key_is_one_turn,
+                a_client_key_is_one_turn_for_50_at_once, a_turn_id_is_one_turn,
+                a_busy_conversation_can_reject, a_busy_conversation_can_be_interrupted,
+                a_submit_needs_its_conversation;
+            claims: the_oldest_comes_first, one_at_a_time_in_order, the_turn_ahead_is_told, a_leased_turn_is_skipped,
+                an_expired_turn_is_taken_over, an_expired_finished_turn_is_taken_over,
+                those_left_behind_come_first, only_means_only, a_renewed_lease_lasts,
+                leases_are_told_in_order, a_lease_from_the_future_ends_in_time,
+                a_released_turn_is_free_at_once, a_released_finished_turn_is_free_at_once,
+                attempts_count_claims_since_progress, an_unreadable_turn_is_told_and_passed_over;
+            fencing: a_late_worker_changes_nothing, a_worker_that_gave_back_changes_nothing,
+                an_ended_turn_takes_no_more, a_deleted_turn_takes_no_more;
+            endings: an_end_is_whole, an_end_is_final, a_cancel_wins_over_a_completion,
+                an_error_stays_an_error_after_a_cancel, one_of_many_finishers_wins,
+                settling_happens_once, a_queued_turn_is_cancelled_at_once,
+                a_running_turn_is_cancelled_by_its_worker,
+                a_prompted_turn_is_cancelled_by_a_worker, an_ended_turn_is_not_cancelled,
+                cancel_and_finish_agree;
+            content: a_prompt_record_is_kept, a_checkpoint_is_kept, an_equal_checkpoint_is_no_progress,
+                any_text_is_kept, five_megabytes_are_kept, numbers_are_kept, messages_come_in_pages;
+            nodes: each_turn_is_claimed_once, a_conversation_has_one_turn_at_a_time;
+        }
+    };
+    (@promises $fixture:expr; $($module:ident: $($promise:ident),+;)+) => {
+        $(mod $module {
+            #[allow(unused_imports, reason = "the fixture may be named by its path")]
+            use super::*;
+            $(#[::tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                let fixture = $fixture.await;
+                $crate::store::conformance::run(fixture, $crate::store::conformance::$module::$promise).await;
+            })+
+        })+
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    /// Every promise is in the macro's list, so that none is left unproven.
+    #[test]
+    fn the_list_is_whole() {
+        let list = include_str!("mod.rs");
+        let files = [
+            ("claims", include_str!("claims.rs")),
+            ("content", include_str!("content.rs")),
+            ("conversations", include_str!("conversations.rs")),
+            ("endings", include_str!("endings.rs")),
+            ("fencing", include_str!("fencing.rs")),
+            ("nodes", include_str!("nodes.rs")),
+            ("sessions", include_str!("sessions.rs")),
+            ("submits", include_str!("submits.rs")),
+        ];
+        for (module, source) in files {
+            let (_, listed) = list.split_once(&format!("            {module}: ")).unwrap();
+            let listed = listed.split_once(';').unwrap().0;
+            let listed: Vec<_> = listed.split(',').map(str::trim).collect();
+            let defined: Vec<_> = source
+                .lines()
+                .filter_map(|line| line.strip_prefix("pub async fn ")?.split_once('('))
+                .map(|(name, _)| name)
+                .collect();
+            assert_eq!(listed, defined, "{module}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The store in memory keeps every promise of a store.
+
+use std::sync::Arc;
+
+use opencode_host::clock::{ManualClock, Timestamp};
+use opencode_host::id::TurnId;
+use opencode_host::store::conformance::Fixture;
+use opencode_host::store::{MemoryStore, Store};
+
+#[derive(Debug)]
+struct Memory {
+    clock: Arc<ManualClock>,
+    store: Arc<MemoryStore>,
+}
+
+#[async_trait::async_trait]
+impl Fixture for Memory {
+    fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
+    fn clock(&self) -> &ManualClock {
+        &self.clock
+    }
+
+    async fn another(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
+    async fn make_unreadable(&self, turn: TurnId) {
+        assert!(self.store.make_unreadable(turn));
+    }
+}
+
+fn memory() -> Memory {
+    let clock = Arc::new(ManualClock::at(Timestamp(1_800_000_000_000)));
+    let store = Arc::new(MemoryStore::new(clock.clone()));
+    Memory { clock, store }
+}
+
+opencode_host::store_conformance!(async { memory() });
