@@ -1,3 +1,55 @@
-//! Reference chat application on opencode-host: one binary, embedded database.
+//! The reference chat application: conversations with an OpenCode agent in the
+//! browser and in the terminal, kept in a database.
 
-fn main() {}
+mod app;
+mod cli;
+mod commands;
+mod exit;
+mod ndjson;
+mod product;
+mod upstream;
+mod web;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command};
+use exit::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    init_logging(&cli);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::configuration(format!("cannot start: {error}")).tell(),
+    };
+    let outcome = runtime.block_on(run(cli));
+    // A reader of the terminal may still block a thread: it must not keep the process.
+    runtime.shutdown_background();
+    outcome.unwrap_or_else(Failure::tell)
+}
+
+async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    match cli.command.unwrap_or_default() {
+        Command::Serve(args) => commands::serve::run(args).await,
+        Command::Turn(args) => commands::turn::run(args).await,
+        Command::Worker(args) => commands::worker::run(args).await,
+        Command::Submit(args) => commands::submit::run(args).await,
+        Command::Watch(args) => commands::watch::run(args).await,
+        Command::Show(args) => commands::show::run(args).await,
+        Command::Cancel(args) => commands::cancel::run(args).await,
+        Command::Doctor(args) => commands::doctor::run(args).await,
+    }
+}
+
+/// Logs go to stderr; `RUST_LOG` says which.
+fn init_logging(cli: &Cli) {
+    let default = match cli.command {
+        None | Some(Command::Serve(_) | Command::Worker(_)) => "info",
+        _ => "error",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}

@@ -48,6 +48,11 @@ impl Host {
 }
 
 impl LiveStream {
+    /// The turn that is watched.
+    pub fn turn(&self) -> TurnId {
+        self.id
+    }
+
     /// The next event; `None` behind [`LiveEvent::Finished`].
     ///
     /// # Errors

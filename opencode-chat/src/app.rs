@@ -1,0 +1,42 @@
+//! The parts every command is made of.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use opencode_client::Client;
+use opencode_host::store::Store;
+use opencode_host::turn::plan::Limits;
+use opencode_host::{Host, HostOptions};
+
+use crate::cli::{LimitArgs, StoreArgs};
+use crate::exit::Failure;
+use crate::product::Chat;
+
+/// Opens the database, made and migrated where it is new.
+pub(crate) async fn open_store(args: &StoreArgs) -> Result<Arc<dyn Store>, Failure> {
+    Ok(opencode_sql::connect(&database_url(args)).await?)
+}
+
+/// The database the arguments name.
+pub(crate) fn database_url(args: &StoreArgs) -> String {
+    match &args.database {
+        Some(url) if url.contains("://") => url.clone(),
+        Some(path) => format!("sqlite://{path}"),
+        None => format!("sqlite://{}", args.data.join("host.db").display()),
+    }
+}
+
+/// Where installed tools are kept.
+pub(crate) fn tools_dir(args: &StoreArgs) -> PathBuf {
+    args.data.join("tools")
+}
+
+/// A host of this application's turns.
+pub(crate) fn host(client: Client, store: Arc<dyn Store>, product: Chat, limits: &LimitArgs) -> Host {
+    let options = HostOptions {
+        limits: Limits { turn: limits.timeout, ..Limits::default() },
+        lease: limits.lease,
+        ..HostOptions::default()
+    };
+    Host::builder(client, store).product(product).options(options).build()
+}

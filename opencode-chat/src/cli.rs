@@ -1,0 +1,293 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use opencode_client::wire::{ModelRef, PermissionReply};
+use opencode_host::id::TurnId;
+use opencode_host::live::Cursor;
+use opencode_host::store::OnBusy;
+
+/// Talk to an OpenCode agent in the browser or the terminal. Nothing said is lost.
+#[derive(Debug, Parser)]
+#[command(version, after_help = "Without a command: `serve`. Exit codes: 0 completed, 1 error or failed, \
+    2 usage or configuration, 3 cancelled.\n\nExamples:\n  opencode-chat\n  opencode-chat turn \"Explain monads\"\n  \
+    git diff | opencode-chat turn - --json\n  opencode-chat doctor")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The web app (the default command)
+    Serve(ServeArgs),
+    /// One turn in the terminal: asks, streams the answer, exits
+    Turn(TurnArgs),
+    /// Turns only, no web: start as many as you like, on as many machines, on one database
+    Worker(WorkerArgs),
+    /// Queue a turn and return; a `serve` or a `worker` on the same database runs it
+    Submit(SubmitArgs),
+    /// Follow a turn, whoever runs it
+    Watch(WatchArgs),
+    /// What is stored: one line, or one JSON object, per message
+    Show(ShowArgs),
+    /// Cancel a turn, wherever it runs
+    Cancel(CancelArgs),
+    /// Check database, sandbox root and OpenCode, and say what to do
+    Doctor(DoctorArgs),
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        // Without a command there are no arguments: the defaults parse.
+        Self::Serve(ServeArgs::parse_from_nothing())
+    }
+}
+
+/// Where things are kept.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct StoreArgs {
+    /// Folder for the database, the sandboxes and installed tools
+    #[arg(long, value_name = "DIR", default_value = "data", env = "OPENCODE_CHAT_DATA")]
+    pub(crate) data: PathBuf,
+    /// Database: sqlite://PATH, postgres://USER:PASSWORD@HOST/NAME, or a file's path [default: DIR/host.db]
+    #[arg(long, value_name = "URL", env = "OPENCODE_CHAT_DATABASE")]
+    pub(crate) database: Option<String>,
+}
+
+/// Which OpenCode, and how.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct UpstreamArgs {
+    /// A running OpenCode server. Without it: `opencode` from PATH or DIR/tools is started and stopped with this
+    /// process; where there is none, a stand-in answers and says so
+    #[arg(long, value_name = "URL", env = "OPENCODE_BASE_URL")]
+    pub(crate) opencode_url: Option<String>,
+    /// The server's password
+    #[arg(long, value_name = "PASSWORD", env = "OPENCODE_SERVER_PASSWORD", hide_env_values = true)]
+    pub(crate) opencode_password: Option<String>,
+    /// Start OpenCode with folders of its own instead of your configuration and credentials
+    #[arg(long)]
+    pub(crate) opencode_isolated: bool,
+    /// Folder for the agent's sandboxes, one per conversation; outside every Git worktree [default: a folder
+    /// of this application below the user's data folder]
+    #[arg(long, value_name = "DIR", env = "OPENCODE_CHAT_SANDBOX_ROOT")]
+    pub(crate) sandbox_root: Option<PathBuf>,
+}
+
+/// How turns are limited.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LimitArgs {
+    /// The longest a turn may take, in seconds; waiting for you is not counted
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+    /// How long a turn belongs to a worker that says nothing, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    pub(crate) lease: Duration,
+}
+
+/// What is asked, of whom.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PromptArgs {
+    /// What to ask; `-` reads it from standard input
+    pub(crate) prompt: String,
+    /// The conversation to go on with; made when there is none of this name
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub(crate) conversation: String,
+    /// The agent that answers, such as build or plan
+    #[arg(long, value_name = "NAME")]
+    pub(crate) agent: Option<String>,
+    /// The model that answers, as provider/model
+    #[arg(long, value_name = "PROVIDER/MODEL")]
+    pub(crate) model: Option<ModelRef>,
+    /// Further instructions to the model
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// The same key in the same conversation is the same turn: safe to repeat
+    #[arg(long, value_name = "KEY")]
+    pub(crate) client_key: Option<String>,
+    /// What to do when the conversation has an unfinished turn
+    #[arg(long, value_name = "POLICY", default_value = "enqueue")]
+    pub(crate) on_busy: OnBusyArg,
+}
+
+/// What to do when the agent asks.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AnswerArgs {
+    /// Answer every permission request with this; without it you are asked at a terminal, and the request is
+    /// rejected where there is none
+    #[arg(long, value_name = "REPLY")]
+    pub(crate) permission: Option<PermissionArg>,
+    /// Answer every question with this option's label
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) answer: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Address to listen on
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000", env = "OPENCODE_CHAT_LISTEN")]
+    pub(crate) listen: SocketAddr,
+    /// Serve the pages only; workers elsewhere run the turns
+    #[arg(long)]
+    pub(crate) no_worker: bool,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    #[command(flatten)]
+    pub(crate) upstream: UpstreamArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TurnArgs {
+    #[command(flatten)]
+    pub(crate) prompt: PromptArgs,
+    #[command(flatten)]
+    pub(crate) answers: AnswerArgs,
+    /// Print one JSON object per change, and the result as the last line
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    #[command(flatten)]
+    pub(crate) upstream: UpstreamArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkerArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    #[command(flatten)]
+    pub(crate) upstream: UpstreamArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubmitArgs {
+    #[command(flatten)]
+    pub(crate) prompt: PromptArgs,
+    /// Print {"turn_id","message_id","conversation","created"}
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// The turn, as `submit` printed it
+    pub(crate) turn: TurnId,
+    /// Go on behind this place, as an earlier watch printed it
+    #[arg(long, value_name = "CURSOR", default_value = "0-0")]
+    pub(crate) cursor: Cursor,
+    /// Print one JSON object per change, and the result as the last line
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// Only this conversation
+    #[arg(long, value_name = "NAME")]
+    pub(crate) conversation: Option<String>,
+    /// Print one JSON object per message
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CancelArgs {
+    /// The turn, as `submit` printed it
+    pub(crate) turn: TurnId,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    #[command(flatten)]
+    pub(crate) upstream: UpstreamArgs,
+}
+
+impl ServeArgs {
+    fn parse_from_nothing() -> Self {
+        #[derive(Parser)]
+        struct Alone {
+            #[command(flatten)]
+            serve: ServeArgs,
+        }
+        Alone::parse_from(["opencode-chat"]).serve
+    }
+}
+
+/// `--permission`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PermissionArg {
+    /// This time
+    Once,
+    /// From now on in this conversation
+    Always,
+    /// No
+    Reject,
+}
+
+impl From<PermissionArg> for PermissionReply {
+    fn from(reply: PermissionArg) -> Self {
+        match reply {
+            PermissionArg::Once => Self::Once,
+            PermissionArg::Always => Self::Always,
+            PermissionArg::Reject => Self::Reject,
+        }
+    }
+}
+
+/// `--on-busy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnBusyArg {
+    /// Wait behind it
+    Enqueue,
+    /// Refuse
+    Reject,
+    /// Cancel it
+    Interrupt,
+}
+
+impl From<OnBusyArg> for OnBusy {
+    fn from(policy: OnBusyArg) -> Self {
+        match policy {
+            OnBusyArg::Enqueue => Self::Enqueue,
+            OnBusyArg::Reject => Self::Reject,
+            OnBusyArg::Interrupt => Self::Interrupt,
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| *seconds > 0.0);
+    let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.ok_or_else(|| "give a number of seconds above 0".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+        assert!(matches!(Command::default(), Command::Serve(_)));
+    }
+}

@@ -1,0 +1,92 @@
+//! One file per command.
+
+pub(crate) mod cancel;
+pub(crate) mod doctor;
+pub(crate) mod serve;
+pub(crate) mod show;
+pub(crate) mod submit;
+pub(crate) mod turn;
+pub(crate) mod watch;
+pub(crate) mod worker;
+
+use std::io::Read as _;
+
+use opencode_client::wire::Prompt;
+use opencode_host::{DEFAULT_MAX_PROMPT, SubmitError, SubmitOptions};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::PromptArgs;
+use crate::exit::Failure;
+
+/// What the arguments ask; `-` is read from standard input.
+fn prompt(args: &PromptArgs) -> Result<Prompt, Failure> {
+    let text = if args.prompt == "-" {
+        let mut text = String::new();
+        // One byte more than allowed tells that there is too much.
+        let limit = DEFAULT_MAX_PROMPT as u64 + 1;
+        std::io::stdin()
+            .lock()
+            .take(limit)
+            .read_to_string(&mut text)
+            .map_err(|error| Failure::configuration(format!("cannot read the prompt from standard input: {error}")))?;
+        text
+    } else {
+        args.prompt.clone()
+    };
+    if text.trim().is_empty() {
+        return Err(Failure::configuration(SubmitError::Empty.to_string()));
+    }
+    if text.len() > DEFAULT_MAX_PROMPT {
+        let error = SubmitError::TooLong { bytes: text.len(), limit: DEFAULT_MAX_PROMPT };
+        return Err(Failure::configuration(error.to_string()));
+    }
+    if args.conversation.trim().is_empty() {
+        return Err(Failure::configuration("the conversation needs a name (--conversation)"));
+    }
+    Ok(Prompt {
+        agent: args.agent.clone(),
+        model: args.model.clone(),
+        system: args.system.clone(),
+        ..Prompt::text(text)
+    })
+}
+
+fn submit_options(args: &PromptArgs) -> SubmitOptions {
+    SubmitOptions { client_key: args.client_key.clone(), on_busy: args.on_busy.into() }
+}
+
+impl From<SubmitError> for Failure {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Store(error) => error.into(),
+            error => Self::configuration(error.to_string()),
+        }
+    }
+}
+
+/// Cancelled by the first SIGINT or SIGTERM; the second ends the process at once.
+fn shutdown_signal() -> CancellationToken {
+    let token = CancellationToken::new();
+    let signalled = token.clone();
+    tokio::spawn(async move {
+        wait_for_signal().await;
+        signalled.cancel();
+        wait_for_signal().await;
+        eprintln!("stopped at once");
+        std::process::exit(130);
+    });
+    token
+}
+
+async fn wait_for_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        },
+        Err(_) => {
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! `show`: what is stored.
+
+use std::collections::HashMap;
+use std::process::ExitCode;
+
+use opencode_host::id::ConversationId;
+use opencode_host::store::{Message, MessageRole, Store};
+use serde_json::{Value, json};
+
+use crate::app::open_store;
+use crate::cli::ShowArgs;
+use crate::exit::Failure;
+use crate::ndjson;
+
+const PAGE: u32 = 200;
+
+/// Prints every message, oldest first.
+pub(crate) async fn run(args: ShowArgs) -> Result<ExitCode, Failure> {
+    let store = open_store(&args.store).await?;
+    let only = match &args.conversation {
+        None => None,
+        Some(name) => Some(
+            store
+                .conversation_named(name)
+                .await?
+                .ok_or_else(|| Failure::configuration(format!("there is no conversation named {name:?}")))?
+                .id,
+        ),
+    };
+    let mut names: HashMap<ConversationId, String> = HashMap::new();
+    let (mut after, mut shown) = (None, 0);
+    loop {
+        let page = store.messages(only, after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.id);
+        for message in &page {
+            let name = match names.get(&message.conversation) {
+                Some(name) => name.clone(),
+                None => {
+                    let row = store.conversation(message.conversation).await?;
+                    let name = row.map(|row| row.name).unwrap_or_default();
+                    names.insert(message.conversation, name.clone());
+                    name
+                }
+            };
+            if args.json {
+                ndjson::print(&line(&*store, &name, message).await?);
+            } else {
+                print_text(&name, message);
+            }
+            shown += 1;
+        }
+    }
+    if shown == 0 && !args.json {
+        eprintln!("nothing is stored yet: ask something with `opencode-chat turn \"…\"`");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn line(store: &dyn Store, conversation: &str, message: &Message) -> Result<Value, Failure> {
+    let turn = store.turn(message.turn).await?;
+    let prompted = turn.as_ref().and_then(|turn| turn.prompted.as_ref());
+    Ok(json!({
+        "conversation": conversation,
+        "role": message.role,
+        "message_id": message.id,
+        "turn_id": message.turn,
+        "status": message.status,
+        "reason": message.reason,
+        "content": message.content,
+        "parts": message.parts,
+        "reasoning": message.reasoning,
+        "cost": message.usage.cost,
+        "input_tokens": message.usage.input_tokens,
+        "output_tokens": message.usage.output_tokens,
+        "cache_read_tokens": message.usage.cache_read_tokens,
+        "cache_write_tokens": message.usage.cache_write_tokens,
+        "truncated": message.truncated,
+        "error": message.error,
+        "artifacts": [],
+        "session_id": prompted.map(|prompted| &prompted.session),
+        "opencode_message_id": prompted.map(|prompted| &prompted.ids.message),
+        "created_at": message.created_at,
+        "finished_at": message.finished_at,
+    }))
+}
+
+fn print_text(conversation: &str, message: &Message) {
+    let who = match message.role {
+        MessageRole::User => "you",
+        MessageRole::Assistant => "agent",
+    };
+    let status = ndjson::serde_plain(&message.status);
+    let text = message.content.lines().next().unwrap_or_default();
+    println!("{conversation}\t{who}\t{status}\t{text}");
+}

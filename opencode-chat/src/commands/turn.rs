@@ -1,0 +1,118 @@
+//! `turn`: asks, streams the answer, exits.
+
+mod answers;
+mod output;
+
+use std::process::ExitCode;
+
+use opencode_host::live::{Cursor, LiveEvent};
+use opencode_host::turn::TurnResult;
+use opencode_host::{Host, LiveStream};
+use tokio_util::sync::CancellationToken;
+
+use super::{prompt, shutdown_signal, submit_options};
+use crate::app::{host, open_store};
+use crate::cli::TurnArgs;
+use crate::exit::{Failure, of_turn};
+use crate::ndjson::{self, ResultLine};
+use crate::product::Chat;
+use crate::upstream::Upstream;
+use answers::Answerer;
+pub(crate) use output::Output;
+
+/// Submits, works on that turn, watches it.
+pub(crate) async fn run(args: TurnArgs) -> Result<ExitCode, Failure> {
+    let json = args.json;
+    match turn(args).await {
+        Err(failure) if json => {
+            // Programs read the last line, whatever happened.
+            ndjson::print(&ResultLine::failed(failure.reason, failure.message()));
+            eprintln!("error: {}", failure.message());
+            Ok(failure.code())
+        }
+        outcome => outcome,
+    }
+}
+
+async fn turn(args: TurnArgs) -> Result<ExitCode, Failure> {
+    // Everything that can be wrong with the set-up shows before a row is written.
+    let prompt = prompt(&args.prompt)?;
+    let product = Chat::new(&args.upstream, &args.store)?;
+    let upstream = Upstream::find(&args.upstream, &args.store).await?;
+    let outcome = async {
+        let store = open_store(&args.store).await?;
+        let host = host(upstream.client.clone(), store, product, &args.limits);
+        drive(&host, &args, prompt).await
+    }
+    .await;
+    upstream.stop().await;
+    outcome
+}
+
+async fn drive(host: &Host, args: &TurnArgs, prompt: opencode_client::wire::Prompt) -> Result<ExitCode, Failure> {
+    let conversation = host.store().open_conversation(&args.prompt.conversation).await?;
+    let submitted = host.submit(conversation.id, prompt, submit_options(&args.prompt)).await?;
+    let turn = submitted.turn.id;
+
+    let interrupted = shutdown_signal();
+    let canceller = tokio::spawn({
+        let host = host.clone();
+        async move {
+            interrupted.cancelled().await;
+            eprintln!("stopping …");
+            if let Err(error) = host.cancel(turn).await {
+                eprintln!("error: {error}");
+            }
+        }
+    });
+    let shutdown = CancellationToken::new();
+    let working = tokio::spawn({
+        let (host, shutdown) = (host.clone(), shutdown.clone());
+        async move { host.run_turn(turn, shutdown).await }
+    });
+    let mut output = Output::new(args.json);
+    let mut answerer = Answerer::new(&args.answers, args.json);
+    let live = host.live(turn, Cursor::START).await?;
+    let result = show(host, live, &mut output, Some(&mut answerer)).await;
+    canceller.abort();
+    // The turn is settled: its worker is done, or was never needed.
+    shutdown.cancel();
+    let worked = working.await;
+    let result = result?;
+    if let Ok(Err(error)) = worked {
+        tracing::warn!(%error, "worker");
+    }
+    output.result(&result);
+    Ok(of_turn(result.status))
+}
+
+/// Prints the changes of a turn and answers what the agent asks, until it ends.
+pub(crate) async fn show(
+    host: &Host,
+    mut live: LiveStream,
+    output: &mut Output,
+    mut answerer: Option<&mut Answerer>,
+) -> Result<TurnResult, Failure> {
+    let turn = live.turn();
+    while let Some(event) = live.next().await? {
+        match &event {
+            LiveEvent::Change { cursor, change } => {
+                output.change(*cursor, change);
+                if let Some(answerer) = &mut answerer {
+                    answerer.heard(host, turn, change).await;
+                }
+            }
+            LiveEvent::Snapshot { cursor, parts, requests } => {
+                output.snapshot(*cursor, parts);
+                if let Some(answerer) = &mut answerer {
+                    for request in requests {
+                        answerer.asked(host, turn, request).await;
+                    }
+                }
+            }
+            LiveEvent::Finished => {}
+        }
+    }
+    let result = host.result(turn).await?;
+    result.ok_or_else(|| Failure::error("the conversation was deleted while the turn ran"))
+}

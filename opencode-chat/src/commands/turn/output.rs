@@ -1,0 +1,165 @@
+//! What a turn looks like in the terminal.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+
+use opencode_client::reply::{Change, PersistedPart, SnapshotPart};
+use opencode_host::live::Cursor;
+use opencode_host::store::TurnStatus;
+use opencode_host::tool_display::ToolDisplay;
+use opencode_host::turn::TurnResult;
+use serde_json::{Value, json};
+
+use crate::ndjson::{self, ResultLine};
+
+/// Prints changes: NDJSON for programs, or the text as it comes for people.
+#[derive(Debug)]
+pub(crate) struct Output {
+    json: bool,
+    /// How many bytes of each text part are on the screen.
+    shown: HashMap<String, usize>,
+    /// What was last said of each tool.
+    tools: HashMap<String, String>,
+    /// The cursor stands at the start of a line.
+    at_line_start: bool,
+    any_text: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json, shown: HashMap::new(), tools: HashMap::new(), at_line_start: true, any_text: false }
+    }
+
+    /// One change.
+    pub(crate) fn change(&mut self, cursor: Cursor, change: &Change<'_>) {
+        if self.json {
+            let mut line = json!(change);
+            line["cursor"] = json!(cursor);
+            ndjson::print(&line);
+            return;
+        }
+        match change {
+            Change::PartAdded { part_id, part }
+            | Change::PartReplaced { part_id, part }
+            | Change::PartFinal { part_id, part }
+            | Change::Tool { part_id, part } => self.part(part_id, part),
+            Change::PartDelta { part_id, kind, delta } if kind == "text" => {
+                if !self.shown.contains_key(part_id.as_ref()) {
+                    self.new_part();
+                }
+                *self.shown.entry(part_id.as_ref().to_owned()).or_default() += delta.len();
+                self.text(delta);
+            }
+            Change::Snapshot { parts } => {
+                parts.iter().for_each(|part| self.part(&part.part_id, &part.part));
+            }
+            Change::Retry { attempt, message, .. } => {
+                self.note(&format!("the provider is busy ({message}); try {attempt} follows"));
+            }
+            Change::Todos { todos } => {
+                for todo in todos {
+                    let mark = match todo.status.as_str() {
+                        "completed" => "x",
+                        "in_progress" => ">",
+                        _ => " ",
+                    };
+                    self.note(&format!("[{mark}] {}", todo.content));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The reply as a whole.
+    pub(crate) fn snapshot(&mut self, cursor: Cursor, parts: &[SnapshotPart]) {
+        if self.json {
+            ndjson::print(&json!({ "type": "snapshot", "parts": parts, "cursor": cursor }));
+            return;
+        }
+        parts.iter().for_each(|part| self.part(&part.part_id, &part.part));
+    }
+
+    /// The end.
+    pub(crate) fn result(&mut self, result: &TurnResult) {
+        if self.json {
+            ndjson::print(&ResultLine::of(result));
+            return;
+        }
+        if !self.any_text && result.status == TurnStatus::Completed {
+            self.text(&result.content);
+        }
+        self.end_line();
+        match result.status {
+            TurnStatus::Completed if result.truncated => self.note("the model ran out of room: the text is cut"),
+            TurnStatus::Completed => {}
+            TurnStatus::Cancelled if self.any_text => self.note("cancelled; what had come is kept"),
+            TurnStatus::Cancelled => self.note(&result.content),
+            TurnStatus::Error | TurnStatus::Failed => match &result.error {
+                Some(error) => {
+                    let code = error.status_code.map(|code| format!(" (status {code})")).unwrap_or_default();
+                    self.note(&format!("error: {}: {}{code}", error.name, error.message));
+                    if error.status_code == Some(401) {
+                        self.note("the model's provider refused the credentials: try `opencode auth login`");
+                    }
+                }
+                None => self.note(&result.content),
+            },
+        }
+    }
+
+    fn part(&mut self, id: &str, part: &PersistedPart) {
+        match part {
+            PersistedPart::Text { content } => {
+                let shown = self.shown.get(id).copied();
+                if shown.is_none() && !content.is_empty() {
+                    self.new_part();
+                }
+                // What the server took back is on the screen already; only what is new is added.
+                if let Some(rest) = content.get(shown.unwrap_or(0)..).filter(|rest| !rest.is_empty()) {
+                    self.shown.insert(id.to_owned(), content.len());
+                    self.text(rest);
+                }
+            }
+            PersistedPart::Reasoning { .. } => {}
+            PersistedPart::Tool(tool) => {
+                let part = serde_json::to_value(part).unwrap_or(Value::Null);
+                let line = ToolDisplay::new(&part).to_string();
+                // A call whose arguments are still being written has nothing to say.
+                let ready = tool.input.is_some() || tool.status.is_terminal();
+                if ready && self.tools.get(id) != Some(&line) {
+                    self.note(&line);
+                    self.tools.insert(id.to_owned(), line);
+                }
+            }
+        }
+    }
+
+    fn new_part(&mut self) {
+        self.end_line();
+        if self.any_text {
+            println!();
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        let mut out = std::io::stdout().lock();
+        // What an agent writes must not steer the terminal.
+        let safe: String = text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{FFFD}' } else { c }).collect();
+        let _ = out.write_all(safe.as_bytes()).and_then(|()| out.flush());
+        self.at_line_start = text.ends_with('\n');
+        self.any_text |= !text.is_empty();
+    }
+
+    /// Something beside the answer: on stderr, so that the answer can be piped.
+    fn note(&mut self, note: &str) {
+        self.end_line();
+        eprintln!("· {note}");
+    }
+
+    fn end_line(&mut self) {
+        if !self.at_line_start {
+            println!();
+            self.at_line_start = true;
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! `watch`: follows a turn, whoever runs it.
+
+use std::process::ExitCode;
+
+use opencode_client::Client;
+use opencode_host::{Host, HostOptions};
+
+use super::turn::{Output, show};
+use crate::app::open_store;
+use crate::cli::WatchArgs;
+use crate::exit::{Failure, of_turn};
+
+/// Prints what the turn says until it ends.
+pub(crate) async fn run(args: WatchArgs) -> Result<ExitCode, Failure> {
+    let store = open_store(&args.store).await?;
+    // Watching reads the database only: no server is ever contacted.
+    let client = Client::builder("http://127.0.0.1:9").build()?;
+    let host = Host::builder(client, store).options(HostOptions::default()).build();
+    let mut output = Output::new(args.json);
+    let live = host.live(args.turn, args.cursor).await?;
+    let result = show(&host, live, &mut output, None).await?;
+    output.result(&result);
+    Ok(of_turn(result.status))
+}

@@ -1,0 +1,61 @@
+//! What this application says about its turns.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use opencode_client::wire::{PermissionAction, PermissionRule};
+use opencode_host::product::{HookError, Product};
+use opencode_host::sandbox::{RootError, SandboxId, SandboxRoot};
+use opencode_host::store::Conversation;
+
+use crate::cli::{StoreArgs, UpstreamArgs};
+use crate::exit::Failure;
+
+/// The chat: one local person, each conversation in a folder of its own.
+#[derive(Debug)]
+pub(crate) struct Chat {
+    sandboxes: SandboxRoot,
+}
+
+impl Chat {
+    /// A chat whose agents work where the arguments say: by default below the
+    /// data folder, or below the person's own when that lies in a Git worktree
+    /// (a worktree would be the agent's boundary, not its sandbox).
+    pub(crate) fn new(upstream: &UpstreamArgs, store: &StoreArgs) -> Result<Self, Failure> {
+        let told = |error: RootError| Failure::configuration(format!("{error} (--sandbox-root)"));
+        let sandboxes = match &upstream.sandbox_root {
+            Some(root) => SandboxRoot::open(root).map_err(told)?,
+            None => match SandboxRoot::open(store.data.join("sandboxes")) {
+                Err(RootError::InGitWorktree { .. }) => SandboxRoot::open(personal_root()?).map_err(told)?,
+                opened => opened.map_err(told)?,
+            },
+        };
+        Ok(Self { sandboxes })
+    }
+}
+
+fn personal_root() -> Result<PathBuf, Failure> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let data = variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")));
+    data.map(|data| data.join("opencode-chat/sandboxes")).ok_or_else(|| {
+        Failure::configuration("no folder for the agent's sandboxes: HOME is not set; give --sandbox-root DIR")
+    })
+}
+
+#[async_trait]
+impl Product for Chat {
+    /// The one local person is asked; see the README for what that means.
+    fn permission_rules(&self, _: &Conversation) -> Vec<PermissionRule> {
+        vec![
+            PermissionRule::all("external_directory", PermissionAction::Ask),
+            PermissionRule::all("bash", PermissionAction::Ask),
+        ]
+    }
+
+    async fn directory(&self, conversation: &Conversation) -> Result<Option<String>, HookError> {
+        let id: SandboxId = conversation.id.to_string().parse()?;
+        let sandbox = self.sandboxes.provision(&id)?;
+        let path = sandbox.path().to_str().ok_or("the sandbox's path is not UTF-8")?;
+        Ok(Some(path.to_owned()))
+    }
+}
