@@ -297,11 +297,10 @@ impl Stream for EventStream {
         }
         if let Some(heartbeat) = &mut self.heartbeat
             && heartbeat.poll_tick(cx).is_ready()
+            && let Some(world) = self.world.upgrade()
         {
-            if let Some(world) = self.world.upgrade() {
-                let event = world.quietly(|state| state.server_event("server.heartbeat"));
-                return Poll::Ready(Some(Ok(framed_for(&self.scope, &event))));
-            }
+            let event = world.quietly(|state| state.server_event("server.heartbeat"));
+            return Poll::Ready(Some(Ok(framed_for(&self.scope, &event))));
         }
         Poll::Pending
     }

@@ -296,9 +296,9 @@ impl FaultTable {
     /// What becomes of an event. Counts it.
     pub(crate) fn on_event(&mut self, kind: &str, role: Option<&str>) -> EventFate {
         for entry in &mut self.entries {
-            let events = match &entry.fault {
-                Fault::LoseEvents { events } | Fault::HoldEvents { events, .. } => events,
-                _ => continue,
+            let (Fault::LoseEvents { events } | Fault::HoldEvents { events, .. }) = &entry.fault
+            else {
+                continue;
             };
             if events.event != kind
                 || events

@@ -3,6 +3,7 @@
 //! A file is really changed only inside the session's directory, and only when that directory exists: a script with
 //! `/etc/passwd` in it tells the story of a write and does nothing.
 
+use std::fmt::Write as _;
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -57,7 +58,7 @@ impl Change {
                 PatchKind::Update => "Update",
                 PatchKind::Delete => "Delete",
             };
-            text.push_str(&format!("*** {verb} File: {}\n", file.path));
+            writeln!(text, "*** {verb} File: {}", file.path).ok();
             let before = match file.kind {
                 PatchKind::Update => read(directory, &file.path).unwrap_or_default(),
                 _ => String::new(),
@@ -67,7 +68,7 @@ impl Change {
             }
             for (sign, line) in hunk(&before, &file.content).lines {
                 if file.kind != PatchKind::Delete {
-                    text.push_str(&format!("{sign}{line}\n"));
+                    writeln!(text, "{sign}{line}").ok();
                 }
             }
         }
@@ -181,7 +182,7 @@ fn patch(directory: &str, patch: &ApplyPatch) -> Result<Done, String> {
             store(directory, &file.path, after)?;
         }
         let diff = diff(&path, &before, after);
-        output.push_str(&format!("\n{letter} {}", relative(&path)));
+        write!(output, "\n{letter} {}", relative(&path)).ok();
         diffs.push_str(&diff.text);
         diffs.push('\n');
         files.push(json!({

@@ -1,10 +1,12 @@
 //! A deterministic double of an OpenCode server, and of a model provider.
 //!
-//! For tests of programs that talk to [OpenCode](https://opencode.ai):
+//! Three things for tests of programs that talk to [OpenCode](https://opencode.ai):
 //!
 //! - [`Impostor`]: a real HTTP server on loopback that speaks OpenCode's protocol as 1.18.33 does. It plays a
 //!   [`Script`] or a recorded [`Tape`], goes wrong at named points when told to ([`Faults`]), waits at [`Gate`]s until
 //!   the test lets it go on, records every request in a [`Ledger`], and checks each of them.
+//! - [`ModelServer`]: an OpenAI-compatible model provider that makes a real OpenCode server deterministic.
+//! - [`real::RealServer`]: a real `opencode serve` for the tests that must not be fooled by a double.
 //!
 //! The same is there for everyone else as the command `opencode-impostor`.
 //!
@@ -41,8 +43,10 @@
 //! Nothing in the impostor waits by the clock unless a script says so (`delay_ms`, `sleep`, a retry's `next_ms`),
 //! heartbeats apart. Order is made with gates, and tests wait with [`Impostor::wait_for`].
 
+mod builder;
 mod bus;
 mod config;
+mod controls;
 mod errors;
 mod faults;
 mod files;
@@ -51,7 +55,10 @@ mod ids;
 mod impostor;
 mod ledger;
 mod listener;
+mod model;
 mod prompt;
+#[cfg(unix)]
+pub mod real;
 mod replay;
 mod routes;
 mod run;
@@ -63,10 +70,13 @@ mod tape;
 mod tools;
 mod turn;
 
+pub use builder::ImpostorBuilder;
 pub use config::Dialect;
+pub use controls::{Faults, Gate, WaitError};
 pub use faults::{Action, Calls, Events, Fault, FaultId};
-pub use impostor::{Faults, Gate, Impostor, ImpostorBuilder, WaitError};
+pub use impostor::Impostor;
 pub use ledger::{Ledger, Outcome, PromptPost, Request};
+pub use model::{ModelRule, ModelScript, ModelServer, Round, opencode_config};
 pub use script::{
     ApplyPatch, Deltas, Edit, Flood, Garbage, PatchKind, PatchedFile, Permission, ProviderError,
     Question, RawEvent, Retry, Rule, Script, Step, Streamed, Subtask, Todo, Tool, ToolError,

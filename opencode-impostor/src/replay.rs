@@ -312,28 +312,16 @@ fn names(
         if let (Some(taped), Some(own)) = (taped_part, own_part) {
             ids.insert(taped, own.to_owned());
         }
-        let renamed = state
-            .sessions
-            .get(session)
-            .map(|found| found.tape_ids.clone())
-            .unwrap_or_default();
-        ids.extend(renamed);
         for id in segment.ids() {
-            if !ids.contains_key(&id) {
-                let new = match &id[..3] {
-                    "ses" => state.ids.session(),
-                    prefix => state.ids.ascending(prefix),
-                };
-                ids.insert(id, new);
-            }
+            ids.entry(id).or_insert_with_key(|id| match &id[..3] {
+                "ses" => state.ids.session(),
+                prefix => state.ids.ascending(prefix),
+            });
         }
         let directory = state
             .sessions
-            .get_mut(session)
-            .map(|found| {
-                found.tape_ids.clone_from(&ids);
-                found.directory.clone()
-            })
+            .get(session)
+            .map(|found| found.directory.clone())
             .unwrap_or_default();
         Rename {
             ids,
@@ -439,7 +427,7 @@ fn adopt(state: &mut State, id: &str, properties: &Value) {
         version: text("version").unwrap_or_default(),
         ..NewSession::default()
     };
-    state.create_session_as(id.to_owned(), new);
+    state.create_session_as(id, new);
 }
 
 /// Puts the messages of this prompt into the order and form of the tape's last look at them.

@@ -1,17 +1,14 @@
 //! The endpoints.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State as Shared};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use crate::bus::{self, Scope};
@@ -19,6 +16,8 @@ use crate::errors::Refusal;
 use crate::sessions::NewSession;
 use crate::state::{Answer, Ask, State, World};
 use crate::{prompt, run};
+
+mod paging;
 
 type Server = Shared<Arc<World>>;
 type QueryMap = Query<HashMap<String, String>>;
@@ -39,7 +38,7 @@ pub(crate) fn router(world: Arc<World>) -> Router {
         .route("/session/{id}/todo", get(todo))
         .route(
             "/session/{id}/message",
-            get(messages).post(prompt::synchronous),
+            get(paging::messages).post(prompt::synchronous),
         )
         .route("/session/{id}/message/{message}", get(message))
         .route("/session/{id}/prompt_async", post(prompt::asynchronous))
@@ -273,83 +272,6 @@ async fn todo(Shared(world): Server, Path(id): Path<String>) -> Result<Json<Valu
         known(state, "GET /session/:id/todo", &id, false)?;
         Ok(Json(state.sessions[&id].todos.clone()))
     })
-}
-
-async fn messages(
-    Shared(world): Server,
-    Path(id): Path<String>,
-    Query(query): QueryMap,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Result<Response, Refusal> {
-    let limit = match query.get("limit") {
-        Some(limit) => Some(limit.parse::<usize>().map_err(|_| Refusal::Query)?),
-        None => None,
-    };
-    let before = match query.get("before") {
-        Some(_) if limit.is_none() => return Err(Refusal::Query),
-        Some(cursor) => Some(cursor_id(cursor).ok_or(Refusal::Query)?),
-        None => None,
-    };
-    let (page, more) = world.quietly(|state| {
-        known(state, "GET /session/:id/message", &id, false)?;
-        let all = &state.sessions[&id].messages;
-        let end = match &before {
-            Some(before) => all
-                .iter()
-                .position(|message| message.id() == before)
-                .unwrap_or_else(|| {
-                    all.iter()
-                        .take_while(|message| message.id() < before.as_str())
-                        .count()
-                }),
-            None => all.len(),
-        };
-        let start = match limit {
-            Some(limit) if limit > 0 => end.saturating_sub(limit),
-            _ => 0,
-        };
-        let page: Vec<Value> = all[start..end]
-            .iter()
-            .map(|message| message.to_json())
-            .collect();
-        Ok((page, start > 0))
-    })?;
-    let oldest = page.first().map(|message| message["info"].clone());
-    let mut response = Json(page).into_response();
-    if let (true, Some(oldest)) = (more, oldest) {
-        let cursor = URL_SAFE_NO_PAD
-            .encode(json!({"id": oldest["id"], "time": oldest["time"]["created"]}).to_string());
-        let host = headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok())
-            .unwrap_or("localhost");
-        let mut link = format!("<http://{host}{}?", uri.path());
-        for pair in uri.query().unwrap_or_default().split('&') {
-            if !pair.is_empty() && !pair.starts_with("before=") {
-                write!(link, "{pair}&").ok();
-            }
-        }
-        write!(link, "before={cursor}>; rel=\"next\"").ok();
-        let headers = response.headers_mut();
-        if let (Ok(link), Ok(cursor)) =
-            (HeaderValue::from_str(&link), HeaderValue::from_str(&cursor))
-        {
-            headers.insert(header::LINK, link);
-            headers.insert("x-next-cursor", cursor);
-        }
-        headers.insert(
-            header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static("Link, X-Next-Cursor"),
-        );
-    }
-    Ok(response)
-}
-
-fn cursor_id(cursor: &str) -> Option<String> {
-    let bytes = URL_SAFE_NO_PAD.decode(cursor.trim_end_matches('=')).ok()?;
-    let cursor: Value = serde_json::from_slice(&bytes).ok()?;
-    Some(cursor["id"].as_str()?.to_owned())
 }
 
 async fn message(

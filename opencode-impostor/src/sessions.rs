@@ -35,16 +35,16 @@ impl State {
     /// Makes a session and says so. Returns its id.
     pub(crate) fn create_session(&mut self, new: NewSession) -> String {
         let id = self.ids.session();
-        self.create_session_as(id.clone(), new);
+        self.create_session_as(&id, new);
         id
     }
 
     /// As [`State::create_session`], with an id that was minted before.
-    pub(crate) fn create_session_as(&mut self, id: String, new: NewSession) {
+    pub(crate) fn create_session_as(&mut self, id: &str, new: NewSession) {
         let now = self.ids.now();
         let directory = new.directory;
         let mut info = Map::new();
-        info.insert("id".into(), id.clone().into());
+        info.insert("id".into(), id.into());
         info.insert("slug".into(), SLUGS[self.order.len() % SLUGS.len()].into());
         info.insert("projectID".into(), "global".into());
         info.insert("directory".into(), directory.clone().into());
@@ -71,9 +71,9 @@ impl State {
             }
         }
         self.sessions.insert(
-            id.clone(),
+            id.to_owned(),
             Session {
-                id: id.clone(),
+                id: id.to_owned(),
                 directory,
                 parent: new.parent,
                 info: info.clone(),
@@ -85,11 +85,10 @@ impl State {
                 live: None,
                 seq: 0,
                 tape_prompts: 0,
-                tape_ids: std::collections::HashMap::new(),
             },
         );
-        self.order.push(id.clone());
-        self.emit(&id, "session.created", &json!({"info": info}));
+        self.order.push(id.to_owned());
+        self.emit(id, "session.created", &json!({"info": info}));
     }
 
     /// Removes a session and its children; false when there is none.

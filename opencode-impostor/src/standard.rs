@@ -48,15 +48,15 @@ fn chunks_of(text: &str, chars: usize) -> Vec<String> {
 
 /// A long Markdown text: headings, lists, code.
 pub(crate) fn long_text() -> String {
-    (1..=40)
-        .map(|section| {
-            format!(
-                "## Section {section}\n\nThis is paragraph {section} of a long answer, with *emphasis*, `code` and a \
-                 [link](https://example.org/{section}).\n\n- first point\n- second point\n\n```rust\nfn section_{section}() \
-                 -> u32 {{ {section} }}\n```\n\n"
-            )
-        })
-        .collect()
+    let section = |number: u32| {
+        format!(
+            "## Section {number}\n\nThis is paragraph {number} of a long answer, with *emphasis*, `code` and a \
+             [link](https://example.org/{number}).\n\n- first point\n- second point\n\n```rust\nfn section_{number}() \
+             -> u32 {{ {number} }}\n```\n\n"
+        )
+    };
+    let sections: Vec<String> = (1..=40).map(section).collect();
+    sections.concat()
 }
 
 impl Script {

@@ -221,8 +221,6 @@ pub(crate) struct Session {
     pub(crate) live: Option<Live>,
     pub(crate) seq: u64,
     pub(crate) tape_prompts: usize,
-    /// Ids on the tape, and what they became in this session.
-    pub(crate) tape_ids: HashMap<String, String>,
 }
 
 impl Session {

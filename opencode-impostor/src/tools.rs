@@ -24,7 +24,7 @@ pub(crate) struct Call {
     directory: String,
     message: String,
     part: String,
-    call: String,
+    as_called: String,
     tool: String,
     input: Value,
     title: Option<String>,
@@ -44,7 +44,7 @@ impl Call {
             directory: turn.directory.clone(),
             message,
             part,
-            call: format!("call_{number}"),
+            as_called: format!("call_{number}"),
             tool: String::new(),
             input: json!({}),
             title: None,
@@ -59,14 +59,14 @@ impl Call {
                 &self.session,
                 json!({
                     "id": self.part, "messageID": self.message, "sessionID": self.session, "type": "tool",
-                    "tool": self.tool, "callID": self.call, "state": state,
+                    "tool": self.tool, "callID": self.as_called, "state": state,
                 }),
             );
         });
     }
 
     fn pending(&mut self, tool: &str, input: Value) {
-        self.tool = tool.to_owned();
+        tool.clone_into(&mut self.tool);
         self.put(&json!({"status": "pending", "input": {}, "raw": ""}));
         self.input = input;
         self.start = self.world.quietly(|state| state.ids.now());
@@ -203,7 +203,7 @@ async fn ask(call: &mut Call, question: &Question) -> Verdict {
         let id = state.ids.ascending("que");
         let body = json!({
             "id": id, "sessionID": call.session, "questions": questions,
-            "tool": {"messageID": call.message, "callID": call.call},
+            "tool": {"messageID": call.message, "callID": call.as_called},
         });
         state.emit(&call.session, "question.asked", &body);
         state.questions.insert(
@@ -281,7 +281,7 @@ async fn ask_permission(call: &mut Call, permission: &Permission) -> Verdict {
         let body = json!({
             "id": id, "sessionID": call.session, "permission": permission.permission,
             "patterns": permission.patterns, "metadata": permission.metadata, "always": always,
-            "tool": {"messageID": call.message, "callID": call.call},
+            "tool": {"messageID": call.message, "callID": call.as_called},
         });
         state.emit(&call.session, "permission.asked", &body);
         state.permissions.insert(

@@ -1,8 +1,18 @@
 //! The impostor's own tests.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod command;
 mod faults;
 mod http;
 mod ledger;
+mod model;
 mod protocol;
+mod real;
 mod scripts;
 mod tapes;

@@ -1,0 +1,161 @@
+//! How an impostor is chosen before it starts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use crate::config::{Config, Dialect};
+use crate::faults::Fault;
+use crate::impostor::Impostor;
+use crate::listener;
+use crate::script::Script;
+use crate::state::World;
+use crate::tape::Tape;
+
+/// Collects how an impostor shall be; see [`Impostor::builder`].
+#[derive(Debug, Clone, Default)]
+pub struct ImpostorBuilder {
+    config: Config,
+    script: Option<Script>,
+    tape: Option<Arc<Tape>>,
+    allow_concurrent_prompts: bool,
+}
+
+impl ImpostorBuilder {
+    /// What it answers; [`Script::standard`] when not said.
+    pub fn script(mut self, script: Script) -> Self {
+        self.script = Some(script);
+        self
+    }
+
+    /// Plays a tape instead of a script.
+    pub fn tape(mut self, tape: Tape) -> Self {
+        self.tape = Some(Arc::new(tape));
+        self
+    }
+
+    /// Plays the tape in its own time (1.0), or faster; not said: as fast as it goes.
+    pub fn tape_speed(mut self, speed: f64) -> Self {
+        self.config.tape_speed = Some(speed);
+        self
+    }
+
+    /// The port on 127.0.0.1; 0, the default, lets the system choose.
+    pub fn port(mut self, port: u16) -> Self {
+        self.config.port = port;
+        self
+    }
+
+    /// Asks every request for HTTP Basic authentication, user `opencode`.
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.config.password = Some(password.into());
+        self
+    }
+
+    /// The habits of another version.
+    pub fn dialect(mut self, dialect: Dialect) -> Self {
+        self.config.dialect = dialect;
+        self
+    }
+
+    /// The time between heartbeats; 10 s by default.
+    pub fn heartbeat(mut self, every: Duration) -> Self {
+        self.config.heartbeat = every;
+        self
+    }
+
+    /// Whether `/global/event` carries the `sync` copies of durable events; it does by default.
+    pub fn sync_events(mut self, sync: bool) -> Self {
+        self.config.sync = sync;
+        self
+    }
+
+    /// Sends the burst of `plugin.added` and the like that a real server sends for each new directory.
+    pub fn startup_events(mut self, send: bool) -> Self {
+        self.config.startup_events = send;
+        self
+    }
+
+    /// The agents there are. A prompt that names another one fails as on the real server. Not said: any will do.
+    pub fn agents<S: Into<String>>(mut self, agents: impl IntoIterator<Item = S>) -> Self {
+        self.config.agents = Some(agents.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// The models there are, as `provider/model`. A prompt that names another one fails as on the real server. Not
+    /// said: any will do.
+    pub fn models<S: AsRef<str>>(mut self, models: impl IntoIterator<Item = S>) -> Self {
+        self.config.models = Some(
+            models
+                .into_iter()
+                .map(|model| {
+                    let (provider, model) = model
+                        .as_ref()
+                        .split_once('/')
+                        .unwrap_or(("local", model.as_ref()));
+                    (provider.to_owned(), model.to_owned())
+                })
+                .collect(),
+        );
+        self
+    }
+
+    /// What each model step costs (US dollars) and uses (tokens); 0.00009, 50 and 20 by default, as on the tapes.
+    pub fn usage(mut self, cost: f64, input_tokens: u64, output_tokens: u64) -> Self {
+        self.config.cost = cost;
+        self.config.input_tokens = input_tokens;
+        self.config.output_tokens = output_tokens;
+        self
+    }
+
+    /// The server's clock is this many milliseconds ahead of (or, negative, behind) the machine's.
+    pub fn clock_skew_ms(mut self, skew: i64) -> Self {
+        self.config.clock_skew_ms = skew;
+        self
+    }
+
+    /// The directory of requests that name none; the process's own by default.
+    pub fn directory(mut self, directory: impl Into<String>) -> Self {
+        self.config.directory = directory.into();
+        self
+    }
+
+    /// Sets a fault from the start.
+    pub fn fault(mut self, fault: Fault) -> Self {
+        self.script
+            .get_or_insert_with(Script::standard)
+            .faults
+            .push(fault);
+        self
+    }
+
+    /// How long [`Impostor::wait_for`] and its kin wait before they give up; 20 s by default.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.config.patience = patience;
+        self
+    }
+
+    /// A prompt to a busy session is no violation.
+    pub fn allow_concurrent_prompts(mut self) -> Self {
+        self.allow_concurrent_prompts = true;
+        self
+    }
+
+    /// Starts the server. It stops when the handle is dropped.
+    ///
+    /// # Errors
+    /// The port cannot be bound.
+    pub async fn start(self) -> std::io::Result<Impostor> {
+        let script = self.script.unwrap_or_else(Script::standard);
+        let port = self.config.port;
+        let world = Arc::new(World::new(self.config, script, self.tape));
+        world.update(|state| {
+            state.ledger.allow_concurrent_prompts = self.allow_concurrent_prompts;
+        });
+        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+        let port = listener.local_addr()?.port();
+        let server = tokio::spawn(listener::serve(world.clone(), listener));
+        Ok(Impostor::new(world, port, server))
+    }
+}
