@@ -94,7 +94,10 @@ pub(crate) struct Shared {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Host").field("server", &self.client.server()).field("worker", &self.worker).finish_non_exhaustive()
+        f.debug_struct("Host")
+            .field("server", &self.client.server())
+            .field("worker", &self.worker)
+            .finish_non_exhaustive()
     }
 }
 
@@ -114,7 +117,9 @@ pub enum SubmitError {
     #[error("the prompt is empty: write what you want to ask")]
     Empty,
     /// It is too long.
-    #[error("the prompt has {bytes} bytes, and {limit} are allowed: shorten it, or give the text as a file")]
+    #[error(
+        "the prompt has {bytes} bytes, and {limit} are allowed: shorten it, or give the text as a file"
+    )]
     TooLong {
         /// Its length in bytes.
         bytes: usize,
@@ -193,9 +198,17 @@ impl Host {
     /// # Errors
     /// [`StoreError::NotFound`] when there is no such turn; see [`StoreError`].
     pub async fn result(&self, turn: TurnId) -> Result<Option<TurnResult>, StoreError> {
-        let missing = || StoreError::NotFound { what: "turn", id: turn.to_string() };
+        let missing = || StoreError::NotFound {
+            what: "turn",
+            id: turn.to_string(),
+        };
         let turn = self.shared.store.turn(turn).await?.ok_or_else(missing)?;
-        let message = self.shared.store.message(turn.message).await?.ok_or_else(missing)?;
+        let message = self
+            .shared
+            .store
+            .message(turn.message)
+            .await?
+            .ok_or_else(missing)?;
         Ok(TurnResult::of(&turn, &message))
     }
 
@@ -212,6 +225,8 @@ impl Host {
 
 impl Shared {
     pub(crate) fn running(&self) -> std::sync::MutexGuard<'_, HashMap<TurnId, Control>> {
-        self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.running
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

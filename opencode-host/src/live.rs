@@ -11,7 +11,9 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use opencode_client::Reply;
-use opencode_client::reply::{Change, Observer, ObserverError, PendingRequest, PersistedPart, SnapshotPart};
+use opencode_client::reply::{
+    Change, Observer, ObserverError, PendingRequest, PersistedPart, SnapshotPart,
+};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -23,7 +25,9 @@ const KEPT_CHANGES: usize = 1024;
 const KEPT_BYTES: usize = 256 << 10;
 
 /// A place in a turn's changes: which run of the turn, and the number in it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(into = "String", try_from = "String")]
 pub struct Cursor {
     /// The turn's generation: another worker numbers anew.
@@ -34,7 +38,10 @@ pub struct Cursor {
 
 impl Cursor {
     /// Before everything.
-    pub const START: Self = Self { generation: 0, sequence: 0 };
+    pub const START: Self = Self {
+        generation: 0,
+        sequence: 0,
+    };
 }
 
 impl fmt::Display for Cursor {
@@ -140,7 +147,10 @@ struct State {
 
 impl Default for LiveTurn {
     fn default() -> Self {
-        Self { state: Mutex::default(), moved: watch::Sender::new(0) }
+        Self {
+            state: Mutex::default(),
+            moved: watch::Sender::new(0),
+        }
     }
 }
 
@@ -153,7 +163,10 @@ impl LiveTurn {
     /// A claim of the turn starts here.
     pub(crate) fn start(&self, generation: u64) {
         let mut state = self.lock();
-        *state = State { generation, ..State::default() };
+        *state = State {
+            generation,
+            ..State::default()
+        };
         drop(state);
         self.moved.send_modify(|moves| *moves += 1);
     }
@@ -180,10 +193,14 @@ impl LiveTurn {
             state.kept.clear();
             state.kept_bytes = 0;
         } else {
-            state.kept.push_back((sequence, Arc::new(change.clone().into_owned())));
+            state
+                .kept
+                .push_back((sequence, Arc::new(change.clone().into_owned())));
             state.kept_bytes += bytes;
             while state.kept.len() > KEPT_CHANGES || state.kept_bytes > KEPT_BYTES {
-                let Some((_, oldest)) = state.kept.pop_front() else { break };
+                let Some((_, oldest)) = state.kept.pop_front() else {
+                    break;
+                };
                 state.kept_bytes -= size(&oldest);
             }
         }
@@ -212,8 +229,13 @@ impl LiveTurn {
     /// What a watcher at `cursor` has missed.
     pub(crate) fn missed(&self, cursor: Cursor, events: &mut VecDeque<LiveEvent>) {
         let state = self.lock();
-        if state.generation > 0 && (cursor.generation != state.generation || cursor.sequence < state.sequence) {
-            let at = |sequence| Cursor { generation: state.generation, sequence };
+        if state.generation > 0
+            && (cursor.generation != state.generation || cursor.sequence < state.sequence)
+        {
+            let at = |sequence| Cursor {
+                generation: state.generation,
+                sequence,
+            };
             let first = state.sequence - state.kept.len() as u64;
             let behind = cursor.generation == state.generation && cursor.sequence >= first;
             let fresh = cursor == Cursor::START && first == 0;
@@ -261,9 +283,15 @@ fn part_size(part: &PersistedPart) -> usize {
     match part {
         PersistedPart::Text { content } | PersistedPart::Reasoning { content } => content.len(),
         PersistedPart::Tool(tool) => {
-            let json = tool.input.as_ref().map_or(0, |input| input.to_string().len())
+            let json = tool
+                .input
+                .as_ref()
+                .map_or(0, |input| input.to_string().len())
                 + tool.metadata.as_ref().map_or(0, |metadata| {
-                    metadata.iter().map(|(key, value)| key.len() + value.to_string().len()).sum()
+                    metadata
+                        .iter()
+                        .map(|(key, value)| key.len() + value.to_string().len())
+                        .sum()
                 });
             json + tool.output.as_ref().map_or(0, String::len)
         }
@@ -275,10 +303,17 @@ impl State {
     fn fold(&mut self, change: &Change<'_>) {
         match change {
             Change::PartAdded { part_id, part } => {
-                self.parts.push(SnapshotPart { part_id: part_id.as_ref().to_owned(), part: part.clone() });
+                self.parts.push(SnapshotPart {
+                    part_id: part_id.as_ref().to_owned(),
+                    part: part.clone(),
+                });
             }
             Change::PartDelta { part_id, delta, .. } => {
-                let grown = self.parts.iter_mut().rev().find(|known| known.part_id == *part_id);
+                let grown = self
+                    .parts
+                    .iter_mut()
+                    .rev()
+                    .find(|known| known.part_id == *part_id);
                 if let Some(SnapshotPart {
                     part: PersistedPart::Text { content } | PersistedPart::Reasoning { content },
                     ..
@@ -290,14 +325,23 @@ impl State {
             Change::PartReplaced { part_id, part }
             | Change::PartFinal { part_id, part }
             | Change::Tool { part_id, part } => {
-                if let Some(known) = self.parts.iter_mut().rev().find(|known| known.part_id == *part_id) {
+                if let Some(known) = self
+                    .parts
+                    .iter_mut()
+                    .rev()
+                    .find(|known| known.part_id == *part_id)
+                {
                     known.part = part.clone();
                 }
             }
             Change::PartRemoved { part_id } => self.parts.retain(|known| known.part_id != *part_id),
             Change::Snapshot { parts } => self.parts.clone_from(parts),
-            Change::Question { request } => self.requests.push(PendingRequest::Question(request.clone())),
-            Change::Permission { request } => self.requests.push(PendingRequest::Permission(request.clone())),
+            Change::Question { request } => self
+                .requests
+                .push(PendingRequest::Question(request.clone())),
+            Change::Permission { request } => self
+                .requests
+                .push(PendingRequest::Permission(request.clone())),
             Change::QuestionReplied { request_id, .. }
             | Change::QuestionRejected { request_id }
             | Change::PermissionReplied { request_id, .. } => {
@@ -323,11 +367,17 @@ mod tests {
     use super::*;
 
     fn text(content: &str) -> PersistedPart {
-        PersistedPart::Text { content: content.to_owned() }
+        PersistedPart::Text {
+            content: content.to_owned(),
+        }
     }
 
     fn delta(delta: &str) -> Change<'static> {
-        Change::PartDelta { part_id: "p".into(), kind: "text".into(), delta: delta.to_owned().into() }
+        Change::PartDelta {
+            part_id: "p".into(),
+            kind: "text".into(),
+            delta: delta.to_owned().into(),
+        }
     }
 
     fn missed(turn: &LiveTurn, cursor: Cursor) -> Vec<LiveEvent> {
@@ -339,7 +389,10 @@ mod tests {
     fn running() -> LiveTurn {
         let turn = LiveTurn::default();
         turn.start(3);
-        turn.push(&Change::PartAdded { part_id: "p".into(), part: text("") });
+        turn.push(&Change::PartAdded {
+            part_id: "p".into(),
+            part: text(""),
+        });
         turn
     }
 
@@ -349,9 +402,26 @@ mod tests {
         turn.push(&delta("a"));
         turn.push(&delta("b"));
         assert_eq!(missed(&turn, Cursor::START).len(), 3);
-        let events = missed(&turn, Cursor { generation: 3, sequence: 2 });
-        let [LiveEvent::Change { cursor, change }] = &events[..] else { panic!("{events:?}") };
-        assert_eq!((*cursor, &**change), (Cursor { generation: 3, sequence: 3 }, &delta("b")));
+        let events = missed(
+            &turn,
+            Cursor {
+                generation: 3,
+                sequence: 2,
+            },
+        );
+        let [LiveEvent::Change { cursor, change }] = &events[..] else {
+            panic!("{events:?}")
+        };
+        assert_eq!(
+            (*cursor, &**change),
+            (
+                Cursor {
+                    generation: 3,
+                    sequence: 3
+                },
+                &delta("b")
+            )
+        );
         assert!(missed(&turn, *cursor).is_empty());
     }
 
@@ -361,9 +431,21 @@ mod tests {
         for _ in 0..KEPT_CHANGES + 1 {
             turn.push(&delta("x"));
         }
-        for cursor in [Cursor::START, Cursor { generation: 3, sequence: 1 }, Cursor { generation: 2, sequence: 900 }] {
+        for cursor in [
+            Cursor::START,
+            Cursor {
+                generation: 3,
+                sequence: 1,
+            },
+            Cursor {
+                generation: 2,
+                sequence: 900,
+            },
+        ] {
             let events = missed(&turn, cursor);
-            let [LiveEvent::Snapshot { cursor, parts, .. }] = &events[..] else { panic!("{events:?}") };
+            let [LiveEvent::Snapshot { cursor, parts, .. }] = &events[..] else {
+                panic!("{events:?}")
+            };
             assert_eq!(parts[0].part, text(&"x".repeat(KEPT_CHANGES + 1)));
             assert!(missed(&turn, *cursor).is_empty());
         }
@@ -381,7 +463,10 @@ mod tests {
 
     #[test]
     fn cursors_are_text() {
-        let cursor = Cursor { generation: 2, sequence: 17 };
+        let cursor = Cursor {
+            generation: 2,
+            sequence: 17,
+        };
         assert_eq!(cursor.to_string().parse(), Ok(cursor));
         for bad in ["", "1", "-", "a-1", "1-2-3"] {
             assert_eq!(bad.parse::<Cursor>(), Err(NotACursor), "{bad}");

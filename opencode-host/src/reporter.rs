@@ -17,7 +17,13 @@ pub enum Severity {
 pub trait ErrorReporter: Send + Sync + fmt::Debug + 'static {
     /// Takes an error. `handled` tells that the program went on as designed.
     /// The context holds ids and names, never what people or agents wrote.
-    fn report(&self, error: &(dyn std::error::Error + 'static), handled: bool, severity: Severity, context: &Map<String, Value>);
+    fn report(
+        &self,
+        error: &(dyn std::error::Error + 'static),
+        handled: bool,
+        severity: Severity,
+        context: &Map<String, Value>,
+    );
 }
 
 /// Reports as `tracing` events.
@@ -25,11 +31,21 @@ pub trait ErrorReporter: Send + Sync + fmt::Debug + 'static {
 pub struct TracingReporter;
 
 impl ErrorReporter for TracingReporter {
-    fn report(&self, error: &(dyn std::error::Error + 'static), handled: bool, severity: Severity, context: &Map<String, Value>) {
+    fn report(
+        &self,
+        error: &(dyn std::error::Error + 'static),
+        handled: bool,
+        severity: Severity,
+        context: &Map<String, Value>,
+    ) {
         let context = Value::Object(context.clone());
         match severity {
-            Severity::Warning => tracing::warn!(error = %Chain(error), handled, %context, "reported"),
-            Severity::Error => tracing::error!(error = %Chain(error), handled, %context, "reported"),
+            Severity::Warning => {
+                tracing::warn!(error = %Chain(error), handled, %context, "reported")
+            }
+            Severity::Error => {
+                tracing::error!(error = %Chain(error), handled, %context, "reported")
+            }
         }
     }
 }

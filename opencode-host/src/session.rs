@@ -66,11 +66,17 @@ impl Session<'_> {
         if let Some(record) = &conversation.session
             && record.policy == fingerprint(&rules)
         {
-            return Ok(Ensured { record: record.clone(), just_created: false });
+            return Ok(Ensured {
+                record: record.clone(),
+                just_created: false,
+            });
         }
         let lock = self.store.lock_session(conversation.id, LOCK_WAIT).await?;
         match lock.current().cloned() {
-            Some(record) if record.policy == fingerprint(&rules) => Ok(Ensured { record, just_created: false }),
+            Some(record) if record.policy == fingerprint(&rules) => Ok(Ensured {
+                record,
+                just_created: false,
+            }),
             Some(record) => self.update_policy(lock, record, &rules).await,
             None => self.mint(lock, conversation, rules).await,
         }
@@ -81,10 +87,17 @@ impl Session<'_> {
     ///
     /// # Errors
     /// See [`SessionError`]. Nothing is left upstream.
-    pub async fn recreate(&self, conversation: &Conversation, lost: &SessionId) -> Result<Ensured, SessionError> {
+    pub async fn recreate(
+        &self,
+        conversation: &Conversation,
+        lost: &SessionId,
+    ) -> Result<Ensured, SessionError> {
         let lock = self.store.lock_session(conversation.id, LOCK_WAIT).await?;
         if let Some(record) = lock.current().filter(|record| record.id != *lost) {
-            return Ok(Ensured { record: record.clone(), just_created: false });
+            return Ok(Ensured {
+                record: record.clone(),
+                just_created: false,
+            });
         }
         let rules = self.product.permission_rules(conversation);
         self.mint(lock, conversation, rules).await
@@ -119,10 +132,17 @@ impl Session<'_> {
         conversation: &Conversation,
         rules: Vec<PermissionRule>,
     ) -> Result<Ensured, SessionError> {
-        let directory = self.product.directory(conversation).await.map_err(SessionError::Product)?;
+        let directory = self
+            .product
+            .directory(conversation)
+            .await
+            .map_err(SessionError::Product)?;
         let policy = fingerprint(&rules);
-        let new =
-            NewSession { title: self.product.session_title(conversation), permission: rules, ..NewSession::default() };
+        let new = NewSession {
+            title: self.product.session_title(conversation),
+            permission: rules,
+            ..NewSession::default()
+        };
         let client = match &directory {
             Some(directory) => &self.client.in_directory(directory.as_str()),
             None => self.client,
@@ -139,11 +159,17 @@ impl Session<'_> {
             policy,
         };
         match lock.set(&record).await {
-            Ok(Ok(())) => Ok(Ensured { record, just_created: true }),
+            Ok(Ok(())) => Ok(Ensured {
+                record,
+                just_created: true,
+            }),
             // Another process was quicker: its session stays, ours goes.
             Ok(Err(theirs)) => {
                 self.discard(conversation.id, &record.id).await;
-                Ok(Ensured { record: *theirs, just_created: false })
+                Ok(Ensured {
+                    record: *theirs,
+                    just_created: false,
+                })
             }
             Err(error) => {
                 self.discard(conversation.id, &record.id).await;
@@ -159,10 +185,19 @@ impl Session<'_> {
         rules: &[PermissionRule],
     ) -> Result<Ensured, SessionError> {
         self.client.append_permission(&record.id, rules).await?;
-        let updated = SessionRecord { policy: fingerprint(rules), ..record };
+        let updated = SessionRecord {
+            policy: fingerprint(rules),
+            ..record
+        };
         Ok(match lock.set(&updated).await? {
-            Ok(()) => Ensured { record: updated, just_created: false },
-            Err(theirs) => Ensured { record: *theirs, just_created: false },
+            Ok(()) => Ensured {
+                record: updated,
+                just_created: false,
+            },
+            Err(theirs) => Ensured {
+                record: *theirs,
+                just_created: false,
+            },
         })
     }
 
@@ -176,7 +211,10 @@ impl Session<'_> {
         self.telemetry.report(
             error,
             Severity::Warning,
-            [("action", format!("session.{action}").into()), ("conversation", conversation.to_string().into())],
+            [
+                ("action", format!("session.{action}").into()),
+                ("conversation", conversation.to_string().into()),
+            ],
         );
     }
 }
@@ -191,5 +229,10 @@ fn fingerprint(rules: &[PermissionRule]) -> Option<String> {
         // JSON keeps the fields apart, whatever they hold.
         digest.update(json!([rule.permission, rule.pattern, rule.action]).to_string());
     }
-    Some(digest.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(
+        digest.finalize()[..8]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
+    )
 }

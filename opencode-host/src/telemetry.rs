@@ -16,7 +16,10 @@ pub struct Telemetry {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { tracer: Arc::new(LogTracer::default()), reporter: Arc::new(TracingReporter) }
+        Self {
+            tracer: Arc::new(LogTracer::default()),
+            reporter: Arc::new(TracingReporter),
+        }
     }
 }
 
@@ -41,5 +44,9 @@ impl Telemetry {
 }
 
 fn map<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
-    fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.to_owned(), value)).collect()
+    fields
+        .into_iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }

@@ -20,7 +20,9 @@ pub struct LogTracer {
 impl LogTracer {
     /// Events named `prefix.name`; `name` alone with an empty prefix.
     pub fn new(prefix: impl Into<String>) -> Self {
-        Self { prefix: prefix.into() }
+        Self {
+            prefix: prefix.into(),
+        }
     }
 }
 

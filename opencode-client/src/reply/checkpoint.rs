@@ -37,7 +37,13 @@ impl Checkpoint {
     /// The parts with the ids that changes name them by.
     pub fn keyed_parts(&self) -> Vec<(String, PersistedPart)> {
         let keyed = |kept: &CheckpointPart| {
-            (kept.id.as_ref().map_or(STREAM_ONLY_KEY, |id| id.as_str()).to_owned(), kept.part.clone())
+            (
+                kept.id
+                    .as_ref()
+                    .map_or(STREAM_ONLY_KEY, |id| id.as_str())
+                    .to_owned(),
+                kept.part.clone(),
+            )
         };
         self.parts.iter().map(keyed).collect()
     }

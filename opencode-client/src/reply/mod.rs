@@ -186,7 +186,8 @@ impl Reply {
 
     /// Whether some tool call of the reply has ended.
     pub fn has_ended_tool(&self) -> bool {
-        self.visible().any(|slot| matches!(&slot.content, Content::Tool(tool) if tool.status.is_terminal()))
+        self.visible()
+            .any(|slot| matches!(&slot.content, Content::Tool(tool) if tool.status.is_terminal()))
     }
 
     /// Whether, since this was last asked, the answer went on after it had
@@ -295,8 +296,8 @@ impl Reply {
             self.emit(&Change::message(info));
         }
         if before == Standing::Unknown {
-            self.state.restarted |=
-                standing == Standing::Answer && self.messages[..at].iter().any(|earlier| earlier.last_word);
+            self.state.restarted |= standing == Standing::Answer
+                && self.messages[..at].iter().any(|earlier| earlier.last_word);
             self.message_became(at, standing);
         }
     }

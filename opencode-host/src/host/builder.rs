@@ -30,7 +30,9 @@ pub struct HostBuilder {
 
 impl std::fmt::Debug for HostBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HostBuilder").field("client", &self.client).finish_non_exhaustive()
+        f.debug_struct("HostBuilder")
+            .field("client", &self.client)
+            .finish_non_exhaustive()
     }
 }
 
@@ -86,7 +88,10 @@ impl HostBuilder {
     }
 
     /// Adds an observer to the reply of every turn that runs here.
-    pub fn observer(mut self, make: impl Fn(&Turn) -> Box<dyn Observer> + Send + Sync + 'static) -> Self {
+    pub fn observer(
+        mut self,
+        make: impl Fn(&Turn) -> Box<dyn Observer> + Send + Sync + 'static,
+    ) -> Self {
         self.observers.push(Box::new(make));
         self
     }
@@ -100,7 +105,11 @@ impl HostBuilder {
     /// Makes the host. Nothing is contacted yet.
     pub fn build(mut self) -> Host {
         let worker = self.worker.unwrap_or_else(|| {
-            WorkerId(format!("{}-{:08x}", std::process::id(), self.clock.entropy() as u32))
+            WorkerId(format!(
+                "{}-{:08x}",
+                std::process::id(),
+                self.clock.entropy() as u32
+            ))
         });
         if self.hub.on_problem.is_none() {
             let telemetry = self.telemetry.clone();

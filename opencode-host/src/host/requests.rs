@@ -41,15 +41,27 @@ impl Host {
         question: &QuestionId,
         answers: &[Vec<String>],
     ) -> Result<(), AnswerError> {
-        Ok(self.client_of(turn).await?.answer_question(question, answers).await?)
+        Ok(self
+            .client_of(turn)
+            .await?
+            .answer_question(question, answers)
+            .await?)
     }
 
     /// Declines a question of a running turn. The turn then ends.
     ///
     /// # Errors
     /// See [`AnswerError`].
-    pub async fn reject_question(&self, turn: TurnId, question: &QuestionId) -> Result<(), AnswerError> {
-        Ok(self.client_of(turn).await?.reject_question(question).await?)
+    pub async fn reject_question(
+        &self,
+        turn: TurnId,
+        question: &QuestionId,
+    ) -> Result<(), AnswerError> {
+        Ok(self
+            .client_of(turn)
+            .await?
+            .reject_question(question)
+            .await?)
     }
 
     /// Answers a permission request of a running turn. A rejection with a
@@ -64,19 +76,31 @@ impl Host {
         reply: PermissionReply,
         message: Option<&str>,
     ) -> Result<(), AnswerError> {
-        Ok(self.client_of(turn).await?.reply_permission(permission, reply, message).await?)
+        Ok(self
+            .client_of(turn)
+            .await?
+            .reply_permission(permission, reply, message)
+            .await?)
     }
 
     /// The client in the folder of the turn's session: requests are kept per folder.
     async fn client_of(&self, turn: TurnId) -> Result<Client, StoreError> {
         let store = &self.shared.store;
-        let missing = || StoreError::NotFound { what: "turn", id: turn.to_string() };
+        let missing = || StoreError::NotFound {
+            what: "turn",
+            id: turn.to_string(),
+        };
         let turn = store.turn(turn).await?.ok_or_else(missing)?;
-        let conversation = store.conversation(turn.conversation).await?.ok_or_else(missing)?;
+        let conversation = store
+            .conversation(turn.conversation)
+            .await?
+            .ok_or_else(missing)?;
         let client = self.shared.client.clone();
-        Ok(match conversation.session.and_then(|session| session.directory) {
-            Some(directory) => client.in_directory(directory),
-            None => client,
-        })
+        Ok(
+            match conversation.session.and_then(|session| session.directory) {
+                Some(directory) => client.in_directory(directory),
+                None => client,
+            },
+        )
     }
 }

@@ -31,7 +31,10 @@ impl Host {
     /// # Errors
     /// [`StoreError::NotFound`] when there is no such turn; see [`StoreError`].
     pub async fn live(&self, turn: TurnId, cursor: Cursor) -> Result<LiveStream, StoreError> {
-        let missing = || StoreError::NotFound { what: "turn", id: turn.to_string() };
+        let missing = || StoreError::NotFound {
+            what: "turn",
+            id: turn.to_string(),
+        };
         self.shared.store.turn(turn).await?.ok_or_else(missing)?;
         let live = self.shared.live.turn(turn);
         Ok(LiveStream {
@@ -61,7 +64,9 @@ impl LiveStream {
         loop {
             if let Some(event) = self.waiting.pop_front() {
                 match &event {
-                    LiveEvent::Change { cursor, .. } | LiveEvent::Snapshot { cursor, .. } => self.cursor = *cursor,
+                    LiveEvent::Change { cursor, .. } | LiveEvent::Snapshot { cursor, .. } => {
+                        self.cursor = *cursor
+                    }
                     LiveEvent::Finished => self.done = true,
                 }
                 return Ok(Some(event));
@@ -98,7 +103,9 @@ impl LiveStream {
         };
         if matches!(turn.state, TurnState::Finished { settled: true, .. }) {
             self.waiting.push_back(LiveEvent::Finished);
-        } else if self.stored.as_ref() != Some(&turn.checkpoint) && turn.checkpoint != Checkpoint::default() {
+        } else if self.stored.as_ref() != Some(&turn.checkpoint)
+            && turn.checkpoint != Checkpoint::default()
+        {
             self.waiting.push_back(snapshot(&turn));
             self.stored = Some(turn.checkpoint);
         }
@@ -112,7 +119,10 @@ fn snapshot(turn: &Turn) -> LiveEvent {
     let parts = turn.checkpoint.keyed_parts();
     LiveEvent::Snapshot {
         cursor: Cursor::START,
-        parts: parts.into_iter().map(|(part_id, part)| SnapshotPart { part_id, part }).collect(),
+        parts: parts
+            .into_iter()
+            .map(|(part_id, part)| SnapshotPart { part_id, part })
+            .collect(),
         requests: turn.checkpoint.requests.iter().cloned().collect(),
     }
 }

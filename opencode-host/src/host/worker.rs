@@ -64,8 +64,13 @@ impl Host {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    shared.telemetry.report(&error, Severity::Error, [("action", "claim".into())]);
-                    if matches!(error, StoreError::NewerSchema { .. } | StoreError::Configuration(_)) {
+                    shared
+                        .telemetry
+                        .report(&error, Severity::Error, [("action", "claim".into())]);
+                    if matches!(
+                        error,
+                        StoreError::NewerSchema { .. } | StoreError::Configuration(_)
+                    ) {
                         break Err(error.into());
                     }
                 }
@@ -92,7 +97,11 @@ impl Host {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn run_turn(&self, turn: TurnId, shutdown: CancellationToken) -> Result<(), WorkerError> {
+    pub async fn run_turn(
+        &self,
+        turn: TurnId,
+        shutdown: CancellationToken,
+    ) -> Result<(), WorkerError> {
         let shared = &self.shared;
         let keeper = tokio::spawn(keep_leases(Arc::clone(shared)));
         let outcome = loop {
@@ -100,7 +109,11 @@ impl Host {
                 Ok(Some(_)) => break Ok(()),
                 Ok(None) => {}
                 Err(error) if error.is_transient() => {
-                    shared.telemetry.report(&error, Severity::Warning, [("action", "result".into())]);
+                    shared.telemetry.report(
+                        &error,
+                        Severity::Warning,
+                        [("action", "result".into())],
+                    );
                 }
                 Err(error) => break Err(error.into()),
             }
@@ -123,7 +136,11 @@ impl Host {
                 }
                 Ok(None) => {}
                 Err(error) if error.is_transient() => {
-                    shared.telemetry.report(&error, Severity::Warning, [("action", "claim".into())]);
+                    shared.telemetry.report(
+                        &error,
+                        Severity::Warning,
+                        [("action", "claim".into())],
+                    );
                 }
                 Err(error) => break Err(error.into()),
             }
@@ -139,7 +156,11 @@ impl Host {
 
 impl Shared {
     async fn claim(&self, only: Option<TurnId>) -> Result<Option<ClaimedTurn>, StoreError> {
-        let claim = Claim { worker: self.worker.clone(), lease: self.options.lease, only };
+        let claim = Claim {
+            worker: self.worker.clone(),
+            lease: self.options.lease,
+            only,
+        };
         self.store.claim(&claim).await
     }
 }
@@ -148,7 +169,13 @@ impl Shared {
 /// next claim goes on, and gives up after too many without progress.
 async fn drive(shared: Arc<Shared>, claimed: ClaimedTurn) {
     let (turn, generation) = (claimed.turn.id, claimed.lease.generation);
-    let control = Control::new(generation, Orders { cancel: claimed.turn.cancel_requested_at.is_some(), ..Orders::default() });
+    let control = Control::new(
+        generation,
+        Orders {
+            cancel: claimed.turn.cancel_requested_at.is_some(),
+            ..Orders::default()
+        },
+    );
     shared.running().insert(turn, control.clone());
     let live = shared.live.turn(turn);
     live.start(generation);
@@ -158,11 +185,19 @@ async fn drive(shared: Arc<Shared>, claimed: ClaimedTurn) {
         Ok(Driven::Lost | Driven::Released) => live.leave(),
         Err(_) => {
             live.leave();
-            let error = StoreError::Corrupt { table: "turns", id: turn.to_string(), detail: "the driver panicked".to_owned() };
-            shared.telemetry.report(&error, Severity::Error, [("turn", turn.to_string().into())]);
+            let error = StoreError::Corrupt {
+                table: "turns",
+                id: turn.to_string(),
+                detail: "the driver panicked".to_owned(),
+            };
+            shared
+                .telemetry
+                .report(&error, Severity::Error, [("turn", turn.to_string().into())]);
             let lease = Lease { turn, generation };
             if let Err(error) = shared.store.release(&lease).await {
-                shared.telemetry.report(&error, Severity::Warning, [("action", "release".into())]);
+                shared
+                    .telemetry
+                    .report(&error, Severity::Warning, [("action", "release".into())]);
             }
         }
     }
@@ -192,27 +227,43 @@ async fn keep_leases(shared: Arc<Shared>) {
                 }
                 shared.pass_on(&leases, &statuses);
             }
-            Err(error) => shared.telemetry.report(&error, Severity::Warning, [("action", "renew".into())]),
+            Err(error) => {
+                shared
+                    .telemetry
+                    .report(&error, Severity::Warning, [("action", "renew".into())])
+            }
         }
     }
 }
 
 impl Shared {
     fn leases(&self) -> Vec<Lease> {
-        self.running().iter().map(|(turn, control)| Lease { turn: *turn, generation: control.generation() }).collect()
+        self.running()
+            .iter()
+            .map(|(turn, control)| Lease {
+                turn: *turn,
+                generation: control.generation(),
+            })
+            .collect()
     }
 
     fn pass_on(&self, leases: &[Lease], statuses: &[LeaseStatus]) {
         let running = self.running();
         for (lease, status) in leases.iter().zip(statuses) {
             // The turn may have been claimed anew here meanwhile.
-            let Some(control) = running.get(&lease.turn).filter(|control| control.generation() == lease.generation)
+            let Some(control) = running
+                .get(&lease.turn)
+                .filter(|control| control.generation() == lease.generation)
             else {
                 continue;
             };
             match status {
-                LeaseStatus::Held { cancel_requested: true } => control.order(|orders| orders.cancel = true),
-                LeaseStatus::Held { cancel_requested: false } => {}
+                LeaseStatus::Held {
+                    cancel_requested: true,
+                } => control.order(|orders| orders.cancel = true),
+                LeaseStatus::Held {
+                    cancel_requested: false,
+                } => {}
                 LeaseStatus::Lost => control.order(|orders| orders.lost = true),
             }
         }

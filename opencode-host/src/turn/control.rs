@@ -24,7 +24,10 @@ pub(crate) struct Control {
 
 impl Control {
     pub(crate) fn new(generation: u64, orders: Orders) -> Self {
-        Self { generation, orders: Arc::new(watch::Sender::new(orders)) }
+        Self {
+            generation,
+            orders: Arc::new(watch::Sender::new(orders)),
+        }
     }
 
     /// The claim this is the line to.

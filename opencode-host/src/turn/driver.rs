@@ -108,7 +108,12 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(host: Arc<Shared>, claimed: ClaimedTurn, control: Control, live: Arc<LiveTurn>) -> Self {
+    pub(crate) fn new(
+        host: Arc<Shared>,
+        claimed: ClaimedTurn,
+        control: Control,
+        live: Arc<LiveTurn>,
+    ) -> Self {
         let now = Instant::now();
         let prompted = claimed.turn.prompted.clone();
         Self {
@@ -187,7 +192,9 @@ impl Driver {
             };
             match done {
                 Ok(()) => self.unmended = None,
-                Err(Trouble::Store(error)) if matches!(error, StoreError::LeaseLost { .. }) => return Driven::Lost,
+                Err(Trouble::Store(error)) if matches!(error, StoreError::LeaseLost { .. }) => {
+                    return Driven::Lost;
+                }
                 Err(trouble) => self.note(trouble),
             }
         }
@@ -219,8 +226,17 @@ impl Driver {
             resent: self.resent,
             attempts: self.turn.attempts,
             inspection: self.inspection.clone().map(|(inspection, first)| {
-                let again = self.looked.is_some_and(|looked| looked.duration_since(first) >= super::plan::CONFIRM);
-                (inspection, if again { Confirmed::Again } else { Confirmed::Once })
+                let again = self.looked.is_some_and(|looked| {
+                    looked.duration_since(first) >= self.host.options.limits.pace.confirm
+                });
+                (
+                    inspection,
+                    if again {
+                        Confirmed::Again
+                    } else {
+                        Confirmed::Once
+                    },
+                )
             }),
             look_due: self.look_due,
             looked: self.looked.map(ago),
@@ -231,9 +247,11 @@ impl Driver {
             session_error: reply.and_then(|reply| reply.error().cloned()),
             retries: reply.map_or(0, Reply::retries),
             content,
-            failure: self.unmended.as_ref().filter(|unmended| !unmended.retrying).map(|unmended| {
-                (unmended.failure.clone(), ago(unmended.since))
-            }),
+            failure: self
+                .unmended
+                .as_ref()
+                .filter(|unmended| !unmended.retrying)
+                .map(|unmended| (unmended.failure.clone(), ago(unmended.since))),
             aborted: self.aborted.map(ago),
         }
     }
@@ -245,7 +263,9 @@ impl Driver {
                 match &error {
                     ClientError::SessionNotFound { .. } => Failure::SessionLost,
                     ClientError::Unauthorized { .. } => Failure::Unauthorized(error.to_string()),
-                    ClientError::BadRequest { .. } | ClientError::Configuration(_) => Failure::Refused(error.to_string()),
+                    ClientError::BadRequest { .. } | ClientError::Configuration(_) => {
+                        Failure::Refused(error.to_string())
+                    }
                     ClientError::Server { .. } => Failure::Broken(error.to_string()),
                     _ => Failure::Unreachable(error.to_string()),
                 }
@@ -256,8 +276,15 @@ impl Driver {
             }
             Trouble::Product(detail) => Failure::Refused(detail),
         };
-        let since = self.unmended.as_ref().map_or_else(Instant::now, |unmended| unmended.since);
-        self.unmended = Some(Unmended { failure, since, retrying: false });
+        let since = self
+            .unmended
+            .as_ref()
+            .map_or_else(Instant::now, |unmended| unmended.since);
+        self.unmended = Some(Unmended {
+            failure,
+            since,
+            retrying: false,
+        });
     }
 
     pub(super) fn report(&self, error: &(dyn std::error::Error + 'static)) {
@@ -266,7 +293,13 @@ impl Driver {
             Severity::Warning,
             [
                 ("turn", self.turn.id.to_string().into()),
-                ("session", self.session.as_ref().map(|session| session.id.to_string()).into()),
+                (
+                    "session",
+                    self.session
+                        .as_ref()
+                        .map(|session| session.id.to_string())
+                        .into(),
+                ),
             ],
         );
     }
@@ -284,7 +317,11 @@ impl Driver {
 
     /// The client, in the session's folder.
     pub(super) fn client(&self) -> Client {
-        match self.session.as_ref().and_then(|session| session.directory.as_deref()) {
+        match self
+            .session
+            .as_ref()
+            .and_then(|session| session.directory.as_deref())
+        {
             Some(directory) => self.host.client.in_directory(directory),
             None => self.host.client.clone(),
         }
@@ -311,7 +348,11 @@ impl Driver {
             );
         }
         // A prompt of a session that was replaced meanwhile is not upstream any more.
-        if self.prompted.as_ref().is_some_and(|prompted| prompted.session != ensured.record.id) {
+        if self
+            .prompted
+            .as_ref()
+            .is_some_and(|prompted| prompted.session != ensured.record.id)
+        {
             self.prompted = None;
             self.resent = true;
         }
@@ -319,9 +360,16 @@ impl Driver {
     }
 
     async fn listen(&mut self, record: SessionRecord) -> Result<(), Trouble> {
-        self.subscription = match self.host.hub.subscribe(&record.id, record.directory.as_deref()).await {
+        self.subscription = match self
+            .host
+            .hub
+            .subscribe(&record.id, record.directory.as_deref())
+            .await
+        {
             Ok(subscription) => Some(subscription),
-            Err(error @ (ClientError::Unauthorized { .. } | ClientError::Connection { .. })) => return Err(error.into()),
+            Err(error @ (ClientError::Unauthorized { .. } | ClientError::Connection { .. })) => {
+                return Err(error.into());
+            }
             // A server without a working stream can still be asked.
             Err(error) => {
                 self.report(&error);
@@ -337,23 +385,42 @@ impl Driver {
 
     /// Goes on from the checkpoint of the prompt that is recorded, or from nothing.
     fn take_up_reply(&mut self) {
-        let (Some(prompted), Some(session)) = (&self.prompted, &self.session) else { return };
+        let (Some(prompted), Some(session)) = (&self.prompted, &self.session) else {
+            return;
+        };
         let checkpoint = std::mem::take(&mut self.turn.checkpoint);
-        let mut reply = Reply::restore(session.id.clone(), prompted.ids.message.clone(), checkpoint);
+        let mut reply =
+            Reply::restore(session.id.clone(), prompted.ids.message.clone(), checkpoint);
         self.live.reset(&reply);
         reply.observe(self.live.observer());
         let telemetry = self.host.telemetry.clone();
         reply.report_problems_to(ProblemSink::new(move |error| {
-            telemetry.report(error.as_ref(), Severity::Warning, [("action", "observer".into())]);
+            telemetry.report(
+                error.as_ref(),
+                Severity::Warning,
+                [("action", "observer".into())],
+            );
         }));
-        self.host.observers.iter().for_each(|make| reply.observe(make(&self.turn)));
+        self.host
+            .observers
+            .iter()
+            .for_each(|make| reply.observe(make(&self.turn)));
         self.reply = Some(reply);
     }
 
     async fn mint(&mut self) -> Result<(), Trouble> {
-        let Some(session) = &self.session else { return Ok(()) };
-        let ids = self.client().mint_prompt_ids(&session.id, self.host.clock.entropy()).await?;
-        let record = PromptRecord { session: session.id.clone(), ids, resend: self.resent };
+        let Some(session) = &self.session else {
+            return Ok(());
+        };
+        let ids = self
+            .client()
+            .mint_prompt_ids(&session.id, self.host.clock.entropy())
+            .await?;
+        let record = PromptRecord {
+            session: session.id.clone(),
+            ids,
+            resend: self.resent,
+        };
         // Durable before the first post: whoever goes on posts the same message.
         self.host.store.record_prompt(&self.lease, &record).await?;
         self.prompted = Some(record);
@@ -362,8 +429,14 @@ impl Driver {
     }
 
     async fn look(&mut self) -> Result<(), Trouble> {
-        let (Some(session), Some(prompted)) = (&self.session, &self.prompted) else { return Ok(()) };
-        match self.client().message(&session.id, &prompted.ids.message).await? {
+        let (Some(session), Some(prompted)) = (&self.session, &self.prompted) else {
+            return Ok(());
+        };
+        match self
+            .client()
+            .message(&session.id, &prompted.ids.message)
+            .await?
+        {
             Some(_) => {
                 self.was_posted();
                 // Somebody else's post: what came of it is upstream.
@@ -375,9 +448,15 @@ impl Driver {
     }
 
     async fn post(&mut self) -> Result<(), Trouble> {
-        let (Some(session), Some(prompted)) = (&self.session, &self.prompted) else { return Ok(()) };
+        let (Some(session), Some(prompted)) = (&self.session, &self.prompted) else {
+            return Ok(());
+        };
         let prompt = self.prompt();
-        match self.client().prompt_async(&session.id, &prompted.ids, &prompt).await {
+        match self
+            .client()
+            .prompt_async(&session.id, &prompted.ids, &prompt)
+            .await
+        {
             Ok(()) => {
                 self.was_posted();
                 Ok(())
@@ -405,7 +484,9 @@ impl Driver {
         let product = &self.host.product;
         prompt.agent = prompt.agent.or_else(|| product.agent(&self.conversation));
         prompt.model = prompt.model.or_else(|| product.model(&self.conversation));
-        prompt.system = prompt.system.or_else(|| product.system_context(&self.conversation));
+        prompt.system = prompt
+            .system
+            .or_else(|| product.system_context(&self.conversation));
         prompt
     }
 
@@ -426,15 +507,28 @@ impl Driver {
                 ],
             );
         }
-        (self.posted, self.heard, self.looked, self.inspection, self.aborted) = (None, None, None, None, None);
-        (self.exchange, self.look_due, self.orderly_idle, self.followed) = (None, false, false, 0);
+        (
+            self.posted,
+            self.heard,
+            self.looked,
+            self.inspection,
+            self.aborted,
+        ) = (None, None, None, None, None);
+        (
+            self.exchange,
+            self.look_due,
+            self.orderly_idle,
+            self.followed,
+        ) = (None, false, false, 0);
         self.reply = None;
         self.listen(ensured.record).await
     }
 
     async fn abort(&mut self) -> Result<(), Trouble> {
         if let Some(session) = &self.session {
-            self.sessions().abort(self.conversation.id, &session.id).await;
+            self.sessions()
+                .abort(self.conversation.id, &session.id)
+                .await;
         }
         self.aborted = Some(Instant::now());
         self.look_due = true;

@@ -31,7 +31,10 @@ impl Driver {
         loop {
             match self.host.store.finish(&self.lease, &finish).await {
                 Ok(Finished::Stored(status) | Finished::Already(status)) => {
-                    self.turn.state = TurnState::Finished { status, settled: false };
+                    self.turn.state = TurnState::Finished {
+                        status,
+                        settled: false,
+                    };
                     return self.settle().await;
                 }
                 Err(StoreError::LeaseLost { .. }) => return Driven::Lost,
@@ -53,8 +56,16 @@ impl Driver {
                 "stream.completed",
                 [
                     ("turn", turn.clone().into()),
-                    ("duration_ms", (self.started.elapsed().as_millis() as u64).into()),
-                    ("first_token_ms", self.first_token.map(|first| first.as_millis() as u64).into()),
+                    (
+                        "duration_ms",
+                        (self.started.elapsed().as_millis() as u64).into(),
+                    ),
+                    (
+                        "first_token_ms",
+                        self.first_token
+                            .map(|first| first.as_millis() as u64)
+                            .into(),
+                    ),
                     ("event_count", self.events.into()),
                     ("tool_count", reply.tool_count().into()),
                 ],
@@ -67,7 +78,10 @@ impl Driver {
                 [
                     ("turn", turn.clone().into()),
                     ("error_name", error.name.clone().into()),
-                    ("error_message", error.message.chars().take(200).collect::<String>().into()),
+                    (
+                        "error_message",
+                        error.message.chars().take(200).collect::<String>().into(),
+                    ),
                     ("status_code", error.status_code.into()),
                     ("provider_url", error.url.clone().into()),
                 ],
@@ -75,20 +89,42 @@ impl Driver {
         }
         self.host.telemetry.event(
             "response.error",
-            [("turn", turn.into()), ("reason", json!(ending.reason)), ("message", self.turn.message.to_string().into())],
+            [
+                ("turn", turn.into()),
+                ("reason", json!(ending.reason)),
+                ("message", self.turn.message.to_string().into()),
+            ],
         );
-        let severity = if ending.status == TurnStatus::Failed { Severity::Error } else { Severity::Warning };
+        let severity = if ending.status == TurnStatus::Failed {
+            Severity::Error
+        } else {
+            Severity::Warning
+        };
         self.host.telemetry.report(
-            &TurnEnded { name: error.name.clone(), message: error.message.clone() },
+            &TurnEnded {
+                name: error.name.clone(),
+                message: error.message.clone(),
+            },
             severity,
-            [("turn", self.turn.id.to_string().into()), ("reason", json!(ending.reason))],
+            [
+                ("turn", self.turn.id.to_string().into()),
+                ("reason", json!(ending.reason)),
+            ],
         );
     }
 
     fn finish_of(&self, ending: Ending) -> Finish {
-        let result = self.reply.as_ref().map(opencode_client::Reply::result).unwrap_or_default();
+        let result = self
+            .reply
+            .as_ref()
+            .map(opencode_client::Reply::result)
+            .unwrap_or_default();
         let usage = self.usage();
-        let tool_count = result.parts.iter().filter(|part| matches!(part, PersistedPart::Tool(_))).count();
+        let tool_count = result
+            .parts
+            .iter()
+            .filter(|part| matches!(part, PersistedPart::Tool(_)))
+            .count();
         let event = FinishedEvent {
             status: ending.status,
             reason: ending.reason,
@@ -113,9 +149,18 @@ impl Driver {
 
     /// Over all messages of the turn; what was streamed, where the server has lost it.
     fn usage(&self) -> Usage {
-        let streamed = self.reply.as_ref().map(opencode_client::Reply::usage).unwrap_or_default();
-        let upstream = self.exchange.as_ref().map(|exchange| (exchange.cost(), exchange.tokens()));
-        let (cost, tokens) = upstream.filter(|(cost, tokens)| *cost > 0.0 || tokens.output > 0).unwrap_or(streamed);
+        let streamed = self
+            .reply
+            .as_ref()
+            .map(opencode_client::Reply::usage)
+            .unwrap_or_default();
+        let upstream = self
+            .exchange
+            .as_ref()
+            .map(|exchange| (exchange.cost(), exchange.tokens()));
+        let (cost, tokens) = upstream
+            .filter(|(cost, tokens)| *cost > 0.0 || tokens.output > 0)
+            .unwrap_or(streamed);
         Usage::new(cost, tokens)
     }
 }

@@ -78,23 +78,34 @@ impl Driver {
             let children = reply.children().count();
             if children > self.followed {
                 if let Some(subscription) = &self.subscription {
-                    reply.children().skip(self.followed).for_each(|child| subscription.follow(child));
+                    reply
+                        .children()
+                        .skip(self.followed)
+                        .for_each(|child| subscription.follow(child));
                 }
                 self.followed = children;
             }
         }
         if taken.gap {
             // What was asked meanwhile was asked of nobody.
-            (self.stream_whole, self.requests_due, self.look_due) = (false, true, self.posted.is_some());
+            (self.stream_whole, self.requests_due, self.look_due) =
+                (false, true, self.posted.is_some());
         }
         self.look_due |= taken.error && self.posted.is_some();
         if let Some(problem) = &taken.interrupted {
             self.host.telemetry.event(
                 "stream.interrupted",
-                [("turn", self.turn.id.to_string().into()), ("reason", (*problem).into())],
+                [
+                    ("turn", self.turn.id.to_string().into()),
+                    ("reason", (*problem).into()),
+                ],
             );
         }
-        if taken.plan { After::Plan } else { After::Listen }
+        if taken.plan {
+            After::Plan
+        } else {
+            After::Listen
+        }
     }
 
     /// When what has come must be written down; `None` while nothing has.
@@ -118,9 +129,16 @@ impl Driver {
     /// Writes down what has come so far. A database that is away for a moment
     /// costs nothing but the snapshot.
     pub(super) async fn write(&mut self) -> Result<(), Trouble> {
-        let Some(reply) = &self.reply else { return Ok(()) };
+        let Some(reply) = &self.reply else {
+            return Ok(());
+        };
         self.written = Some((Instant::now(), reply.changes()));
-        match self.host.store.checkpoint(&self.lease, &reply.checkpoint()).await {
+        match self
+            .host
+            .store
+            .checkpoint(&self.lease, &reply.checkpoint())
+            .await
+        {
             Ok(()) => Ok(()),
             Err(error @ StoreError::LeaseLost { .. }) => Err(error.into()),
             Err(error) => {
@@ -136,7 +154,11 @@ impl Driver {
         }
         self.activity = Instant::now();
         if let Err(error) = self.host.product.on_activity(&self.conversation).await {
-            self.host.telemetry.report(error.as_ref(), Severity::Warning, [("hook", "on_activity".into())]);
+            self.host.telemetry.report(
+                error.as_ref(),
+                Severity::Warning,
+                [("hook", "on_activity".into())],
+            );
         }
     }
 
@@ -170,8 +192,11 @@ impl Taken {
             Signal::Event(event) => {
                 self.events += 1;
                 let Some(reply) = reply else { return };
-                let (errors, waiting, retries) =
-                    (reply.error().is_some(), reply.requests().len(), reply.retries());
+                let (errors, waiting, retries) = (
+                    reply.error().is_some(),
+                    reply.requests().len(),
+                    reply.retries(),
+                );
                 reply.apply(&event);
                 self.idle |= reply.take_idle();
                 self.error |= (!errors && reply.error().is_some()) || reply.take_restart();

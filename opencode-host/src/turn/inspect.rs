@@ -9,13 +9,18 @@ use super::plan::{Inspection, LastMessage};
 impl Driver {
     /// Reads the session's status and the turn's exchange, and brings the reply up to them.
     pub(super) async fn inspect(&mut self) -> Result<(), Trouble> {
-        let (Some(session), Some(prompt)) = (self.session.clone(), self.prompt_id()) else { return Ok(()) };
+        let (Some(session), Some(prompt)) = (self.session.clone(), self.prompt_id()) else {
+            return Ok(());
+        };
         self.look_due = false;
         let client = self.client();
         // Status first: a session that was idle before its messages were read has no more to say.
         let looked = async {
             let busy = client.status(&session.id).await?.is_busy();
-            let known = self.reply.as_ref().map_or(0, opencode_client::Reply::message_count);
+            let known = self
+                .reply
+                .as_ref()
+                .map_or(0, opencode_client::Reply::message_count);
             Ok::<_, Trouble>((busy, client.exchange(&session.id, &prompt, known).await?))
         };
         let (busy, exchange) = match looked.await {
@@ -28,13 +33,18 @@ impl Driver {
         if busy && self.requests_due {
             self.sync_requests().await?;
         }
-        let Some(reply) = &mut self.reply else { return Ok(()) };
+        let Some(reply) = &mut self.reply else {
+            return Ok(());
+        };
         let before = reply.changes();
         reply.reconcile(&exchange);
         if reply.changes() > before && self.heard.is_none() {
             self.host.telemetry.event(
                 "response.recovered_from_exchange",
-                [("turn", self.turn.id.to_string().into()), ("session", session.id.to_string().into())],
+                [
+                    ("turn", self.turn.id.to_string().into()),
+                    ("session", session.id.to_string().into()),
+                ],
             );
         }
         let inspection = Inspection {
@@ -49,10 +59,14 @@ impl Driver {
             declined: exchange.is_declined() || (reply.is_declined() && exchange.wants_more()),
             restarts: exchange.restarts(),
         };
-        if busy && inspection.last.as_ref().is_some_and(|last| !last.finished) && self.orderly_idle {
+        if busy && inspection.last.as_ref().is_some_and(|last| !last.finished) && self.orderly_idle
+        {
             self.host.telemetry.event(
                 "response.waiting_for_final_text",
-                [("turn", self.turn.id.to_string().into()), ("session", session.id.to_string().into())],
+                [
+                    ("turn", self.turn.id.to_string().into()),
+                    ("session", session.id.to_string().into()),
+                ],
             );
         }
         let now = Instant::now();
@@ -75,8 +89,20 @@ impl Driver {
     async fn sync_requests(&mut self) -> Result<(), Trouble> {
         let client = self.client();
         let mut waiting: Vec<PendingRequest> = Vec::new();
-        waiting.extend(client.questions().await?.into_iter().map(PendingRequest::Question));
-        waiting.extend(client.permissions().await?.into_iter().map(PendingRequest::Permission));
+        waiting.extend(
+            client
+                .questions()
+                .await?
+                .into_iter()
+                .map(PendingRequest::Question),
+        );
+        waiting.extend(
+            client
+                .permissions()
+                .await?
+                .into_iter()
+                .map(PendingRequest::Permission),
+        );
         if let Some(reply) = &mut self.reply {
             reply.sync_requests(waiting);
         }

@@ -13,5 +13,5 @@ pub mod plan;
 mod result;
 mod settle;
 
-pub(crate) use driver::{Driver, Driven};
+pub(crate) use driver::{Driven, Driver};
 pub use result::TurnResult;

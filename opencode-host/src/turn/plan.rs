@@ -17,7 +17,7 @@
 //! * Right after an idle the messages may still lag (an aborted message gets
 //!   its error only after the first idle), and right after a 204 neither
 //!   message nor status shows (1.5 s were seen). So a look that says that
-//!   something went wrong is repeated before it is believed ([`CONFIRM`]).
+//!   something went wrong is repeated before it is believed ([`Pace::confirm`]).
 
 use std::time::Duration;
 
@@ -26,12 +26,32 @@ use opencode_client::UpstreamError;
 use crate::outcome::{Reason, TurnError};
 use crate::store::TurnStatus;
 
-/// A look that says that the turn went wrong is repeated after so long.
-pub const CONFIRM: Duration = Duration::from_secs(2);
-/// How long a taken prompt may be nowhere to be seen (seen: 1.5 s on 1.18.33).
-pub const UNSEEN: Duration = Duration::from_secs(5);
-/// How long an abort may take to show.
-pub const ABORT_WAIT: Duration = Duration::from_secs(3);
+/// How patient a turn is with what servers do in passing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// A look that says that the turn went wrong is repeated after so long
+    /// before it is believed. Default 2 s.
+    pub confirm: Duration,
+    /// How long a taken prompt may be nowhere to be seen (seen: 1.5 s on
+    /// 1.18.33). Default 5 s.
+    pub unseen: Duration,
+    /// How long an abort may take to show. Default 3 s.
+    pub abort: Duration,
+    /// How long nothing may be heard of the session before the server is asked.
+    /// Default 10 s.
+    pub silence: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            confirm: Duration::from_secs(2),
+            unseen: Duration::from_secs(5),
+            abort: Duration::from_secs(3),
+            silence: Duration::from_secs(10),
+        }
+    }
+}
 
 /// The limits of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +68,8 @@ pub struct Limits {
     pub retries: u32,
     /// How often in a row workers may take the turn up without any progress.
     pub attempts: u32,
+    /// How patient the turn is.
+    pub pace: Pace,
 }
 
 impl Default for Limits {
@@ -59,6 +81,7 @@ impl Default for Limits {
             unreachable: Duration::from_secs(20),
             retries: 10,
             attempts: 5,
+            pace: Pace::default(),
         }
     }
 }
@@ -142,7 +165,7 @@ pub struct Situation {
     pub resent: bool,
     /// How often in a row the turn was taken up without progress.
     pub attempts: u32,
-    /// The last look, and whether another before it said the same at least [`CONFIRM`] ago.
+    /// The last look, and whether another before it said the same at least [`Pace::confirm`] ago.
     pub inspection: Option<(Inspection, Confirmed)>,
     /// Something has happened since that asks for a look.
     pub look_due: bool,
@@ -224,15 +247,30 @@ pub struct Ending {
 impl Ending {
     fn completed(truncated: bool) -> Self {
         let reason = truncated.then_some(Reason::Length);
-        Self { status: TurnStatus::Completed, reason, error: None, truncated }
+        Self {
+            status: TurnStatus::Completed,
+            reason,
+            error: None,
+            truncated,
+        }
     }
 
     fn cancelled(reason: Reason) -> Self {
-        Self { status: TurnStatus::Cancelled, reason: Some(reason), error: None, truncated: false }
+        Self {
+            status: TurnStatus::Cancelled,
+            reason: Some(reason),
+            error: None,
+            truncated: false,
+        }
     }
 
     fn error(reason: Reason, error: TurnError) -> Self {
-        Self { status: TurnStatus::Error, reason: Some(reason), error: Some(error), truncated: false }
+        Self {
+            status: TurnStatus::Error,
+            reason: Some(reason),
+            error: Some(error),
+            truncated: false,
+        }
     }
 
     fn own(reason: Reason, message: impl Into<String>) -> Self {
@@ -242,14 +280,19 @@ impl Ending {
     /// Something unexpected: the person gets a fixed text, the reporter the detail.
     pub fn failed(message: impl Into<String>) -> Self {
         let error = TurnError::of(Reason::Internal, message);
-        Self { status: TurnStatus::Failed, reason: Some(Reason::Internal), error: Some(error), truncated: false }
+        Self {
+            status: TurnStatus::Failed,
+            reason: Some(Reason::Internal),
+            error: Some(error),
+            truncated: false,
+        }
     }
 }
 
 /// What a turn does next.
 pub fn plan(now: &Situation, limits: &Limits) -> Step {
     if now.cancel {
-        return cancel(now);
+        return cancel(now, &limits.pace);
     }
     if let Some((failure, since)) = &now.failure {
         return recover(now, failure, *since, limits);
@@ -257,7 +300,10 @@ pub fn plan(now: &Situation, limits: &Limits) -> Step {
     if now.attempts > limits.attempts {
         return stop(
             now,
-            Ending::own(Reason::Interrupted, "The answer was interrupted several times in a row, and was given up."),
+            Ending::own(
+                Reason::Interrupted,
+                "The answer was interrupted several times in a row, and was given up.",
+            ),
         );
     }
     if !now.connected {
@@ -275,7 +321,11 @@ fn answer(now: &Situation, ago: Duration, limits: &Limits) -> Step {
     match overdue(now, ago, limits) {
         // Nothing ever ran: a fresh session may do better, once.
         Some(ending) if ending.reason == Some(Reason::Stale) && !now.resent => {
-            return if now.aborted.is_some() { Step::Recreate } else { Step::Abort };
+            return if now.aborted.is_some() {
+                Step::Recreate
+            } else {
+                Step::Abort
+            };
         }
         Some(ending) => return stop(now, ending),
         None => {}
@@ -284,37 +334,55 @@ fn answer(now: &Situation, ago: Duration, limits: &Limits) -> Step {
         return Step::Inspect;
     }
     if let Some((inspection, confirmed)) = &now.inspection {
-        match judge(now, inspection, *confirmed, ago) {
+        match judge(now, inspection, *confirmed, ago, &limits.pace) {
             Verdict::End(ending) => return Step::End(ending),
             Verdict::Stop(ending) => return stop(now, ending),
             Verdict::LookAgain => {
-                let pause = CONFIRM.saturating_sub(now.looked.unwrap_or(CONFIRM));
-                return if pause.is_zero() { Step::Inspect } else { Step::Follow { at_most: pause } };
+                let confirm = limits.pace.confirm;
+                let pause = confirm.saturating_sub(now.looked.unwrap_or(confirm));
+                return if pause.is_zero() {
+                    Step::Inspect
+                } else {
+                    Step::Follow { at_most: pause }
+                };
             }
             Verdict::GoOn => {}
         }
     }
     let quiet = now.heard.unwrap_or(ago).min(now.looked.unwrap_or(ago));
-    let patience = patience(now);
-    if quiet >= patience { Step::Inspect } else { Step::Follow { at_most: patience.saturating_sub(quiet) } }
+    let patience = patience(now, &limits.pace);
+    if quiet >= patience {
+        Step::Inspect
+    } else {
+        Step::Follow {
+            at_most: patience.saturating_sub(quiet),
+        }
+    }
 }
 
 /// How long nothing may be heard before the server is asked. A stream that has
 /// not given one event of the session is held for silent after 10 s (1.14.48
 /// gives none at all) and the server is asked every 2 s from then on.
-fn patience(now: &Situation) -> Duration {
+fn patience(now: &Situation, pace: &Pace) -> Duration {
     match (now.heard, now.looked) {
-        (None, Some(_)) => CONFIRM,
-        _ => Duration::from_secs(10),
+        (None, Some(_)) => pace.confirm,
+        _ => pace.silence,
     }
 }
 
 fn overdue(now: &Situation, ago: Duration, limits: &Limits) -> Option<Ending> {
-    let alive = now.heard.is_some() || now.inspection.as_ref().is_some_and(|(look, _)| look.busy || look.prompt_seen);
+    let alive = now.heard.is_some()
+        || now
+            .inspection
+            .as_ref()
+            .is_some_and(|(look, _)| look.busy || look.prompt_seen);
     if !alive && ago >= limits.first_event {
         return Some(Ending::own(
             Reason::Stale,
-            format!("OpenCode gave no sign of life for {} s after it took the prompt.", limits.first_event.as_secs()),
+            format!(
+                "OpenCode gave no sign of life for {} s after it took the prompt.",
+                limits.first_event.as_secs()
+            ),
         ));
     }
     if now.waiting {
@@ -323,15 +391,24 @@ fn overdue(now: &Situation, ago: Duration, limits: &Limits) -> Option<Ending> {
     if let (Some(limit), Some(heard)) = (limits.idle, now.heard)
         && heard >= limit
     {
-        return Some(Ending::own(Reason::Idle, format!("The answer stopped coming for {} s.", limit.as_secs())));
+        return Some(Ending::own(
+            Reason::Idle,
+            format!("The answer stopped coming for {} s.", limit.as_secs()),
+        ));
     }
     if now.elapsed >= limits.turn {
-        return Some(Ending::own(Reason::Timeout, format!("The answer took longer than {} s.", limits.turn.as_secs())));
+        return Some(Ending::own(
+            Reason::Timeout,
+            format!("The answer took longer than {} s.", limits.turn.as_secs()),
+        ));
     }
     if now.retries > limits.retries {
         return Some(Ending::own(
             Reason::Upstream,
-            format!("The model's provider was too busy: OpenCode tried {} times.", now.retries),
+            format!(
+                "The model's provider was too busy: OpenCode tried {} times.",
+                now.retries
+            ),
         ));
     }
     None
@@ -345,7 +422,13 @@ enum Verdict {
     GoOn,
 }
 
-fn judge(now: &Situation, look: &Inspection, confirmed: Confirmed, ago: Duration) -> Verdict {
+fn judge(
+    now: &Situation,
+    look: &Inspection,
+    confirmed: Confirmed,
+    ago: Duration,
+    pace: &Pace,
+) -> Verdict {
     if look.restarts > 0 {
         return Verdict::Stop(Ending::own(
             Reason::Loop,
@@ -364,8 +447,15 @@ fn judge(now: &Situation, look: &Inspection, confirmed: Confirmed, ago: Duration
         }
         _ if look.busy => Verdict::GoOn,
         Some(last) if last.finished && look.declined => {
-            debug_assert!(last.wants_more, "a declined answer stops where tools were to run");
-            Verdict::End(if now.content.text { Ending::completed(false) } else { Ending::cancelled(Reason::Declined) })
+            debug_assert!(
+                last.wants_more,
+                "a declined answer stops where tools were to run"
+            );
+            Verdict::End(if now.content.text {
+                Ending::completed(false)
+            } else {
+                Ending::cancelled(Reason::Declined)
+            })
         }
         // A message that stopped for tools, with no other behind it and nobody
         // at work: the server died in between, or was told to stop there.
@@ -376,12 +466,14 @@ fn judge(now: &Situation, look: &Inspection, confirmed: Confirmed, ago: Duration
         },
         Some(_) if sure => Verdict::End(interrupted()),
         Some(_) => Verdict::LookAgain,
-        None => unanswered(now, look, ago, sure),
+        None => unanswered(now, look, ago >= pace.unseen, sure),
     }
 }
 
 fn failed_message(last: &LastMessage, look: &Inspection, sure: bool) -> Verdict {
-    let Some(error) = &last.error else { return Verdict::GoOn };
+    let Some(error) = &last.error else {
+        return Verdict::GoOn;
+    };
     if error.is_abort() {
         // Stopped from elsewhere, such as a terminal on the same session.
         return Verdict::End(Ending::cancelled(Reason::Cancelled));
@@ -402,11 +494,14 @@ fn finished(now: &Situation, truncated: bool, sure: bool) -> Verdict {
     if !sure {
         return Verdict::LookAgain;
     }
-    Verdict::End(Ending::own(Reason::EmptyReply, "The agent ended its turn without a word."))
+    Verdict::End(Ending::own(
+        Reason::EmptyReply,
+        "The agent ended its turn without a word.",
+    ))
 }
 
 /// Not busy, and no answer.
-fn unanswered(now: &Situation, look: &Inspection, ago: Duration, sure: bool) -> Verdict {
+fn unanswered(now: &Situation, look: &Inspection, waited: bool, sure: bool) -> Verdict {
     if let Some(error) = &now.session_error {
         // An unknown agent or model: reported, and nothing else ever comes (1.18.33).
         return Verdict::End(Ending::error(Reason::Upstream, TurnError::from(error)));
@@ -416,12 +511,15 @@ fn unanswered(now: &Situation, look: &Inspection, ago: Duration, sure: bool) -> 
             return Verdict::LookAgain;
         }
         return Verdict::End(if now.orderly_idle {
-            Ending::own(Reason::EmptyReply, "The agent ended its turn without a word.")
+            Ending::own(
+                Reason::EmptyReply,
+                "The agent ended its turn without a word.",
+            )
         } else {
             interrupted()
         });
     }
-    if ago < UNSEEN || !sure {
+    if !waited || !sure {
         return Verdict::LookAgain;
     }
     Verdict::End(Ending::error(
@@ -434,22 +532,30 @@ fn unanswered(now: &Situation, look: &Inspection, ago: Duration, sure: bool) -> 
 }
 
 fn interrupted() -> Ending {
-    Ending::own(Reason::Interrupted, "OpenCode stopped in the middle of the answer. What had come is kept.")
+    Ending::own(
+        Reason::Interrupted,
+        "OpenCode stopped in the middle of the answer. What had come is kept.",
+    )
 }
 
 /// The turn ends while the server may still be at work: stop it first.
 fn stop(now: &Situation, ending: Ending) -> Step {
     let nothing_runs = now.prompting == Prompting::None || !now.connected;
-    if now.aborted.is_some() || nothing_runs { Step::End(ending) } else { Step::Abort }
+    if now.aborted.is_some() || nothing_runs {
+        Step::End(ending)
+    } else {
+        Step::Abort
+    }
 }
 
-fn cancel(now: &Situation) -> Step {
+fn cancel(now: &Situation, pace: &Pace) -> Step {
     let ending = Ending::cancelled(Reason::Cancelled);
     if now.prompting == Prompting::None {
         return Step::End(ending);
     }
     if let Some((failure, since)) = &now.failure
-        && (!matches!(failure, Failure::Unreachable(_) | Failure::Broken(_)) || *since >= ABORT_WAIT)
+        && (!matches!(failure, Failure::Unreachable(_) | Failure::Broken(_))
+            || *since >= pace.abort)
     {
         return Step::End(ending);
     }
@@ -457,11 +563,15 @@ fn cancel(now: &Situation) -> Step {
         None if now.connected => Step::Abort,
         // A worker that takes over a cancelled turn: the session is all an abort needs.
         None => Step::Connect,
-        Some(ago) if ago >= ABORT_WAIT => Step::End(ending),
+        Some(ago) if ago >= pace.abort => Step::End(ending),
         Some(_) => match &now.inspection {
             Some((look, _)) if !now.look_due && !look.busy => Step::End(ending),
-            _ if now.look_due || now.looked.is_none_or(|looked| looked >= ABORT_WAIT / 10) => Step::Inspect,
-            _ => Step::Follow { at_most: ABORT_WAIT / 10 },
+            _ if now.look_due || now.looked.is_none_or(|looked| looked >= pace.abort / 10) => {
+                Step::Inspect
+            }
+            _ => Step::Follow {
+                at_most: pace.abort / 10,
+            },
         },
     }
 }
@@ -475,7 +585,9 @@ fn recover(now: &Situation, failure: &Failure, since: Duration, limits: &Limits)
         Failure::SessionLost => Step::Recreate,
         Failure::Unauthorized(message) => Step::End(Ending::own(Reason::Unauthorized, message)),
         Failure::Refused(message) => Step::End(Ending::own(Reason::Upstream, message)),
-        Failure::Broken(message) if since >= limits.unreachable => Step::End(Ending::failed(message)),
+        Failure::Broken(message) if since >= limits.unreachable => {
+            Step::End(Ending::failed(message))
+        }
         Failure::Unreachable(message) if since >= limits.unreachable => {
             Step::End(match now.prompting {
                 Prompting::None => Ending::own(Reason::Unreachable, message),
@@ -486,9 +598,9 @@ fn recover(now: &Situation, failure: &Failure, since: Duration, limits: &Limits)
             })
         }
         // Doubling from a quarter of a second to two seconds.
-        Failure::Broken(_) | Failure::Unreachable(_) => {
-            Step::Wait { pause: since.clamp(Duration::from_millis(250), Duration::from_secs(2)) }
-        }
+        Failure::Broken(_) | Failure::Unreachable(_) => Step::Wait {
+            pause: since.clamp(Duration::from_millis(250), Duration::from_secs(2)),
+        },
     }
 }
 

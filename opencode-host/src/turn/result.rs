@@ -43,7 +43,9 @@ pub struct TurnResult {
 impl TurnResult {
     /// What the rows of a turn and its message say; `None` while it runs.
     pub fn of(turn: &Turn, message: &Message) -> Option<Self> {
-        let TurnState::Finished { status, .. } = turn.state else { return None };
+        let TurnState::Finished { status, .. } = turn.state else {
+            return None;
+        };
         let finished = turn.finished_at.unwrap_or(turn.created_at);
         Some(Self {
             turn: turn.id,
@@ -58,8 +60,14 @@ impl TurnResult {
             truncated: message.truncated,
             error: message.error.clone(),
             duration: finished.since(turn.started_at.unwrap_or(finished)),
-            session: turn.prompted.as_ref().map(|prompted| prompted.session.clone()),
-            prompt: turn.prompted.as_ref().map(|prompted| prompted.ids.message.clone()),
+            session: turn
+                .prompted
+                .as_ref()
+                .map(|prompted| prompted.session.clone()),
+            prompt: turn
+                .prompted
+                .as_ref()
+                .map(|prompted| prompted.ids.message.clone()),
         })
     }
 
@@ -84,7 +92,10 @@ impl FinishedEvent<'_> {
     pub(crate) fn payload(&self) -> Value {
         let mut payload = Map::new();
         payload.insert("status".to_owned(), json!(self.status));
-        payload.insert("duration_ms".to_owned(), json!(self.duration.as_millis() as u64));
+        payload.insert(
+            "duration_ms".to_owned(),
+            json!(self.duration.as_millis() as u64),
+        );
         payload.insert("tool_count".to_owned(), json!(self.tool_count));
         if let Ok(Value::Object(usage)) = serde_json::to_value(self.usage) {
             payload.extend(usage);
@@ -93,11 +104,17 @@ impl FinishedEvent<'_> {
             payload.insert("reason".to_owned(), json!(reason));
         }
         if let Some(first_token) = self.first_token {
-            payload.insert("first_token_ms".to_owned(), json!(first_token.as_millis() as u64));
+            payload.insert(
+                "first_token_ms".to_owned(),
+                json!(first_token.as_millis() as u64),
+            );
         }
         if let Some(error) = self.error {
             payload.insert("error".to_owned(), json!(error.name));
-            payload.insert("error_message".to_owned(), json!(error.message.chars().take(200).collect::<String>()));
+            payload.insert(
+                "error_message".to_owned(),
+                json!(error.message.chars().take(200).collect::<String>()),
+            );
         }
         Value::Object(payload)
     }

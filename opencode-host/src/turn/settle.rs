@@ -16,18 +16,27 @@ impl Driver {
     /// Runs the hooks of a finished turn and marks it settled. The rows are
     /// durable: a hook that fails is reported and changes nothing.
     pub(super) async fn settle(&mut self) -> Driven {
-        let (turn, message) =
-            match tokio::try_join!(self.host.store.turn(self.turn.id), self.host.store.message(self.turn.message)) {
-                Ok((Some(turn), Some(message))) => (turn, message),
-                // The conversation was deleted.
-                Ok(_) => return Driven::Lost,
-                Err(error) => return self.unsettled(&error),
-            };
-        let Some(result) = TurnResult::of(&turn, &message) else { return Driven::Lost };
-        let exchange = self.exchange.take().unwrap_or(Exchange { prompt_seen: false, messages: Vec::new() });
+        let (turn, message) = match tokio::try_join!(
+            self.host.store.turn(self.turn.id),
+            self.host.store.message(self.turn.message)
+        ) {
+            Ok((Some(turn), Some(message))) => (turn, message),
+            // The conversation was deleted.
+            Ok(_) => return Driven::Lost,
+            Err(error) => return self.unsettled(&error),
+        };
+        let Some(result) = TurnResult::of(&turn, &message) else {
+            return Driven::Lost;
+        };
+        let exchange = self.exchange.take().unwrap_or(Exchange {
+            prompt_seen: false,
+            messages: Vec::new(),
+        });
         let product = &self.host.product;
-        self.hook("on_finalized", product.on_finalized(&message, &exchange)).await;
-        self.hook("on_turn_finished", product.on_turn_finished(&result)).await;
+        self.hook("on_finalized", product.on_finalized(&message, &exchange))
+            .await;
+        self.hook("on_turn_finished", product.on_turn_finished(&result))
+            .await;
         match self.host.store.settle(&self.lease).await {
             Ok(true) => self.trace_finished().await,
             Ok(false) => {}
@@ -55,7 +64,10 @@ impl Driver {
         for event in events.iter().filter(|event| event.name == "turn.finished") {
             let mut fields = event.payload.as_object().cloned().unwrap_or_default();
             fields.insert("turn".to_owned(), self.turn.id.to_string().into());
-            fields.insert("conversation".to_owned(), self.turn.conversation.to_string().into());
+            fields.insert(
+                "conversation".to_owned(),
+                self.turn.conversation.to_string().into(),
+            );
             self.host.telemetry.tracer.event("turn.finished", &fields);
         }
     }
@@ -69,11 +81,18 @@ impl Driver {
         self.host.telemetry.report(
             error.as_ref(),
             Severity::Warning,
-            [("callback", name.into()), ("message", self.turn.message.to_string().into())],
+            [
+                ("callback", name.into()),
+                ("message", self.turn.message.to_string().into()),
+            ],
         );
         self.host.telemetry.event(
             "callback.error",
-            [("callback", name.into()), ("turn", self.turn.id.to_string().into()), ("error", error.to_string().into())],
+            [
+                ("callback", name.into()),
+                ("turn", self.turn.id.to_string().into()),
+                ("error", error.to_string().into()),
+            ],
         );
     }
 }

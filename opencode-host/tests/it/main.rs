@@ -6,7 +6,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod hosting;
 mod sandbox;
 mod store;
 mod tool_display;
+mod turn;
 mod uploaded_files_prompt;

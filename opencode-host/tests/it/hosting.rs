@@ -1,0 +1,254 @@
+//! A host on a store in memory, against the impostor.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use opencode_client::wire::Prompt;
+use opencode_client::{Client, HubOptions};
+use opencode_host::id::{ConversationId, TurnId};
+use opencode_host::live::{Cursor, LiveEvent};
+use opencode_host::product::Product;
+use opencode_host::reporter::{ErrorReporter, Severity};
+use opencode_host::store::{MemoryStore, Store, TurnStatus};
+use opencode_host::tracer::Tracer;
+use opencode_host::turn::TurnResult;
+use opencode_host::turn::plan::{Limits, Pace};
+use opencode_host::{Host, HostBuilder, HostOptions, SubmitOptions};
+use opencode_impostor::Impostor;
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+
+/// No step of a test takes longer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Keeps what is traced and reported.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Recorder(Arc<Mutex<Vec<(String, Map<String, Value>)>>>);
+
+impl Recorder {
+    pub(crate) fn named(&self, name: &str) -> Vec<Map<String, Value>> {
+        let events = self.0.lock().unwrap();
+        events
+            .iter()
+            .filter(|(known, _)| known == name)
+            .map(|(_, fields)| fields.clone())
+            .collect()
+    }
+
+    pub(crate) fn count(&self, name: &str) -> usize {
+        self.named(name).len()
+    }
+}
+
+impl Tracer for Recorder {
+    fn event(&self, name: &'static str, fields: &Map<String, Value>) {
+        self.0
+            .lock()
+            .unwrap()
+            .push((name.to_owned(), fields.clone()));
+    }
+}
+
+impl ErrorReporter for Recorder {
+    fn report(
+        &self,
+        error: &(dyn std::error::Error + 'static),
+        _: bool,
+        _: Severity,
+        context: &Map<String, Value>,
+    ) {
+        let mut fields = context.clone();
+        fields.insert("error".to_owned(), error.to_string().into());
+        self.0.lock().unwrap().push(("reported".to_owned(), fields));
+    }
+}
+
+/// A host under test.
+pub(crate) struct Hosting {
+    pub(crate) impostor: Impostor,
+    pub(crate) host: Host,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) recorder: Recorder,
+    pub(crate) conversation: ConversationId,
+}
+
+/// Limits that keep tests short. Nothing depends on their exact size.
+pub(crate) fn quick() -> HostOptions {
+    HostOptions {
+        limits: Limits {
+            first_event: Duration::from_secs(3),
+            unreachable: Duration::from_secs(2),
+            pace: Pace {
+                confirm: Duration::from_millis(200),
+                unseen: Duration::from_millis(400),
+                abort: Duration::from_secs(3),
+                silence: Duration::from_millis(700),
+            },
+            ..Limits::default()
+        },
+        poll_interval: Duration::from_millis(50),
+        snapshot_interval: Duration::from_millis(20),
+        ..HostOptions::default()
+    }
+}
+
+impl Hosting {
+    pub(crate) async fn new(impostor: Impostor) -> Self {
+        Self::with(impostor, quick(), |builder| builder).await
+    }
+
+    pub(crate) async fn with(
+        impostor: Impostor,
+        options: HostOptions,
+        adjust: impl FnOnce(HostBuilder) -> HostBuilder,
+    ) -> Self {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let recorder = Recorder::default();
+        let client = Client::builder(impostor.url())
+            .timeout(Duration::from_secs(5))
+            .build()
+            .unwrap();
+        let hub = HubOptions {
+            connect_timeout: Duration::from_secs(2),
+            ..HubOptions::default()
+        };
+        let builder = Host::builder(client, Arc::clone(&store))
+            .tracer(recorder.clone())
+            .error_reporter(recorder.clone())
+            .options(options)
+            .hub_options(hub);
+        let host = adjust(builder).build();
+        let conversation = store.open_conversation("test").await.unwrap().id;
+        Self {
+            impostor,
+            host,
+            store,
+            recorder,
+            conversation,
+        }
+    }
+
+    pub(crate) async fn with_product(impostor: Impostor, product: impl Product) -> Self {
+        Self::with(impostor, quick(), |builder| builder.product(product)).await
+    }
+
+    pub(crate) async fn submit(&self, text: &str) -> TurnId {
+        let submitted = self
+            .host
+            .submit(
+                self.conversation,
+                Prompt::text(text),
+                SubmitOptions::default(),
+            )
+            .await;
+        submitted.unwrap().turn.id
+    }
+
+    /// Works on a turn in the background.
+    pub(crate) fn work(&self, turn: TurnId) -> tokio::task::JoinHandle<()> {
+        let host = self.host.clone();
+        tokio::spawn(async move { host.run_turn(turn, CancellationToken::new()).await.unwrap() })
+    }
+
+    /// One turn, to its end; checks what holds for every turn.
+    pub(crate) async fn turn(&self, text: &str) -> TurnResult {
+        let turn = self.submit(text).await;
+        let working = self.work(turn);
+        self.finished(turn, working).await
+    }
+
+    pub(crate) async fn finished(
+        &self,
+        turn: TurnId,
+        working: tokio::task::JoinHandle<()>,
+    ) -> TurnResult {
+        tokio::time::timeout(PATIENCE, working)
+            .await
+            .expect("the turn did not end")
+            .unwrap();
+        let result = self
+            .host
+            .result(turn)
+            .await
+            .unwrap()
+            .expect("the turn has no result");
+        let recorded = self.store.turn_events(turn).await.unwrap();
+        assert_eq!(
+            recorded
+                .iter()
+                .filter(|event| event.name == "turn.finished")
+                .count(),
+            1
+        );
+        let traced = self.recorder.named("turn.finished");
+        let traced: Vec<_> = traced
+            .iter()
+            .filter(|fields| fields["turn"] == turn.to_string())
+            .collect();
+        assert_eq!(traced.len(), 1);
+        assert_eq!(
+            traced[0]["status"],
+            serde_json::to_value(result.status).unwrap()
+        );
+        let message = self.store.message(result.message).await.unwrap().unwrap();
+        assert_eq!(message.status, result.status.message_status());
+        result
+    }
+
+    /// Waits until a running turn shows this text.
+    pub(crate) async fn shown(&self, turn: TurnId, text: &str) {
+        let watching = async {
+            let mut live = self.host.live(turn, Cursor::START).await.unwrap();
+            let mut shown = String::new();
+            while let Some(event) = live.next().await.unwrap() {
+                match event {
+                    LiveEvent::Change { change, .. } => {
+                        if let opencode_client::reply::Change::PartDelta { delta, .. } = &*change {
+                            shown.push_str(delta);
+                        }
+                    }
+                    LiveEvent::Snapshot { parts, .. } => shown = format!("{parts:?}"),
+                    LiveEvent::Finished => {
+                        panic!("the turn ended before it showed {text:?}; it showed {shown:?}")
+                    }
+                }
+                if shown.contains(text) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, watching)
+            .await
+            .expect("the text was not shown in time");
+    }
+
+    /// The server saw exactly one prompt and ran the model once for it.
+    pub(crate) fn assert_prompted_once(&self, result: &TurnResult) {
+        let ledger = self.impostor.ledger();
+        assert_eq!(
+            ledger
+                .prompts(result.session.as_ref().unwrap().as_str())
+                .len(),
+            1
+        );
+        assert_eq!(
+            ledger.model_runs(result.prompt.as_ref().unwrap().as_str()),
+            1
+        );
+    }
+}
+
+pub(crate) fn assert_ended(
+    result: &TurnResult,
+    status: TurnStatus,
+    reason: Option<&str>,
+    content: &str,
+) {
+    let got = result.reason.map(|reason| reason.as_str());
+    assert_eq!(
+        (result.status, got, result.content.as_str()),
+        (status, reason, content),
+        "{:?}",
+        result.error
+    );
+}
