@@ -33,10 +33,12 @@ impl std::fmt::Debug for Impostor {
 
 impl Drop for Impostor {
     fn drop(&mut self) {
+        self.world.life().cancel();
         if let Some(server) = self.server.get_mut().take() {
             server.abort();
         }
-        self.world.life().cancel();
+        // Answers that wait at a gate would keep everything alive.
+        self.world.abandon();
     }
 }
 
@@ -65,7 +67,7 @@ impl Impostor {
         Self::builder().script(script).start().await
     }
 
-    /// An impostor that plays a tape of the library, by name (`"write-file"`).
+    /// An impostor that plays a tape: one of the library by its name (`"write-file"`), or a `.jsonl` file by its path.
     ///
     /// # Errors
     /// There is no such tape, or no port can be bound.

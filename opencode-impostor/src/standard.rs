@@ -157,6 +157,11 @@ impl Script {
                     Step::Parallel(vec![
                         Step::write_file("a.txt", "alpha"),
                         Step::write_file("b.csv", "x,y\n1,2\n"),
+                        Step::tool(
+                            "grep",
+                            json!({"pattern": "alpha"}),
+                            "Found 1 matches\na.txt:\n  Line 1: alpha",
+                        ),
                     ]),
                     said("Both written"),
                 ],
@@ -174,14 +179,7 @@ impl Script {
             ),
             (
                 "[[badtool]]",
-                vec![
-                    Step::tool(
-                        "invalid",
-                        json!({"tool": "nosuchtool", "error": "Model tried to call unavailable tool 'nosuchtool'."}),
-                        "The arguments provided to the tool are invalid: Model tried to call unavailable tool 'nosuchtool'.",
-                    ),
-                    said("recovered"),
-                ],
+                vec![Step::UnknownTool("nosuchtool".into()), said("recovered")],
             ),
             (
                 "[[err401]]",

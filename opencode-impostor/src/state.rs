@@ -136,6 +136,14 @@ impl World {
         self.update(State::die);
     }
 
+    /// Ends all tasks of [`World::spawn`] without waiting for them.
+    pub(crate) fn abandon(&self) {
+        self.runs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .abort_all();
+    }
+
     /// The token of the server's present life.
     pub(crate) fn life(&self) -> CancellationToken {
         self.life

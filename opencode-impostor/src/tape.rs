@@ -248,11 +248,17 @@ pub fn tapes() -> io::Result<Vec<TapeFile>> {
     Ok(found)
 }
 
-/// One tape of the library, by name.
+/// One tape of the library by its name, or any other by the path of its `.jsonl` file.
 ///
 /// # Errors
-/// There is no such tape; the message lists those there are.
+/// There is no such tape; the message lists those there are. Or the file is not a tape.
 pub fn tape(name: &str) -> io::Result<Tape> {
+    if Path::new(name)
+        .extension()
+        .is_some_and(|extension| extension == "jsonl")
+    {
+        return Tape::load(name);
+    }
     let all = tapes()?;
     match all.iter().find(|tape| tape.name == name) {
         Some(file) => Tape::load(&file.path),

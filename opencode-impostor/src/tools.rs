@@ -104,21 +104,20 @@ impl Call {
         }));
     }
 
-    fn run(&mut self, tool: &Tool) {
-        self.pending(&tool.tool, tool.input.clone());
-        self.running();
-        self.complete(tool);
-    }
-
-    fn complete(&self, tool: &Tool) {
+    fn complete(&mut self, tool: &Tool) {
+        if self.tool == "bash" {
+            // The shell's output is shown while it runs.
+            for output in ["", tool.output.as_str()] {
+                self.metadata.insert("output".into(), output.into());
+                self.running();
+            }
+        }
         let title = tool.title.as_deref().unwrap_or(&tool.tool);
         self.completed(&tool.output, title, &tool.metadata);
     }
 
-    /// Runs a tool that changes files.
-    fn change(&mut self, change: &files::Change) {
-        self.pending(change.tool, change.input.clone());
-        self.running();
+    /// Does what a tool does to files.
+    fn change(&self, change: &files::Change) {
         match change.apply(&self.directory) {
             Ok(done) => {
                 self.world.update(|state| {
@@ -139,19 +138,47 @@ impl Call {
     }
 }
 
-/// Does one tool step.
-pub(crate) async fn perform(turn: &mut Turn, mut call: Call, step: Step) -> Verdict {
-    let directory = call.directory.clone();
+/// What a tool step does to files, when it does something to files.
+fn change_of(directory: &str, step: &Step) -> Option<files::Change> {
     match step {
-        Step::Tool(tool) => call.run(&tool),
-        Step::ToolError(tool) => {
-            call.pending(&tool.tool, tool.input.clone());
+        Step::WriteFile(file) => Some(files::Change::write(directory, file)),
+        Step::Edit(edit) => Some(files::Change::edit(directory, edit)),
+        Step::ApplyPatch(patch) => Some(files::Change::patch(directory, patch)),
+        _ => None,
+    }
+}
+
+/// Starts a tool step that waits for nobody: pending, running.
+pub(crate) fn begin(call: &mut Call, step: &Step) {
+    match step {
+        Step::Tool(tool) => call.pending(&tool.tool, tool.input.clone()),
+        Step::ToolError(tool) => call.pending(&tool.tool, tool.input.clone()),
+        step => match change_of(&call.directory, step) {
+            Some(change) => call.pending(change.tool, change.input),
+            None => return,
+        },
+    }
+    call.running();
+}
+
+/// Does a tool step to its end.
+pub(crate) async fn finish(turn: &mut Turn, mut call: Call, step: Step) -> Verdict {
+    if let Some(change) = change_of(&call.directory, &step) {
+        call.change(&change);
+        return Verdict::GoOn;
+    }
+    match step {
+        Step::Tool(tool) => call.complete(&tool),
+        Step::ToolError(tool) => call.failed(&tool.error),
+        Step::UnknownTool(name) => {
+            let error = format!("Model tried to call unavailable tool '{name}'.");
+            call.pending(&name, json!({"tool": name, "error": error}));
+            // From here on the server calls it by another name.
+            "invalid".clone_into(&mut call.tool);
             call.running();
-            call.failed(&tool.error);
+            let output = format!("The arguments provided to the tool are invalid: {error}");
+            call.completed(&output, "Invalid Tool", &Map::new());
         }
-        Step::WriteFile(file) => call.change(&files::Change::write(&directory, &file)),
-        Step::Edit(edit) => call.change(&files::Change::edit(&directory, &edit)),
-        Step::ApplyPatch(patch) => call.change(&files::Change::patch(&directory, &patch)),
         Step::Todos(todos) => write_todos(&mut call, &todos),
         Step::Question(question) => return ask(&mut call, &question).await,
         Step::Permission(permission) => return ask_permission(&mut call, &permission).await,
@@ -181,7 +208,7 @@ fn write_todos(call: &mut Call, todos: &[Todo]) {
         .iter()
         .filter(|todo| todo.status != "completed")
         .count();
-    let output = serde_json::to_string_pretty(&list).unwrap_or_default();
+    let output = serde_json::to_string_pretty(todos).unwrap_or_default();
     let metadata = Map::from_iter([("todos".to_owned(), list)]);
     call.completed(&output, &format!("{open} todos"), &metadata);
 }
@@ -357,6 +384,7 @@ async fn delegate(turn: &mut Turn, call: &mut Call, subtask: Subtask) -> Verdict
     call.running();
 
     let steps = turn.world.update(|state| {
+        state.touch_session(&child);
         let now = state.ids.now();
         state.put_message(
             &child,
@@ -381,6 +409,7 @@ async fn delegate(turn: &mut Turn, call: &mut Call, subtask: Subtask) -> Verdict
             subtask.steps
         }
     });
+    call.running();
     if let Some(mut inner) = Turn::new(&turn.world, &child, &user, false) {
         let end = Box::pin(inner.run(steps)).await;
         turn.world.update(|state| {

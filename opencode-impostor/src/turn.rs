@@ -43,6 +43,8 @@ pub(crate) struct Turn {
     /// Whether it has its step-start.
     stepped: bool,
     after_tool: bool,
+    /// The step that comes next is a tool.
+    before_tool: bool,
     steps_done: usize,
     calls: usize,
     first_of_session: bool,
@@ -95,6 +97,7 @@ impl Turn {
                 message: None,
                 stepped: false,
                 after_tool: false,
+                before_tool: false,
                 steps_done: 0,
                 calls: 0,
                 first_of_session,
@@ -107,7 +110,9 @@ impl Turn {
         self.world.update(|state| {
             state.set_status(&self.session, Some(json!({"type": "busy"})));
         });
-        for step in steps {
+        let mut steps = steps.into_iter().peekable();
+        while let Some(step) = steps.next() {
+            self.before_tool = steps.peek().is_some_and(Step::is_tool);
             if let Some(end) = self.step(step).await {
                 return end;
             }
@@ -184,11 +189,18 @@ impl Turn {
             step => vec![step],
         };
         self.part_of_step();
+        // Tools of one message overlap, and the text before them is whole only once they run.
+        let mut calls = Vec::new();
         for step in steps {
             self.calls += 1;
-            let call = tools::Call::new(self, self.calls);
+            let mut call = tools::Call::new(self, self.calls);
+            tools::begin(&mut call, &step);
+            calls.push((call, step));
+        }
+        self.world.update(|state| state.finish_live(&self.session));
+        for (call, step) in calls {
             // Boxed, because a sub-agent runs steps of its own.
-            if Box::pin(tools::perform(self, call, step)).await == tools::Verdict::Stop {
+            if Box::pin(tools::finish(self, call, step)).await == tools::Verdict::Stop {
                 self.close("tool-calls");
                 return Some(End::Stopped);
             }
@@ -208,14 +220,14 @@ impl Turn {
         let message = self.world.update(|state| {
             let id = state.ids.ascending("msg");
             let info = self.assistant_info(state, &id);
+            if self.steps_done > 0 {
+                state.set_status(&self.session, Some(json!({"type": "busy"})));
+            }
             state.put_message(&self.session, info);
+            summarize(state, &self.session, &self.user);
+            state.set_status(&self.session, Some(json!({"type": "busy"})));
             if self.steps_done == 0 {
-                summarize(state, &self.session, &self.user);
-                state.set_status(&self.session, Some(json!({"type": "busy"})));
                 self.name_session(state);
-            } else {
-                state.set_status(&self.session, Some(json!({"type": "busy"})));
-                summarize(state, &self.session, &self.user);
             }
             id
         });
@@ -282,6 +294,7 @@ impl Turn {
         self.steps_done += 1;
         let config = &self.world.config;
         self.world.update(|state| {
+            state.finish_live(&self.session);
             let (input, output) = (config.input_tokens, config.output_tokens);
             let tokens = json!({
                 "total": input + output, "input": input, "output": output, "reasoning": 0,

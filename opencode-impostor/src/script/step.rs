@@ -30,6 +30,8 @@ pub enum Step {
     Tool(Tool),
     /// A tool call that fails: pending, running, error.
     ToolError(ToolError),
+    /// A call of a tool that there is not: it begins under its own name, and the server renames it `invalid`.
+    UnknownTool(String),
     /// Several tool steps in one assistant message.
     Parallel(Vec<Step>),
     /// The `write` tool. The file is really written when the session's directory exists.
@@ -221,6 +223,7 @@ impl Step {
             self,
             Self::Tool(_)
                 | Self::ToolError(_)
+                | Self::UnknownTool(_)
                 | Self::Parallel(_)
                 | Self::WriteFile(_)
                 | Self::Edit(_)

@@ -29,7 +29,9 @@ impl Turn {
         if let Some(gate) = text.gate.as_deref().filter(|_| gate_after >= pieces.len()) {
             self.world.pass(gate).await;
         }
-        self.world.update(|state| state.finish_live(&self.session));
+        if !self.before_tool {
+            self.world.update(|state| state.finish_live(&self.session));
+        }
     }
 
     pub(super) async fn deltas(&mut self, count: usize, size: usize) {

@@ -44,6 +44,64 @@ async fn a_turn_has_the_events_of_the_tape() {
     impostor.assert_clean();
 }
 
+/// Types, with runs of deltas as one: first what comes in order, then (sorted) what a real server's background work
+/// sends at any time in between.
+fn outline(events: &[Value]) -> (Vec<String>, Vec<String>) {
+    let mut kinds = types(events);
+    kinds.retain(|kind| !kind.starts_with("file."));
+    kinds.dedup_by(|a, b| a == b && a == "message.part.delta");
+    let background = [
+        "session.updated",
+        "session.diff",
+        "message.updated user",
+        "session.status busy",
+    ];
+    let (mut background, ordered): (Vec<_>, Vec<_>) = kinds
+        .into_iter()
+        .partition(|kind| background.contains(&kind.as_str()));
+    background.sort();
+    (ordered, background)
+}
+
+#[tokio::test]
+async fn turns_have_the_events_of_their_tapes() {
+    for name in [
+        "text",
+        "reasoning",
+        "write-file",
+        "parallel-tools",
+        "todos",
+        "apply-patch",
+        "tool-error",
+        "unknown-tool",
+        "length-cutoff",
+        "hostile-html",
+        "empty-reply",
+        "question-answered",
+    ] {
+        let tape = opencode_impostor::tape(name).unwrap();
+        let impostor = Impostor::start().await.unwrap();
+        let port = impostor.port();
+        let mut events = Events::open(port, "/event?directory=/workspace/demo").await;
+        let session = new_session(port).await;
+        prompt(port, &session, &tape.prompts()[0].text).await;
+        let mut seen = Vec::new();
+        if name == "question-answered" {
+            seen = events.until("question.asked").await;
+            let id = seen.last().unwrap()["properties"]["id"].as_str().unwrap();
+            let body = json!({"answers": [["Yes"]]});
+            call(port, "POST", &format!("/question/{id}/reply"), Some(&body)).await;
+        }
+        seen.extend(events.turn().await);
+        let taped: Vec<Value> = tape
+            .events()
+            .filter(|event| event.session().is_some())
+            .map(|event| event.payload().clone())
+            .collect();
+        assert_eq!(outline(&seen), outline(&taped), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn the_properties_are_those_of_the_tape() {
     let impostor = Impostor::start().await.unwrap();

@@ -26,7 +26,10 @@ impl Real {
         let session = real
             .call("POST", "/session", Some(&json!({"title": "real"})))
             .await;
-        session["id"].as_str().unwrap().clone_into(&mut real.session);
+        session["id"]
+            .as_str()
+            .unwrap()
+            .clone_into(&mut real.session);
         real
     }
 
