@@ -90,12 +90,20 @@ impl RealServer {
     /// # Errors
     /// There is no binary, it does not start, or it does not answer in time; the message holds what it printed.
     pub async fn start(config: &Value) -> io::Result<Self> {
+        Self::start_binary(find_binary()?, config).await
+    }
+
+    /// As [`RealServer::start`], with this binary: to try several versions.
+    ///
+    /// # Errors
+    /// It does not start, or does not answer in time; the message holds what it printed.
+    pub async fn start_binary(binary: PathBuf, config: &Value) -> io::Result<Self> {
         let folders = tempfile::Builder::new()
             .prefix("opencode-real-")
             .tempdir()?;
         std::fs::create_dir(folders.path().join("work"))?;
         let mut server = Self {
-            binary: find_binary()?,
+            binary,
             config: config.to_string(),
             password: "real-server-password".into(),
             port: free_port()?,

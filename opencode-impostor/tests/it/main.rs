@@ -16,3 +16,4 @@ mod protocol;
 mod real;
 mod scripts;
 mod tapes;
+mod turns;
