@@ -1,1 +1,37 @@
-//! The opencode-host store on SQLite and on Postgres.
+//! The [`Store`] of opencode-host on SQLite and on Postgres.
+//!
+//! ```no_run
+//! # async fn start() -> Result<(), opencode_host::store::StoreError> {
+//! let store = opencode_sql::connect("sqlite://data/host.db").await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The same program runs on one file and on a Postgres that many nodes share;
+//! both run the conformance suite of [`opencode_host::store::conformance`]. The
+//! rules are written once (`tables`), as work on rows. What differs is in
+//! `sqlite` and `postgres`: how a connection is made and guarded, how the
+//! session lock holds, and what an error means.
+//!
+//! # Adding to the schema
+//!
+//! A change is a new file in `migrations/sqlite` and one of the same name in
+//! `migrations/postgres`. It only adds: nodes of the version before go on
+//! working during a roll-out. When turn rows are to be read differently, raise
+//! `ROW_VERSION`; older nodes pass such rows over.
+
+mod columns;
+mod connect;
+mod engine;
+mod failure;
+mod postgres;
+mod schema;
+mod sqlite;
+mod store;
+mod tables;
+mod target;
+
+pub use connect::{Description, Dialect, LeaseClock, Options, connect, connect_with, describe};
+
+#[cfg(doc)]
+use opencode_host::store::Store;

@@ -1,0 +1,202 @@
+//! What the two databases have in common, as far as the work on rows needs it.
+//!
+//! This is no general database layer: a few kinds of values, statements whose
+//! text is known when this crate is compiled, rows read by column name. The
+//! rules of the store are written once against it, in [`crate::tables`], so
+//! that the two databases cannot come to differ in them.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use opencode_host::clock::{Clock, Timestamp};
+use opencode_host::id::{ConversationId, MessageId, TurnId};
+use opencode_host::store::SessionLock;
+
+use crate::failure::SqlResult;
+
+/// One statement. Parameters are `$1`, `$2`, … on both databases.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sql {
+    pub(crate) sqlite: &'static str,
+    pub(crate) postgres: &'static str,
+}
+
+/// A statement of the same text on both databases, in pieces that are joined.
+macro_rules! sql {
+    ($($piece:expr),+ $(,)?) => {
+        $crate::engine::Sql { sqlite: concat!($($piece),+), postgres: concat!($($piece),+) }
+    };
+}
+
+/// A `SELECT` whose rows nobody else changes until the transaction ends: by row
+/// locks on Postgres; SQLite has one writer at a time anyway.
+macro_rules! locking {
+    ($($piece:expr),+ $(,)?) => {
+        $crate::engine::Sql {
+            sqlite: concat!($($piece),+),
+            postgres: concat!($($piece),+, " FOR UPDATE"),
+        }
+    };
+}
+
+pub(crate) use {locking, sql};
+
+/// A parameter of a statement.
+#[derive(Clone, Debug)]
+pub(crate) enum Arg<'a> {
+    Text(Option<Cow<'a, str>>),
+    Int(Option<i64>),
+    Real(f64),
+}
+
+impl<'a> From<&'a str> for Arg<'a> {
+    fn from(value: &'a str) -> Self {
+        Self::Text(Some(Cow::Borrowed(value)))
+    }
+}
+
+impl From<String> for Arg<'_> {
+    fn from(value: String) -> Self {
+        Self::Text(Some(Cow::Owned(value)))
+    }
+}
+
+impl<'a> From<Cow<'a, str>> for Arg<'a> {
+    fn from(value: Cow<'a, str>) -> Self {
+        Self::Text(Some(value))
+    }
+}
+
+impl From<Option<String>> for Arg<'_> {
+    fn from(value: Option<String>) -> Self {
+        Self::Text(value.map(Cow::Owned))
+    }
+}
+
+impl From<ConversationId> for Arg<'_> {
+    fn from(value: ConversationId) -> Self {
+        value.to_string().into()
+    }
+}
+
+impl From<MessageId> for Arg<'_> {
+    fn from(value: MessageId) -> Self {
+        value.to_string().into()
+    }
+}
+
+impl From<TurnId> for Arg<'_> {
+    fn from(value: TurnId) -> Self {
+        value.to_string().into()
+    }
+}
+
+impl From<i64> for Arg<'_> {
+    fn from(value: i64) -> Self {
+        Self::Int(Some(value))
+    }
+}
+
+impl From<u32> for Arg<'_> {
+    fn from(value: u32) -> Self {
+        i64::from(value).into()
+    }
+}
+
+impl From<bool> for Arg<'_> {
+    fn from(value: bool) -> Self {
+        i64::from(value).into()
+    }
+}
+
+/// Counts beyond the largest integer of both databases are stored as that one.
+impl From<u64> for Arg<'_> {
+    fn from(value: u64) -> Self {
+        i64::try_from(value).unwrap_or(i64::MAX).into()
+    }
+}
+
+impl From<Timestamp> for Arg<'_> {
+    fn from(value: Timestamp) -> Self {
+        value.0.into()
+    }
+}
+
+impl From<f64> for Arg<'_> {
+    fn from(value: f64) -> Self {
+        Self::Real(value)
+    }
+}
+
+/// The parameters of a statement, in order.
+macro_rules! args {
+    ($($value:expr),* $(,)?) => {
+        &[$($crate::engine::Arg::from($value)),*]
+    };
+}
+
+pub(crate) use args;
+
+/// A row, read by column name. The error says what is wrong.
+pub(crate) trait Row: Send {
+    fn text(&self, column: &str) -> Result<Option<String>, String>;
+    fn int(&self, column: &str) -> Result<Option<i64>, String>;
+    fn real(&self, column: &str) -> Result<f64, String>;
+}
+
+/// A connection, or a transaction on one. A transaction that is dropped before
+/// [`Handle::commit`] leaves no trace.
+pub(crate) trait Handle: Send + Sized {
+    type Row: Row;
+
+    fn rows(
+        &mut self,
+        sql: Sql,
+        args: &[Arg<'_>],
+    ) -> impl Future<Output = SqlResult<Vec<Self::Row>>> + Send;
+
+    /// Answers how many rows were changed.
+    fn execute(
+        &mut self,
+        sql: Sql,
+        args: &[Arg<'_>],
+    ) -> impl Future<Output = SqlResult<u64>> + Send;
+
+    /// The time by the clock that leases expire by.
+    fn now(&mut self) -> impl Future<Output = SqlResult<Timestamp>> + Send;
+
+    fn commit(self) -> impl Future<Output = SqlResult<()>> + Send;
+
+    /// The one row that a statement gives, if any.
+    fn row(
+        &mut self,
+        sql: Sql,
+        args: &[Arg<'_>],
+    ) -> impl Future<Output = SqlResult<Option<Self::Row>>> + Send {
+        async move { Ok(self.rows(sql, args).await?.pop()) }
+    }
+}
+
+/// One of the two databases.
+pub(crate) trait Engine: fmt::Debug + Send + Sync + 'static {
+    type Handle: Handle;
+
+    /// A connection for single statements that read.
+    fn reader(&self) -> impl Future<Output = SqlResult<Self::Handle>> + Send;
+
+    /// A connection for single statements that write.
+    fn writer(&self) -> impl Future<Output = SqlResult<Self::Handle>> + Send;
+
+    /// A transaction that writes.
+    fn transaction(&self) -> impl Future<Output = SqlResult<Self::Handle>> + Send;
+
+    /// Where new ids come from.
+    fn ids(&self) -> &dyn Clock;
+
+    fn lock_session(
+        &self,
+        id: ConversationId,
+        wait: Duration,
+    ) -> impl Future<Output = SqlResult<Box<dyn SessionLock>>> + Send;
+}

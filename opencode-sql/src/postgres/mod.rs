@@ -1,0 +1,247 @@
+//! Postgres: any number of nodes.
+//!
+//! * Leases expire by the server's clock, which all nodes share.
+//! * The session lock is a row lock in a transaction of its own. It ends with
+//!   its connection, so a crashed holder does not keep it; a holder that hangs
+//!   is sent off by the server (`idle_in_transaction_session_timeout`).
+//! * Of the connections at most half hold session locks, so that a burst of
+//!   mints does not hold up everything else.
+//! * No statement and no wait for a lock is without a bound.
+
+mod error;
+mod open;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use opencode_host::clock::{Clock, Timestamp};
+use opencode_host::id::ConversationId;
+use opencode_host::store::{
+    SessionGate, SessionGates, SessionLock, SessionRecord, StoreError, StoreResult,
+};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{PgConnection, PgPool, Postgres, Row as _, Transaction};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::engine::{Arg, Engine, Handle, Row, Sql, args, sql};
+use crate::failure::{Failure, SqlResult};
+use crate::tables::conversations::{self, StoredSession};
+
+pub(crate) use open::describe;
+
+/// Settings that hold until the transaction ends.
+const LIMITS: Sql = sql!(
+    "SELECT set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true)"
+);
+
+/// A Postgres database.
+#[derive(Clone, Debug)]
+pub(crate) struct PostgresEngine {
+    pool: PgPool,
+    ids: Arc<dyn Clock>,
+    /// The server's clock without one.
+    lease_clock: Option<Arc<dyn Clock>>,
+    gates: Arc<SessionGates>,
+    /// The connections that may hold session locks.
+    minting: Arc<Semaphore>,
+    session_lock_limit: Duration,
+    /// Where it is, for errors.
+    place: Arc<str>,
+}
+
+#[derive(Debug)]
+pub(crate) struct PostgresHandle {
+    on: On,
+    lease_clock: Option<Arc<dyn Clock>>,
+    place: Arc<str>,
+}
+
+#[derive(Debug)]
+enum On {
+    Connection(PoolConnection<Postgres>),
+    Transaction(Transaction<'static, Postgres>),
+}
+
+impl PostgresEngine {
+    fn handle(&self, on: On) -> PostgresHandle {
+        PostgresHandle {
+            on,
+            lease_clock: self.lease_clock.clone(),
+            place: Arc::clone(&self.place),
+        }
+    }
+
+    fn failure(&self, error: &sqlx::Error) -> Failure {
+        error::failure(error, &self.place)
+    }
+}
+
+impl Engine for PostgresEngine {
+    type Handle = PostgresHandle;
+
+    async fn reader(&self) -> SqlResult<PostgresHandle> {
+        self.writer().await
+    }
+
+    async fn writer(&self) -> SqlResult<PostgresHandle> {
+        let connection = self
+            .pool
+            .acquire()
+            .await
+            .map_err(|error| self.failure(&error))?;
+        Ok(self.handle(On::Connection(connection)))
+    }
+
+    async fn transaction(&self) -> SqlResult<PostgresHandle> {
+        let transaction = self
+            .pool
+            .begin()
+            .await
+            .map_err(|error| self.failure(&error))?;
+        Ok(self.handle(On::Transaction(transaction)))
+    }
+
+    fn ids(&self) -> &dyn Clock {
+        &*self.ids
+    }
+
+    async fn lock_session(
+        &self,
+        id: ConversationId,
+        wait: Duration,
+    ) -> SqlResult<Box<dyn SessionLock>> {
+        let started = Instant::now();
+        let left = || wait.saturating_sub(started.elapsed());
+        // In this process first: who waits here holds no connection.
+        let gate = self.gates.enter(id, wait).await?;
+        let permit = timeout(left(), Arc::clone(&self.minting).acquire_owned()).await;
+        let permit = permit.map_err(|_| StoreError::LockTimeout)?;
+        let permit = permit.map_err(|error| StoreError::Unexpected(error.to_string()))?;
+        let mut on = timeout(left(), self.transaction())
+            .await
+            .map_err(|_| StoreError::LockTimeout)??;
+        // Zero would be no limit at all.
+        let millis = |limit: Duration| limit.as_millis().clamp(1, 86_400_000).to_string();
+        on.rows(
+            LIMITS,
+            args![millis(left()), millis(self.session_lock_limit)],
+        )
+        .await?;
+        let before = conversations::locked_session(&mut on, id).await?;
+        Ok(Box::new(PostgresSessionLock {
+            on,
+            id,
+            before,
+            _permit: permit,
+            _gate: gate,
+        }))
+    }
+}
+
+impl PostgresHandle {
+    fn connection(&mut self) -> &mut PgConnection {
+        match &mut self.on {
+            On::Connection(connection) => connection,
+            On::Transaction(transaction) => transaction,
+        }
+    }
+}
+
+impl Handle for PostgresHandle {
+    type Row = PgRow;
+
+    async fn rows(&mut self, sql: Sql, args: &[Arg<'_>]) -> SqlResult<Vec<PgRow>> {
+        let rows = query(sql.postgres, args).fetch_all(self.connection()).await;
+        rows.map_err(|error| error::failure(&error, &self.place))
+    }
+
+    async fn execute(&mut self, sql: Sql, args: &[Arg<'_>]) -> SqlResult<u64> {
+        let done = query(sql.postgres, args).execute(self.connection()).await;
+        Ok(done
+            .map_err(|error| error::failure(&error, &self.place))?
+            .rows_affected())
+    }
+
+    async fn now(&mut self) -> SqlResult<Timestamp> {
+        if let Some(clock) = &self.lease_clock {
+            return Ok(clock.now());
+        }
+        let now = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
+        let row = sqlx::query(now).fetch_one(self.connection()).await;
+        let now = row.and_then(|row| row.try_get(0));
+        now.map(Timestamp)
+            .map_err(|error| error::failure(&error, &self.place))
+    }
+
+    async fn commit(self) -> SqlResult<()> {
+        match self.on {
+            On::Connection(_) => Ok(()),
+            On::Transaction(transaction) => transaction
+                .commit()
+                .await
+                .map_err(|error| error::failure(&error, &self.place)),
+        }
+    }
+}
+
+fn query<'q>(sql: &'static str, args: &[Arg<'_>]) -> Query<'q, Postgres, PgArguments> {
+    args.iter().fold(sqlx::query(sql), |query, arg| match arg {
+        Arg::Text(value) => query.bind(value.as_deref()),
+        Arg::Int(value) => query.bind(*value),
+        Arg::Real(value) => query.bind(*value),
+    })
+}
+
+impl Row for PgRow {
+    fn text(&self, column: &str) -> Result<Option<String>, String> {
+        self.try_get(column).map_err(|error| error.to_string())
+    }
+
+    fn int(&self, column: &str) -> Result<Option<i64>, String> {
+        self.try_get(column).map_err(|error| error.to_string())
+    }
+
+    fn real(&self, column: &str) -> Result<f64, String> {
+        self.try_get(column).map_err(|error| error.to_string())
+    }
+}
+
+/// The row lock lasts as long as the transaction in `on`.
+#[derive(Debug)]
+struct PostgresSessionLock {
+    on: PostgresHandle,
+    id: ConversationId,
+    before: StoredSession,
+    _permit: OwnedSemaphorePermit,
+    _gate: SessionGate,
+}
+
+#[async_trait::async_trait]
+impl SessionLock for PostgresSessionLock {
+    fn current(&self) -> Option<&SessionRecord> {
+        self.before.record.as_ref()
+    }
+
+    async fn set(
+        self: Box<Self>,
+        session: &SessionRecord,
+    ) -> StoreResult<Result<(), Box<SessionRecord>>> {
+        // The gate stays until the commit.
+        let Self {
+            mut on,
+            id,
+            before,
+            _permit,
+            _gate,
+        } = *self;
+        let set = async {
+            let set = conversations::set_session(&mut on, id, &before, session).await?;
+            on.commit().await?;
+            Ok(set)
+        };
+        set.await.map_err(Failure::into_error)
+    }
+}

@@ -1,0 +1,155 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use opencode_host::store::{StoreError, StoreResult};
+use sqlx::migrate::MigrateError;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::{PostgresEngine, error};
+use crate::connect::{Description, Dialect, Options};
+use crate::failure::Failure;
+use crate::schema;
+
+/// The longest statement. None of the store's takes a fraction of it.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
+/// The longest wait for a row that another transaction has locked.
+const LOCK_LIMIT: Duration = Duration::from_secs(10);
+/// The longest pause in a transaction; its process hangs, or is gone.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
+/// How long nodes that start together may take with the schema.
+const MIGRATION_LIMIT: Duration = Duration::from_secs(120);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+impl PostgresEngine {
+    /// Connects and brings the schema up to date. Waits a while for a server that is starting.
+    pub(crate) async fn open(target: PgConnectOptions, options: Options) -> StoreResult<Self> {
+        let place = place(&target);
+        let mut first = first_connection(&target, options.acquire_timeout, &place).await?;
+        let migrating = timeout(MIGRATION_LIMIT, migrate(&mut first, &place)).await;
+        let too_long = || {
+            StoreError::Unavailable(format!(
+                "{place}: another process has been changing the schema for too long"
+            ))
+        };
+        migrating.map_err(|_| too_long())??;
+        first.close().await.map_err(|error| told(&error, &place))?;
+
+        let connections = options.max_connections.max(2);
+        let millis = |limit: Duration| limit.as_millis().to_string();
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(options.acquire_timeout)
+            .connect_lazy_with(target.options([
+                ("statement_timeout", millis(STATEMENT_LIMIT)),
+                ("lock_timeout", millis(LOCK_LIMIT)),
+                ("idle_in_transaction_session_timeout", millis(IDLE_LIMIT)),
+            ]));
+        Ok(Self {
+            pool,
+            ids: options.clock.or_machine(),
+            lease_clock: options.clock.given(),
+            gates: Arc::default(),
+            minting: Arc::new(Semaphore::new(connections as usize / 2)),
+            session_lock_limit: options.session_lock_limit,
+            place: place.into(),
+        })
+    }
+}
+
+/// Where the database is, without user or password.
+fn place(target: &PgConnectOptions) -> String {
+    let name = target.get_database().unwrap_or(target.get_username());
+    match target.get_socket() {
+        Some(socket) => format!("postgres at {}/{name}", socket.display()),
+        None => format!(
+            "postgres at {}:{}/{name}",
+            target.get_host(),
+            target.get_port()
+        ),
+    }
+}
+
+async fn first_connection(
+    target: &PgConnectOptions,
+    patience: Duration,
+    place: &str,
+) -> StoreResult<PgConnection> {
+    let started = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let left = patience.saturating_sub(started.elapsed());
+        let error = match timeout(left, target.connect()).await {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(error)) => told(&error, place),
+            Err(_) => StoreError::Unavailable(format!("{place} does not answer")),
+        };
+        if !error.is_transient() || started.elapsed() + pause >= patience {
+            return Err(error);
+        }
+        tokio::time::sleep(pause).await;
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
+}
+
+/// sqlx locks the schema by an advisory lock: one node changes it, the others wait.
+async fn migrate(connection: &mut PgConnection, place: &str) -> StoreResult<()> {
+    let found = version(connection)
+        .await
+        .map_err(|error| told(&error, place))?;
+    schema::check(found, &schema::POSTGRES)?;
+    schema::POSTGRES
+        .run_direct(None, connection, false)
+        .await
+        .map_err(|error| match error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+                told(&error, place)
+            }
+            other => schema::explain(&other, &schema::POSTGRES),
+        })
+}
+
+/// The version of the schema, if there is one.
+async fn version(connection: &mut PgConnection) -> sqlx::Result<Option<i64>> {
+    let table = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
+    if !sqlx::query(table)
+        .fetch_one(&mut *connection)
+        .await?
+        .try_get(0)?
+    {
+        return Ok(None);
+    }
+    sqlx::query("SELECT max(version) FROM _sqlx_migrations")
+        .fetch_one(connection)
+        .await?
+        .try_get(0)
+}
+
+fn told(error: &sqlx::Error, place: &str) -> StoreError {
+    Failure::into_error(error::failure(error, place))
+}
+
+/// Looks at a database without changing it.
+pub(crate) async fn describe(target: &PgConnectOptions) -> StoreResult<Description> {
+    let place = place(target);
+    let told = |error: sqlx::Error| told(&error, &place);
+    let mut connection = first_connection(target, Duration::from_secs(5), &place).await?;
+    let row = sqlx::query("SELECT current_setting('server_version')")
+        .fetch_one(&mut connection)
+        .await
+        .map_err(told)?;
+    let engine_version = row.try_get(0).map_err(told)?;
+    let schema = version(&mut connection).await.map_err(told)?;
+    connection.close().await.map_err(told)?;
+    Ok(Description {
+        dialect: Dialect::Postgres,
+        place: place.clone(),
+        engine_version,
+        journal_mode: None,
+        schema,
+        known_schema: schema::newest(&schema::POSTGRES),
+    })
+}

@@ -1,0 +1,211 @@
+//! SQLite: one file, any number of processes of one machine.
+//!
+//! * The journal is a write-ahead log, so that readers never wait for the writer.
+//! * `synchronous = FULL`: a commit is on the disk before it is answered. With
+//!   `NORMAL` the last ones could be lost with the machine's power, the ids of a
+//!   prompt among them that has been posted, and it would be posted once more.
+//! * One connection writes, in transactions that take the write lock at their
+//!   start (`BEGIN IMMEDIATE`): within the process writers queue fairly for that
+//!   connection, between processes they wait for at most [`BUSY_TIMEOUT`]. A
+//!   transaction that began as a reader would fail at once instead.
+//! * There are no row locks: the session lock holds within the process, and a
+//!   conditional update decides between processes.
+
+mod error;
+mod open;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use opencode_host::clock::{Clock, Timestamp};
+use opencode_host::id::ConversationId;
+use opencode_host::store::{SessionGate, SessionGates, SessionLock, SessionRecord, StoreResult};
+use sqlx::pool::PoolConnection;
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Row as _, Sqlite, SqliteConnection, SqlitePool, Transaction};
+
+use crate::engine::{Arg, Engine, Handle, Row, Sql};
+use crate::failure::{Failure, SqlResult};
+use crate::tables::conversations::{self, StoredSession};
+
+pub(crate) use open::describe;
+
+/// How long another process may hold the write lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A SQLite database.
+#[derive(Clone, Debug)]
+pub(crate) struct SqliteEngine {
+    writer: SqlitePool,
+    /// The same pool as `writer` where the database is in memory, and one connection's only.
+    readers: SqlitePool,
+    clock: Arc<dyn Clock>,
+    gates: Arc<SessionGates>,
+    /// Where it is, for errors.
+    place: Arc<str>,
+}
+
+#[derive(Debug)]
+pub(crate) struct SqliteHandle {
+    on: On,
+    clock: Arc<dyn Clock>,
+    place: Arc<str>,
+}
+
+#[derive(Debug)]
+enum On {
+    Connection(PoolConnection<Sqlite>),
+    Transaction(Transaction<'static, Sqlite>),
+}
+
+impl SqliteEngine {
+    fn handle(&self, on: On) -> SqliteHandle {
+        SqliteHandle {
+            on,
+            clock: Arc::clone(&self.clock),
+            place: Arc::clone(&self.place),
+        }
+    }
+
+    fn failure(&self, error: &sqlx::Error) -> Failure {
+        error::failure(error, &self.place)
+    }
+}
+
+impl Engine for SqliteEngine {
+    type Handle = SqliteHandle;
+
+    async fn reader(&self) -> SqlResult<SqliteHandle> {
+        let connection = self
+            .readers
+            .acquire()
+            .await
+            .map_err(|error| self.failure(&error))?;
+        Ok(self.handle(On::Connection(connection)))
+    }
+
+    async fn writer(&self) -> SqlResult<SqliteHandle> {
+        let connection = self
+            .writer
+            .acquire()
+            .await
+            .map_err(|error| self.failure(&error))?;
+        Ok(self.handle(On::Connection(connection)))
+    }
+
+    async fn transaction(&self) -> SqlResult<SqliteHandle> {
+        let transaction = self
+            .writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(|error| self.failure(&error))?;
+        Ok(self.handle(On::Transaction(transaction)))
+    }
+
+    fn ids(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    async fn lock_session(
+        &self,
+        id: ConversationId,
+        wait: Duration,
+    ) -> SqlResult<Box<dyn SessionLock>> {
+        let gate = self.gates.enter(id, wait).await?;
+        let before = conversations::session(&mut self.reader().await?, id).await?;
+        Ok(Box::new(SqliteSessionLock {
+            engine: self.clone(),
+            id,
+            before,
+            _gate: gate,
+        }))
+    }
+}
+
+impl SqliteHandle {
+    fn connection(&mut self) -> &mut SqliteConnection {
+        match &mut self.on {
+            On::Connection(connection) => connection,
+            On::Transaction(transaction) => transaction,
+        }
+    }
+}
+
+impl Handle for SqliteHandle {
+    type Row = SqliteRow;
+
+    async fn rows(&mut self, sql: Sql, args: &[Arg<'_>]) -> SqlResult<Vec<SqliteRow>> {
+        let rows = query(sql.sqlite, args).fetch_all(self.connection()).await;
+        rows.map_err(|error| error::failure(&error, &self.place))
+    }
+
+    async fn execute(&mut self, sql: Sql, args: &[Arg<'_>]) -> SqlResult<u64> {
+        let done = query(sql.sqlite, args).execute(self.connection()).await;
+        Ok(done
+            .map_err(|error| error::failure(&error, &self.place))?
+            .rows_affected())
+    }
+
+    async fn now(&mut self) -> SqlResult<Timestamp> {
+        Ok(self.clock.now())
+    }
+
+    async fn commit(self) -> SqlResult<()> {
+        match self.on {
+            On::Connection(_) => Ok(()),
+            On::Transaction(transaction) => transaction
+                .commit()
+                .await
+                .map_err(|error| error::failure(&error, &self.place)),
+        }
+    }
+}
+
+fn query<'q>(sql: &'static str, args: &[Arg<'_>]) -> Query<'q, Sqlite, SqliteArguments> {
+    args.iter().fold(sqlx::query(sql), |query, arg| match arg {
+        Arg::Text(value) => query.bind(value.as_deref()),
+        Arg::Int(value) => query.bind(*value),
+        Arg::Real(value) => query.bind(*value),
+    })
+}
+
+impl Row for SqliteRow {
+    fn text(&self, column: &str) -> Result<Option<String>, String> {
+        self.try_get(column).map_err(|error| error.to_string())
+    }
+
+    fn int(&self, column: &str) -> Result<Option<i64>, String> {
+        self.try_get(column).map_err(|error| error.to_string())
+    }
+
+    fn real(&self, column: &str) -> Result<f64, String> {
+        self.try_get(column).map_err(|error| error.to_string())
+    }
+}
+
+#[derive(Debug)]
+struct SqliteSessionLock {
+    engine: SqliteEngine,
+    id: ConversationId,
+    before: StoredSession,
+    _gate: SessionGate,
+}
+
+#[async_trait::async_trait]
+impl SessionLock for SqliteSessionLock {
+    fn current(&self) -> Option<&SessionRecord> {
+        self.before.record.as_ref()
+    }
+
+    async fn set(
+        self: Box<Self>,
+        session: &SessionRecord,
+    ) -> StoreResult<Result<(), Box<SessionRecord>>> {
+        let set = async {
+            let mut on = self.engine.writer().await?;
+            conversations::set_session(&mut on, self.id, &self.before, session).await
+        };
+        set.await.map_err(Failure::into_error)
+    }
+}

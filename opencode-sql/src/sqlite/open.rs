@@ -1,0 +1,189 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use opencode_host::store::{StoreError, StoreResult};
+use sqlx::migrate::MigrateError;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
+
+use super::{BUSY_TIMEOUT, SqliteEngine, error};
+use crate::connect::{Description, Dialect, Options};
+use crate::failure::Failure;
+use crate::schema;
+
+/// How long processes that start at once get out of each other's way: while one
+/// switches the journal or changes the schema, SQLite sends the others off
+/// without waiting.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+const START_PAUSE: Duration = Duration::from_millis(50);
+
+impl SqliteEngine {
+    /// Opens the file, or a database in memory, and brings its schema up to date.
+    pub(crate) async fn open(path: Option<&Path>, options: &Options) -> StoreResult<Self> {
+        let place = place(path);
+        if let Some(folder) = path.and_then(Path::parent) {
+            std::fs::create_dir_all(folder).map_err(|error| {
+                StoreError::Configuration(format!(
+                    "the folder {} cannot be made: {error}",
+                    folder.display()
+                ))
+            })?;
+        }
+        let connecting = connect_options(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            // A log that grew in a busy hour gives its space back.
+            .pragma("journal_size_limit", "67108864");
+        let pool = SqlitePoolOptions::new()
+            .acquire_timeout(options.acquire_timeout)
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None);
+        let writer = pool.clone().max_connections(1);
+
+        let (writer, readers) = if path.is_some() {
+            migrate_patiently(&connecting, &place).await?;
+            let readers = pool.max_connections(options.max_connections.max(2));
+            let reading = connecting.clone().pragma("query_only", "ON");
+            (
+                writer.connect_lazy_with(connecting),
+                readers.connect_lazy_with(reading),
+            )
+        } else {
+            // The one connection is the database: it is never let go.
+            let only = writer.min_connections(1).connect_lazy_with(connecting);
+            let mut connection = only.acquire().await.map_err(|error| told(&error, &place))?;
+            run(&mut connection, &place).await?;
+            drop(connection);
+            (only.clone(), only)
+        };
+        Ok(Self {
+            writer,
+            readers,
+            clock: options.clock.or_machine(),
+            gates: Arc::default(),
+            place: place.into(),
+        })
+    }
+}
+
+fn place(path: Option<&Path>) -> String {
+    path.map_or_else(
+        || "the database in memory".to_owned(),
+        |path| path.display().to_string(),
+    )
+}
+
+fn connect_options(path: Option<&Path>) -> SqliteConnectOptions {
+    let options = SqliteConnectOptions::new()
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(true);
+    match path {
+        Some(path) => options.filename(path),
+        None => options.in_memory(true),
+    }
+}
+
+/// Brings the schema up to date, again and again while other processes are in the way.
+async fn migrate_patiently(connecting: &SqliteConnectOptions, place: &str) -> StoreResult<()> {
+    let started = Instant::now();
+    loop {
+        match migrate(connecting, place).await {
+            Err(StoreError::Unavailable(why)) if started.elapsed() < START_PATIENCE => {
+                tracing::debug!(place, why, "not opened yet, once more");
+                tokio::time::sleep(START_PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+async fn migrate(connecting: &SqliteConnectOptions, place: &str) -> StoreResult<()> {
+    let mut connection = connecting
+        .connect()
+        .await
+        .map_err(|error| told(&error, place))?;
+    let migrated = run(&mut connection, place).await;
+    connection
+        .close()
+        .await
+        .map_err(|error| told(&error, place))?;
+    migrated
+}
+
+/// All missing migrations in one transaction that has the write lock: sqlx
+/// itself does not lock SQLite.
+async fn run(connection: &mut SqliteConnection, place: &str) -> StoreResult<()> {
+    let told = |error: sqlx::Error| told(&error, place);
+    let mut transaction = connection
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(told)?;
+    let found = version(&mut transaction).await.map_err(told)?;
+    schema::check(found, &schema::SQLITE)?;
+    match schema::SQLITE
+        .run_direct(None, &mut *transaction, false)
+        .await
+    {
+        Ok(()) => transaction.commit().await.map_err(told),
+        Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
+            Err(told(error))
+        }
+        Err(other) => Err(schema::explain(&other, &schema::SQLITE)),
+    }
+}
+
+/// The version of the schema, if there is one.
+async fn version(connection: &mut SqliteConnection) -> sqlx::Result<Option<i64>> {
+    let table = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'";
+    if sqlx::query(table)
+        .fetch_optional(&mut *connection)
+        .await?
+        .is_none()
+    {
+        return Ok(None);
+    }
+    sqlx::query("SELECT max(version) FROM _sqlx_migrations")
+        .fetch_one(connection)
+        .await?
+        .try_get(0)
+}
+
+fn told(error: &sqlx::Error, place: &str) -> StoreError {
+    Failure::into_error(error::failure(error, place))
+}
+
+/// Looks at a file, or at nothing, without changing it.
+pub(crate) async fn describe(path: Option<&Path>) -> StoreResult<Description> {
+    let place = place(path);
+    let told = |error: sqlx::Error| told(&error, &place);
+    let there = path.filter(|path| path.exists());
+    let looking = connect_options(there).read_only(there.is_some());
+    let mut connection = looking.connect().await.map_err(told)?;
+    let row = sqlx::query("SELECT sqlite_version()")
+        .fetch_one(&mut connection)
+        .await
+        .map_err(told)?;
+    let engine_version = row.try_get(0).map_err(told)?;
+    let schema = version(&mut connection).await.map_err(told)?;
+    let row = sqlx::query("PRAGMA journal_mode")
+        .fetch_one(&mut connection)
+        .await
+        .map_err(told)?;
+    let journal_mode = there
+        .is_some()
+        .then(|| row.try_get(0))
+        .transpose()
+        .map_err(told)?;
+    connection.close().await.map_err(told)?;
+    Ok(Description {
+        dialect: Dialect::Sqlite,
+        place: place.clone(),
+        engine_version,
+        journal_mode,
+        schema,
+        known_schema: schema::newest(&schema::SQLITE),
+    })
+}

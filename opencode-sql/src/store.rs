@@ -1,0 +1,229 @@
+//! The [`Store`] on either database.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use opencode_client::reply::Checkpoint;
+use opencode_host::clock::Timestamp;
+use opencode_host::id::{ConversationId, MessageId, TurnId};
+use opencode_host::store::{
+    CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary, Finish, Finished, Lease,
+    LeaseStatus, Message, NewTurn, PromptRecord, SessionLock, Store, StoreResult, Submitted, Turn,
+    TurnEvent, check_key,
+};
+
+use crate::engine::{Engine, Handle as _};
+use crate::failure::{Failure, SqlResult};
+use crate::tables::claims::{self, Taken};
+use crate::tables::{conversations, endings, leases, messages, submits, turns};
+
+/// How often a piece of work is run that collides with others.
+const TRIES: u32 = 5;
+
+/// The store on one of the two databases.
+#[derive(Debug)]
+pub(crate) struct SqlStore<E>(pub(crate) E);
+
+/// Runs work in a transaction, and again, a bounded number of times, when it
+/// collided with another one. This is the one place that opens transactions
+/// (the session lock aside), and they are named here.
+macro_rules! transaction {
+    ($store:ident, $name:literal, |$on:ident| $work:expr) => {
+        repeat!($name, {
+            let mut $on = $store.0.transaction().await?;
+            let answer = $work.await?;
+            $on.commit().await?;
+            Ok(answer)
+        })
+    };
+}
+
+/// Runs one statement, or several that need not be one transaction.
+macro_rules! statement {
+    ($store:ident.$connection:ident, $name:literal, |$on:ident| $work:expr) => {
+        repeat!($name, {
+            let mut $on = $store.0.$connection().await?;
+            $work.await
+        })
+    };
+}
+
+macro_rules! repeat {
+    ($name:literal, $work:block) => {{
+        let mut tries = 1;
+        loop {
+            let outcome: SqlResult<_> = async { $work }.await;
+            match outcome {
+                Err(Failure::Conflict(what)) if tries < TRIES => {
+                    tracing::debug!(
+                        work = $name,
+                        tries,
+                        what,
+                        "collided with another transaction, once more"
+                    );
+                    // They take turns: each try waits a little longer.
+                    tokio::time::sleep(Duration::from_millis(5 << tries)).await;
+                    tries += 1;
+                }
+                outcome => break outcome.map_err(Failure::into_error),
+            }
+        }
+    }};
+}
+
+#[async_trait]
+impl<E: Engine> Store for SqlStore<E> {
+    async fn now(&self) -> StoreResult<Timestamp> {
+        statement!(self.reader, "now", |on| on.now())
+    }
+
+    async fn open_conversation(&self, name: &str) -> StoreResult<Conversation> {
+        check_key("conversation name", name)?;
+        if let Some(known) = self.conversation_named(name).await? {
+            return Ok(known);
+        }
+        let id = ConversationId::from_uuid(self.0.ids().new_uuid());
+        transaction!(self, "open_conversation", |on| conversations::open(
+            &mut on, id, name
+        ))
+    }
+
+    async fn conversation(&self, id: ConversationId) -> StoreResult<Option<Conversation>> {
+        statement!(self.reader, "conversation", |on| conversations::by_id(
+            &mut on, id
+        ))
+    }
+
+    async fn conversation_named(&self, name: &str) -> StoreResult<Option<Conversation>> {
+        statement!(self.reader, "conversation_named", |on| {
+            conversations::by_name(&mut on, name)
+        })
+    }
+
+    async fn conversations(&self, limit: u32) -> StoreResult<Vec<ConversationSummary>> {
+        statement!(self.reader, "conversations", |on| conversations::by_use(
+            &mut on, limit
+        ))
+    }
+
+    async fn delete_conversation(&self, id: ConversationId) -> StoreResult<Option<Conversation>> {
+        transaction!(self, "delete_conversation", |on| conversations::delete(
+            &mut on, id
+        ))
+    }
+
+    async fn lock_session(
+        &self,
+        id: ConversationId,
+        wait: Duration,
+    ) -> StoreResult<Box<dyn SessionLock>> {
+        self.0
+            .lock_session(id, wait)
+            .await
+            .map_err(Failure::into_error)
+    }
+
+    async fn submit(&self, turn: &NewTurn) -> StoreResult<Submitted> {
+        if let Some(key) = &turn.client_key {
+            check_key("client key", key)?;
+        }
+        transaction!(self, "submit", |on| submits::submit(&mut on, turn))
+    }
+
+    async fn claim(&self, claim: &Claim) -> StoreResult<Option<ClaimedTurn>> {
+        let taken: StoreResult<Taken> = repeat!("claim", {
+            let mut on = self.0.transaction().await?;
+            let taken = claims::claim(&mut on, claim).await?;
+            if !matches!(taken, Taken::Unreadable { .. }) {
+                on.commit().await?;
+            }
+            Ok(taken)
+        });
+        match taken? {
+            Taken::Nothing => Ok(None),
+            Taken::Turn(turn) => Ok(Some(*turn)),
+            Taken::Unreadable { turn, error } => {
+                statement!(self.writer, "pass_over", |on| claims::pass_over(
+                    &mut on, &turn
+                ))?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn renew(&self, leases: &[Lease], lease: Duration) -> StoreResult<Vec<LeaseStatus>> {
+        if leases.is_empty() {
+            return Ok(Vec::new());
+        }
+        statement!(self.writer, "renew", |on| leases::renew(
+            &mut on, leases, lease
+        ))
+    }
+
+    async fn check(&self, leases: &[Lease]) -> StoreResult<Vec<LeaseStatus>> {
+        if leases.is_empty() {
+            return Ok(Vec::new());
+        }
+        statement!(self.reader, "check", |on| leases::check(&mut on, leases))
+    }
+
+    async fn release(&self, lease: &Lease) -> StoreResult<()> {
+        statement!(self.writer, "release", |on| leases::release(&mut on, lease))
+    }
+
+    async fn record_prompt(&self, lease: &Lease, prompt: &PromptRecord) -> StoreResult<()> {
+        statement!(self.writer, "record_prompt", |on| leases::record_prompt(
+            &mut on, lease, prompt
+        ))
+    }
+
+    async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> StoreResult<()> {
+        transaction!(self, "checkpoint", |on| leases::checkpoint(
+            &mut on, lease, checkpoint
+        ))
+    }
+
+    async fn finish(&self, lease: &Lease, finish: &Finish) -> StoreResult<Finished> {
+        transaction!(self, "finish", |on| endings::finish(&mut on, lease, finish))
+    }
+
+    async fn settle(&self, lease: &Lease) -> StoreResult<bool> {
+        statement!(self.writer, "settle", |on| endings::settle(&mut on, lease))
+    }
+
+    async fn request_cancel(&self, turn: TurnId) -> StoreResult<CancelOutcome> {
+        transaction!(self, "request_cancel", |on| endings::request_cancel(
+            &mut on, turn
+        ))
+    }
+
+    async fn turn(&self, id: TurnId) -> StoreResult<Option<Turn>> {
+        statement!(self.reader, "turn", |on| turns::by_id(&mut on, id))
+    }
+
+    async fn turn_events(&self, id: TurnId) -> StoreResult<Vec<TurnEvent>> {
+        statement!(self.reader, "turn_events", |on| turns::events(&mut on, id))
+    }
+
+    async fn turn_ahead(&self, id: TurnId) -> StoreResult<Option<TurnId>> {
+        statement!(self.reader, "turn_ahead", |on| turns::ahead(&mut on, id))
+    }
+
+    async fn message(&self, id: MessageId) -> StoreResult<Option<Message>> {
+        statement!(self.reader, "message", |on| messages::by_id(&mut on, id))
+    }
+
+    async fn messages(
+        &self,
+        conversation: Option<ConversationId>,
+        after: Option<MessageId>,
+        limit: u32,
+    ) -> StoreResult<Vec<Message>> {
+        statement!(self.reader, "messages", |on| messages::page(
+            &mut on,
+            conversation,
+            after,
+            limit
+        ))
+    }
+}

@@ -1,0 +1,139 @@
+//! Taking turns to work on.
+//!
+//! Whose clock: the database's on Postgres, which all nodes share; the
+//! machine's on SQLite, which all processes on the file share. A worker's own
+//! clock decides nothing, so clocks of nodes may differ as they like.
+
+use opencode_host::clock::Timestamp;
+use opencode_host::id::TurnId;
+use opencode_host::store::{Claim, ClaimedTurn, Lease, StoreError};
+
+use super::{ROW_VERSION, conversations, leases, turns};
+use crate::columns::{Columns, escape};
+use crate::engine::{Handle, Sql, args, sql};
+use crate::failure::{Failure, SqlResult};
+
+/// One conditional update. `$1` worker, `$2` now, `$3` length of the lease,
+/// `$4` newest known row version, `$5` the turn. Rows that another claim has in
+/// its hands are passed over.
+macro_rules! take {
+    ($($condition:expr),+) => {
+        Sql {
+            sqlite: take!(@ concat!($($condition),+), ""),
+            postgres: take!(@ concat!($($condition),+), " FOR UPDATE OF t SKIP LOCKED"),
+        }
+    };
+    (@ $condition:expr, $lock:expr) => {
+        concat!(
+            "UPDATE turns SET worker = $1, leased_at = $2, lease_expires_at = $2 + $3, \
+               state = CASE state WHEN 'queued' THEN 'running' ELSE state END, \
+               generation = generation + 1, attempts = attempts + 1, started_at = COALESCE(started_at, $2) \
+             WHERE id = (SELECT t.id FROM turns AS t WHERE ",
+            $condition,
+            " LIMIT 1",
+            $lock,
+            ") RETURNING ",
+            turns::turn_columns!(),
+        )
+    };
+}
+
+/// Left behind by a worker whose lease ran out. It was claimed before, so none
+/// of its conversation is ahead of it.
+macro_rules! left_behind {
+    () => {
+        "t.lease_expires_at <= $2 AND t.unreadable_by < $4"
+    };
+}
+
+/// Queued, with none of its conversation ahead of it.
+macro_rules! queued {
+    () => {
+        "t.state = 'queued' AND t.unreadable_by < $4 AND NOT EXISTS ( \
+           SELECT 1 FROM turns AS e WHERE e.conversation = t.conversation AND e.settled = 0 AND e.seq < t.seq)"
+    };
+}
+
+pub(crate) const TAKE_LEFT_BEHIND: Sql =
+    take!(left_behind!(), " ORDER BY t.lease_expires_at, t.seq");
+pub(crate) const TAKE_QUEUED: Sql = take!(queued!(), " ORDER BY t.seq");
+pub(crate) const TAKE_ONLY_LEFT_BEHIND: Sql = take!(left_behind!(), " AND t.id = $5");
+pub(crate) const TAKE_ONLY_QUEUED: Sql = take!(queued!(), " AND t.id = $5");
+
+/// A lease that starts later than now was set by a clock that was put back
+/// since. It would outlive its worker by as much.
+pub(crate) const CUT_FUTURE_LEASES: Sql = sql!(
+    "UPDATE turns SET lease_expires_at = $1 + (lease_expires_at - leased_at), leased_at = $1 \
+     WHERE leased_at > $1 RETURNING id"
+);
+const PASS_OVER: Sql = sql!("UPDATE turns SET unreadable_by = $2 WHERE id = $1");
+
+/// What a claim came to.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    Nothing,
+    Turn(Box<ClaimedTurn>),
+    /// A turn that cannot be read. The transaction is to be dropped, and the
+    /// turn to be [passed over](pass_over).
+    Unreadable {
+        turn: String,
+        error: StoreError,
+    },
+}
+
+pub(crate) async fn claim(on: &mut impl Handle, claim: &Claim) -> SqlResult<Taken> {
+    let now = on.now().await?;
+    for row in on.rows(CUT_FUTURE_LEASES, args![now]).await? {
+        let turn: TurnId = Columns::new(&row, "turns", "id")?.id("id")?;
+        tracing::warn!(%turn, now = now.0, "a lease began in the future, the clock was put back: cut to its length");
+    }
+    let Some(row) = take(on, claim, now).await? else {
+        return Ok(Taken::Nothing);
+    };
+    let id = Columns::new(&row, "turns", "id")?.text("id")?;
+    match claimed(on, row, now).await {
+        Ok(turn) => Ok(Taken::Turn(Box::new(turn))),
+        Err(Failure::Store(error @ StoreError::Corrupt { .. })) => {
+            Ok(Taken::Unreadable { turn: id, error })
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+async fn claimed<H: Handle>(on: &mut H, row: H::Row, now: Timestamp) -> SqlResult<ClaimedTurn> {
+    let turn = turns::read(&row)?;
+    let conversation = conversations::by_id(on, turn.conversation).await?;
+    let gone = || StoreError::Unexpected(format!("turn {} has no conversation", turn.id));
+    let conversation = conversation.ok_or_else(gone)?;
+    let lease = Lease {
+        turn: turn.id,
+        generation: turn.generation,
+    };
+    Ok(ClaimedTurn {
+        lease,
+        turn,
+        conversation,
+        now,
+    })
+}
+
+async fn take<H: Handle>(on: &mut H, claim: &Claim, now: Timestamp) -> SqlResult<Option<H::Row>> {
+    let worker = escape(&claim.worker.0);
+    let [left_behind, queued] = match claim.only {
+        None => [TAKE_LEFT_BEHIND, TAKE_QUEUED],
+        Some(_) => [TAKE_ONLY_LEFT_BEHIND, TAKE_ONLY_QUEUED],
+    };
+    let mut args = args![&*worker, now, leases::millis(claim.lease), ROW_VERSION].to_vec();
+    args.extend(claim.only.map(Into::into));
+    match on.row(left_behind, &args).await? {
+        Some(row) => Ok(Some(row)),
+        None => on.row(queued, &args).await,
+    }
+}
+
+/// Keeps a turn that cannot be read from being claimed again, until a version
+/// comes that knows more kinds of rows.
+pub(crate) async fn pass_over(on: &mut impl Handle, turn: &str) -> SqlResult<()> {
+    on.execute(PASS_OVER, args![turn, ROW_VERSION]).await?;
+    Ok(())
+}

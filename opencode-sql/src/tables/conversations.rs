@@ -1,0 +1,201 @@
+//! Conversations and their upstream sessions.
+
+use opencode_host::clock::Timestamp;
+use opencode_host::id::ConversationId;
+use opencode_host::store::{
+    Conversation, ConversationSummary, SessionRecord, StoreError, StoreResult,
+};
+
+use crate::columns::{Columns, escape, json};
+use crate::engine::{Handle, Row, Sql, args, locking, sql};
+use crate::failure::SqlResult;
+
+macro_rules! columns {
+    () => {
+        "SELECT c.id, c.name, c.created_at, s.session \
+         FROM conversations AS c LEFT JOIN sessions AS s ON s.conversation = c.id "
+    };
+}
+
+pub(crate) const BY_ID: Sql = sql!(columns!(), "WHERE c.id = $1");
+pub(crate) const BY_NAME: Sql = sql!(columns!(), "WHERE c.name = $1");
+const ADD: Sql = sql!(
+    "INSERT INTO conversations (id, name, created_at, used_at) VALUES ($1, $2, $3, $3) \
+     ON CONFLICT (name) DO NOTHING"
+);
+const ADD_SESSION: Sql = sql!("INSERT INTO sessions (conversation) VALUES ($1)");
+const LOCK: Sql = locking!("SELECT id FROM conversations WHERE id = $1");
+const DELETE: Sql = sql!("DELETE FROM conversations WHERE id = $1");
+pub(crate) const BY_USE: Sql = sql!(
+    "SELECT c.id, c.name, c.created_at, s.session, c.excerpt, c.used_at, \
+       CAST(CASE WHEN EXISTS ( \
+         SELECT 1 FROM turns AS t \
+         WHERE t.conversation = c.id AND t.settled = 0 AND t.state <> 'finished' \
+       ) THEN 1 ELSE 0 END AS BIGINT) AS busy \
+     FROM conversations AS c LEFT JOIN sessions AS s ON s.conversation = c.id \
+     ORDER BY c.used_at DESC, c.id DESC LIMIT $1"
+);
+/// Reads the session and keeps it from others until the transaction ends.
+const LOCK_SESSION: Sql =
+    locking!("SELECT conversation, session FROM sessions WHERE conversation = $1");
+const READ_SESSION: Sql =
+    sql!("SELECT conversation, session FROM sessions WHERE conversation = $1");
+const SET_SESSION: Sql = sql!(
+    "UPDATE sessions SET session = $2 WHERE conversation = $1 AND session IS NOT DISTINCT FROM $3"
+);
+
+pub(crate) fn read(row: &impl Row) -> StoreResult<Conversation> {
+    let columns = Columns::new(row, "conversations", "id")?;
+    Ok(Conversation {
+        id: columns.id("id")?,
+        name: columns.text("name")?,
+        session: columns.optional_json("session")?,
+        created_at: columns.time("created_at")?,
+    })
+}
+
+pub(crate) async fn by_id(
+    on: &mut impl Handle,
+    id: ConversationId,
+) -> SqlResult<Option<Conversation>> {
+    let row = on.row(BY_ID, args![id]).await?;
+    Ok(row.as_ref().map(read).transpose()?)
+}
+
+pub(crate) async fn by_name(on: &mut impl Handle, name: &str) -> SqlResult<Option<Conversation>> {
+    let row = on.row(BY_NAME, args![escape(name)]).await?;
+    Ok(row.as_ref().map(read).transpose()?)
+}
+
+/// Makes a conversation of this name, or finds the one that is there.
+pub(crate) async fn open(
+    on: &mut impl Handle,
+    id: ConversationId,
+    name: &str,
+) -> SqlResult<Conversation> {
+    let now = on.now().await?;
+    if on.execute(ADD, args![id, escape(name), now]).await? == 1 {
+        on.execute(ADD_SESSION, args![id]).await?;
+        return Ok(Conversation {
+            id,
+            name: name.to_owned(),
+            session: None,
+            created_at: now,
+        });
+    }
+    let missing =
+        || StoreError::Unavailable("the conversation was deleted while it was opened".to_owned());
+    Ok(by_name(on, name).await?.ok_or_else(missing)?)
+}
+
+/// Keeps others from submitting to the conversation, and from deleting it,
+/// until the transaction ends.
+pub(crate) async fn lock(on: &mut impl Handle, id: ConversationId) -> SqlResult<()> {
+    let row = on.row(LOCK, args![id]).await?;
+    Ok(row.map(drop).ok_or_else(|| not_found(id))?)
+}
+
+pub(crate) async fn delete(
+    on: &mut impl Handle,
+    id: ConversationId,
+) -> SqlResult<Option<Conversation>> {
+    if on.row(LOCK, args![id]).await?.is_none() {
+        return Ok(None);
+    }
+    // A mint that is under way ends first, so that its session is in the answer.
+    on.row(LOCK_SESSION, args![id]).await?;
+    let conversation = by_id(on, id).await?;
+    on.execute(DELETE, args![id]).await?;
+    Ok(conversation)
+}
+
+pub(crate) async fn by_use(
+    on: &mut impl Handle,
+    limit: u32,
+) -> SqlResult<Vec<ConversationSummary>> {
+    let rows = on.rows(BY_USE, args![limit]).await?;
+    let summaries = rows.iter().map(|row| {
+        let columns = Columns::new(row, "conversations", "id")?;
+        Ok(ConversationSummary {
+            conversation: read(row)?,
+            excerpt: columns.optional_text("excerpt")?,
+            used_at: columns.time("used_at")?,
+            busy: columns.flag("busy")?,
+        })
+    });
+    Ok(summaries.collect::<StoreResult<_>>()?)
+}
+
+/// The session of a conversation as its row has it.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredSession {
+    pub(crate) record: Option<SessionRecord>,
+    /// As it stands in the row, to the letter.
+    raw: Option<String>,
+}
+
+fn read_session(row: &impl Row) -> StoreResult<StoredSession> {
+    let columns = Columns::new(row, "sessions", "conversation")?;
+    Ok(StoredSession {
+        record: columns.optional_json("session")?,
+        raw: columns.optional_raw("session")?,
+    })
+}
+
+pub(crate) async fn session(on: &mut impl Handle, id: ConversationId) -> SqlResult<StoredSession> {
+    let row = on.row(READ_SESSION, args![id]).await?;
+    Ok(read_session(&row.ok_or_else(|| not_found(id))?)?)
+}
+
+pub(crate) async fn locked_session(
+    on: &mut impl Handle,
+    id: ConversationId,
+) -> SqlResult<StoredSession> {
+    let row = on.row(LOCK_SESSION, args![id]).await?;
+    Ok(read_session(&row.ok_or_else(|| not_found(id))?)?)
+}
+
+/// Replaces the session if the row still has `before`; else answers what it has.
+pub(crate) async fn set_session(
+    on: &mut impl Handle,
+    id: ConversationId,
+    before: &StoredSession,
+    new: &SessionRecord,
+) -> SqlResult<Result<(), Box<SessionRecord>>> {
+    if on
+        .execute(SET_SESSION, args![id, json(new)?, before.raw.clone()])
+        .await?
+        == 1
+    {
+        return Ok(Ok(()));
+    }
+    match session(on, id).await?.record {
+        Some(theirs) => Ok(Err(Box::new(theirs))),
+        None => Err(StoreError::Unavailable(
+            "the session was removed while a new one was made".to_owned(),
+        )
+        .into()),
+    }
+}
+
+fn not_found(id: ConversationId) -> StoreError {
+    StoreError::NotFound {
+        what: "conversation",
+        id: id.to_string(),
+    }
+}
+
+/// Notes that the conversation was used, and its first prompt.
+const USE: Sql =
+    sql!("UPDATE conversations SET used_at = $2, excerpt = COALESCE(excerpt, $3) WHERE id = $1");
+
+pub(crate) async fn used(
+    on: &mut impl Handle,
+    id: ConversationId,
+    now: Timestamp,
+    prompt: &str,
+) -> SqlResult<()> {
+    let excerpt = ConversationSummary::excerpt_of(prompt);
+    on.execute(USE, args![id, now, escape(&excerpt)]).await?;
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! Ending, settling and cancelling turns.
+
+use opencode_host::clock::Timestamp;
+use opencode_host::id::TurnId;
+use opencode_host::store::{CancelOutcome, Finish, Finished, Lease, StoreError, TurnState};
+
+use super::messages;
+use super::turns::{self, Standing, lost};
+use crate::columns::{json, word};
+use crate::engine::{Handle, Sql, args, sql};
+use crate::failure::SqlResult;
+
+const END: Sql = sql!(
+    "UPDATE turns SET state = 'finished', status = $2, finished_at = $3 WHERE id = $1 AND state <> 'finished'"
+);
+const ADD_EVENT: Sql =
+    sql!("INSERT INTO turn_events (turn, name, payload, at) VALUES ($1, $2, $3, $4)");
+const SETTLE: Sql = sql!(
+    "UPDATE turns SET settled = 1, worker = NULL, leased_at = NULL, lease_expires_at = NULL \
+     WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'finished' AND settled = 0"
+);
+/// Nobody has a lease on it.
+const SETTLE_UNLEASED: Sql =
+    sql!("UPDATE turns SET settled = 1 WHERE id = $1 AND state = 'finished'");
+const REQUEST_CANCEL: Sql =
+    sql!("UPDATE turns SET cancel_requested_at = COALESCE(cancel_requested_at, $2) WHERE id = $1");
+
+/// Writes an end: to the turn, its message and its record.
+async fn end(
+    on: &mut impl Handle,
+    turn: &Standing,
+    finish: &Finish,
+    now: Timestamp,
+) -> SqlResult<()> {
+    if on
+        .execute(END, args![turn.id, word(finish.status)?, now])
+        .await?
+        != 1
+    {
+        return Err(
+            StoreError::Unexpected(format!("turn {} ended while it was locked", turn.id)).into(),
+        );
+    }
+    messages::end(on, turn.message, finish, now).await?;
+    on.execute(
+        ADD_EVENT,
+        args![turn.id, Finish::EVENT, json(&finish.event)?, now],
+    )
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn finish(
+    on: &mut impl Handle,
+    lease: &Lease,
+    finish: &Finish,
+) -> SqlResult<Finished> {
+    let standing = turns::standing(on, lease.turn).await?;
+    let turn = standing
+        .filter(|turn| turn.generation == lease.generation)
+        .ok_or(lost(lease.turn))?;
+    match turn.state {
+        TurnState::Finished { status, .. } => return Ok(Finished::Already(status)),
+        TurnState::Running if turn.leased => {}
+        TurnState::Running | TurnState::Queued => return Err(lost(lease.turn).into()),
+    }
+    let now = on.now().await?;
+    let cancelled = turn.cancel_requested.then(|| finish.clone().after_cancel());
+    let finish = cancelled.as_ref().unwrap_or(finish);
+    end(on, &turn, finish, now).await?;
+    Ok(Finished::Stored(finish.status))
+}
+
+pub(crate) async fn settle(on: &mut impl Handle, lease: &Lease) -> SqlResult<bool> {
+    if on
+        .execute(SETTLE, args![lease.turn, lease.generation])
+        .await?
+        == 1
+    {
+        return Ok(true);
+    }
+    let standing = turns::standing(on, lease.turn).await?;
+    let turn = standing
+        .filter(|turn| turn.generation == lease.generation)
+        .ok_or(lost(lease.turn))?;
+    match turn.state {
+        TurnState::Finished { settled: true, .. } => Ok(false),
+        TurnState::Running if turn.leased => Ok(false),
+        TurnState::Running | TurnState::Queued | TurnState::Finished { .. } => {
+            Err(lost(lease.turn).into())
+        }
+    }
+}
+
+pub(crate) async fn request_cancel(on: &mut impl Handle, id: TurnId) -> SqlResult<CancelOutcome> {
+    let turn = turns::standing(on, id).await?;
+    let turn = turn.ok_or_else(|| StoreError::NotFound {
+        what: "turn",
+        id: id.to_string(),
+    })?;
+    let now = on.now().await?;
+    cancel(on, &turn, now).await
+}
+
+/// Cancels a turn whose row is locked.
+pub(crate) async fn cancel(
+    on: &mut impl Handle,
+    turn: &Standing,
+    now: Timestamp,
+) -> SqlResult<CancelOutcome> {
+    if let TurnState::Finished { status, .. } = turn.state {
+        return Ok(CancelOutcome::Already(status));
+    }
+    on.execute(REQUEST_CANCEL, args![turn.id, now]).await?;
+    if turn.state != TurnState::Queued || turn.prompted {
+        return Ok(CancelOutcome::Requested);
+    }
+    end(
+        on,
+        turn,
+        &Finish::never_started(now.since(turn.created_at)),
+        now,
+    )
+    .await?;
+    on.execute(SETTLE_UNLEASED, args![turn.id]).await?;
+    Ok(CancelOutcome::Cancelled)
+}

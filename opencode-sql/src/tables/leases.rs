@@ -1,0 +1,176 @@
+//! What the worker of a turn may do to it while its lease is good: the turn's
+//! generation is the lease's, and nobody has given the turn back.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use opencode_client::reply::Checkpoint;
+use opencode_host::id::TurnId;
+use opencode_host::store::{Lease, LeaseStatus, PromptRecord};
+use serde_json::json;
+
+use super::messages;
+use super::turns::lost;
+use crate::columns::{Columns, json};
+use crate::engine::{Handle, Row, Sql, args, sql};
+use crate::failure::SqlResult;
+
+/// The leases are one parameter, so that any number is one statement.
+macro_rules! wanted {
+    (sqlite) => {
+        "(SELECT value ->> 'turn' AS turn, value ->> 'generation' AS generation FROM json_each($1)) AS l"
+    };
+    (postgres) => {
+        "json_to_recordset(CAST($1 AS json)) AS l(turn text, generation bigint)"
+    };
+}
+
+macro_rules! renew {
+    ($engine:ident) => {
+        concat!(
+            "UPDATE turns SET leased_at = $2, lease_expires_at = $2 + $3 FROM ",
+            wanted!($engine),
+            " WHERE turns.id = l.turn AND turns.generation = l.generation AND turns.worker IS NOT NULL \
+             RETURNING id, turns.generation, cancel_requested_at"
+        )
+    };
+}
+
+macro_rules! check {
+    ($engine:ident) => {
+        concat!(
+            "SELECT turns.id, turns.generation, turns.cancel_requested_at FROM ",
+            wanted!($engine),
+            " JOIN turns ON turns.id = l.turn AND turns.generation = l.generation WHERE turns.worker IS NOT NULL"
+        )
+    };
+}
+
+pub(crate) const RENEW: Sql = Sql {
+    sqlite: renew!(sqlite),
+    postgres: renew!(postgres),
+};
+pub(crate) const CHECK: Sql = Sql {
+    sqlite: check!(sqlite),
+    postgres: check!(postgres),
+};
+/// What was running is queued again; what had finished is left behind since ever.
+pub(crate) const RELEASE: Sql = sql!(
+    "UPDATE turns SET worker = NULL, leased_at = NULL, \
+       lease_expires_at = CASE state WHEN 'finished' THEN 0 ELSE NULL END, \
+       state = CASE state WHEN 'running' THEN 'queued' ELSE state END, \
+       attempts = CASE WHEN attempts > 0 THEN attempts - 1 ELSE 0 END \
+     WHERE id = $1 AND generation = $2 AND worker IS NOT NULL"
+);
+pub(crate) const RECORD_PROMPT: Sql = sql!(
+    "UPDATE turns SET prompted = $3, \
+       resends = resends + CASE WHEN prompted IS NOT DISTINCT FROM $3 THEN 0 ELSE $4 END \
+     WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running'"
+);
+pub(crate) const CHECKPOINT: Sql = sql!(
+    "UPDATE turns SET checkpoint = $3, progress_at = $4, attempts = 0 \
+     WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running' AND checkpoint <> $3 \
+     RETURNING id, message"
+);
+const IS_RUNNING: Sql = sql!(
+    "SELECT id FROM turns WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running'"
+);
+
+pub(crate) async fn renew(
+    on: &mut impl Handle,
+    leases: &[Lease],
+    length: Duration,
+) -> SqlResult<Vec<LeaseStatus>> {
+    let now = on.now().await?;
+    let rows = on
+        .rows(RENEW, args![listed(leases)?, now, millis(length)])
+        .await?;
+    statuses(leases, &rows)
+}
+
+/// The length of a lease. A thousand years are enough, and no time overflows by them.
+pub(crate) fn millis(length: Duration) -> i64 {
+    const MILLENNIUM: i64 = 1000 * 366 * 86_400_000;
+    i64::try_from(length.as_millis())
+        .unwrap_or(MILLENNIUM)
+        .min(MILLENNIUM)
+}
+
+pub(crate) async fn check(on: &mut impl Handle, leases: &[Lease]) -> SqlResult<Vec<LeaseStatus>> {
+    let rows = on.rows(CHECK, args![listed(leases)?]).await?;
+    statuses(leases, &rows)
+}
+
+fn listed(leases: &[Lease]) -> SqlResult<String> {
+    let list: Vec<_> = leases
+        .iter()
+        .map(|lease| json!({"turn": lease.turn, "generation": lease.generation}))
+        .collect();
+    Ok(json(&list)?)
+}
+
+fn statuses(leases: &[Lease], rows: &[impl Row]) -> SqlResult<Vec<LeaseStatus>> {
+    let mut held = HashMap::new();
+    for row in rows {
+        let columns = Columns::new(row, "turns", "id")?;
+        let turn: TurnId = columns.id("id")?;
+        let cancel_requested = columns.optional_time("cancel_requested_at")?.is_some();
+        held.insert(
+            (turn, columns.count::<u64>("generation")?),
+            LeaseStatus::Held { cancel_requested },
+        );
+    }
+    let status = |lease: &Lease| {
+        held.get(&(lease.turn, lease.generation))
+            .copied()
+            .unwrap_or(LeaseStatus::Lost)
+    };
+    Ok(leases.iter().map(status).collect())
+}
+
+pub(crate) async fn release(on: &mut impl Handle, lease: &Lease) -> SqlResult<()> {
+    let changed = on
+        .execute(RELEASE, args![lease.turn, lease.generation])
+        .await?;
+    if changed == 1 {
+        Ok(())
+    } else {
+        Err(lost(lease.turn).into())
+    }
+}
+
+pub(crate) async fn record_prompt(
+    on: &mut impl Handle,
+    lease: &Lease,
+    prompt: &PromptRecord,
+) -> SqlResult<()> {
+    let args = args![lease.turn, lease.generation, json(prompt)?, prompt.resend];
+    let changed = on.execute(RECORD_PROMPT, args).await?;
+    if changed == 1 {
+        Ok(())
+    } else {
+        Err(lost(lease.turn).into())
+    }
+}
+
+pub(crate) async fn checkpoint(
+    on: &mut impl Handle,
+    lease: &Lease,
+    checkpoint: &Checkpoint,
+) -> SqlResult<()> {
+    let now = on.now().await?;
+    let args = args![lease.turn, lease.generation, json(checkpoint)?, now];
+    if let Some(row) = on.row(CHECKPOINT, args).await? {
+        let message = Columns::new(&row, "turns", "id")?.text("message")?;
+        return messages::set_parts(on, &message, &checkpoint.parts()).await;
+    }
+    // Nothing new, or no right to write.
+    let running = on
+        .row(IS_RUNNING, args![lease.turn, lease.generation])
+        .await?;
+    if running.is_some() {
+        Ok(())
+    } else {
+        Err(lost(lease.turn).into())
+    }
+}

@@ -1,0 +1,165 @@
+//! Message rows.
+
+use opencode_client::reply::PersistedPart;
+use opencode_host::clock::Timestamp;
+use opencode_host::id::{ConversationId, MessageId};
+use opencode_host::store::{Finish, Message, StoreError, StoreResult, Usage};
+
+use crate::columns::{Columns, escape, json, optional_json, word};
+use crate::engine::{Arg, Handle, Row, Sql, args, sql};
+use crate::failure::SqlResult;
+
+macro_rules! message_columns {
+    () => {
+        "id, conversation, turn, role, status, reason, content, parts, reasoning, cost, input_tokens, \
+         output_tokens, cache_read_tokens, cache_write_tokens, truncated, error, created_at, finished_at"
+    };
+}
+
+pub(crate) const BY_ID: Sql = sql!(
+    "SELECT ",
+    message_columns!(),
+    " FROM messages WHERE id = $1"
+);
+const PLACE: Sql = sql!("SELECT id, seq FROM messages WHERE id = $1");
+pub(crate) const PAGE: Sql = sql!(
+    "SELECT ",
+    message_columns!(),
+    " FROM messages WHERE seq > $1 ORDER BY seq LIMIT $2"
+);
+pub(crate) const PAGE_OF_CONVERSATION: Sql = sql!(
+    "SELECT ",
+    message_columns!(),
+    " FROM messages WHERE conversation = $3 AND seq > $1 ORDER BY seq LIMIT $2"
+);
+const ADD: Sql = sql!(
+    "INSERT INTO messages (",
+    message_columns!(),
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
+);
+const SET_PARTS: Sql = sql!("UPDATE messages SET parts = $2 WHERE id = $1");
+const END: Sql = sql!(
+    "UPDATE messages SET status = $2, reason = $3, content = $4, parts = $5, reasoning = $6, cost = $7, \
+       input_tokens = $8, output_tokens = $9, cache_read_tokens = $10, cache_write_tokens = $11, truncated = $12, \
+       error = $13, finished_at = $14 \
+     WHERE id = $1"
+);
+
+fn read(row: &impl Row) -> StoreResult<Message> {
+    let columns = Columns::new(row, "messages", "id")?;
+    Ok(Message {
+        id: columns.id("id")?,
+        conversation: columns.id("conversation")?,
+        turn: columns.id("turn")?,
+        role: columns.word("role")?,
+        status: columns.word("status")?,
+        reason: columns.optional_word("reason")?,
+        content: columns.text("content")?,
+        parts: columns.json("parts")?,
+        reasoning: columns.text("reasoning")?,
+        usage: Usage {
+            cost: columns.real("cost")?,
+            input_tokens: columns.count("input_tokens")?,
+            output_tokens: columns.count("output_tokens")?,
+            cache_read_tokens: columns.count("cache_read_tokens")?,
+            cache_write_tokens: columns.count("cache_write_tokens")?,
+        },
+        truncated: columns.flag("truncated")?,
+        error: columns.optional_json("error")?,
+        created_at: columns.time("created_at")?,
+        finished_at: columns.optional_time("finished_at")?,
+    })
+}
+
+pub(crate) async fn by_id(on: &mut impl Handle, id: MessageId) -> SqlResult<Option<Message>> {
+    let row = on.row(BY_ID, args![id]).await?;
+    Ok(row.as_ref().map(read).transpose()?)
+}
+
+pub(crate) async fn page(
+    on: &mut impl Handle,
+    conversation: Option<ConversationId>,
+    after: Option<MessageId>,
+    limit: u32,
+) -> SqlResult<Vec<Message>> {
+    let after: i64 = match after {
+        None => 0,
+        Some(id) => {
+            let row = on.row(PLACE, args![id]).await?;
+            let row = row.ok_or_else(|| StoreError::NotFound {
+                what: "message",
+                id: id.to_string(),
+            })?;
+            Columns::new(&row, "messages", "id")?.count("seq")?
+        }
+    };
+    let rows = match conversation {
+        None => on.rows(PAGE, args![after, limit]).await?,
+        Some(id) => {
+            on.rows(PAGE_OF_CONVERSATION, args![after, limit, id])
+                .await?
+        }
+    };
+    Ok(rows.iter().map(read).collect::<StoreResult<_>>()?)
+}
+
+pub(crate) async fn add(on: &mut impl Handle, message: &Message) -> SqlResult<()> {
+    let args = args![
+        message.id,
+        message.conversation,
+        message.turn.to_string(),
+        word(message.role)?,
+        word(message.status)?,
+        message.reason.map(word).transpose()?,
+        escape(&message.content),
+        json(&message.parts)?,
+        escape(&message.reasoning),
+        message.usage.cost,
+        message.usage.input_tokens,
+        message.usage.output_tokens,
+        message.usage.cache_read_tokens,
+        message.usage.cache_write_tokens,
+        message.truncated,
+        optional_json(message.error.as_ref())?,
+        message.created_at,
+        Arg::Int(message.finished_at.map(|at| at.0)),
+    ];
+    on.execute(ADD, args).await?;
+    Ok(())
+}
+
+pub(crate) async fn set_parts(
+    on: &mut impl Handle,
+    id: &str,
+    parts: &[PersistedPart],
+) -> SqlResult<()> {
+    on.execute(SET_PARTS, args![id, json(parts)?]).await?;
+    Ok(())
+}
+
+/// Writes the end of a turn to its message.
+pub(crate) async fn end(
+    on: &mut impl Handle,
+    id: MessageId,
+    finish: &Finish,
+    now: Timestamp,
+) -> SqlResult<()> {
+    let args = args![
+        id,
+        word(finish.status.message_status())?,
+        finish.reason.map(word).transpose()?,
+        escape(&finish.content),
+        json(&finish.parts)?,
+        escape(&finish.reasoning),
+        finish.usage.cost,
+        finish.usage.input_tokens,
+        finish.usage.output_tokens,
+        finish.usage.cache_read_tokens,
+        finish.usage.cache_write_tokens,
+        finish.truncated,
+        optional_json(finish.error.as_ref())?,
+        now,
+    ];
+    on.execute(END, args).await?;
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! The rules of the store, as work on rows: the same on both databases.
+
+pub(crate) mod claims;
+pub(crate) mod conversations;
+pub(crate) mod endings;
+pub(crate) mod leases;
+pub(crate) mod messages;
+pub(crate) mod submits;
+pub(crate) mod turns;
+
+/// How turn rows are written, and the newest way of writing them that is understood.
+pub(crate) const ROW_VERSION: i64 = 1;

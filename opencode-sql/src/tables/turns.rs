@@ -1,0 +1,198 @@
+//! Turn rows as such.
+
+use opencode_host::clock::Timestamp;
+use opencode_host::id::{ConversationId, MessageId, TurnId};
+use opencode_host::store::{StoreError, StoreResult, Turn, TurnEvent, TurnState};
+
+use super::ROW_VERSION;
+use crate::columns::{Columns, escape, json};
+use crate::engine::{Handle, Row, Sql, args, locking, sql};
+use crate::failure::SqlResult;
+
+/// The columns that [`read`] needs.
+macro_rules! turn_columns {
+    () => {
+        "id, version, conversation, user_message, message, prompt, client_key, state, status, settled, \
+         generation, attempts, prompted, resends, cancel_requested_at, checkpoint, created_at, started_at, \
+         progress_at, finished_at"
+    };
+}
+
+pub(crate) use turn_columns;
+
+pub(crate) const BY_ID: Sql = sql!("SELECT ", turn_columns!(), " FROM turns WHERE id = $1");
+pub(crate) const BY_CLIENT_KEY: Sql = sql!(
+    "SELECT ",
+    turn_columns!(),
+    " FROM turns WHERE conversation = $1 AND client_key = $2"
+);
+const ADD: Sql = sql!(
+    "INSERT INTO turns (id, version, conversation, user_message, message, prompt, client_key, state, checkpoint, \
+       created_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, 'queued', $8, $9)"
+);
+pub(crate) const AHEAD: Sql = sql!(
+    "SELECT e.id FROM turns AS t JOIN turns AS e \
+       ON e.conversation = t.conversation AND e.settled = 0 AND e.seq < t.seq \
+     WHERE t.id = $1 ORDER BY e.seq LIMIT 1"
+);
+pub(crate) const EVENTS: Sql =
+    sql!("SELECT turn, name, payload, at FROM turn_events WHERE turn = $1 ORDER BY seq");
+
+pub(crate) fn read(row: &impl Row) -> StoreResult<Turn> {
+    let columns = Columns::new(row, "turns", "id")?;
+    let version: i64 = columns.count("version")?;
+    if version > ROW_VERSION {
+        let why = format!(
+            "{version} is newer than {ROW_VERSION}, the newest this version reads: run the newer one"
+        );
+        return Err(columns.corrupt("version", why));
+    }
+    Ok(Turn {
+        id: columns.id("id")?,
+        conversation: columns.id("conversation")?,
+        user_message: columns.id("user_message")?,
+        message: columns.id("message")?,
+        prompt: columns.json("prompt")?,
+        client_key: columns.optional_text("client_key")?,
+        state: state(&columns)?,
+        generation: columns.count("generation")?,
+        attempts: columns.count("attempts")?,
+        prompted: columns.optional_json("prompted")?,
+        resends: columns.count("resends")?,
+        cancel_requested_at: columns.optional_time("cancel_requested_at")?,
+        checkpoint: columns.json("checkpoint")?,
+        created_at: columns.time("created_at")?,
+        started_at: columns.optional_time("started_at")?,
+        progress_at: columns.optional_time("progress_at")?,
+        finished_at: columns.optional_time("finished_at")?,
+    })
+}
+
+fn state(columns: &Columns<'_, impl Row>) -> StoreResult<TurnState> {
+    match columns.text("state")?.as_str() {
+        "queued" => Ok(TurnState::Queued),
+        "running" => Ok(TurnState::Running),
+        "finished" => Ok(TurnState::Finished {
+            status: columns.word("status")?,
+            settled: columns.flag("settled")?,
+        }),
+        other => Err(columns.corrupt("state", format!("{other:?} is unknown"))),
+    }
+}
+
+pub(crate) async fn by_id(on: &mut impl Handle, id: TurnId) -> SqlResult<Option<Turn>> {
+    let row = on.row(BY_ID, args![id]).await?;
+    Ok(row.as_ref().map(read).transpose()?)
+}
+
+pub(crate) async fn by_client_key(
+    on: &mut impl Handle,
+    conversation: ConversationId,
+    key: &str,
+) -> SqlResult<Option<Turn>> {
+    let row = on
+        .row(BY_CLIENT_KEY, args![conversation, escape(key)])
+        .await?;
+    Ok(row.as_ref().map(read).transpose()?)
+}
+
+pub(crate) async fn add(on: &mut impl Handle, turn: &Turn) -> SqlResult<()> {
+    let args = args![
+        turn.id,
+        ROW_VERSION,
+        turn.conversation,
+        turn.user_message,
+        turn.message,
+        json(&turn.prompt)?,
+        turn.client_key
+            .as_deref()
+            .map(|key| escape(key).into_owned()),
+        json(&turn.checkpoint)?,
+        turn.created_at,
+    ];
+    on.execute(ADD, args).await?;
+    Ok(())
+}
+
+pub(crate) async fn ahead(on: &mut impl Handle, id: TurnId) -> SqlResult<Option<TurnId>> {
+    let Some(row) = on.row(AHEAD, args![id]).await? else {
+        return Ok(None);
+    };
+    Ok(Some(Columns::new(&row, "turns", "id")?.id("id")?))
+}
+
+pub(crate) async fn events(on: &mut impl Handle, id: TurnId) -> SqlResult<Vec<TurnEvent>> {
+    let rows = on.rows(EVENTS, args![id]).await?;
+    let events = rows.iter().map(|row| {
+        let columns = Columns::new(row, "turn_events", "turn")?;
+        Ok(TurnEvent {
+            name: columns.text("name")?,
+            payload: columns.json("payload")?,
+            at: columns.time("at")?,
+        })
+    });
+    Ok(events.collect::<StoreResult<_>>()?)
+}
+
+/// What of a turn decides whether it may be written to. Read without the rest,
+/// so that a turn can be cancelled whose prompt cannot be read.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    pub(crate) id: TurnId,
+    pub(crate) message: MessageId,
+    pub(crate) state: TurnState,
+    pub(crate) generation: u64,
+    /// Somebody has a lease, run out or not.
+    pub(crate) leased: bool,
+    pub(crate) prompted: bool,
+    pub(crate) cancel_requested: bool,
+    pub(crate) created_at: Timestamp,
+}
+
+macro_rules! standing_columns {
+    () => {
+        "id, message, state, status, settled, generation, worker, prompted, cancel_requested_at, created_at"
+    };
+}
+
+const STANDING: Sql = locking!("SELECT ", standing_columns!(), " FROM turns WHERE id = $1");
+pub(crate) const UNFINISHED: Sql = locking!(
+    "SELECT ",
+    standing_columns!(),
+    " FROM turns WHERE conversation = $1 AND settled = 0 AND state <> 'finished' ORDER BY seq"
+);
+
+fn read_standing(row: &impl Row) -> StoreResult<Standing> {
+    let columns = Columns::new(row, "turns", "id")?;
+    Ok(Standing {
+        id: columns.id("id")?,
+        message: columns.id("message")?,
+        state: state(&columns)?,
+        generation: columns.count("generation")?,
+        leased: columns.optional_raw("worker")?.is_some(),
+        prompted: columns.optional_raw("prompted")?.is_some(),
+        cancel_requested: columns.optional_time("cancel_requested_at")?.is_some(),
+        created_at: columns.time("created_at")?,
+    })
+}
+
+/// How a turn stands. Nobody else changes that until the transaction ends.
+pub(crate) async fn standing(on: &mut impl Handle, id: TurnId) -> SqlResult<Option<Standing>> {
+    let row = on.row(STANDING, args![id]).await?;
+    Ok(row.as_ref().map(read_standing).transpose()?)
+}
+
+/// How the queued and running turns of a conversation stand, oldest first.
+/// Nobody else changes that until the transaction ends.
+pub(crate) async fn unfinished(
+    on: &mut impl Handle,
+    conversation: ConversationId,
+) -> SqlResult<Vec<Standing>> {
+    let rows = on.rows(UNFINISHED, args![conversation]).await?;
+    Ok(rows.iter().map(read_standing).collect::<StoreResult<_>>()?)
+}
+
+pub(crate) fn lost(turn: TurnId) -> StoreError {
+    StoreError::LeaseLost { turn }
+}

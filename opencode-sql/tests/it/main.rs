@@ -1,0 +1,11 @@
+//! The stores on SQLite and Postgres: one binary, a module per part.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod fixture;
+mod postgres;
+mod sqlite;
