@@ -52,7 +52,7 @@ pub struct HubOptions {
 impl Default for HubOptions {
     fn default() -> Self {
         Self {
-            queue_bytes: 4 << 20,
+            queue_bytes: 16 << 20,
             connect_timeout: Duration::from_secs(10),
             quiet_timeout: Duration::from_secs(75),
             linger: Duration::from_secs(30),

@@ -117,6 +117,12 @@ impl Reply {
         }
     }
 
+    /// Leaves a message out of the reply: the prompt, where the scope does not name it.
+    pub fn leave_out(&mut self, message: &MessageId) {
+        let at = self.track(message);
+        self.messages[at].standing = Standing::Foreign;
+    }
+
     /// Has `observer` hear every change from now on.
     pub fn observe(&mut self, observer: impl Observer + 'static) {
         self.observers.push(Box::new(observer));
