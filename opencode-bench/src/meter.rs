@@ -32,6 +32,7 @@ pub(crate) struct Meter {
 }
 
 /// What a meter showed.
+#[expect(clippy::struct_field_names, reason = "the unit belongs to the name")]
 pub(crate) struct Cost {
     pub(crate) wall_s: f64,
     pub(crate) user_s: f64,
