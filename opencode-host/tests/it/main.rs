@@ -7,6 +7,7 @@
 )]
 
 mod hosting;
+mod live;
 mod sandbox;
 mod store;
 mod tool_display;

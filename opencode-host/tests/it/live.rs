@@ -1,0 +1,432 @@
+//! A real OpenCode server with the scripted model. These tests fail where there
+//! is no OpenCode, and say how to get one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use opencode_client::reply::{Change, PendingRequest};
+use opencode_client::wire::{PermissionAction, PermissionReply, PermissionRule, Prompt};
+use opencode_client::{Client, HubOptions};
+use opencode_host::id::{ConversationId, TurnId};
+use opencode_host::live::{Cursor, LiveEvent};
+use opencode_host::product::{HookError, Product};
+use opencode_host::store::{Conversation, MemoryStore, Store, TurnStatus};
+use opencode_host::turn::TurnResult;
+use opencode_host::{Host, SubmitOptions};
+use opencode_impostor::real::RealServer;
+use opencode_impostor::{ModelServer, UNICODE_TEXT};
+use tokio_util::sync::CancellationToken;
+
+use crate::hosting::{Recorder, assert_ended};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+struct InFolder {
+    directory: String,
+    rules: Vec<PermissionRule>,
+}
+
+#[async_trait]
+impl Product for InFolder {
+    fn permission_rules(&self, _: &Conversation) -> Vec<PermissionRule> {
+        self.rules.clone()
+    }
+
+    async fn directory(&self, _: &Conversation) -> Result<Option<String>, HookError> {
+        Ok(Some(self.directory.clone()))
+    }
+}
+
+struct Live {
+    model: ModelServer,
+    server: RealServer,
+    host: Host,
+    conversation: ConversationId,
+    recorder: Recorder,
+}
+
+impl Live {
+    async fn start() -> Self {
+        Self::with_rules(Vec::new()).await
+    }
+
+    async fn with_rules(rules: Vec<PermissionRule>) -> Self {
+        let model = ModelServer::start().await.unwrap();
+        let server = RealServer::start(&model.opencode_config()).await.unwrap();
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let recorder = Recorder::default();
+        let client = Client::builder(server.url())
+            .password(server.password())
+            .timeout(Duration::from_secs(20))
+            .build()
+            .unwrap();
+        let directory = server.directory().to_str().unwrap().to_owned();
+        let host = Host::builder(client, Arc::clone(&store))
+            .product(InFolder { directory, rules })
+            .tracer(recorder.clone())
+            .error_reporter(recorder.clone())
+            .hub_options(HubOptions::default())
+            .build();
+        let conversation = store.open_conversation("live").await.unwrap().id;
+        Self {
+            model,
+            server,
+            host,
+            conversation,
+            recorder,
+        }
+    }
+
+    async fn submit(&self, text: &str) -> (TurnId, tokio::task::JoinHandle<()>) {
+        let submitted = self
+            .host
+            .submit(
+                self.conversation,
+                Prompt::text(text),
+                SubmitOptions::default(),
+            )
+            .await;
+        let turn = submitted.unwrap().turn.id;
+        let host = self.host.clone();
+        let working =
+            tokio::spawn(
+                async move { host.run_turn(turn, CancellationToken::new()).await.unwrap() },
+            );
+        (turn, working)
+    }
+
+    async fn finished(&self, turn: TurnId, working: tokio::task::JoinHandle<()>) -> TurnResult {
+        tokio::time::timeout(PATIENCE, working)
+            .await
+            .expect("the turn did not end")
+            .unwrap();
+        assert_eq!(
+            self.recorder
+                .named("turn.finished")
+                .iter()
+                .filter(|fields| fields["turn"] == turn.to_string())
+                .count(),
+            1
+        );
+        self.host.result(turn).await.unwrap().unwrap()
+    }
+
+    async fn turn(&self, text: &str) -> TurnResult {
+        let (turn, working) = self.submit(text).await;
+        self.finished(turn, working).await
+    }
+
+    /// Watches until `wanted` finds something.
+    async fn watch<T>(&self, turn: TurnId, mut wanted: impl FnMut(&Change<'_>) -> Option<T>) -> T {
+        let watching = async {
+            let mut live = self.host.live(turn, Cursor::START).await.unwrap();
+            loop {
+                match live
+                    .next()
+                    .await
+                    .unwrap()
+                    .expect("the turn ended before that")
+                {
+                    LiveEvent::Change { change, .. } => {
+                        if let Some(found) = wanted(&change) {
+                            return found;
+                        }
+                    }
+                    LiveEvent::Snapshot { requests, .. } => {
+                        for request in requests {
+                            let change = match request {
+                                PendingRequest::Question(request) => Change::Question { request },
+                                PendingRequest::Permission(request) => {
+                                    Change::Permission { request }
+                                }
+                            };
+                            if let Some(found) = wanted(&change) {
+                                return found;
+                            }
+                        }
+                    }
+                    LiveEvent::Finished => {}
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, watching)
+            .await
+            .expect("it was not seen in time")
+    }
+
+    async fn text(&self, turn: TurnId) {
+        self.watch(turn, |change| {
+            matches!(change, Change::PartDelta { .. }).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn text_reasoning_todos_and_the_sums() {
+    let live = Live::start().await;
+    let result = live.turn("please answer [[text]]").await;
+    assert_ended(&result, TurnStatus::Completed, None, UNICODE_TEXT);
+    let result = live.turn("think first [[reason]]").await;
+    assert_eq!(result.status, TurnStatus::Completed);
+    assert!(!result.reasoning.is_empty() && !result.content.contains(&result.reasoning));
+    let result = live.turn("plan it [[todo]]").await;
+    assert_eq!(result.status, TurnStatus::Completed);
+    assert!(
+        result
+            .tool_calls()
+            .iter()
+            .any(|tool| tool.tool == "todowrite")
+    );
+    // Every model step costs the same here: the turn costs them all.
+    let steps = result.usage.input_tokens / 50;
+    assert!(steps >= 2, "{:?}", result.usage);
+    assert!(
+        (result.usage.cost - 0.000_09 * steps as f64).abs() < 1e-9,
+        "{:?}",
+        result.usage
+    );
+}
+
+#[tokio::test]
+async fn files_are_written_and_edited() {
+    let live = Live::start().await;
+    let result = live.turn("make it [[write]] [[file:made.md]]").await;
+    assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
+    assert_eq!(result.tool_calls()[0].tool, "write");
+    assert!(live.server.directory().join("made.md").exists());
+    let result = live.turn("now edit [[edit]] [[file:made.md]]").await;
+    assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
+    let edit = result
+        .tool_calls()
+        .into_iter()
+        .find(|tool| tool.tool == "edit")
+        .unwrap();
+    assert!(edit.metadata.unwrap().contains_key("diff"));
+}
+
+#[tokio::test]
+async fn a_permission_is_asked_for_and_given() {
+    let live = Live::with_rules(vec![PermissionRule::all("bash", PermissionAction::Ask)]).await;
+    let (turn, working) = live.submit("say hi [[bash]]").await;
+    let asked = live
+        .watch(turn, |change| match change {
+            Change::Permission { request } => Some(request.clone()),
+            _ => None,
+        })
+        .await;
+    assert_eq!(asked.permission, "bash");
+    live.host
+        .reply_permission(turn, &asked.id, PermissionReply::Once, None)
+        .await
+        .unwrap();
+    let result = live.finished(turn, working).await;
+    assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
+    assert!(
+        result.tool_calls()[0]
+            .output
+            .as_ref()
+            .unwrap()
+            .contains("hi")
+    );
+}
+
+#[tokio::test]
+async fn a_write_outside_the_folder_is_refused_by_the_default_rules() {
+    let live = Live::with_rules(opencode_host::sandbox::default_permission_rules()).await;
+    let path = live.server.directory().parent().unwrap().join("escaped.md");
+    let result = live.turn("make it [[write]] [[file:../escaped.md]]").await;
+    assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
+    assert_eq!(
+        result.tool_calls()[0].status,
+        opencode_client::reply::ToolStatus::Error
+    );
+    assert!(!path.exists());
+}
+
+async fn question(
+    live: &Live,
+) -> (
+    TurnId,
+    tokio::task::JoinHandle<()>,
+    opencode_client::QuestionId,
+) {
+    let (turn, working) = live.submit("ask me [[question]]").await;
+    let asked = live
+        .watch(turn, |change| match change {
+            Change::Question { request } => Some(request.id.clone()),
+            _ => None,
+        })
+        .await;
+    (turn, working, asked)
+}
+
+#[tokio::test]
+async fn a_question_is_answered_and_another_rejected() {
+    let live = Live::start().await;
+    let (turn, working, asked) = question(&live).await;
+    live.host
+        .answer_question(turn, &asked, &[vec!["Yes".to_owned()]])
+        .await
+        .unwrap();
+    let result = live.finished(turn, working).await;
+    assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
+
+    let (turn, working, asked) = question(&live).await;
+    live.host.reject_question(turn, &asked).await.unwrap();
+    let result = tokio::time::timeout(Duration::from_secs(2), live.finished(turn, working))
+        .await
+        .expect("over 2 s");
+    assert_eq!(
+        (result.status, result.reason.unwrap().as_str()),
+        (TurnStatus::Cancelled, "declined")
+    );
+}
+
+#[tokio::test]
+async fn a_sub_agent_shows_as_nested_progress() {
+    let live = Live::start().await;
+    let (turn, working) = live.submit("delegate [[task]]").await;
+    live.watch(turn, |change| match change {
+        Change::Subtask { change, .. } => {
+            matches!(**change, Change::PartDelta { .. }).then_some(())
+        }
+        _ => None,
+    })
+    .await;
+    let result = live.finished(turn, working).await;
+    assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
+    assert!(
+        !result.content.contains(UNICODE_TEXT),
+        "the sub-agent's words are its own"
+    );
+    assert!(
+        result.tool_calls()[0]
+            .output
+            .as_ref()
+            .unwrap()
+            .contains(UNICODE_TEXT)
+    );
+}
+
+#[tokio::test]
+async fn a_provider_that_refuses_and_one_that_is_busy() {
+    let live = Live::start().await;
+    let result = live.turn("fail [[err401]]").await;
+    assert_eq!(
+        (result.status, result.reason.unwrap().as_str()),
+        (TurnStatus::Error, "upstream")
+    );
+    let error = result.error.unwrap();
+    assert_eq!(
+        (error.name.as_str(), error.status_code),
+        ("APIError", Some(401))
+    );
+    let (turn, working) = live.submit("busy [[err429]]").await;
+    live.watch(turn, |change| {
+        matches!(change, Change::Retry { attempt: 1, .. }).then_some(())
+    })
+    .await;
+    let result = live.finished(turn, working).await;
+    assert_ended(&result, TurnStatus::Completed, None, UNICODE_TEXT);
+}
+
+#[tokio::test]
+async fn a_cancel_and_the_turn_after_it() {
+    let live = Live::start().await;
+    let (turn, working) = live.submit("go on [[slow]]").await;
+    live.text(turn).await;
+    live.host.cancel(turn).await.unwrap();
+    let result = live.finished(turn, working).await;
+    assert_eq!(
+        (result.status, result.reason.unwrap().as_str()),
+        (TurnStatus::Cancelled, "cancelled")
+    );
+    assert!(result.content.starts_with("slow"), "{:?}", result.content);
+    let result = live.turn("please answer [[text]]").await;
+    assert_ended(&result, TurnStatus::Completed, None, UNICODE_TEXT);
+}
+
+#[tokio::test]
+async fn a_cut_off_answer_is_flagged_and_an_empty_one_told() {
+    let live = Live::start().await;
+    let result = live.turn("go [[cutoff]]").await;
+    assert_eq!(
+        (result.status, result.reason.unwrap().as_str()),
+        (TurnStatus::Completed, "length")
+    );
+    assert!(result.truncated && !result.content.is_empty());
+    let result = live.turn("say nothing [[empty]]").await;
+    assert_eq!(
+        (result.status, result.reason.unwrap().as_str()),
+        (TurnStatus::Error, "empty_reply")
+    );
+}
+
+#[tokio::test]
+async fn unknown_names_are_told() {
+    let live = Live::start().await;
+    for (prompt, name) in [
+        (
+            Prompt {
+                agent: Some("nope".to_owned()),
+                ..Prompt::text("go [[text]]")
+            },
+            "nope",
+        ),
+        (
+            Prompt {
+                model: Some("local/nope".parse().unwrap()),
+                ..Prompt::text("go [[text]]")
+            },
+            "local/nope",
+        ),
+    ] {
+        let turn = live
+            .host
+            .submit(live.conversation, prompt, SubmitOptions::default())
+            .await
+            .unwrap()
+            .turn
+            .id;
+        let host = live.host.clone();
+        let working =
+            tokio::spawn(
+                async move { host.run_turn(turn, CancellationToken::new()).await.unwrap() },
+            );
+        let result = live.finished(turn, working).await;
+        assert_eq!(
+            (result.status, result.reason.unwrap().as_str()),
+            (TurnStatus::Error, "upstream")
+        );
+        assert!(
+            result.error.as_ref().unwrap().message.contains(name),
+            "{:?}",
+            result.error
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_killed_and_restarted_server_interrupts_and_goes_on() {
+    let mut live = Live::start().await;
+    let (turn, working) = live.submit("go on [[slow]]").await;
+    live.text(turn).await;
+    live.server.kill();
+    live.server.restart().await.unwrap();
+    let result = live.finished(turn, working).await;
+    assert_eq!(
+        (result.status, result.reason.unwrap().as_str()),
+        (TurnStatus::Error, "interrupted")
+    );
+    assert!(result.content.starts_with("slow"), "{:?}", result.content);
+    assert_eq!(
+        live.model.runs("[[slow]]"),
+        1,
+        "the prompt was not run again"
+    );
+    let result = live.turn("please answer [[text]]").await;
+    assert_ended(&result, TurnStatus::Completed, None, UNICODE_TEXT);
+}
