@@ -24,7 +24,11 @@ pub mod turn;
 pub mod uploaded_files_prompt;
 
 pub use host::{
-    AnswerError, DEFAULT_MAX_PROMPT, Host, HostBuilder, HostOptions, LiveStream, SubmitError, SubmitOptions,
-    WorkerError,
+    AnswerError, DEFAULT_MAX_PROMPT, Host, HostBuilder, HostOptions, LiveStream, SubmitError,
+    SubmitOptions, WorkerError,
 };
 pub use opencode_client as client;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -428,7 +428,7 @@ mod tests {
     #[test]
     fn a_watcher_too_far_behind_gets_the_whole() {
         let turn = running();
-        for _ in 0..KEPT_CHANGES + 1 {
+        for _ in 0..=KEPT_CHANGES {
             turn.push(&delta("x"));
         }
         for cursor in [

@@ -229,10 +229,8 @@ fn fingerprint(rules: &[PermissionRule]) -> Option<String> {
         // JSON keeps the fields apart, whatever they hold.
         digest.update(json!([rule.permission, rule.pattern, rule.action]).to_string());
     }
-    Some(
-        digest.finalize()[..8]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
-    )
+    let digest = digest.finalize();
+    // The first half tells policies apart.
+    let (half, _) = digest.split_first_chunk::<8>()?;
+    Some(format!("{:016x}", u64::from_be_bytes(*half)))
 }

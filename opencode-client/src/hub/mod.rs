@@ -155,6 +155,17 @@ impl EventHub {
         }
     }
 
+    /// Whether the server turned out to have no `/global/event`, so that there
+    /// is one connection per folder.
+    pub fn is_per_directory(&self) -> bool {
+        let mode = self
+            .shared
+            .mode
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        matches!(*mode, Mode::PerDirectory(_))
+    }
+
     fn connection_for(&self, directory: Option<&str>) -> Arc<Connection> {
         let mut mode = self
             .shared

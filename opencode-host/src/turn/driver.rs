@@ -192,7 +192,7 @@ impl Driver {
             };
             match done {
                 Ok(()) => self.unmended = None,
-                Err(Trouble::Store(error)) if matches!(error, StoreError::LeaseLost { .. }) => {
+                Err(Trouble::Store(StoreError::LeaseLost { .. })) => {
                     return Driven::Lost;
                 }
                 Err(trouble) => self.note(trouble),

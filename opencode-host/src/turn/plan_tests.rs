@@ -38,21 +38,35 @@ fn running() -> Situation {
         elapsed: secs(5),
         session_error: None,
         retries: 0,
-        content: Content { text: true, tools: false },
+        content: Content {
+            text: true,
+            tools: false,
+        },
         failure: None,
         aborted: None,
     }
 }
 
-fn look(busy: bool, last: Option<LastMessage>) -> Inspection {
-    Inspection { busy, prompt_seen: true, last, declined: false, restarts: 0 }
+fn look(busy: bool, last: impl Into<Option<LastMessage>>) -> Inspection {
+    Inspection {
+        busy,
+        prompt_seen: true,
+        last: last.into(),
+        declined: false,
+        restarts: 0,
+    }
 }
 
-fn last(finished: bool, wants_more: bool) -> Option<LastMessage> {
-    Some(LastMessage { error: None, finished, wants_more, truncated: false })
+fn last(finished: bool, wants_more: bool) -> LastMessage {
+    LastMessage {
+        error: None,
+        finished,
+        wants_more,
+        truncated: false,
+    }
 }
 
-fn failed(name: &str) -> Option<LastMessage> {
+fn failed(name: &str) -> LastMessage {
     let error = UpstreamError {
         name: name.to_owned(),
         message: "no".to_owned(),
@@ -60,13 +74,22 @@ fn failed(name: &str) -> Option<LastMessage> {
         url: None,
         retryable: None,
     };
-    Some(LastMessage { error: Some(error), finished: true, wants_more: false, truncated: false })
+    LastMessage {
+        error: Some(error),
+        finished: true,
+        wants_more: false,
+        truncated: false,
+    }
 }
 
 fn after(look: Inspection, confirmed: Confirmed, orderly_idle: bool) -> Situation {
     Situation {
         inspection: Some((look, confirmed)),
-        looked: Some(if confirmed == Confirmed::Again { Duration::ZERO } else { secs(2) }),
+        looked: Some(if confirmed == Confirmed::Again {
+            Duration::ZERO
+        } else {
+            secs(2)
+        }),
         orderly_idle,
         ..running()
     }
@@ -89,15 +112,26 @@ fn a_fresh_turn_goes_from_session_to_prompt_to_answer() {
         ..running()
     };
     assert_eq!(plan(&fresh, &LIMITS), Step::Connect);
-    let connected = Situation { connected: true, ..fresh };
+    let connected = Situation {
+        connected: true,
+        ..fresh
+    };
     assert_eq!(plan(&connected, &LIMITS), Step::Mint);
-    let posted = Situation { prompting: Prompting::Posted { ago: Duration::ZERO }, ..connected };
+    let posted = Situation {
+        prompting: Prompting::Posted {
+            ago: Duration::ZERO,
+        },
+        ..connected
+    };
     assert_eq!(plan(&posted, &LIMITS), Step::Follow { at_most: secs(10) });
 }
 
 #[test]
 fn a_turn_taken_over_looks_before_it_posts() {
-    let taken = Situation { prompting: Prompting::Recorded, ..running() };
+    let taken = Situation {
+        prompting: Prompting::Recorded,
+        ..running()
+    };
     assert_eq!(plan(&taken, &LIMITS), Step::Look);
 }
 
@@ -110,9 +144,15 @@ fn a_silent_session_is_asked_about() {
         inspection: looked.map(|_| (look(true, last(false, false)), Confirmed::Once)),
         ..running()
     };
-    assert_eq!(plan(&silent(4, None), &LIMITS), Step::Follow { at_most: secs(6) });
+    assert_eq!(
+        plan(&silent(4, None), &LIMITS),
+        Step::Follow { at_most: secs(6) }
+    );
     assert_eq!(plan(&silent(10, None), &LIMITS), Step::Inspect);
-    assert_eq!(plan(&silent(11, Some(secs(1))), &LIMITS), Step::Follow { at_most: secs(1) });
+    assert_eq!(
+        plan(&silent(11, Some(secs(1))), &LIMITS),
+        Step::Follow { at_most: secs(1) }
+    );
     assert_eq!(plan(&silent(12, Some(secs(2))), &LIMITS), Step::Inspect);
 }
 
@@ -124,48 +164,166 @@ fn every_look_has_its_verdict() {
     let interrupted: Verdict = Some((TurnStatus::Error, Some("interrupted")));
     let upstream: Verdict = Some((TurnStatus::Error, Some("upstream")));
     let table: [(&str, Inspection, Confirmed, bool, Verdict); 14] = [
-        ("done and idle", look(false, last(true, false)), Once, true, completed),
-        ("done, idle not heard", look(false, last(true, false)), Once, false, completed),
-        ("done, still busy: it may loop", look(true, last(true, false)), Once, false, None),
-        ("done, idle heard, status lags", look(true, last(true, false)), Once, true, completed),
-        ("at work", look(true, last(false, false)), Again, false, None),
-        ("between steps", look(true, last(true, true)), Again, false, None),
-        ("unfinished and idle, seen once", look(false, last(false, false)), Once, true, None),
-        ("unfinished and idle, seen again", look(false, last(false, false)), Again, true, interrupted),
-        ("stopped for tools, nobody at work", look(false, last(true, true)), Once, false, None),
-        ("the same again: it died", look(false, last(true, true)), Again, false, interrupted),
-        ("the same, but it said idle", look(false, last(true, true)), Again, true, completed),
-        ("a provider's error", look(false, failed("APIError")), Once, false, upstream),
-        ("a provider's error, not idle yet", look(true, failed("APIError")), Once, false, None),
-        ("no answer at all", look(false, None), Again, false, interrupted),
+        (
+            "done and idle",
+            look(false, last(true, false)),
+            Once,
+            true,
+            completed,
+        ),
+        (
+            "done, idle not heard",
+            look(false, last(true, false)),
+            Once,
+            false,
+            completed,
+        ),
+        (
+            "done, still busy: it may loop",
+            look(true, last(true, false)),
+            Once,
+            false,
+            None,
+        ),
+        (
+            "done, idle heard, status lags",
+            look(true, last(true, false)),
+            Once,
+            true,
+            completed,
+        ),
+        (
+            "at work",
+            look(true, last(false, false)),
+            Again,
+            false,
+            None,
+        ),
+        (
+            "between steps",
+            look(true, last(true, true)),
+            Again,
+            false,
+            None,
+        ),
+        (
+            "unfinished and idle, seen once",
+            look(false, last(false, false)),
+            Once,
+            true,
+            None,
+        ),
+        (
+            "unfinished and idle, seen again",
+            look(false, last(false, false)),
+            Again,
+            true,
+            interrupted,
+        ),
+        (
+            "stopped for tools, nobody at work",
+            look(false, last(true, true)),
+            Once,
+            false,
+            None,
+        ),
+        (
+            "the same again: it died",
+            look(false, last(true, true)),
+            Again,
+            false,
+            interrupted,
+        ),
+        (
+            "the same, but it said idle",
+            look(false, last(true, true)),
+            Again,
+            true,
+            completed,
+        ),
+        (
+            "a provider's error",
+            look(false, failed("APIError")),
+            Once,
+            false,
+            upstream,
+        ),
+        (
+            "a provider's error, not idle yet",
+            look(true, failed("APIError")),
+            Once,
+            false,
+            None,
+        ),
+        (
+            "no answer at all",
+            look(false, None),
+            Again,
+            false,
+            interrupted,
+        ),
     ];
     for (name, look, confirmed, idle, verdict) in table {
-        assert_eq!(ends(&plan(&after(look, confirmed, idle), &LIMITS)), verdict, "{name}");
+        assert_eq!(
+            ends(&plan(&after(look, confirmed, idle), &LIMITS)),
+            verdict,
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn a_doubtful_look_is_repeated_after_a_pause() {
     let doubtful = look(false, last(false, false));
-    let early = Situation { looked: Some(Duration::from_millis(500)), ..after(doubtful.clone(), Confirmed::Once, true) };
-    assert_eq!(plan(&early, &LIMITS), Step::Follow { at_most: Duration::from_millis(1500) });
-    assert_eq!(plan(&after(doubtful, Confirmed::Once, true), &LIMITS), Step::Inspect);
+    let early = Situation {
+        looked: Some(Duration::from_millis(500)),
+        ..after(doubtful.clone(), Confirmed::Once, true)
+    };
+    assert_eq!(
+        plan(&early, &LIMITS),
+        Step::Follow {
+            at_most: Duration::from_millis(1500)
+        }
+    );
+    assert_eq!(
+        plan(&after(doubtful, Confirmed::Once, true), &LIMITS),
+        Step::Inspect
+    );
 }
 
 #[test]
 fn an_abort_from_elsewhere_is_a_cancelled_turn() {
-    let aborted = after(look(false, failed(UpstreamError::ABORTED)), Confirmed::Once, true);
-    assert_eq!(ends(&plan(&aborted, &LIMITS)), Some((TurnStatus::Cancelled, Some("cancelled"))));
+    let aborted = after(
+        look(false, failed(UpstreamError::ABORTED)),
+        Confirmed::Once,
+        true,
+    );
+    assert_eq!(
+        ends(&plan(&aborted, &LIMITS)),
+        Some((TurnStatus::Cancelled, Some("cancelled")))
+    );
 }
 
 #[test]
 fn a_declined_question_ends_the_turn_at_once() {
-    let declined = Inspection { declined: true, ..look(false, last(true, true)) };
+    let declined = Inspection {
+        declined: true,
+        ..look(false, last(true, true))
+    };
     let mut now = after(declined, Confirmed::Once, true);
-    now.content = Content { text: false, tools: true };
-    assert_eq!(ends(&plan(&now, &LIMITS)), Some((TurnStatus::Cancelled, Some("declined"))));
+    now.content = Content {
+        text: false,
+        tools: true,
+    };
+    assert_eq!(
+        ends(&plan(&now, &LIMITS)),
+        Some((TurnStatus::Cancelled, Some("declined")))
+    );
     now.content.text = true;
-    assert_eq!(ends(&plan(&now, &LIMITS)), Some((TurnStatus::Completed, None)));
+    assert_eq!(
+        ends(&plan(&now, &LIMITS)),
+        Some((TurnStatus::Completed, None))
+    );
 }
 
 #[test]
@@ -175,7 +333,10 @@ fn an_empty_answer_is_looked_at_twice() {
         ..after(look(false, last(true, false)), confirmed, true)
     };
     assert_eq!(ends(&plan(&empty(Confirmed::Once), &LIMITS)), None);
-    assert_eq!(ends(&plan(&empty(Confirmed::Again), &LIMITS)), Some((TurnStatus::Error, Some("empty_reply"))));
+    assert_eq!(
+        ends(&plan(&empty(Confirmed::Again), &LIMITS)),
+        Some((TurnStatus::Error, Some("empty_reply")))
+    );
 }
 
 #[test]
@@ -184,64 +345,147 @@ fn a_prompt_that_is_nowhere_is_given_time_to_show() {
         prompting: Prompting::Posted { ago },
         content: Content::default(),
         session_error,
-        ..after(Inspection { prompt_seen: false, ..look(false, None) }, confirmed, false)
+        ..after(
+            Inspection {
+                prompt_seen: false,
+                ..look(false, None)
+            },
+            confirmed,
+            false,
+        )
     };
-    assert_eq!(ends(&plan(&nowhere(secs(4), Confirmed::Again, None), &LIMITS)), None);
-    assert_eq!(ends(&plan(&nowhere(secs(6), Confirmed::Once, None), &LIMITS)), None);
+    assert_eq!(
+        ends(&plan(&nowhere(secs(4), Confirmed::Again, None), &LIMITS)),
+        None
+    );
+    assert_eq!(
+        ends(&plan(&nowhere(secs(6), Confirmed::Once, None), &LIMITS)),
+        None
+    );
     let told = Some((TurnStatus::Error, Some("upstream")));
-    assert_eq!(ends(&plan(&nowhere(secs(6), Confirmed::Again, None), &LIMITS)), told);
+    assert_eq!(
+        ends(&plan(&nowhere(secs(6), Confirmed::Again, None), &LIMITS)),
+        told
+    );
     // The session said why: no need to wait.
-    let error = failed("UnknownError").and_then(|last| last.error);
-    assert_eq!(ends(&plan(&nowhere(secs(0), Confirmed::Once, error), &LIMITS)), told);
+    let error = failed("UnknownError").error;
+    assert_eq!(
+        ends(&plan(&nowhere(secs(0), Confirmed::Once, error), &LIMITS)),
+        told
+    );
 }
 
 #[test]
 fn deadlines_stop_the_server_before_they_end_the_turn() {
     let cases: [(&str, Situation); 4] = [
-        ("timeout", Situation { elapsed: secs(600), ..running() }),
-        ("idle", Situation { heard: Some(secs(60)), ..running() }),
-        ("upstream", Situation { retries: 11, ..running() }),
+        (
+            "timeout",
+            Situation {
+                elapsed: secs(600),
+                ..running()
+            },
+        ),
+        (
+            "idle",
+            Situation {
+                heard: Some(secs(60)),
+                ..running()
+            },
+        ),
+        (
+            "upstream",
+            Situation {
+                retries: 11,
+                ..running()
+            },
+        ),
         (
             "stale",
-            Situation { heard: None, prompting: Prompting::Posted { ago: secs(120) }, resent: true, ..running() },
+            Situation {
+                heard: None,
+                prompting: Prompting::Posted { ago: secs(120) },
+                resent: true,
+                ..running()
+            },
         ),
     ];
     for (reason, now) in cases {
         assert_eq!(plan(&now, &LIMITS), Step::Abort, "{reason}");
-        let aborted = Situation { aborted: Some(Duration::ZERO), ..now };
-        assert_eq!(ends(&plan(&aborted, &LIMITS)), Some((TurnStatus::Error, Some(reason))));
+        let aborted = Situation {
+            aborted: Some(Duration::ZERO),
+            ..now
+        };
+        assert_eq!(
+            ends(&plan(&aborted, &LIMITS)),
+            Some((TurnStatus::Error, Some(reason)))
+        );
     }
 }
 
 #[test]
 fn a_person_is_waited_for() {
-    let waiting = Situation { waiting: true, elapsed: secs(6000), heard: Some(secs(5000)), looked: Some(secs(1)), ..running() };
+    let waiting = Situation {
+        waiting: true,
+        elapsed: secs(6000),
+        heard: Some(secs(5000)),
+        looked: Some(secs(1)),
+        ..running()
+    };
     assert_eq!(ends(&plan(&waiting, &LIMITS)), None);
     assert_ne!(plan(&waiting, &LIMITS), Step::Abort);
 }
 
 #[test]
 fn a_stale_session_is_replaced_once() {
-    let stale = Situation { heard: None, prompting: Prompting::Posted { ago: secs(120) }, ..running() };
+    let stale = Situation {
+        heard: None,
+        prompting: Prompting::Posted { ago: secs(120) },
+        ..running()
+    };
     assert_eq!(plan(&stale, &LIMITS), Step::Abort);
-    assert_eq!(plan(&Situation { aborted: Some(Duration::ZERO), ..stale }, &LIMITS), Step::Recreate);
+    assert_eq!(
+        plan(
+            &Situation {
+                aborted: Some(Duration::ZERO),
+                ..stale
+            },
+            &LIMITS
+        ),
+        Step::Recreate
+    );
 }
 
 #[test]
 fn a_looping_server_is_stopped() {
-    let looping = Inspection { restarts: 1, ..look(true, last(false, false)) };
+    let looping = Inspection {
+        restarts: 1,
+        ..look(true, last(false, false))
+    };
     let now = after(looping, Confirmed::Once, false);
     assert_eq!(plan(&now, &LIMITS), Step::Abort);
-    let aborted = Situation { aborted: Some(Duration::ZERO), ..now };
-    assert_eq!(ends(&plan(&aborted, &LIMITS)), Some((TurnStatus::Error, Some("loop"))));
+    let aborted = Situation {
+        aborted: Some(Duration::ZERO),
+        ..now
+    };
+    assert_eq!(
+        ends(&plan(&aborted, &LIMITS)),
+        Some((TurnStatus::Error, Some("loop")))
+    );
 }
 
 #[test]
 fn a_cancel_stops_the_server_and_waits_until_it_has() {
     let cancelled = Some((TurnStatus::Cancelled, Some("cancelled")));
-    let cancel = Situation { cancel: true, ..running() };
+    let cancel = Situation {
+        cancel: true,
+        ..running()
+    };
     assert_eq!(plan(&cancel, &LIMITS), Step::Abort);
-    let told = Situation { aborted: Some(Duration::ZERO), look_due: true, ..cancel.clone() };
+    let told = Situation {
+        aborted: Some(Duration::ZERO),
+        look_due: true,
+        ..cancel.clone()
+    };
     assert_eq!(plan(&told, &LIMITS), Step::Inspect);
     let busy = Situation {
         aborted: Some(secs(1)),
@@ -249,44 +493,97 @@ fn a_cancel_stops_the_server_and_waits_until_it_has() {
         looked: Some(Duration::ZERO),
         ..cancel.clone()
     };
-    assert_eq!(plan(&busy, &LIMITS), Step::Follow { at_most: Duration::from_millis(300) });
-    let stopped = Situation { inspection: Some((look(false, last(false, false)), Confirmed::Once)), ..busy.clone() };
+    assert_eq!(
+        plan(&busy, &LIMITS),
+        Step::Follow {
+            at_most: Duration::from_millis(300)
+        }
+    );
+    let stopped = Situation {
+        inspection: Some((look(false, last(false, false)), Confirmed::Once)),
+        ..busy.clone()
+    };
     assert_eq!(ends(&plan(&stopped, &LIMITS)), cancelled);
-    let deaf = Situation { aborted: Some(secs(3)), ..busy };
+    let deaf = Situation {
+        aborted: Some(secs(3)),
+        ..busy
+    };
     assert_eq!(ends(&plan(&deaf, &LIMITS)), cancelled);
-    let unasked = Situation { prompting: Prompting::None, ..cancel.clone() };
+    let unasked = Situation {
+        prompting: Prompting::None,
+        ..cancel.clone()
+    };
     assert_eq!(ends(&plan(&unasked, &LIMITS)), cancelled);
     // Taken over by a worker that knows the row only.
-    let taken = Situation { connected: false, prompting: Prompting::Recorded, ..cancel };
+    let taken = Situation {
+        connected: false,
+        prompting: Prompting::Recorded,
+        ..cancel
+    };
     assert_eq!(plan(&taken, &LIMITS), Step::Connect);
 }
 
 #[test]
 fn failures_are_mended_or_told() {
-    let failing = |failure, since, prompting| Situation { failure: Some((failure, since)), prompting, ..running() };
+    let failing = |failure, since, prompting| Situation {
+        failure: Some((failure, since)),
+        prompting,
+        ..running()
+    };
     let posted = Prompting::Posted { ago: secs(1) };
-    assert_eq!(plan(&failing(Failure::SessionLost, secs(0), posted), &LIMITS), Step::Recreate);
-    let lost_again = Situation { resent: true, ..failing(Failure::SessionLost, secs(0), posted) };
-    assert_eq!(ends(&plan(&lost_again, &LIMITS)), Some((TurnStatus::Error, Some("upstream"))));
+    assert_eq!(
+        plan(&failing(Failure::SessionLost, secs(0), posted), &LIMITS),
+        Step::Recreate
+    );
+    let lost_again = Situation {
+        resent: true,
+        ..failing(Failure::SessionLost, secs(0), posted)
+    };
+    assert_eq!(
+        ends(&plan(&lost_again, &LIMITS)),
+        Some((TurnStatus::Error, Some("upstream")))
+    );
     let down = Failure::Unreachable("cannot reach".to_owned());
-    assert_eq!(plan(&failing(down.clone(), secs(0), posted), &LIMITS), Step::Wait { pause: Duration::from_millis(250) });
-    assert_eq!(plan(&failing(down.clone(), secs(9), posted), &LIMITS), Step::Wait { pause: secs(2) });
+    assert_eq!(
+        plan(&failing(down.clone(), secs(0), posted), &LIMITS),
+        Step::Wait {
+            pause: Duration::from_millis(250)
+        }
+    );
+    assert_eq!(
+        plan(&failing(down.clone(), secs(9), posted), &LIMITS),
+        Step::Wait { pause: secs(2) }
+    );
     let told = |prompting| ends(&plan(&failing(down.clone(), secs(20), prompting), &LIMITS));
     assert_eq!(told(posted), Some((TurnStatus::Error, Some("interrupted"))));
-    assert_eq!(told(Prompting::None), Some((TurnStatus::Error, Some("unreachable"))));
+    assert_eq!(
+        told(Prompting::None),
+        Some((TurnStatus::Error, Some("unreachable")))
+    );
     let broken = Failure::Broken("500".to_owned());
     assert_eq!(
         ends(&plan(&failing(broken, secs(20), posted), &LIMITS)),
         Some((TurnStatus::Failed, Some("internal")))
     );
     let refused = Failure::Refused("400".to_owned());
-    assert_eq!(ends(&plan(&failing(refused, secs(0), posted), &LIMITS)), Some((TurnStatus::Error, Some("upstream"))));
+    assert_eq!(
+        ends(&plan(&failing(refused, secs(0), posted), &LIMITS)),
+        Some((TurnStatus::Error, Some("upstream")))
+    );
 }
 
 #[test]
 fn a_turn_that_workers_die_of_is_given_up() {
-    let worn = Situation { attempts: 6, connected: false, prompting: Prompting::Recorded, ..running() };
-    assert_eq!(ends(&plan(&worn, &LIMITS)), Some((TurnStatus::Error, Some("interrupted"))));
+    let worn = Situation {
+        attempts: 6,
+        connected: false,
+        prompting: Prompting::Recorded,
+        ..running()
+    };
+    assert_eq!(
+        ends(&plan(&worn, &LIMITS)),
+        Some((TurnStatus::Error, Some("interrupted")))
+    );
 }
 
 /// Whatever is known: a step that waits waits for some time, and no turn that
@@ -301,7 +598,12 @@ fn no_situation_spins_or_hangs() {
         Some(look(true, last(true, false))),
         Some(look(false, None)),
     ];
-    let promptings = [Prompting::None, Prompting::Recorded, Prompting::Posted { ago: secs(1) }, Prompting::Posted { ago: secs(30) }];
+    let promptings = [
+        Prompting::None,
+        Prompting::Recorded,
+        Prompting::Posted { ago: secs(1) },
+        Prompting::Posted { ago: secs(30) },
+    ];
     let moments = [None, Some(Duration::ZERO), Some(secs(1)), Some(secs(30))];
     let mut count = 0;
     for inspection in &looks {
@@ -325,11 +627,19 @@ fn no_situation_spins_or_hangs() {
                                 };
                                 let step = plan(&now, &LIMITS);
                                 count += 1;
-                                if let Step::Follow { at_most: pause } | Step::Wait { pause } = &step {
+                                if let Step::Follow { at_most: pause } | Step::Wait { pause } =
+                                    &step
+                                {
                                     assert!(*pause > Duration::ZERO, "{now:?}");
                                 }
                                 if now.cancel {
-                                    assert!(!matches!(step, Step::Mint | Step::Look | Step::Post | Step::Recreate), "{now:?}");
+                                    assert!(
+                                        !matches!(
+                                            step,
+                                            Step::Mint | Step::Look | Step::Post | Step::Recreate
+                                        ),
+                                        "{now:?}"
+                                    );
                                 }
                             }
                         }

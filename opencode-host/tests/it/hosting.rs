@@ -23,7 +23,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Keeps what is traced and reported.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Recorder(Arc<Mutex<Vec<(String, Map<String, Value>)>>>);
+pub(crate) struct Recorder(Arc<Mutex<Vec<Recorded>>>);
+
+type Recorded = (String, Map<String, Value>);
 
 impl Recorder {
     pub(crate) fn named(&self, name: &str) -> Vec<Map<String, Value>> {
