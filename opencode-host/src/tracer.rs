@@ -11,7 +11,8 @@ pub trait Tracer: Send + Sync + fmt::Debug + 'static {
     fn event(&self, name: &'static str, fields: &Map<String, Value>);
 }
 
-/// Writes events as `tracing` events at info level, under a prefix.
+/// Writes events as `tracing` events under a prefix: `request` at debug level,
+/// the others at info.
 #[derive(Clone, Debug)]
 pub struct LogTracer {
     prefix: String,
@@ -36,6 +37,12 @@ impl Tracer for LogTracer {
     fn event(&self, name: &'static str, fields: &Map<String, Value>) {
         let fields = Value::Object(fields.clone());
         let dot = if self.prefix.is_empty() { "" } else { "." };
-        tracing::info!(event = %format_args!("{}{dot}{name}", self.prefix), %fields);
+        let event = format_args!("{}{dot}{name}", self.prefix);
+        // One for each HTTP call: too many for every day.
+        if name == "request" {
+            tracing::debug!(%event, %fields);
+        } else {
+            tracing::info!(%event, %fields);
+        }
     }
 }

@@ -29,6 +29,7 @@ pub struct ClientBuilder {
 pub(super) type RequestListener = Arc<dyn Fn(&RequestTrace<'_>) + Send + Sync>;
 
 /// What all clones of a client share.
+#[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) base_url: Url,
     pub(crate) server: String,

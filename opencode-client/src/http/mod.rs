@@ -54,6 +54,26 @@ impl Client {
         }
     }
 
+    /// The same client, telling `listener` of every call beside whom it tells
+    /// already. Must be quick.
+    pub fn also_on_request(
+        &self,
+        listener: impl Fn(&RequestTrace<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        let mut settings = Settings::clone(&self.settings);
+        let earlier = settings.on_request.take();
+        settings.on_request = Some(Arc::new(move |trace| {
+            if let Some(earlier) = &earlier {
+                earlier(trace);
+            }
+            listener(trace);
+        }));
+        Self {
+            settings: Arc::new(settings),
+            ..self.clone()
+        }
+    }
+
     /// The folder the calls are about, if one was set.
     pub fn directory(&self) -> Option<&str> {
         self.directory.as_deref()

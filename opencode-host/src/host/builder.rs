@@ -117,6 +117,18 @@ impl HostBuilder {
                 telemetry.report(problem, Severity::Warning, [("action", "hub".into())]);
             }));
         }
+        let telemetry = self.telemetry.clone();
+        self.client = self.client.also_on_request(move |trace| {
+            telemetry.event(
+                "request",
+                [
+                    ("method", trace.method.into()),
+                    ("path", trace.path.into()),
+                    ("status", trace.status.into()),
+                    ("duration_ms", (trace.duration.as_millis() as u64).into()),
+                ],
+            );
+        });
         Host {
             shared: Arc::new(Shared {
                 hub: EventHub::new(self.client.clone(), self.hub),

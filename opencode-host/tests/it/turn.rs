@@ -28,6 +28,9 @@ async fn text_is_completed_byte_for_byte() {
     test.impostor.assert_clean();
     assert_eq!(test.recorder.count("response.started"), 1);
     assert_eq!(test.recorder.count("session.created"), 1);
+    let requests = test.recorder.named("request");
+    assert_eq!(requests.len(), test.impostor.ledger().requests().len() - 1, "every call but the event stream");
+    assert!(requests.iter().all(|request| !request["path"].as_str().unwrap().contains('?')));
     assert_eq!(test.recorder.named("stream.completed")[0]["tool_count"], 0);
 }
 
