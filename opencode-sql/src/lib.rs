@@ -1,4 +1,4 @@
-//! The [`Store`] of opencode-host on SQLite and on Postgres.
+//! The [`Store`](opencode_host::store::Store) of opencode-host on SQLite and on Postgres.
 //!
 //! ```no_run
 //! # async fn start() -> Result<(), opencode_host::store::StoreError> {
@@ -24,6 +24,8 @@ mod columns;
 mod connect;
 mod engine;
 mod failure;
+#[cfg(test)]
+mod plans;
 mod postgres;
 mod schema;
 mod sqlite;
@@ -32,6 +34,3 @@ mod tables;
 mod target;
 
 pub use connect::{Description, Dialect, LeaseClock, Options, connect, connect_with, describe};
-
-#[cfg(doc)]
-use opencode_host::store::Store;

@@ -36,12 +36,12 @@ use async_trait::async_trait;
 use opencode_client::reply::Checkpoint;
 
 pub use memory::MemoryStore;
-pub use session_gates::{SessionGate, SessionGates};
 pub use rows::{
-    CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary, Finish, Finished, Lease, LeaseStatus,
-    Message, MessageRole, MessageStatus, NewTurn, OnBusy, PromptRecord, SessionRecord, Submitted, Turn, TurnEvent, TurnState,
-    TurnStatus, Usage, WorkerId,
+    CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary, Finish, Finished, Lease,
+    LeaseStatus, Message, MessageRole, MessageStatus, NewTurn, OnBusy, PromptRecord, SessionRecord,
+    Submitted, Turn, TurnEvent, TurnState, TurnStatus, Usage, WorkerId,
 };
+pub use session_gates::{SessionGate, SessionGates};
 
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
@@ -129,7 +129,10 @@ pub const MAX_KEY_CHARS: usize = 512;
 /// [`StoreError::TooLong`].
 pub fn check_key(what: &'static str, key: &str) -> StoreResult<()> {
     if key.chars().nth(MAX_KEY_CHARS).is_some() {
-        return Err(StoreError::TooLong { what, limit: MAX_KEY_CHARS });
+        return Err(StoreError::TooLong {
+            what,
+            limit: MAX_KEY_CHARS,
+        });
     }
     Ok(())
 }
@@ -187,7 +190,11 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// [`StoreError::LockTimeout`] when it is not free in time.
-    async fn lock_session(&self, id: ConversationId, wait: Duration) -> StoreResult<Box<dyn SessionLock>>;
+    async fn lock_session(
+        &self,
+        id: ConversationId,
+        wait: Duration,
+    ) -> StoreResult<Box<dyn SessionLock>>;
 
     /// Adds a user message, a pending assistant message and a queued turn, in
     /// one transaction. With a client key that the conversation has already, or
@@ -321,5 +328,8 @@ pub trait SessionLock: Send {
     /// [`StoreError::NotFound`] when the conversation was deleted meanwhile, or
     /// see [`StoreError`]. The inner error is the session another process has
     /// put there meanwhile.
-    async fn set(self: Box<Self>, session: &SessionRecord) -> StoreResult<Result<(), Box<SessionRecord>>>;
+    async fn set(
+        self: Box<Self>,
+        session: &SessionRecord,
+    ) -> StoreResult<Result<(), Box<SessionRecord>>>;
 }

@@ -13,6 +13,8 @@
 
 mod error;
 mod open;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -15,9 +15,11 @@ const END: Sql = sql!(
 );
 const ADD_EVENT: Sql =
     sql!("INSERT INTO turn_events (turn, name, payload, at) VALUES ($1, $2, $3, $4)");
-const SETTLE: Sql = sql!(
+/// `settled <> 1` and not `= 0`: Postgres is to look the turn up by its id, not
+/// to walk through the index of all open turns.
+pub(crate) const SETTLE: Sql = sql!(
     "UPDATE turns SET settled = 1, worker = NULL, leased_at = NULL, lease_expires_at = NULL \
-     WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'finished' AND settled = 0"
+     WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'finished' AND settled <> 1"
 );
 /// Nobody has a lease on it.
 const SETTLE_UNLEASED: Sql =

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use opencode_host::clock::{ManualClock, Timestamp};
 use opencode_host::id::TurnId;
@@ -50,11 +49,9 @@ impl SqliteFile {
         format!("sqlite://{}", self.path().display())
     }
 
-    /// Runs statements beside the store.
-    pub(crate) async fn run(&self, sql: &'static str) {
-        let mut connection = SqliteConnection::connect(&self.url()).await.unwrap();
-        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-        connection.close().await.unwrap();
+    /// A connection beside the store.
+    pub(crate) async fn connection(&self) -> SqliteConnection {
+        SqliteConnection::connect(&self.url()).await.unwrap()
     }
 }
 
@@ -217,6 +214,3 @@ impl Fixture for OnDatabase<PostgresDatabase> {
         self.database.remove().await;
     }
 }
-
-/// A bound for whatever should happen at once, on any machine.
-pub(crate) const SOON: Duration = Duration::from_secs(20);

@@ -6,6 +6,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod conformance;
+mod crowds;
 mod fixture;
 mod postgres;
+mod processes;
 mod sqlite;

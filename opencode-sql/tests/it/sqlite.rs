@@ -1,7 +1,154 @@
-//! SQLite keeps every promise of a store.
+//! What is SQLite's own: its file, and what can be wrong with it.
 
-mod conformance {
-    use crate::fixture::sqlite;
+use opencode_host::store::StoreError;
+use opencode_host::store::conformance::Fixture as _;
+use opencode_sql::{Dialect, connect, describe};
+use sqlx::Connection as _;
 
-    opencode_host::store_conformance!(sqlite());
+use crate::fixture::{SqliteFile, sqlite};
+
+#[tokio::test]
+async fn a_file_is_made_with_its_folder_and_found_again() {
+    let file = SqliteFile::new();
+    let path = file.path().parent().unwrap().join("a/b/host.db");
+    let bare = path.to_str().unwrap();
+    let made = connect(bare)
+        .await
+        .unwrap()
+        .open_conversation("garden")
+        .await
+        .unwrap();
+    let again = connect(&format!("sqlite://{bare}")).await.unwrap();
+    assert_eq!(
+        again.conversation_named("garden").await.unwrap(),
+        Some(made)
+    );
+}
+
+#[tokio::test]
+async fn databases_in_memory_are_separate() {
+    let (one, two) = (
+        connect("sqlite::memory:").await.unwrap(),
+        connect("sqlite::memory:").await.unwrap(),
+    );
+    let here = one.open_conversation("garden").await.unwrap();
+    assert_eq!(two.conversation_named("garden").await.unwrap(), None);
+    assert_eq!(one.conversation_named("garden").await.unwrap(), Some(here));
+}
+
+#[tokio::test]
+async fn a_description_changes_nothing() {
+    let file = SqliteFile::new();
+    let before = describe(&file.url()).await.unwrap();
+    assert_eq!(
+        (before.dialect, before.schema, before.journal_mode),
+        (Dialect::Sqlite, None, None)
+    );
+    assert!(
+        before.engine_version.starts_with("3."),
+        "{}",
+        before.engine_version
+    );
+    assert!(!file.path().exists());
+    let store = connect(&file.url()).await.unwrap();
+    let after = describe(&file.url()).await.unwrap();
+    assert_eq!(after.schema, Some(after.known_schema));
+    assert_eq!(after.journal_mode.as_deref(), Some("wal"));
+    assert_eq!(after.place, file.path().display().to_string());
+    drop(store);
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let file = SqliteFile::new();
+    drop(connect(&file.url()).await.unwrap());
+    let mut beside = file.connection().await;
+    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 VALUES (99, 'newer', true, x'00', 0)";
+    sqlx::query(newer).execute(&mut beside).await.unwrap();
+    beside.close().await.unwrap();
+    let known = describe(&file.url()).await.unwrap().known_schema;
+    match connect(&file.url()).await {
+        Err(StoreError::NewerSchema {
+            found: 99,
+            known: told,
+        }) => assert_eq!(told, known),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(describe(&file.url()).await.unwrap().schema, Some(99));
+}
+
+async fn refused(url: &str) -> String {
+    match connect(url).await {
+        Err(StoreError::Configuration(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_told_as_such() {
+    let file = SqliteFile::new();
+    std::fs::write(
+        file.path(),
+        "Dear diary, today I was mistaken for a database. ".repeat(100),
+    )
+    .unwrap();
+    let why = refused(&file.url()).await;
+    assert!(
+        why.contains("no SQLite database") && why.contains("host.db"),
+        "{why}"
+    );
+    let below = format!("{}/host.db", file.url());
+    let why = refused(&below).await;
+    assert!(
+        why.contains("folder") && why.contains("cannot be made"),
+        "{why}"
+    );
+    let folder = file.path().parent().unwrap().display().to_string();
+    let why = refused(&folder).await;
+    assert!(why.contains("cannot be opened"), "{why}");
+}
+
+#[tokio::test]
+async fn another_process_that_never_stops_writing_is_told_as_such() {
+    let on = sqlite().await;
+    let mut beside = on.database.connection().await;
+    let writing = beside.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    match on.store().open_conversation("garden").await {
+        Err(error @ StoreError::Unavailable(_)) => {
+            assert!(error.is_transient());
+            assert!(error.to_string().contains("another process"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    // Reading goes on meanwhile.
+    assert_eq!(on.store().conversation_named("garden").await.unwrap(), None);
+    writing.rollback().await.unwrap();
+    on.store().open_conversation("garden").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_broken_column_is_told_with_its_name() {
+    let on = sqlite().await;
+    let store = on.store();
+    let conversation = store.open_conversation("garden").await.unwrap();
+    let mut beside = on.database.connection().await;
+    let id = conversation.id.to_string();
+    let broken = "UPDATE sessions SET session = '{\"id\": 7}' WHERE conversation = $1";
+    sqlx::query(broken)
+        .bind(&id)
+        .execute(&mut beside)
+        .await
+        .unwrap();
+    match store.conversation(conversation.id).await {
+        Err(StoreError::Corrupt {
+            table: "conversations",
+            id: told,
+            detail,
+        }) => {
+            assert_eq!(told, id);
+            assert!(detail.starts_with("column session: "), "{detail}");
+        }
+        other => panic!("{other:?}"),
+    }
 }

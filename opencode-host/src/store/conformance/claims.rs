@@ -88,7 +88,8 @@ pub async fn the_turn_ahead_is_told(on: &dyn Fixture) {
 /// A turn under a good lease is nobody else's.
 pub async fn a_leased_turn_is_skipped(on: &dyn Fixture) {
     let running = on.running("garden").await;
-    on.clock().advance(LEASE.saturating_sub(Duration::from_millis(1)));
+    on.clock()
+        .advance(LEASE.saturating_sub(Duration::from_millis(1)));
     let other = on.another().await;
     assert!(other.claim(&claim_by("b")).await.unwrap().is_none());
     on.store()

@@ -165,6 +165,31 @@ pub async fn any_text_is_kept(on: &dyn Fixture) {
     );
 }
 
+/// What nests as deep as a server can send it is kept.
+pub async fn deep_nesting_is_kept(on: &dyn Fixture) {
+    let deep = (0..128).fold(json!("core"), |inner, _| json!([inner]));
+    let tool = ToolPart {
+        tool: "write".to_owned(),
+        input: Some(deep.clone()),
+        ..ToolPart::default()
+    };
+    let conversation = on.open("garden").await;
+    let mut new = on.new_turn(&conversation, "Hello");
+    new.prompt.format = Some(deep);
+    let turn = on.store().submit(&new).await.unwrap().turn;
+    let claimed = on.claim().await.unwrap();
+    let kept = checkpoint_of(&[PersistedPart::Tool(tool.clone())]);
+    on.store().checkpoint(&claimed.lease, &kept).await.unwrap();
+    let row = on.turn(turn.id).await;
+    assert!(row.prompt == new.prompt && row.checkpoint == kept);
+    let end = Finish {
+        parts: vec![PersistedPart::Tool(tool)],
+        ..finish(TurnStatus::Completed, "")
+    };
+    on.store().finish(&claimed.lease, &end).await.unwrap();
+    assert!(on.message(turn.message).await.parts == end.parts);
+}
+
 /// Five million characters are kept, in a prompt, a checkpoint and a message.
 pub async fn five_megabytes_are_kept(on: &dyn Fixture) {
     let big = "0123456789abcde\u{E9}".repeat(5_000_000 / 16);

@@ -154,7 +154,7 @@ macro_rules! store_conformance {
                 a_prompted_turn_is_cancelled_by_a_worker, an_ended_turn_is_not_cancelled,
                 cancel_and_finish_agree;
             content: a_prompt_record_is_kept, a_checkpoint_is_kept, an_equal_checkpoint_is_no_progress,
-                any_text_is_kept, five_megabytes_are_kept, numbers_are_kept, messages_come_in_pages;
+                any_text_is_kept, deep_nesting_is_kept, five_megabytes_are_kept, numbers_are_kept, messages_come_in_pages;
             nodes: each_turn_is_claimed_once, a_conversation_has_one_turn_at_a_time;
         }
     };

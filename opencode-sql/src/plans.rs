@@ -1,0 +1,182 @@
+//! Every statement finds its rows by an index: what a turn costs does not grow
+//! with the number of turns before it.
+
+use sqlx::{Connection as _, Executor as _, PgConnection, Row as _, SqliteConnection};
+
+use crate::engine::Sql;
+use crate::tables::{claims, conversations, endings, leases, messages, turns};
+
+/// A statement, the index it is to use, and the types of its parameters.
+type Expected = (Sql, &'static str, &'static str);
+
+const EXPECTED: &[Expected] = &[
+    (
+        claims::TAKE_LEFT_BEHIND,
+        "turns_by_lease_end",
+        "text, bigint, bigint, bigint",
+    ),
+    (
+        claims::TAKE_QUEUED,
+        "turns_queued",
+        "text, bigint, bigint, bigint",
+    ),
+    (
+        claims::TAKE_QUEUED,
+        "turns_open",
+        "text, bigint, bigint, bigint",
+    ),
+    (
+        claims::TAKE_ONLY_LEFT_BEHIND,
+        "(id",
+        "text, bigint, bigint, bigint, text",
+    ),
+    (
+        claims::TAKE_ONLY_QUEUED,
+        "turns_open",
+        "text, bigint, bigint, bigint, text",
+    ),
+    (claims::CUT_FUTURE_LEASES, "turns_by_lease_start", "bigint"),
+    (conversations::BY_ID, "(id", "text"),
+    (conversations::BY_NAME, "(name", "text"),
+    (conversations::BY_USE, "conversations_by_use", "bigint"),
+    (conversations::BY_USE, "turns_open", "bigint"),
+    (endings::SETTLE, "(id", "text, bigint"),
+    (leases::RENEW, "(id", "text, bigint, bigint"),
+    (leases::CHECK, "(id", "text"),
+    (leases::CHECKPOINT, "(id", "text, bigint, text, bigint"),
+    (messages::BY_ID, "(id", "text"),
+    (messages::PAGE, "(seq", "bigint, bigint"),
+    (
+        messages::PAGE_OF_CONVERSATION,
+        "messages_by_conversation",
+        "bigint, bigint, text",
+    ),
+    (turns::AHEAD, "turns_open", "text"),
+    (turns::BY_ID, "(id", "text"),
+    (turns::BY_CLIENT_KEY, "turns_by_client_key", "text, text"),
+    (turns::EVENTS, "turn_events_by_turn", "text"),
+    (turns::UNFINISHED, "turns_open", "text"),
+];
+
+/// 20,000 conversations with two settled turns each; one more turn is queued, one runs.
+const OLD_TURNS: &str = "
+    INSERT INTO conversations (id, name, created_at, used_at) SELECT 'c' || n, 'c' || n, n, n FROM numbers WHERE n < 20000;
+    INSERT INTO sessions (conversation) SELECT id FROM conversations;
+    INSERT INTO turns (id, version, conversation, user_message, message, prompt, client_key, state, status, settled,
+        checkpoint, created_at)
+      SELECT 't' || n, 1, 'c' || (n % 20000), 'u' || n, 'a' || n, '{}', 'k' || n, 'finished', 'completed', 1, '{}', n
+      FROM numbers;
+    INSERT INTO turns (id, version, conversation, user_message, message, prompt, state, checkpoint, created_at)
+      VALUES ('q', 1, 'c0', 'u', 'a', '{}', 'queued', '{}', 1);
+    INSERT INTO turns (id, version, conversation, user_message, message, prompt, state, checkpoint, created_at, worker,
+        leased_at, lease_expires_at)
+      VALUES ('r', 1, 'c1', 'u', 'a', '{}', 'running', '{}', 1, 'w', 1, 2);
+    INSERT INTO messages (id, conversation, turn, role, status, content, parts, reasoning, cost, input_tokens,
+        output_tokens, cache_read_tokens, cache_write_tokens, truncated, created_at)
+      SELECT 'm' || n, 'c' || (n % 20000), 't' || n, 'user', 'completed', '', '[]', '', 0, 0, 0, 0, 0, 0, n FROM numbers;
+    INSERT INTO turn_events (turn, name, payload, at) SELECT 't' || n, 'turn.finished', '{}', 1 FROM numbers;
+";
+
+/// What is no look-up: a table, or an index that does not follow the question, from end to end.
+fn scans(line: &str) -> bool {
+    let ordered = [
+        "turns_queued",
+        "conversations_by_use",
+        "USING INTEGER PRIMARY KEY",
+    ];
+    let whole =
+        line.contains("Seq Scan") || (line.starts_with("SCAN ") && !line.contains("VIRTUAL TABLE"));
+    whole && !line.contains("CONSTANT ROW") && !ordered.iter().any(|index| line.contains(index))
+}
+
+fn check(sql: &str, plan: &[String], index: &str) {
+    let plan_text = plan.join("\n");
+    assert!(
+        plan_text.contains(index),
+        "{sql}\ndoes not use {index}:\n{plan_text}"
+    );
+    assert!(
+        !plan.iter().any(|line| scans(line)),
+        "{sql}\nscans:\n{plan_text}"
+    );
+}
+
+#[tokio::test]
+async fn sqlite_uses_its_indexes() {
+    let mut on = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+    on.execute(include_str!("../migrations/sqlite/0001_turns.sql"))
+        .await
+        .unwrap();
+    on.execute("CREATE TABLE numbers (n INTEGER PRIMARY KEY) STRICT")
+        .await
+        .unwrap();
+    on.execute(
+        "INSERT INTO numbers WITH RECURSIVE r(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM r WHERE n < 39999) SELECT n FROM r",
+    )
+    .await
+    .unwrap();
+    on.execute(OLD_TURNS).await.unwrap();
+    // Once as SQLite plans by itself, once by what it learns when a person runs ANALYZE.
+    for analyze in [false, true] {
+        if analyze {
+            on.execute("ANALYZE").await.unwrap();
+        }
+        for (sql, index, _) in EXPECTED {
+            let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", sql.sqlite));
+            let rows = sqlx::query(explain).fetch_all(&mut on).await.unwrap();
+            let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+            let index = match *index {
+                "(id" => "(id=?",
+                "(name" => "(name=?",
+                "(seq" => "(rowid>?",
+                index => index,
+            };
+            check(sql.sqlite, &plan, index);
+        }
+    }
+}
+
+#[tokio::test]
+async fn postgres_uses_its_indexes() {
+    let server = std::env::var("OPENCODE_HOST_TEST_POSTGRES").expect(
+        "OPENCODE_HOST_TEST_POSTGRES is not set: run `cargo xtask test`, \
+         or `cargo xtask pg --run cargo test -p opencode-sql`",
+    );
+    let mut on = PgConnection::connect(&server).await.unwrap();
+    // All in one transaction, which is not committed.
+    let mut on = on.begin().await.unwrap();
+    on.execute("CREATE SCHEMA plans; SET LOCAL search_path TO plans; SET LOCAL plan_cache_mode = force_generic_plan")
+        .await
+        .unwrap();
+    on.execute(include_str!("../migrations/postgres/0001_turns.sql"))
+        .await
+        .unwrap();
+    on.execute("CREATE TABLE numbers AS SELECT n FROM generate_series(0, 39999) AS n")
+        .await
+        .unwrap();
+    on.execute(OLD_TURNS).await.unwrap();
+    on.execute("ANALYZE").await.unwrap();
+    for (number, (sql, index, types)) in EXPECTED.iter().enumerate() {
+        let prepare = format!("PREPARE p{number}({types}) AS {}", sql.postgres);
+        on.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(prepare)))
+            .await
+            .unwrap();
+        let sample = types
+            .split(", ")
+            .map(|kind| if kind == "bigint" { "1" } else { "'[]'" });
+        let sample: Vec<_> = sample.collect();
+        let explain = format!("EXPLAIN EXECUTE p{number}({})", sample.join(", "));
+        let rows = on
+            .fetch_all(sqlx::raw_sql(sqlx::AssertSqlSafe(explain)))
+            .await
+            .unwrap();
+        let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let index = match *index {
+            "(id" => "Index Cond: (id = ",
+            "(name" => "conversations_name_key",
+            "(seq" => "messages_pkey",
+            index => index,
+        };
+        check(sql.postgres, &plan, index);
+    }
+}
