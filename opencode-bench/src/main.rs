@@ -3,6 +3,7 @@
 //! Each command prints one JSON line, so that runs can be kept and compared.
 
 mod expect;
+mod hosted;
 mod meter;
 mod reference;
 mod stream;
@@ -52,6 +53,9 @@ struct StreamArgs {
     /// One connection for all turns, or one for each
     #[arg(long, value_name = "HOW", default_value = "shared")]
     subs: Subs,
+    /// Run the turns through the whole host, kept here: memory, sqlite://PATH or postgres://URL
+    #[arg(long, value_name = "none|URL", default_value = "none")]
+    store: String,
     /// Give up after so many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     limit: u64,
@@ -72,7 +76,8 @@ fn main() -> anyhow::Result<std::process::ExitCode> {
         .enable_all()
         .build()?;
     let report = match cli.command {
-        Command::Stream(args) => runtime.block_on(stream::run(&args))?,
+        Command::Stream(args) if args.store == "none" => runtime.block_on(stream::run(&args))?,
+        Command::Stream(args) => runtime.block_on(hosted::run(&args, &args.store))?,
         Command::Reference(args) => runtime.block_on(reference::run(&args))?,
     };
     println!("{}", serde_json::to_string(&report)?);

@@ -229,9 +229,9 @@ impl LiveTurn {
     /// What a watcher at `cursor` has missed.
     pub(crate) fn missed(&self, cursor: Cursor, events: &mut VecDeque<LiveEvent>) {
         let state = self.lock();
-        if state.generation > 0
-            && (cursor.generation != state.generation || cursor.sequence < state.sequence)
-        {
+        // A run that has not said anything yet has nothing to replace what was shown.
+        let begun = state.generation > 0 && state.sequence > 0;
+        if begun && (cursor.generation != state.generation || cursor.sequence < state.sequence) {
             let at = |sequence| Cursor {
                 generation: state.generation,
                 sequence,
@@ -449,6 +449,16 @@ mod tests {
             assert_eq!(parts[0].part, text(&"x".repeat(KEPT_CHANGES + 1)));
             assert!(missed(&turn, *cursor).is_empty());
         }
+    }
+
+    #[test]
+    fn a_run_that_takes_over_replaces_nothing_before_it_has_something() {
+        let turn = running();
+        let seen = Cursor { generation: 3, sequence: 1 };
+        turn.start(4);
+        assert!(missed(&turn, seen).is_empty());
+        turn.push(&Change::PartAdded { part_id: "p".into(), part: text("half") });
+        assert!(matches!(&missed(&turn, seen)[..], [LiveEvent::Snapshot { parts, .. }] if parts.len() == 1));
     }
 
     #[test]

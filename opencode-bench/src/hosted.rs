@@ -1,0 +1,99 @@
+//! Turns at once, through the whole host: submit, claim, follow, snapshot, finish.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use opencode_client::wire::Prompt;
+use opencode_host::id::TurnId;
+use opencode_host::live::Cursor;
+use opencode_host::store::{MemoryStore, Store};
+use opencode_host::tracer::Tracer;
+use opencode_host::{Host, SubmitOptions};
+use serde_json::{Map, Value};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::StreamArgs;
+use crate::expect::client;
+use crate::meter::{Meter, Report, peak_memory_kb};
+
+/// Counts the events that turns say they folded.
+#[derive(Debug, Default)]
+struct EventCount(std::sync::atomic::AtomicU64);
+
+impl Tracer for Arc<EventCount> {
+    fn event(&self, name: &'static str, fields: &Map<String, Value>) {
+        if name == "stream.completed" {
+            let events = fields.get("event_count").and_then(Value::as_u64).unwrap_or(0);
+            self.0.fetch_add(events, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}
+
+pub(crate) async fn run(args: &StreamArgs, store: &str) -> anyhow::Result<Report> {
+    anyhow::ensure!(args.expect.is_none(), "--store makes its own sessions: use --sessions");
+    let sessions = args.sessions.unwrap_or(1);
+    let store: Arc<dyn Store> = match store {
+        "memory" => Arc::new(MemoryStore::default()),
+        url => opencode_sql::connect(url).await.context("cannot open the store")?,
+    };
+    let events = Arc::new(EventCount::default());
+    let host = Host::builder(client(args)?, store).tracer(Arc::clone(&events)).build();
+    let mut conversations = Vec::with_capacity(sessions);
+    let run = std::process::id();
+    for number in 0..sessions {
+        conversations.push(host.store().open_conversation(&format!("bench-{run}-{number}")).await?.id);
+    }
+
+    let meter = Meter::start()?;
+    let shutdown = CancellationToken::new();
+    let worker = tokio::spawn({
+        let (host, shutdown) = (host.clone(), shutdown.clone());
+        async move { host.run_worker(shutdown).await }
+    });
+    let mut watching = JoinSet::new();
+    for conversation in conversations {
+        let prompt = Prompt::text(args.prompt.clone());
+        let turn = host.submit(conversation, prompt, SubmitOptions::default()).await?.turn.id;
+        watching.spawn(watch(host.clone(), turn));
+    }
+    let mut verified = 0;
+    let watched = async {
+        while let Some(whole) = watching.join_next().await {
+            verified += usize::from(whole??);
+        }
+        Ok::<_, anyhow::Error>(())
+    };
+    let watched = tokio::time::timeout(Duration::from_secs(args.limit), watched).await;
+    let cost = meter.read()?;
+    watched.map_err(|_| anyhow::anyhow!("not all turns ended within {} s", args.limit))??;
+    shutdown.cancel();
+    worker.await??;
+    let own_events = events.0.load(std::sync::atomic::Ordering::Relaxed);
+    Ok(Report {
+        peer: args.base.clone(),
+        subs: "shared",
+        sessions,
+        deltas: own_events / sessions.max(1) as u64,
+        wall_s: cost.wall_s,
+        user_s: cost.user_s,
+        sys_s: cost.sys_s,
+        maxrss_kb: peak_memory_kb(),
+        own_events,
+        verified,
+        bad: sessions - verified,
+    })
+}
+
+/// Whether a turn's stored text is what the server's own messages say.
+async fn watch(host: Host, turn: TurnId) -> anyhow::Result<bool> {
+    let mut live = host.live(turn, Cursor::START).await?;
+    while live.next().await?.is_some() {}
+    let result = host.result(turn).await?.context("the turn has no result")?;
+    let (Some(session), Some(prompt)) = (&result.session, &result.prompt) else { return Ok(false) };
+    let exchange = host.client().exchange(session, prompt, 1).await?;
+    let mut reply = opencode_client::Reply::new(session.clone(), prompt.clone());
+    reply.reconcile(&exchange);
+    Ok(reply.result().full_text == result.content && !result.content.is_empty())
+}
