@@ -1,6 +1,7 @@
 //! The library's front: what an application builds once and calls.
 
 mod builder;
+mod in_sandbox;
 mod requests;
 mod watch;
 mod worker;
@@ -20,10 +21,12 @@ pub use requests::AnswerError;
 pub use watch::LiveStream;
 pub use worker::WorkerError;
 
+use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::live::LiveTurns;
 use crate::product::Product;
+use crate::sandbox::SandboxRoot;
 use crate::store::{CancelOutcome, NewTurn, OnBusy, Store, StoreError, Submitted, Turn, WorkerId};
 use crate::telemetry::Telemetry;
 use crate::turn::TurnResult;
@@ -85,6 +88,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: HostOptions,
     pub(crate) observers: Vec<MakeObserver>,
+    pub(crate) blobs: Option<Blobs>,
+    pub(crate) sandboxes: Option<SandboxRoot>,
     pub(crate) live: LiveTurns,
     pub(crate) worker: WorkerId,
     pub(crate) running: Mutex<HashMap<TurnId, Control>>,
@@ -164,6 +169,7 @@ impl Host {
             prompt,
             client_key: options.client_key,
             on_busy: options.on_busy,
+            uploads: None,
         };
         let submitted = self.shared.store.submit(&turn).await?;
         self.shared.queue_changed.notify_waiters();
@@ -209,7 +215,8 @@ impl Host {
             .message(turn.message)
             .await?
             .ok_or_else(missing)?;
-        Ok(TurnResult::of(&turn, &message))
+        let artifacts = self.shared.store.attachments(turn.message).await?;
+        Ok(TurnResult::of(&turn, &message, artifacts))
     }
 
     /// The store.

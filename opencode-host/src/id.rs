@@ -53,3 +53,7 @@ row_id!(
     /// A turn: one prompt and everything that answers it.
     TurnId
 );
+row_id!(
+    /// A file of a message.
+    AttachmentId
+);

@@ -6,6 +6,8 @@
 //! [`store::Store`] keeps it all, so that a turn outlives the process that runs
 //! it.
 
+pub mod artifacts;
+pub mod blobs;
 pub mod clock;
 mod host;
 pub mod id;

@@ -1,11 +1,13 @@
 //! What a host says about one of its features that talks to an agent.
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use opencode_client::Exchange;
 use opencode_client::wire::{ModelRef, PermissionRule};
 
+use crate::artifacts::{DefaultAttach, Transform};
 use crate::sandbox::default_permission_rules;
 use crate::store::{Conversation, Message};
 use crate::turn::TurnResult;
@@ -57,7 +59,19 @@ pub trait Product: Send + Sync + fmt::Debug + 'static {
         Ok(None)
     }
 
-    /// The message is durable: attach, index, notify.
+    /// What of an agent's files is attached to its message.
+    fn default_attach(&self, conversation: &Conversation) -> DefaultAttach {
+        let _ = conversation;
+        DefaultAttach::All
+    }
+
+    /// What the host itself makes of an agent's files, and vouches for.
+    fn transforms(&self, conversation: &Conversation) -> Vec<Arc<dyn Transform>> {
+        let _ = conversation;
+        Vec::new()
+    }
+
+    /// The message is durable, and its files are attached: index, notify.
     ///
     /// # Errors
     /// Reported and traced; the message stays as it is.

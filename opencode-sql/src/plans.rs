@@ -4,12 +4,21 @@
 use sqlx::{Connection as _, Executor as _, PgConnection, Row as _, SqliteConnection};
 
 use crate::engine::Sql;
-use crate::tables::{claims, conversations, endings, leases, messages, turns};
+use crate::tables::{attachments, claims, conversations, endings, leases, messages, turns};
 
 /// A statement, the index it is to use, and the types of its parameters.
 type Expected = (Sql, &'static str, &'static str);
 
 const EXPECTED: &[Expected] = &[
+    (attachments::BY_ID, "attachments_id", "text"),
+    (attachments::BY_NAME, "attachments_by_name", "text, text"),
+    (attachments::OF_MESSAGE, "attachments_by_name", "text"),
+    (
+        attachments::NEWEST,
+        "attachments_by_conversation",
+        "text, bigint",
+    ),
+    (attachments::IN_USE, "attachments_by_digest", "text"),
     (
         claims::TAKE_LEFT_BEHIND,
         "turns_by_lease_end",
@@ -74,6 +83,8 @@ const OLD_TURNS: &str = "
     INSERT INTO messages (id, conversation, turn, role, status, content, parts, reasoning, cost, input_tokens,
         output_tokens, cache_read_tokens, cache_write_tokens, truncated, created_at)
       SELECT 'm' || n, 'c' || (n % 20000), 't' || n, 'user', 'completed', '', '[]', '', 0, 0, 0, 0, 0, 0, n FROM numbers;
+    INSERT INTO attachments (id, message, conversation, name, digest, size, mime_type, source, trust, created_at)
+      SELECT 'f' || n, 'm' || n, 'c' || (n % 20000), 'report.md', 'd' || n, 1, 'text/markdown', 'tool', '{}', n FROM numbers;
     INSERT INTO turn_events (turn, name, payload, at) SELECT 't' || n, 'turn.finished', '{}', 1 FROM numbers;
 ";
 
@@ -104,9 +115,12 @@ fn check(sql: &str, plan: &[String], index: &str) {
 #[tokio::test]
 async fn sqlite_uses_its_indexes() {
     let mut on = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-    on.execute(include_str!("../migrations/sqlite/0001_turns.sql"))
-        .await
-        .unwrap();
+    on.execute(concat!(
+        include_str!("../migrations/sqlite/0001_turns.sql"),
+        include_str!("../migrations/sqlite/0002_attachments.sql")
+    ))
+    .await
+    .unwrap();
     on.execute("CREATE TABLE numbers (n INTEGER PRIMARY KEY) STRICT")
         .await
         .unwrap();
@@ -129,6 +143,7 @@ async fn sqlite_uses_its_indexes() {
                 "(id" => "(id=?",
                 "(name" => "(name=?",
                 "(seq" => "(rowid>?",
+                "attachments_id" => "(id=?",
                 index => index,
             };
             check(sql.sqlite, &plan, index);
@@ -148,9 +163,12 @@ async fn postgres_uses_its_indexes() {
     on.execute("CREATE SCHEMA plans; SET LOCAL search_path TO plans; SET LOCAL plan_cache_mode = force_generic_plan")
         .await
         .unwrap();
-    on.execute(include_str!("../migrations/postgres/0001_turns.sql"))
-        .await
-        .unwrap();
+    on.execute(concat!(
+        include_str!("../migrations/postgres/0001_turns.sql"),
+        include_str!("../migrations/postgres/0002_attachments.sql")
+    ))
+    .await
+    .unwrap();
     on.execute("CREATE TABLE numbers AS SELECT n FROM generate_series(0, 39999) AS n")
         .await
         .unwrap();
@@ -175,6 +193,7 @@ async fn postgres_uses_its_indexes() {
             "(id" => "Index Cond: (id = ",
             "(name" => "conversations_name_key",
             "(seq" => "messages_pkey",
+            "attachments_id" => "attachments_id_key",
             index => index,
         };
         check(sql.postgres, &plan, index);

@@ -4,18 +4,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use opencode_client::reply::Checkpoint;
+use opencode_host::blobs::Digest;
 use opencode_host::clock::Timestamp;
-use opencode_host::id::{ConversationId, MessageId, TurnId};
+use opencode_host::id::{AttachmentId, ConversationId, MessageId, TurnId};
 use opencode_host::store::{
-    CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary, Finish, Finished, Lease,
-    LeaseStatus, Message, NewTurn, PromptRecord, SessionLock, Store, StoreResult, Submitted, Turn,
-    TurnEvent, check_key,
+    Attached, Attachment, CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary,
+    Finish, Finished, Lease, LeaseStatus, Message, NewAttachment, NewTurn, PromptRecord,
+    SessionLock, Store, StoreResult, Submitted, Turn, TurnEvent, check_attachment_name, check_key,
 };
 
 use crate::engine::{Engine, Handle as _};
 use crate::failure::{Failure, SqlResult};
 use crate::tables::claims::{self, Taken};
-use crate::tables::{conversations, endings, leases, messages, submits, turns};
+use crate::tables::{attachments, conversations, endings, leases, messages, submits, turns};
 
 /// How often a piece of work is run that collides with others.
 const TRIES: u32 = 5;
@@ -127,6 +128,9 @@ impl<E: Engine> Store for SqlStore<E> {
         if let Some(key) = &turn.client_key {
             check_key("client key", key)?;
         }
+        for file in turn.files() {
+            check_attachment_name(&file.name)?;
+        }
         transaction!(self, "submit", |on| submits::submit(&mut on, turn))
     }
 
@@ -183,6 +187,12 @@ impl<E: Engine> Store for SqlStore<E> {
         ))
     }
 
+    async fn reset_attempts(&self, lease: &Lease) -> StoreResult<()> {
+        statement!(self.writer, "reset_attempts", |on| leases::reset_attempts(
+            &mut on, lease
+        ))
+    }
+
     async fn finish(&self, lease: &Lease, finish: &Finish) -> StoreResult<Finished> {
         transaction!(self, "finish", |on| endings::finish(&mut on, lease, finish))
     }
@@ -225,5 +235,47 @@ impl<E: Engine> Store for SqlStore<E> {
             after,
             limit
         ))
+    }
+
+    async fn attach(&self, file: &NewAttachment) -> StoreResult<Attached> {
+        check_attachment_name(&file.name)?;
+        statement!(self.writer, "attach", |on| attachments::attach(
+            &mut on, file
+        ))
+    }
+
+    async fn attachment(&self, id: AttachmentId) -> StoreResult<Option<Attachment>> {
+        statement!(self.reader, "attachment", |on| attachments::by_id(
+            &mut on, id
+        ))
+    }
+
+    async fn attachments(&self, message: MessageId) -> StoreResult<Vec<Attachment>> {
+        statement!(self.reader, "attachments", |on| attachments::of_message(
+            &mut on, message
+        ))
+    }
+
+    async fn newest_attachments(
+        &self,
+        conversation: ConversationId,
+        limit: u32,
+    ) -> StoreResult<Vec<Attachment>> {
+        statement!(self.reader, "newest_attachments", |on| attachments::newest(
+            &mut on,
+            conversation,
+            limit
+        ))
+    }
+
+    async fn digests_in_use(&self, digests: &[Digest]) -> StoreResult<Vec<Digest>> {
+        // Read where rows are written: what was attached a moment ago counts.
+        statement!(self.writer, "digests_in_use", |on| attachments::in_use(
+            &mut on, digests
+        ))
+    }
+
+    async fn detach(&self, id: AttachmentId) -> StoreResult<Option<Attachment>> {
+        statement!(self.writer, "detach", |on| attachments::remove(&mut on, id))
     }
 }

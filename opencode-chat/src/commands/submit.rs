@@ -29,6 +29,7 @@ pub(crate) async fn run(args: SubmitArgs) -> Result<ExitCode, Failure> {
             prompt,
             client_key: args.prompt.client_key.clone(),
             on_busy: args.prompt.on_busy.into(),
+            uploads: None,
         })
         .await?;
     let turn = &submitted.turn;

@@ -5,11 +5,14 @@ use opencode_client::reply::Observer;
 use opencode_client::{Client, EventHub, HubOptions};
 use tokio::sync::Notify;
 
+use super::in_sandbox::InSandbox;
 use super::{Host, HostOptions, MakeObserver, Shared};
+use crate::blobs::Blobs;
 use crate::clock::{Clock, SystemClock};
 use crate::live::LiveTurns;
 use crate::product::{PlainProduct, Product};
 use crate::reporter::{ErrorReporter, Severity};
+use crate::sandbox::SandboxRoot;
 use crate::store::{Store, Turn, WorkerId};
 use crate::telemetry::Telemetry;
 use crate::tracer::Tracer;
@@ -26,6 +29,8 @@ pub struct HostBuilder {
     hub: HubOptions,
     observers: Vec<MakeObserver>,
     worker: Option<WorkerId>,
+    blobs: Option<Blobs>,
+    sandboxes: Option<SandboxRoot>,
 }
 
 impl std::fmt::Debug for HostBuilder {
@@ -48,6 +53,8 @@ impl HostBuilder {
             hub: HubOptions::default(),
             observers: Vec::new(),
             worker: None,
+            blobs: None,
+            sandboxes: None,
         }
     }
 
@@ -102,6 +109,19 @@ impl HostBuilder {
         self
     }
 
+    /// Where the bytes of files are kept. Without it no files are attached.
+    pub fn blobs(mut self, blobs: Blobs) -> Self {
+        self.blobs = Some(blobs);
+        self
+    }
+
+    /// Where each conversation has its folder, named by its id: the agent works
+    /// there unless [`Product::directory`] says otherwise, and its files come from there.
+    pub fn sandboxes(mut self, sandboxes: SandboxRoot) -> Self {
+        self.sandboxes = Some(sandboxes);
+        self
+    }
+
     /// Makes the host. Nothing is contacted yet.
     pub fn build(mut self) -> Host {
         let worker = self.worker.unwrap_or_else(|| {
@@ -129,6 +149,12 @@ impl HostBuilder {
                 ],
             );
         });
+        if let Some(sandboxes) = self.sandboxes.clone() {
+            self.product = Arc::new(InSandbox {
+                product: self.product,
+                sandboxes,
+            });
+        }
         Host {
             shared: Arc::new(Shared {
                 hub: EventHub::new(self.client.clone(), self.hub),
@@ -139,6 +165,8 @@ impl HostBuilder {
                 clock: self.clock,
                 options: self.options,
                 observers: self.observers,
+                blobs: self.blobs,
+                sandboxes: self.sandboxes,
                 live: LiveTurns::default(),
                 worker,
                 running: Mutex::new(HashMap::new()),

@@ -1,6 +1,6 @@
 mod tables;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,13 +9,14 @@ use async_trait::async_trait;
 use opencode_client::reply::Checkpoint;
 
 use super::{
-    CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary, Finish, Finished, Lease,
-    LeaseStatus, Message, NewTurn, PromptRecord, SessionGate, SessionGates, SessionLock,
-    SessionRecord, Store, StoreError, StoreResult, Submitted, Turn, TurnEvent, TurnState,
-    check_key,
+    Attached, Attachment, CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary,
+    Finish, Finished, Lease, LeaseStatus, Message, NewAttachment, NewTurn, PromptRecord,
+    SessionGate, SessionGates, SessionLock, SessionRecord, Store, StoreError, StoreResult,
+    Submitted, Turn, TurnEvent, TurnState, check_attachment_name, check_key,
 };
+use crate::blobs::Digest;
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::id::{ConversationId, MessageId, TurnId};
+use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
 use tables::{ConversationRow, HeldLease, Readable, Tables};
 
 /// A store that is gone with its process: for tests, and for turns nobody needs
@@ -159,6 +160,8 @@ impl Store for MemoryStore {
                 }
             }
         }
+        let of_others = |_: &u64, file: &mut Attachment| file.conversation != id;
+        tables.attachments.retain(of_others);
         Ok(Some(row.conversation))
     }
 
@@ -187,6 +190,8 @@ impl Store for MemoryStore {
         if let Some(key) = &turn.client_key {
             check_key("client key", key)?;
         }
+        turn.files()
+            .try_for_each(|file| check_attachment_name(&file.name))?;
         self.lock().submit(turn, self.clock.now())
     }
 
@@ -298,6 +303,11 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    async fn reset_attempts(&self, lease: &Lease) -> StoreResult<()> {
+        self.lock().running(lease)?.turn.attempts = 0;
+        Ok(())
+    }
+
     async fn finish(&self, lease: &Lease, finish: &Finish) -> StoreResult<Finished> {
         let mut tables = self.lock();
         let now = self.clock.now();
@@ -397,6 +407,55 @@ impl Store for MemoryStore {
         let wanted =
             newer.filter(|message| conversation.is_none_or(|id| id == message.conversation));
         Ok(wanted.take(limit as usize).cloned().collect())
+    }
+
+    async fn attach(&self, file: &NewAttachment) -> StoreResult<Attached> {
+        check_attachment_name(&file.name)?;
+        self.lock().attach(file, self.clock.now())
+    }
+
+    async fn attachment(&self, id: AttachmentId) -> StoreResult<Option<Attachment>> {
+        let tables = self.lock();
+        let found = tables.attachments.values().find(|file| file.id == id);
+        Ok(found.cloned())
+    }
+
+    async fn attachments(&self, message: MessageId) -> StoreResult<Vec<Attachment>> {
+        let tables = self.lock();
+        let files = tables.attachments.values();
+        Ok(files
+            .filter(|file| file.message == message)
+            .cloned()
+            .collect())
+    }
+
+    async fn newest_attachments(
+        &self,
+        conversation: ConversationId,
+        limit: u32,
+    ) -> StoreResult<Vec<Attachment>> {
+        let tables = self.lock();
+        let files = tables.attachments.values().rev();
+        let wanted = files.filter(|file| file.conversation == conversation);
+        Ok(wanted.take(limit as usize).cloned().collect())
+    }
+
+    async fn digests_in_use(&self, digests: &[Digest]) -> StoreResult<Vec<Digest>> {
+        let tables = self.lock();
+        let named: HashSet<_> = tables
+            .attachments
+            .values()
+            .map(|file| file.digest)
+            .collect();
+        let wanted = digests.iter().filter(|digest| named.contains(*digest));
+        Ok(wanted.copied().collect())
+    }
+
+    async fn detach(&self, id: AttachmentId) -> StoreResult<Option<Attachment>> {
+        let mut tables = self.lock();
+        let found = tables.attachments.iter().find(|(_, file)| file.id == id);
+        let number = found.map(|(number, _)| *number);
+        Ok(number.and_then(|number| tables.attachments.remove(&number)))
     }
 }
 

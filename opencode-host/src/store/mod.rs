@@ -24,6 +24,7 @@
 //! A host with tables of its own implements [`Store`] and runs the suite
 //! against it.
 
+mod attachment;
 pub mod conformance;
 mod memory;
 mod rows;
@@ -35,6 +36,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use opencode_client::reply::Checkpoint;
 
+pub use attachment::{
+    Attached, Attachment, AttachmentSource, MAX_ATTACHMENT_NAME, NewAttachment, NewUploads,
+};
 pub use memory::MemoryStore;
 pub use rows::{
     CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary, Finish, Finished, Lease,
@@ -43,8 +47,9 @@ pub use rows::{
 };
 pub use session_gates::{SessionGate, SessionGates};
 
+use crate::blobs::Digest;
 use crate::clock::Timestamp;
-use crate::id::{ConversationId, MessageId, TurnId};
+use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
 
 /// Why a store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +105,7 @@ pub enum StoreError {
     /// A name or key is longer than a database can index.
     #[error("a {what} has at most {limit} characters: shorten it")]
     TooLong {
-        /// `conversation name` or `client key`.
+        /// `conversation name`, `client key` or `file name`.
         what: &'static str,
         /// The most characters it may have.
         limit: usize,
@@ -122,6 +127,20 @@ impl StoreError {
 
 /// The most characters a conversation's name or a client key may have.
 pub const MAX_KEY_CHARS: usize = 512;
+
+/// Refuses an attachment's name that is too long.
+///
+/// # Errors
+/// [`StoreError::TooLong`].
+pub fn check_attachment_name(name: &str) -> StoreResult<()> {
+    if name.chars().nth(MAX_ATTACHMENT_NAME).is_some() {
+        return Err(StoreError::TooLong {
+            what: "file name",
+            limit: MAX_ATTACHMENT_NAME,
+        });
+    }
+    Ok(())
+}
 
 /// Refuses a conversation's name or a client key that is too long.
 ///
@@ -196,8 +215,8 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         wait: Duration,
     ) -> StoreResult<Box<dyn SessionLock>>;
 
-    /// Adds a user message, a pending assistant message and a queued turn, in
-    /// one transaction. With a client key that the conversation has already, or
+    /// Adds a user message with its files, a pending assistant message and a queued
+    /// turn, in one transaction. With a client key that the conversation has already, or
     /// with the id of a turn that is there: answers that turn, and changes nothing.
     ///
     /// # Errors
@@ -250,6 +269,13 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`StoreError::LeaseLost`], also when the turn has ended, or see [`StoreError`].
     async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> StoreResult<()>;
+
+    /// Starts the attempts of a running turn anew: nothing new has come, and all
+    /// is well, because the agent waits for a person.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`], also when the turn has ended, or see [`StoreError`].
+    async fn reset_attempts(&self, lease: &Lease) -> StoreResult<()>;
 
     /// Ends a running turn: one transaction writes the message's final content
     /// and the turn's terminal state, and records its one `turn.finished`
@@ -313,6 +339,49 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         after: Option<MessageId>,
         limit: u32,
     ) -> StoreResult<Vec<Message>>;
+
+    /// Attaches a file to a message, unless the message has one of that name:
+    /// then answers that one, whatever it holds, and changes nothing. The
+    /// database sees to it that there is one.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such message,
+    /// [`StoreError::TooLong`] for a name over [`MAX_ATTACHMENT_NAME`], or see [`StoreError`].
+    async fn attach(&self, file: &NewAttachment) -> StoreResult<Attached>;
+
+    /// One attachment.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn attachment(&self, id: AttachmentId) -> StoreResult<Option<Attachment>>;
+
+    /// The files of a message, in the order they were attached.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn attachments(&self, message: MessageId) -> StoreResult<Vec<Attachment>>;
+
+    /// The files attached last to a conversation's messages, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn newest_attachments(
+        &self,
+        conversation: ConversationId,
+        limit: u32,
+    ) -> StoreResult<Vec<Attachment>>;
+
+    /// Which of these digests a row names, in any order. At most a few hundred are asked about at once.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn digests_in_use(&self, digests: &[Digest]) -> StoreResult<Vec<Digest>>;
+
+    /// Removes a file from its message; answers it, or nothing when it was not there any more.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn detach(&self, id: AttachmentId) -> StoreResult<Option<Attachment>>;
 }
 
 /// The session of one conversation, locked. Dropping it releases the lock.

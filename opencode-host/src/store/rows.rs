@@ -8,6 +8,7 @@ use opencode_client::wire::{Prompt, Tokens};
 use opencode_client::{PromptIds, SessionId};
 use serde::{Deserialize, Serialize};
 
+use super::NewUploads;
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::outcome::{Reason, TurnError};
@@ -199,6 +200,8 @@ pub struct NewTurn {
     pub client_key: Option<String>,
     /// What to do when the conversation has unfinished turns.
     pub on_busy: OnBusy,
+    /// What the prompt was made of, where files came with it.
+    pub uploads: Option<NewUploads>,
 }
 
 /// What a submit does when the conversation has unfinished turns.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::outcome::{Reason, TurnError};
-use crate::store::{Message, Turn, TurnState, TurnStatus, Usage};
+use crate::store::{Attachment, Message, Turn, TurnState, TurnStatus, Usage};
 
 /// What came of a turn.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,11 +38,14 @@ pub struct TurnResult {
     pub session: Option<opencode_client::SessionId>,
     /// The prompt's upstream message, if it came so far.
     pub prompt: Option<opencode_client::MessageId>,
+    /// The message's files, in the order they were attached. All of them once
+    /// the turn is settled.
+    pub artifacts: Vec<Attachment>,
 }
 
 impl TurnResult {
-    /// What the rows of a turn and its message say; `None` while it runs.
-    pub fn of(turn: &Turn, message: &Message) -> Option<Self> {
+    /// What the rows of a turn, its message and that message's files say; `None` while it runs.
+    pub fn of(turn: &Turn, message: &Message, artifacts: Vec<Attachment>) -> Option<Self> {
         let TurnState::Finished { status, .. } = turn.state else {
             return None;
         };
@@ -68,6 +71,7 @@ impl TurnResult {
                 .prompted
                 .as_ref()
                 .map(|prompted| prompted.ids.message.clone()),
+            artifacts,
         })
     }
 

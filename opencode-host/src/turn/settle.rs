@@ -1,10 +1,9 @@
-//! What comes after the end: hooks, then the word that all is done.
+//! What comes after the end: files, hooks, then the word that all is done.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt as _;
-use opencode_client::Exchange;
 
 use super::TurnResult;
 use super::driver::{Driven, Driver};
@@ -13,7 +12,7 @@ use crate::reporter::Severity;
 use crate::store::StoreError;
 
 impl Driver {
-    /// Runs the hooks of a finished turn and marks it settled. The rows are
+    /// Attaches the files of a finished turn, runs its hooks and marks it settled. The rows are
     /// durable: a hook that fails is reported and changes nothing.
     pub(super) async fn settle(&mut self) -> Driven {
         let (turn, message) = match tokio::try_join!(
@@ -25,13 +24,19 @@ impl Driver {
             Ok(_) => return Driven::Lost,
             Err(error) => return self.unsettled(&error),
         };
-        let Some(result) = TurnResult::of(&turn, &message) else {
+        let exchange = self.exchange_of(&turn).await;
+        let artifacts = match self.attach(&turn, &exchange).await {
+            Ok(artifacts) => artifacts,
+            // The next claim attaches what is missing.
+            Err(error) if error.is_transient() => return self.unsettled(&error),
+            Err(error) => {
+                self.report(&error);
+                Vec::new()
+            }
+        };
+        let Some(result) = TurnResult::of(&turn, &message, artifacts) else {
             return Driven::Lost;
         };
-        let exchange = self.exchange.take().unwrap_or(Exchange {
-            prompt_seen: false,
-            messages: Vec::new(),
-        });
         let product = &self.host.product;
         self.hook("on_finalized", product.on_finalized(&message, &exchange))
             .await;

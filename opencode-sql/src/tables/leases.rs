@@ -72,6 +72,10 @@ pub(crate) const CHECKPOINT: Sql = sql!(
      WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running' AND checkpoint <> $3 \
      RETURNING id, message"
 );
+pub(crate) const RESET_ATTEMPTS: Sql = sql!(
+    "UPDATE turns SET attempts = 0 \
+     WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running'"
+);
 const IS_RUNNING: Sql = sql!(
     "SELECT id FROM turns WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running'"
 );
@@ -147,6 +151,15 @@ pub(crate) async fn record_prompt(
     let args = args![lease.turn, lease.generation, json(prompt)?, prompt.resend];
     let changed = on.execute(RECORD_PROMPT, args).await?;
     if changed == 1 {
+        Ok(())
+    } else {
+        Err(lost(lease.turn).into())
+    }
+}
+
+pub(crate) async fn reset_attempts(on: &mut impl Handle, lease: &Lease) -> SqlResult<()> {
+    let args = args![lease.turn, lease.generation];
+    if on.execute(RESET_ATTEMPTS, args).await? == 1 {
         Ok(())
     } else {
         Err(lost(lease.turn).into())

@@ -1,10 +1,8 @@
 //! Submitting a turn.
 
-use opencode_host::store::{
-    Message, MessageRole, MessageStatus, NewTurn, OnBusy, StoreError, Submitted, Turn, Usage,
-};
+use opencode_host::store::{NewTurn, OnBusy, StoreError, Submitted, Turn};
 
-use super::{conversations, endings, messages, turns};
+use super::{attachments, conversations, endings, messages, turns};
 use crate::engine::Handle;
 use crate::failure::SqlResult;
 
@@ -32,33 +30,14 @@ pub(crate) async fn submit(on: &mut impl Handle, new: &NewTurn) -> SqlResult<Sub
         }
     }
     let turn = Turn::queued(new, now);
-    let user = Message {
-        id: new.user_message,
-        conversation: new.conversation,
-        turn: new.id,
-        role: MessageRole::User,
-        status: MessageStatus::Completed,
-        reason: None,
-        content: new.prompt.text.clone(),
-        parts: Vec::new(),
-        reasoning: String::new(),
-        usage: Usage::default(),
-        truncated: false,
-        error: None,
-        created_at: now,
-        finished_at: None,
-    };
-    messages::add(on, &user).await?;
-    let assistant = Message {
-        id: new.message,
-        role: MessageRole::Assistant,
-        status: MessageStatus::Pending,
-        content: String::new(),
-        ..user
-    };
-    messages::add(on, &assistant).await?;
+    for message in new.messages(now) {
+        messages::add(on, &message).await?;
+    }
+    for file in new.files() {
+        attachments::attach(on, &file).await?;
+    }
     turns::add(on, &turn).await?;
-    conversations::used(on, new.conversation, now, &new.prompt.text).await?;
+    conversations::used(on, new.conversation, now, new.said()).await?;
     Ok(Submitted {
         turn,
         created: true,

@@ -28,6 +28,7 @@ async fn submit(store: &dyn Store, turns: usize) -> Vec<TurnId> {
             prompt: Prompt::text("Hello"),
             client_key: None,
             on_busy: OnBusy::Enqueue,
+            uploads: None,
         };
         submitted.push(store.submit(&turn).await.unwrap().turn.id);
     }

@@ -14,7 +14,7 @@ use crate::store::{ClaimedTurn, Finish, NewTurn, StoreError, TurnStatus, Usage};
 
 /// Every kind of character: of all lengths in UTF-8, quotes, escapes, line
 /// ends, a byte order mark, unassigned and control characters, NUL too.
-fn odd_text() -> String {
+pub(super) fn odd_text() -> String {
     let plain = "a\u{E4}\u{20AC}\u{1F33B}\u{FEFF}\u{202E}\u{FFFF}\u{10FFFF} '\"\\ \\0 \\u0000 $1 ?1 %s {{}} \r\n\t";
     let controls: String = (0..0x20_u8).chain([0x7F]).map(char::from).collect();
     format!("\0{plain}{controls}\0\0")

@@ -63,6 +63,7 @@
     reason = "the promises are named and told by their own sentences"
 )]
 
+pub mod attachments;
 pub mod claims;
 pub mod content;
 pub mod conversations;
@@ -155,6 +156,9 @@ macro_rules! store_conformance {
                 cancel_and_finish_agree;
             content: a_prompt_record_is_kept, a_checkpoint_is_kept, an_equal_checkpoint_is_no_progress,
                 any_text_is_kept, deep_nesting_is_kept, five_megabytes_are_kept, numbers_are_kept, messages_come_in_pages;
+            attachments: a_file_is_kept, a_name_is_one_file, one_of_many_attaches_wins,
+                a_file_needs_its_message, a_submit_brings_its_files, the_newest_files_come_first,
+                digests_in_use_are_told, a_file_is_detached_once, deletion_takes_files;
             nodes: each_turn_is_claimed_once, a_conversation_has_one_turn_at_a_time;
         }
     };
@@ -178,6 +182,7 @@ mod tests {
     fn the_list_is_whole() {
         let list = include_str!("mod.rs");
         let files = [
+            ("attachments", include_str!("attachments.rs")),
             ("claims", include_str!("claims.rs")),
             ("content", include_str!("content.rs")),
             ("conversations", include_str!("conversations.rs")),

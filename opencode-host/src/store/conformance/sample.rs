@@ -29,6 +29,7 @@ impl dyn Fixture + '_ {
             prompt: Prompt::text(text),
             client_key: None,
             on_busy: OnBusy::Enqueue,
+            uploads: None,
         }
     }
 

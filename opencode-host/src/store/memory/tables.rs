@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::store::{
-    CancelOutcome, Conversation, ConversationSummary, Finish, Lease, LeaseStatus, Message,
-    MessageRole, MessageStatus, NewTurn, OnBusy, StoreError, StoreResult, Submitted, Turn,
-    TurnEvent, TurnState, Usage,
+    Attached, Attachment, CancelOutcome, Conversation, ConversationSummary, Finish, Lease,
+    LeaseStatus, Message, NewAttachment, NewTurn, OnBusy, StoreError, StoreResult, Submitted, Turn,
+    TurnEvent, TurnState,
 };
 
 /// Everything, behind one mutex: each method of the store is one transaction.
@@ -23,6 +23,8 @@ pub(super) struct Tables {
     /// By age.
     pub(super) messages: BTreeMap<u64, Message>,
     pub(super) message_index: HashMap<MessageId, u64>,
+    /// By age.
+    pub(super) attachments: BTreeMap<u64, Attachment>,
     pub(super) last_number: u64,
 }
 
@@ -152,6 +154,30 @@ impl Tables {
         self.turns.get(first).map(|row| row.turn.id)
     }
 
+    pub(super) fn attach(&mut self, new: &NewAttachment, now: Timestamp) -> StoreResult<Attached> {
+        let mut files = self.attachments.values();
+        if let Some(known) = files.find(|file| file.message == new.message && file.name == new.name)
+        {
+            return Ok(Attached {
+                attachment: known.clone(),
+                created: false,
+            });
+        }
+        let number = self.message_index.get(&new.message);
+        let message = number.and_then(|number| self.messages.get(number));
+        let message = message.ok_or_else(|| StoreError::NotFound {
+            what: "message",
+            id: new.message.to_string(),
+        })?;
+        let attachment = new.attached(message.conversation, now);
+        let number = self.next_number();
+        self.attachments.insert(number, attachment.clone());
+        Ok(Attached {
+            attachment,
+            created: true,
+        })
+    }
+
     pub(super) fn insert_message(&mut self, message: Message) {
         let number = self.next_number();
         self.message_index.insert(message.id, number);
@@ -275,30 +301,12 @@ impl Tables {
             }
             (OnBusy::Enqueue | OnBusy::Reject, _) => {}
         }
-        let blank = Message {
-            id: new.user_message,
-            conversation: new.conversation,
-            turn: new.id,
-            role: MessageRole::User,
-            status: MessageStatus::Completed,
-            reason: None,
-            content: new.prompt.text.clone(),
-            parts: Vec::new(),
-            reasoning: String::new(),
-            usage: Usage::default(),
-            truncated: false,
-            error: None,
-            created_at: now,
-            finished_at: None,
-        };
-        self.insert_message(blank.clone());
-        self.insert_message(Message {
-            id: new.message,
-            role: MessageRole::Assistant,
-            status: MessageStatus::Pending,
-            content: String::new(),
-            ..blank
-        });
+        for message in new.messages(now) {
+            self.insert_message(message);
+        }
+        for file in new.files() {
+            self.attach(&file, now)?;
+        }
         let turn = Turn::queued(new, now);
         let number = self.next_number();
         self.turn_index.insert(turn.id, number);
@@ -306,7 +314,7 @@ impl Tables {
         if let Some(row) = self.conversations.get_mut(&new.conversation) {
             row.used_at = now;
             row.excerpt
-                .get_or_insert_with(|| ConversationSummary::excerpt_of(&new.prompt.text));
+                .get_or_insert_with(|| ConversationSummary::excerpt_of(new.said()));
             row.turns.insert(number);
             if let Some(key) = &new.client_key {
                 row.keys.insert(key.clone(), turn.id);

@@ -1,0 +1,154 @@
+//! Files of messages, as rows. The bytes are in [`Blobs`](crate::blobs::Blobs).
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Message, MessageRole, MessageStatus, NewTurn, Usage};
+use crate::blobs::Digest;
+use crate::clock::Timestamp;
+use crate::id::{AttachmentId, ConversationId, MessageId};
+
+/// The most characters an attachment's name may have.
+pub const MAX_ATTACHMENT_NAME: usize = 255;
+
+/// Where a file came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttachmentSource {
+    /// A person gave it.
+    Upload,
+    /// The agent's file tools made it.
+    Tool,
+    /// It lay in the agent's sandbox.
+    Sandbox,
+    /// The host made it of an agent's file: the one source that may be trusted.
+    Transform,
+}
+
+/// A file of a message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attachment {
+    /// The row.
+    pub id: AttachmentId,
+    /// Its message.
+    pub message: MessageId,
+    /// The message's conversation.
+    pub conversation: ConversationId,
+    /// Its name, unique in its message.
+    pub name: String,
+    /// Its bytes.
+    pub digest: Digest,
+    /// How many they are.
+    pub size: u64,
+    /// Their MIME type, as the name or the uploader says: they may be something else.
+    pub mime_type: String,
+    /// Where it came from.
+    pub source: AttachmentSource,
+    /// What the host vouches for, in a product's own words.
+    pub trust: Map<String, Value>,
+    /// When it was attached.
+    pub created_at: Timestamp,
+}
+
+/// A file to be attached.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewAttachment {
+    /// The row's id, made by the caller.
+    pub id: AttachmentId,
+    /// Its message.
+    pub message: MessageId,
+    /// Its name.
+    pub name: String,
+    /// Its bytes, which are kept already.
+    pub digest: Digest,
+    /// How many they are.
+    pub size: u64,
+    /// Their MIME type.
+    pub mime_type: String,
+    /// Where it came from.
+    pub source: AttachmentSource,
+    /// What the host vouches for.
+    pub trust: Map<String, Value>,
+}
+
+impl NewAttachment {
+    /// The row this becomes.
+    pub fn attached(&self, conversation: ConversationId, now: Timestamp) -> Attachment {
+        Attachment {
+            id: self.id,
+            message: self.message,
+            conversation,
+            name: self.name.clone(),
+            digest: self.digest,
+            size: self.size,
+            mime_type: self.mime_type.clone(),
+            source: self.source,
+            trust: self.trust.clone(),
+            created_at: now,
+        }
+    }
+}
+
+/// What became of an attach.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attached {
+    /// The row: the new one, or the one that had the name already.
+    pub attachment: Attachment,
+    /// Whether it is new.
+    pub created: bool,
+}
+
+impl NewTurn {
+    /// The two messages that a submit adds: the person's, and the one to be filled.
+    pub fn messages(&self, now: Timestamp) -> [Message; 2] {
+        let user = Message {
+            id: self.user_message,
+            conversation: self.conversation,
+            turn: self.id,
+            role: MessageRole::User,
+            status: MessageStatus::Completed,
+            reason: None,
+            content: self.said().to_owned(),
+            parts: Vec::new(),
+            reasoning: String::new(),
+            usage: Usage::default(),
+            truncated: false,
+            error: None,
+            created_at: now,
+            finished_at: None,
+        };
+        let assistant = Message {
+            id: self.message,
+            role: MessageRole::Assistant,
+            status: MessageStatus::Pending,
+            content: String::new(),
+            ..user.clone()
+        };
+        [user, assistant]
+    }
+
+    /// What the person said: the prompt, or what it was made of.
+    pub fn said(&self) -> &str {
+        self.uploads
+            .as_ref()
+            .map_or(&self.prompt.text, |uploads| &uploads.said)
+    }
+
+    /// The files that come with it, on the person's message.
+    pub fn files(&self) -> impl Iterator<Item = NewAttachment> {
+        let files = self.uploads.iter().flat_map(|uploads| &uploads.files);
+        files.map(|file| NewAttachment {
+            message: self.user_message,
+            ..file.clone()
+        })
+    }
+}
+
+/// A prompt that was made of a person's words and files.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NewUploads {
+    /// The person's words, which their message shows.
+    pub said: String,
+    /// The files, attached to the person's message in the same transaction.
+    pub files: Vec<NewAttachment>,
+}

@@ -1,0 +1,131 @@
+//! Files of messages.
+
+use opencode_host::blobs::Digest;
+use opencode_host::id::{AttachmentId, ConversationId, MessageId};
+use opencode_host::store::{Attached, Attachment, NewAttachment, StoreError, StoreResult};
+
+use crate::columns::{Columns, escape, json, word};
+use crate::engine::{Handle, Row, Sql, args, sql};
+use crate::failure::SqlResult;
+
+macro_rules! columns {
+    () => {
+        "id, message, conversation, name, digest, size, mime_type, source, trust, created_at"
+    };
+}
+
+/// The message's row gives the conversation. A second file of a name changes nothing.
+const ADD: Sql = sql!(
+    "INSERT INTO attachments (",
+    columns!(),
+    ") SELECT $1, m.id, m.conversation, $3, $4, $5, $6, $7, $8, $9 FROM messages AS m WHERE m.id = $2 \
+     ON CONFLICT (message, name) DO NOTHING"
+);
+pub(crate) const BY_NAME: Sql = sql!(
+    "SELECT ",
+    columns!(),
+    " FROM attachments WHERE message = $1 AND name = $2"
+);
+pub(crate) const BY_ID: Sql = sql!("SELECT ", columns!(), " FROM attachments WHERE id = $1");
+pub(crate) const OF_MESSAGE: Sql = sql!(
+    "SELECT ",
+    columns!(),
+    " FROM attachments WHERE message = $1 ORDER BY seq"
+);
+pub(crate) const NEWEST: Sql = sql!(
+    "SELECT ",
+    columns!(),
+    " FROM attachments WHERE conversation = $1 ORDER BY seq DESC LIMIT $2"
+);
+/// The digests are one parameter, so that any number is one statement.
+pub(crate) const IN_USE: Sql = Sql {
+    sqlite: "SELECT value AS digest FROM json_each($1) \
+             WHERE EXISTS (SELECT 1 FROM attachments AS a WHERE a.digest = value)",
+    postgres: "SELECT w.digest FROM json_array_elements_text(CAST($1 AS json)) AS w(digest) \
+               WHERE EXISTS (SELECT 1 FROM attachments AS a WHERE a.digest = w.digest)",
+};
+const REMOVE: Sql = sql!(
+    "DELETE FROM attachments WHERE id = $1 RETURNING ",
+    columns!()
+);
+
+fn read(row: &impl Row) -> StoreResult<Attachment> {
+    let columns = Columns::new(row, "attachments", "id")?;
+    Ok(Attachment {
+        id: columns.id("id")?,
+        message: columns.id("message")?,
+        conversation: columns.id("conversation")?,
+        name: columns.text("name")?,
+        digest: columns.id("digest")?,
+        size: columns.count("size")?,
+        mime_type: columns.text("mime_type")?,
+        source: columns.word("source")?,
+        trust: columns.json("trust")?,
+        created_at: columns.time("created_at")?,
+    })
+}
+
+pub(crate) async fn attach(on: &mut impl Handle, new: &NewAttachment) -> SqlResult<Attached> {
+    let now = on.now().await?;
+    let args = args![
+        new.id.to_string(),
+        new.message,
+        escape(&new.name),
+        new.digest.to_string(),
+        new.size,
+        escape(&new.mime_type),
+        word(new.source)?,
+        json(&new.trust)?,
+        now,
+    ];
+    let created = on.execute(ADD, args).await? == 1;
+    let row = on
+        .row(BY_NAME, args![new.message, escape(&new.name)])
+        .await?;
+    let missing = || StoreError::NotFound {
+        what: "message",
+        id: new.message.to_string(),
+    };
+    Ok(Attached {
+        attachment: read(&row.ok_or_else(missing)?)?,
+        created,
+    })
+}
+
+pub(crate) async fn by_id(on: &mut impl Handle, id: AttachmentId) -> SqlResult<Option<Attachment>> {
+    let row = on.row(BY_ID, args![id.to_string()]).await?;
+    Ok(row.as_ref().map(read).transpose()?)
+}
+
+pub(crate) async fn of_message(
+    on: &mut impl Handle,
+    message: MessageId,
+) -> SqlResult<Vec<Attachment>> {
+    let rows = on.rows(OF_MESSAGE, args![message]).await?;
+    Ok(rows.iter().map(read).collect::<StoreResult<_>>()?)
+}
+
+pub(crate) async fn newest(
+    on: &mut impl Handle,
+    conversation: ConversationId,
+    limit: u32,
+) -> SqlResult<Vec<Attachment>> {
+    let rows = on.rows(NEWEST, args![conversation, limit]).await?;
+    Ok(rows.iter().map(read).collect::<StoreResult<_>>()?)
+}
+
+pub(crate) async fn in_use(on: &mut impl Handle, digests: &[Digest]) -> SqlResult<Vec<Digest>> {
+    let rows = on.rows(IN_USE, args![json(digests)?]).await?;
+    let digests = rows
+        .iter()
+        .map(|row| Columns::new(row, "attachments", "digest")?.id("digest"));
+    Ok(digests.collect::<StoreResult<_>>()?)
+}
+
+pub(crate) async fn remove(
+    on: &mut impl Handle,
+    id: AttachmentId,
+) -> SqlResult<Option<Attachment>> {
+    let row = on.row(REMOVE, args![id.to_string()]).await?;
+    Ok(row.as_ref().map(read).transpose()?)
+}
