@@ -210,14 +210,13 @@ pub async fn a_renewed_lease_lasts(on: &dyn Fixture) {
         .unwrap()
         .unwrap();
     assert_eq!(
-        on.store().renew(&[running.lease], LEASE).await.unwrap(),
+        on.store().renew(&[running.lease], LEASE * 3).await.unwrap(),
         [LeaseStatus::Lost]
     );
-    assert_eq!(
-        on.turn(running.turn.id).await,
-        taken.turn,
-        "the late renewal changed nothing"
-    );
+    assert_eq!(on.turn(running.turn.id).await, taken.turn);
+    on.expire_leases();
+    let third = on.claim().await;
+    assert!(third.is_some(), "the late renewal prolonged nothing");
 }
 
 /// Leases are told in the order they were asked for, those of no turn as lost.
@@ -353,6 +352,19 @@ pub async fn attempts_count_claims_since_progress(on: &dyn Fixture) {
         (went_on.attempts, went_on.progress_at),
         (0, Some(on.clock().now()))
     );
+    on.expire_leases();
+    assert_eq!(on.claim().await.unwrap().turn.attempts, 1);
+}
+
+/// A turn that waits for a person can be claimed any number of times.
+pub async fn a_waiting_turn_uses_up_no_attempts(on: &dyn Fixture) {
+    on.running("garden").await;
+    on.expire_leases();
+    let claimed = on.claim().await.unwrap();
+    assert_eq!(claimed.turn.attempts, 2);
+    on.store().reset_attempts(&claimed.lease).await.unwrap();
+    let row = on.turn(claimed.turn.id).await;
+    assert_eq!((row.attempts, row.progress_at), (0, None));
     on.expire_leases();
     assert_eq!(on.claim().await.unwrap().turn.attempts, 1);
 }

@@ -276,6 +276,7 @@ pub async fn messages_come_in_pages(on: &dyn Fixture) {
                     break;
                 }
                 read.extend(page.iter().map(|message| message.id));
+                assert!(read.len() <= expected.len(), "a page repeats");
             }
             assert_eq!(&read, expected, "limit {limit}");
         }

@@ -21,6 +21,7 @@ async fn every_write_is_refused(store: &dyn Store, lease: &Lease) {
         store.checkpoint(lease, &checkpoint("late")).await,
         "checkpoint",
     );
+    refused(store.reset_attempts(lease).await, "reset_attempts");
     refused(
         store
             .finish(lease, &finish(TurnStatus::Completed, "late"))

@@ -145,7 +145,8 @@ macro_rules! store_conformance {
                 those_left_behind_come_first, only_means_only, a_renewed_lease_lasts,
                 leases_are_told_in_order, a_lease_from_the_future_ends_in_time,
                 a_released_turn_is_free_at_once, a_released_finished_turn_is_free_at_once,
-                attempts_count_claims_since_progress, an_unreadable_turn_is_told_and_passed_over;
+                attempts_count_claims_since_progress, a_waiting_turn_uses_up_no_attempts,
+                an_unreadable_turn_is_told_and_passed_over;
             fencing: a_late_worker_changes_nothing, a_worker_that_gave_back_changes_nothing,
                 an_ended_turn_takes_no_more, a_deleted_turn_takes_no_more;
             endings: an_end_is_whole, an_end_is_final, a_cancel_wins_over_a_completion,
