@@ -152,7 +152,10 @@ impl PromptStream {
                 }
                 self.reply.take_idle()
             }
-            Ok(Signal::Gap(_) | Signal::Disconnected) => true,
+            Ok(Signal::Gap(_) | Signal::Disconnected) => {
+                self.reply.gap();
+                true
+            }
             Ok(Signal::Heartbeat | Signal::Malformed(_)) => false,
             Err(_) => {
                 self.polling = true;

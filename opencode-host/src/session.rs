@@ -1,11 +1,18 @@
 //! The upstream session of a conversation: minted once, whoever asks and from
 //! wherever.
+//!
+//! A process may die between the post of a session and the write of its row,
+//! and the post's answer may be lost. So that no session is left over then, each
+//! carries a mark in its metadata that follows from the row alone: the
+//! conversation, and the session that it replaces. Whoever finds the row still
+//! without a session looks for that mark before it mints another one. A server
+//! that does not list sessions with their metadata is believed to have none.
 
 use std::time::Duration;
 
-use opencode_client::wire::{NewSession, PermissionRule};
+use opencode_client::wire::{NewSession, PermissionRule, Session as UpstreamSession};
 use opencode_client::{Client, Error as ClientError, SessionId};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::id::ConversationId;
@@ -18,6 +25,15 @@ use crate::telemetry::Telemetry;
 const LOCK_WAIT: Duration = Duration::from_secs(20);
 /// How long a mint may take while the lock is held.
 const MINT_LIMIT: Duration = Duration::from_secs(15);
+/// How long a look for an earlier mint may take.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// How many of a folder's newest sessions are looked through. A mint is looked
+/// for soon after it was made.
+const LOOKED_THROUGH: usize = 100;
+/// The most sub-agents of a session that are told to stop.
+const MOST_CHILDREN: usize = 256;
+/// What our part of a session's metadata is called.
+const METADATA: &str = "opencode-host";
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
@@ -103,24 +119,30 @@ impl Session<'_> {
         self.mint(lock, conversation, rules).await
     }
 
-    /// Stops what the session and its children do, as far as the server can be
-    /// reached. Errors are reported.
+    /// Stops what the session and the sessions below it do, as far as the
+    /// server can be reached. Errors are reported.
     pub async fn abort(&self, conversation: ConversationId, session: &SessionId) -> bool {
         let mut stopped = true;
-        if let Err(error) = self.client.abort(session).await {
-            stopped = matches!(error, ClientError::SessionNotFound { .. });
-            self.report(conversation, "abort", &error);
-        }
-        let children = match self.client.children(session).await {
-            Ok(children) => children,
-            Err(error) => {
-                self.report(conversation, "children", &error);
-                return stopped;
-            }
-        };
-        for child in children {
-            if let Err(error) = self.client.abort(&child.id).await {
+        let mut tree = vec![session.clone()];
+        let mut next = 0;
+        // From the root down: a parent that is stopped makes no more children.
+        while let Some(session) = tree.get(next).cloned() {
+            if let Err(error) = self.client.abort(&session).await {
+                if next == 0 {
+                    stopped = matches!(error, ClientError::SessionNotFound { .. });
+                }
                 self.report(conversation, "abort", &error);
+            }
+            next += 1;
+            match self.client.children(&session).await {
+                Ok(children) => {
+                    for child in children {
+                        if tree.len() < MOST_CHILDREN && !tree.contains(&child.id) {
+                            tree.push(child.id);
+                        }
+                    }
+                }
+                Err(error) => self.report(conversation, "children", &error),
             }
         }
         stopped
@@ -137,35 +159,53 @@ impl Session<'_> {
             .directory(conversation)
             .await
             .map_err(SessionError::Product)?;
-        let policy = fingerprint(&rules);
-        let new = NewSession {
-            title: self.product.session_title(conversation),
-            permission: rules,
-            ..NewSession::default()
-        };
         let client = match &directory {
             Some(directory) => &self.client.in_directory(directory.as_str()),
             None => self.client,
         };
-        let minting = tokio::time::timeout(MINT_LIMIT, client.create_session(&new));
-        let session = minting.await.map_err(|_| ClientError::Timeout {
-            call: "POST /session".to_owned(),
-            seconds: MINT_LIMIT.as_secs(),
-        })??;
+        let mark = Mark {
+            conversation: conversation.id,
+            replaces: lock.current().map(|record| record.id.clone()),
+            policy: fingerprint(&rules),
+        };
+        let mut found = self.minted_before(client, &mark).await?;
+        let session = if found.is_empty() {
+            let new = NewSession {
+                title: self.product.session_title(conversation),
+                permission: rules,
+                metadata: Some(mark.metadata()),
+                ..NewSession::default()
+            };
+            self.create(client, &new, &mark).await?
+        } else {
+            let session = found.remove(0);
+            if Mark::policy_of(&session) != mark.policy {
+                client.append_permission(&session.id, &rules).await?;
+            }
+            session
+        };
         let record = SessionRecord {
             id: session.id,
             directory: directory.or(session.directory),
             created_ms: session.time.created,
-            policy,
+            policy: mark.policy,
         };
         match lock.set(&record).await {
-            Ok(Ok(())) => Ok(Ensured {
-                record,
-                just_created: true,
-            }),
+            Ok(Ok(())) => {
+                // Whoever minted these finds the row taken.
+                for other in &found {
+                    self.discard(conversation.id, &other.id).await;
+                }
+                Ok(Ensured {
+                    record,
+                    just_created: true,
+                })
+            }
             // Another process was quicker: its session stays, ours goes.
             Ok(Err(theirs)) => {
-                self.discard(conversation.id, &record.id).await;
+                if theirs.id != record.id {
+                    self.discard(conversation.id, &record.id).await;
+                }
                 Ok(Ensured {
                     record: *theirs,
                     just_created: false,
@@ -176,6 +216,70 @@ impl Session<'_> {
                 Err(error.into())
             }
         }
+    }
+
+    /// Mints a session. When it is not known whether that worked: the session
+    /// that carries the mark, if there is one.
+    async fn create(
+        &self,
+        client: &Client,
+        new: &NewSession,
+        mark: &Mark,
+    ) -> Result<UpstreamSession, SessionError> {
+        let minting = tokio::time::timeout(MINT_LIMIT, client.create_session(new)).await;
+        let error = match minting {
+            Ok(Ok(session)) => return Ok(session),
+            Ok(Err(error)) => error,
+            Err(_) => ClientError::Timeout {
+                call: "POST /session".to_owned(),
+                seconds: MINT_LIMIT.as_secs(),
+            },
+        };
+        if matches!(
+            error,
+            ClientError::Connection { .. }
+                | ClientError::Timeout { .. }
+                | ClientError::Server { .. }
+        ) && let Ok(mut found) = self.minted_before(client, mark).await
+            && !found.is_empty()
+        {
+            return Ok(found.remove(0));
+        }
+        Err(error.into())
+    }
+
+    /// The sessions that carry the mark, oldest first.
+    async fn minted_before(
+        &self,
+        client: &Client,
+        mark: &Mark,
+    ) -> Result<Vec<UpstreamSession>, SessionError> {
+        let looking = tokio::time::timeout(LOOK_LIMIT, client.sessions(LOOKED_THROUGH)).await;
+        let sessions = match looking {
+            Ok(Ok(sessions)) => sessions,
+            // A server that has no such list, or answers it with a page.
+            Ok(Err(error @ (ClientError::BadRequest { .. } | ClientError::Server { .. }))) => {
+                self.report(mark.conversation, "list", &error);
+                return Ok(Vec::new());
+            }
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => {
+                return Err(ClientError::Timeout {
+                    call: "GET /session".to_owned(),
+                    seconds: LOOK_LIMIT.as_secs(),
+                }
+                .into());
+            }
+        };
+        let mut found: Vec<_> = sessions
+            .into_iter()
+            .filter(|session| mark.is_on(session))
+            .collect();
+        found.sort_by(|one, other| {
+            let age = |session: &UpstreamSession| (session.time.created, session.id.clone());
+            age(one).cmp(&age(other))
+        });
+        Ok(found)
     }
 
     async fn update_policy(
@@ -216,6 +320,38 @@ impl Session<'_> {
                 ("conversation", conversation.to_string().into()),
             ],
         );
+    }
+}
+
+/// What a session says in its metadata of why it was minted.
+#[derive(Debug)]
+struct Mark {
+    conversation: ConversationId,
+    replaces: Option<SessionId>,
+    /// What it was minted with. Not part of what it is found by.
+    policy: Option<String>,
+}
+
+impl Mark {
+    fn metadata(&self) -> Map<String, Value> {
+        let mark = json!({
+            "conversation": self.conversation,
+            "replaces": self.replaces,
+            "policy": self.policy,
+        });
+        Map::from_iter([(METADATA.to_owned(), mark)])
+    }
+
+    fn is_on(&self, session: &UpstreamSession) -> bool {
+        let Some(mark) = session.metadata.get(METADATA) else {
+            return false;
+        };
+        mark["conversation"] == json!(self.conversation) && mark["replaces"] == json!(self.replaces)
+    }
+
+    fn policy_of(session: &UpstreamSession) -> Option<String> {
+        let policy = session.metadata.get(METADATA)?.get("policy")?;
+        policy.as_str().map(str::to_owned)
     }
 }
 

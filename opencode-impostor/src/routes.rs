@@ -130,6 +130,10 @@ async fn event(Shared(world): Server, Query(query): QueryMap, headers: HeaderMap
 }
 
 async fn list_sessions(Shared(world): Server, Query(query): QueryMap) -> Json<Value> {
+    let roots = query.get("roots").is_some_and(|roots| roots == "true");
+    let limit = query.get("limit").and_then(|limit| limit.parse().ok());
+    // As many as 1.18.33 gives when it is not told.
+    let limit = limit.unwrap_or(100);
     world.quietly(|state| {
         let sessions = state
             .order
@@ -140,7 +144,9 @@ async fn list_sessions(Shared(world): Server, Query(query): QueryMap) -> Json<Va
                 query
                     .get("directory")
                     .is_none_or(|directory| *directory == session.directory)
-            });
+            })
+            .filter(|session| !roots || session.parent.is_none())
+            .take(limit);
         Json(sessions.map(|session| session.to_json()).collect())
     })
 }

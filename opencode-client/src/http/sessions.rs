@@ -27,6 +27,19 @@ impl Client {
         self.json(Call::on_session(Method::GET, session, "")).await
     }
 
+    /// The sessions of the client's folder, of the whole server without one,
+    /// newest first, those of sub-agents left out: `GET /session?roots=&limit=`.
+    /// A server that knows neither parameter answers all.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn sessions(&self, limit: usize) -> Result<Vec<Session>, Error> {
+        let call = Call::new(Method::GET, "/session")
+            .query("roots", "true")
+            .query("limit", limit.to_string());
+        self.json(call).await
+    }
+
     /// Appends permission rules: `PATCH /session/:id`. The last match wins, and
     /// the server never forgets earlier ones: send only a changed policy.
     ///

@@ -69,6 +69,8 @@ struct State {
     retry: Option<(u32, String)>,
     retries: u32,
     restarted: bool,
+    /// Events were missed at some time: a text whose beginning was not heard may lack it.
+    gapped: bool,
 }
 
 #[derive(Debug)]
@@ -419,16 +421,27 @@ impl Reply {
                 if self.messages[message].standing == Standing::Foreign {
                     return;
                 }
-                self.insert(
-                    PartId::from(delta.part),
-                    message,
-                    Content::Undecided(String::new()),
-                )
+                let part = PartId::from(delta.part);
+                let at = self.insert(part, message, Content::Undecided(String::new()));
+                self.slots[at].torn = self.state.gapped;
+                at
             }
         };
         self.last_grown = at;
-        if self.slots[at].grow(&delta.delta) {
-            self.grew(at, &delta.delta);
+        let text = self.slots[at].joined(&delta.delta);
+        if self.slots[at].grow(&text) {
+            self.grew(at, &text);
+        }
+    }
+
+    /// Events may have been missed before the next one. A text that goes on then
+    /// without what came between is marked with `[…]` there, until the server
+    /// says the whole of it: it does so when the part ends, and its messages
+    /// hold no unfinished text (1.18.33).
+    pub fn gap(&mut self) {
+        self.state.gapped = true;
+        for slot in &mut self.slots {
+            slot.torn = !slot.finalised && slot.content.text().is_some();
         }
     }
 

@@ -32,6 +32,9 @@ pub enum Provenance {
     TodoUpdated,
 }
 
+/// Stands where text was streamed while nobody listened.
+pub(super) const TORN: &str = "[…]";
+
 /// What observers know a part by that exists on the stream only.
 pub(super) const STREAM_ONLY_KEY: &str = "todo.updated";
 
@@ -47,6 +50,8 @@ pub(super) struct Slot {
     pub(super) announced: bool,
     /// The server is done with it: deltas that come now are late.
     pub(super) finalised: bool,
+    /// Some of its text may have been missed, and nothing came since.
+    pub(super) torn: bool,
 }
 
 /// What a slot holds.
@@ -107,6 +112,7 @@ impl Slot {
             content,
             announced: false,
             finalised: false,
+            torn: false,
         }
     }
 
@@ -121,6 +127,17 @@ impl Slot {
             Some(id) => id.as_str().into(),
             None => STREAM_ONLY_KEY.into(),
         }
+    }
+
+    /// What is to be appended for a delta: where some text may be missing
+    /// before it, that is said.
+    pub(super) fn joined<'a>(&mut self, delta: &'a str) -> Cow<'a, str> {
+        if !self.torn || delta.is_empty() {
+            return delta.into();
+        }
+        self.torn = false;
+        let space = if self.content.is_empty() { "" } else { " " };
+        format!("{space}{TORN} {delta}").into()
     }
 
     /// Appends streamed text. False when it came too late, or the part is a tool.
@@ -161,6 +178,7 @@ impl Slot {
         if !ended && (finalised || own.starts_with(text)) {
             return TextUpdate::Same;
         }
+        self.torn = false;
         if text.starts_with(own.as_str()) {
             let from = own.len();
             own.push_str(&text[from..]);

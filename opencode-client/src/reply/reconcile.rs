@@ -42,7 +42,7 @@ impl Reply {
             slot.message
                 .is_none_or(|at| self.messages[at].standing == Standing::Answer)
         });
-        let mut merged = Merge::new(streamed);
+        let mut merged = Merge::new(streamed, self.state.gapped);
         for message in &exchange.messages {
             merged.take_message(message, places[&message.info.id]);
         }
@@ -85,10 +85,12 @@ struct Merge {
     /// The streamed place of each part that the exchange names.
     anchors: HashMap<PartId, usize>,
     ordered: Vec<Slot>,
+    /// Events were missed: what the stream does not have may have begun unheard.
+    gapped: bool,
 }
 
 impl Merge {
-    fn new(streamed: Vec<Slot>) -> Self {
+    fn new(streamed: Vec<Slot>, gapped: bool) -> Self {
         let anchors = streamed
             .iter()
             .enumerate()
@@ -98,6 +100,7 @@ impl Merge {
             streamed: streamed.into_iter().map(Some).collect(),
             anchors,
             ordered: Vec::new(),
+            gapped,
         }
     }
 
@@ -118,6 +121,7 @@ impl Merge {
                 .anchors
                 .get(&part.id)
                 .and_then(|&at| self.streamed[at].take());
+            let torn = streamed.as_ref().map_or(self.gapped, |slot| slot.torn);
             let Some(content) = content_of(part, streamed.as_ref(), message.info.is_finished())
             else {
                 continue;
@@ -125,8 +129,10 @@ impl Merge {
             let mut slot = Slot::new(Some(part.id.clone()), Some(place), content);
             slot.finalised = match &slot.content {
                 Content::Tool(tool) => tool.status.is_terminal(),
-                _ => message.info.is_finished(),
+                // Deltas of an ended text that are heard only now are in it.
+                _ => message.info.is_finished() || has_ended(part),
             };
+            slot.torn = torn && !slot.finalised;
             self.ordered.push(slot);
         }
     }
@@ -239,6 +245,13 @@ fn outlives(slot: &Slot, exchange: &Exchange, ids: &[&MessageId]) -> bool {
         Some(message) => !message.info.is_finished() || !message.parts.iter().any(holds_text),
     };
     lost && !slot.content.is_empty()
+}
+
+fn has_ended(part: &Part) -> bool {
+    matches!(
+        part.body,
+        PartBody::Text { ended: true, .. } | PartBody::Reasoning { ended: true, .. }
+    )
 }
 
 fn holds_text(part: &Part) -> bool {

@@ -20,6 +20,9 @@ pub struct Session {
     /// When it was made, epoch milliseconds by the server's clock.
     #[serde(default, deserialize_with = "lenient")]
     pub time: SessionTime,
+    /// What its maker wanted kept with it (1.18.33 gives it back; older servers may not).
+    #[serde(default, deserialize_with = "lenient")]
+    pub metadata: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Epoch milliseconds by the server's clock.

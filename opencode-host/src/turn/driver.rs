@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use opencode_client::reply::{ProblemSink, Reply};
+use opencode_client::reply::{Checkpoint, ProblemSink, Reply};
 use opencode_client::wire::Prompt;
 use opencode_client::{Client, Error as ClientError, Exchange, PromptIds, Subscription};
 use tokio::time::Instant;
@@ -82,6 +82,8 @@ pub(crate) struct Driver {
     pub(super) session: Option<SessionRecord>,
     pub(super) subscription: Option<Subscription>,
     pub(super) reply: Option<Reply>,
+    /// What a session had said that the server has lost since.
+    pub(super) salvage: Checkpoint,
     pub(super) exchange: Option<Exchange>,
     prompted: Option<PromptRecord>,
     pub(super) posted: Option<Instant>,
@@ -127,6 +129,7 @@ impl Driver {
             session: None,
             subscription: None,
             reply: None,
+            salvage: Checkpoint::default(),
             exchange: None,
             prompted,
             posted: None,
@@ -355,6 +358,7 @@ impl Driver {
         {
             self.prompted = None;
             self.resent = true;
+            self.salvage = std::mem::take(&mut self.turn.checkpoint);
         }
         self.listen(ensured.record).await
     }
@@ -379,7 +383,7 @@ impl Driver {
         self.stream_whole = self.subscription.is_some();
         self.conversation.session = Some(record.clone());
         self.session = Some(record);
-        self.take_up_reply();
+        self.take_up_unheard();
         Ok(())
     }
 
@@ -406,6 +410,14 @@ impl Driver {
             .iter()
             .for_each(|make| reply.observe(make(&self.turn)));
         self.reply = Some(reply);
+    }
+
+    /// A prompt that was recorded before may have been answered unheard.
+    fn take_up_unheard(&mut self) {
+        self.take_up_reply();
+        if let Some(reply) = &mut self.reply {
+            reply.gap();
+        }
     }
 
     async fn mint(&mut self) -> Result<(), Trouble> {
@@ -440,6 +452,12 @@ impl Driver {
             Some(_) => {
                 self.was_posted();
                 // Somebody else's post: what came of it is upstream.
+                self.look_due = true;
+                Ok(())
+            }
+            // Given up: what never arrived is not begun any more.
+            None if self.turn.attempts > self.host.options.limits.attempts => {
+                self.was_posted();
                 self.look_due = true;
                 Ok(())
             }
@@ -520,7 +538,9 @@ impl Driver {
             self.orderly_idle,
             self.followed,
         ) = (None, false, false, 0);
-        self.reply = None;
+        if let Some(reply) = self.reply.take() {
+            self.salvage = reply.checkpoint();
+        }
         self.listen(ensured.record).await
     }
 

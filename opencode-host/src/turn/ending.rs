@@ -118,7 +118,9 @@ impl Driver {
             .reply
             .as_ref()
             .map(opencode_client::Reply::result)
-            .unwrap_or_default();
+            .filter(|result| !result.parts.is_empty())
+            // A fresh session said nothing: what the lost one had said is kept.
+            .unwrap_or_else(|| ReplyResult::of(self.salvage.parts()));
         let usage = self.usage();
         let tool_count = result
             .parts

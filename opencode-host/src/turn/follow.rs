@@ -206,8 +206,7 @@ impl Taken {
                     || retries != reply.retries();
             }
             Signal::Gap(reason) => {
-                self.gap = true;
-                self.plan = true;
+                self.gap(reply);
                 self.interrupted = Some(match reason {
                     GapReason::Reconnected => "reconnected",
                     GapReason::FellBehind => "fell behind",
@@ -215,16 +214,23 @@ impl Taken {
                 });
             }
             Signal::Disconnected => {
-                self.gap = true;
-                self.plan = true;
+                self.gap(reply);
                 self.interrupted = Some("disconnected");
             }
             Signal::Malformed(_) => {
-                self.gap = true;
-                self.plan = true;
+                self.gap(reply);
                 self.interrupted = Some("malformed event");
             }
             Signal::Heartbeat => self.plan = true,
+        }
+    }
+
+    /// Something was missed.
+    fn gap(&mut self, reply: &mut Option<Reply>) {
+        self.gap = true;
+        self.plan = true;
+        if let Some(reply) = reply {
+            reply.gap();
         }
     }
 }

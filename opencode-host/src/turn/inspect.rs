@@ -103,8 +103,14 @@ impl Driver {
                 .into_iter()
                 .map(PendingRequest::Permission),
         );
-        if let Some(reply) = &mut self.reply {
-            reply.sync_requests(waiting);
+        let Some(reply) = &mut self.reply else {
+            return Ok(());
+        };
+        reply.sync_requests(waiting);
+        // Whoever died while a person was asked did not fail.
+        if !reply.requests().is_empty() && self.turn.attempts > 1 {
+            self.host.store.reset_attempts(&self.lease).await?;
+            self.turn.attempts = 0;
         }
         self.requests_due = false;
         Ok(())

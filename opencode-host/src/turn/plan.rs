@@ -297,14 +297,12 @@ pub fn plan(now: &Situation, limits: &Limits) -> Step {
     if let Some((failure, since)) = &now.failure {
         return recover(now, failure, *since, limits);
     }
-    if now.attempts > limits.attempts {
-        return stop(
-            now,
-            Ending::own(
-                Reason::Interrupted,
-                "The answer was interrupted several times in a row, and was given up.",
-            ),
-        );
+    // What kills every worker may be the look itself.
+    if now.attempts > limits.attempts.saturating_mul(2) {
+        return stop(now, given_up());
+    }
+    if now.prompting == Prompting::None && is_given_up(now, limits) {
+        return Step::End(given_up());
     }
     if !now.connected {
         return Step::Connect;
@@ -316,8 +314,24 @@ pub fn plan(now: &Situation, limits: &Limits) -> Step {
     }
 }
 
+/// No more is waited for. What the server has of the answer is still taken.
+fn is_given_up(now: &Situation, limits: &Limits) -> bool {
+    now.attempts > limits.attempts && !now.waiting
+}
+
+fn given_up() -> Ending {
+    Ending::own(
+        Reason::Interrupted,
+        "The answer was interrupted several times in a row, and was given up.",
+    )
+}
+
 /// The prompt is with the server: its answer comes, or does not.
 fn answer(now: &Situation, ago: Duration, limits: &Limits) -> Step {
+    let hopeless = is_given_up(now, limits);
+    if hopeless && now.aborted.is_some() {
+        return Step::End(given_up());
+    }
     match overdue(now, ago, limits) {
         // Nothing ever ran: a fresh session may do better, once.
         Some(ending) if ending.reason == Some(Reason::Stale) && !now.resent => {
@@ -346,8 +360,11 @@ fn answer(now: &Situation, ago: Duration, limits: &Limits) -> Step {
                     Step::Follow { at_most: pause }
                 };
             }
+            Verdict::GoOn if hopeless => return stop(now, given_up()),
             Verdict::GoOn => {}
         }
+    } else if hopeless {
+        return Step::Inspect;
     }
     let quiet = now.heard.unwrap_or(ago).min(now.looked.unwrap_or(ago));
     let patience = patience(now, &limits.pace);

@@ -574,16 +574,59 @@ fn failures_are_mended_or_told() {
 
 #[test]
 fn a_turn_that_workers_die_of_is_given_up() {
+    let given_up = Some((TurnStatus::Error, Some("interrupted")));
     let worn = Situation {
         attempts: 6,
-        connected: false,
-        prompting: Prompting::Recorded,
+        prompting: Prompting::None,
         ..running()
     };
+    assert_eq!(ends(&plan(&worn, &LIMITS)), given_up);
+
+    // What the server has of it is taken first.
+    let recorded = |connected| Situation {
+        connected,
+        prompting: Prompting::Recorded,
+        ..worn.clone()
+    };
+    assert_eq!(plan(&recorded(false), &LIMITS), Step::Connect);
+    assert_eq!(plan(&recorded(true), &LIMITS), Step::Look);
+    let posted = Situation {
+        attempts: 6,
+        ..running()
+    };
+    assert_eq!(plan(&posted, &LIMITS), Step::Inspect);
+    let seen = |inspection| Situation {
+        inspection: Some((inspection, Confirmed::Again)),
+        looked: Some(secs(0)),
+        ..posted.clone()
+    };
+    let whole = seen(look(false, last(true, false)));
     assert_eq!(
-        ends(&plan(&worn, &LIMITS)),
-        Some((TurnStatus::Error, Some("interrupted")))
+        ends(&plan(&whole, &LIMITS)),
+        Some((TurnStatus::Completed, None))
     );
+    let busy = seen(look(true, last(false, false)));
+    assert_eq!(plan(&busy, &LIMITS), Step::Abort);
+    let stopped = Situation {
+        aborted: Some(secs(0)),
+        look_due: true,
+        ..busy.clone()
+    };
+    assert_eq!(ends(&plan(&stopped, &LIMITS)), given_up);
+
+    // A person who is asked takes their time.
+    let asked = Situation {
+        waiting: true,
+        ..busy
+    };
+    assert!(matches!(plan(&asked, &LIMITS), Step::Follow { .. }));
+
+    // The look itself may be what they die of.
+    let worse = Situation {
+        attempts: 11,
+        ..recorded(false)
+    };
+    assert_eq!(ends(&plan(&worse, &LIMITS)), given_up);
 }
 
 /// Whatever is known: a step that waits waits for some time, and no turn that

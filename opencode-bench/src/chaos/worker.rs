@@ -1,0 +1,171 @@
+//! A worker and a cancel of this program's own, with the arguments of
+//! `opencode-chat`: for tests, which know of no other program.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clap::Args;
+use opencode_client::Client;
+use opencode_host::id::TurnId;
+use opencode_host::product::{HookError, Product};
+use opencode_host::store::Conversation;
+use opencode_host::{Host, HostOptions};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WorkerArgs {
+    #[arg(long)]
+    database: String,
+    #[arg(long)]
+    opencode_url: String,
+    #[arg(long)]
+    sandbox_root: PathBuf,
+    #[arg(long)]
+    lease: f64,
+    /// Not used: everything is in the database
+    #[arg(long)]
+    data: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CancelArgs {
+    turn: TurnId,
+    #[arg(long)]
+    database: String,
+    /// Not used: everything is in the database
+    #[arg(long)]
+    data: Option<PathBuf>,
+}
+
+/// Each conversation in a folder of its own.
+#[derive(Debug)]
+struct Folders(PathBuf);
+
+#[async_trait]
+impl Product for Folders {
+    async fn directory(&self, conversation: &Conversation) -> Result<Option<String>, HookError> {
+        let folder = self.0.join(conversation.id.to_string());
+        std::fs::create_dir_all(&folder)?;
+        Ok(Some(folder.display().to_string()))
+    }
+}
+
+/// Works on turns until SIGTERM.
+pub(crate) async fn work(args: WorkerArgs) -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::INFO)
+        .with_writer(std::io::stderr)
+        .init();
+    let shutdown = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move {
+            terminate.recv().await;
+            shutdown.cancel();
+        }
+    });
+    let store = opencode_sql::connect(&args.database).await?;
+    let options = HostOptions {
+        lease: Duration::from_secs_f64(args.lease),
+        ..HostOptions::default()
+    };
+    let host = Host::builder(Client::builder(&args.opencode_url).build()?, store)
+        .product(Folders(args.sandbox_root))
+        .options(options)
+        .build();
+    Ok(host.run_worker(shutdown).await?)
+}
+
+/// Cancels a turn.
+pub(crate) async fn cancel(args: CancelArgs) -> anyhow::Result<()> {
+    let store = opencode_sql::connect(&args.database).await?;
+    store.request_cancel(args.turn).await?;
+    Ok(())
+}
+
+/// How the programs under test are started.
+#[derive(Clone, Debug)]
+pub(crate) struct Programs {
+    pub(crate) program: PathBuf,
+    pub(crate) database: String,
+    pub(crate) server: String,
+    pub(crate) folder: PathBuf,
+    pub(crate) lease: f64,
+}
+
+impl Programs {
+    fn command(&self, name: &str) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(&self.program);
+        command
+            .arg(name)
+            .arg("--data")
+            .arg(&self.folder)
+            .args(["--database", &self.database])
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Starts a worker. What it logs is appended to `log`.
+    pub(crate) fn worker(&self, log: &Path) -> anyhow::Result<tokio::process::Child> {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(log)?;
+        let sandboxes = self.folder.join("sandboxes");
+        std::fs::create_dir_all(&sandboxes)?;
+        Ok(self
+            .command("worker")
+            .args(["--opencode-url", &self.server])
+            .arg("--sandbox-root")
+            .arg(sandboxes)
+            .args(["--lease", &self.lease.to_string()])
+            .stderr(log)
+            .spawn()?)
+    }
+
+    /// Cancels a turn from a process of its own.
+    pub(crate) async fn cancel(&self, turn: TurnId) -> anyhow::Result<()> {
+        let output = self
+            .command("cancel")
+            .arg(turn.to_string())
+            .stderr(std::process::Stdio::piped())
+            .output()
+            .await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "cancel: {}", said.trim());
+        Ok(())
+    }
+}
+
+/// A store that is tried again while its database is away.
+#[derive(Clone, Debug)]
+pub(crate) struct Patient(pub(crate) Arc<dyn opencode_host::store::Store>);
+
+impl Patient {
+    /// Calls until the answer is one, for a minute at most.
+    pub(crate) async fn ask<T, F>(
+        &self,
+        call: impl Fn(Arc<dyn opencode_host::store::Store>) -> F,
+    ) -> anyhow::Result<T>
+    where
+        F: Future<Output = opencode_host::store::StoreResult<T>>,
+    {
+        let started = std::time::Instant::now();
+        loop {
+            match call(Arc::clone(&self.0)).await {
+                Err(error)
+                    if error.is_transient() && started.elapsed() < Duration::from_secs(60) =>
+                {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                answer => return Ok(answer?),
+            }
+        }
+    }
+}
