@@ -174,7 +174,10 @@ impl LiveTurn {
     /// The reply starts over, or goes on from a checkpoint.
     pub(crate) fn reset(&self, reply: &Reply) {
         let parts = reply.snapshot();
-        self.push(&Change::Snapshot { parts });
+        // A run that begins with nothing says nothing: a watcher that looks late still gets every change.
+        if self.lock().sequence > 0 || !parts.is_empty() || !reply.requests().is_empty() {
+            self.push(&Change::Snapshot { parts });
+        }
         self.lock().requests = reply.requests().iter().cloned().collect();
     }
 
@@ -365,6 +368,7 @@ impl Observer for Publisher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use opencode_client::reply::Checkpoint;
 
     fn text(content: &str) -> PersistedPart {
         PersistedPart::Text {
@@ -394,6 +398,31 @@ mod tests {
             part: text(""),
         });
         turn
+    }
+
+    #[test]
+    fn a_watcher_that_looks_late_gets_every_change_of_a_fresh_run() {
+        let turn = LiveTurn::default();
+        turn.start(1);
+        let empty = Reply::restore("ses_1".into(), "msg_1".into(), Checkpoint::default());
+        turn.reset(&empty);
+        turn.push(&delta("a"));
+        turn.push(&delta("b"));
+        let events = missed(&turn, Cursor::START);
+        assert!(
+            matches!(
+                events[..],
+                [LiveEvent::Change { .. }, LiveEvent::Change { .. }]
+            ),
+            "{events:?}"
+        );
+        // A reply that starts over in the middle replaces what was shown.
+        turn.reset(&empty);
+        let events = missed(&turn, Cursor::START);
+        assert!(
+            matches!(events[..], [LiveEvent::Snapshot { .. }]),
+            "{events:?}"
+        );
     }
 
     #[test]
@@ -454,11 +483,19 @@ mod tests {
     #[test]
     fn a_run_that_takes_over_replaces_nothing_before_it_has_something() {
         let turn = running();
-        let seen = Cursor { generation: 3, sequence: 1 };
+        let seen = Cursor {
+            generation: 3,
+            sequence: 1,
+        };
         turn.start(4);
         assert!(missed(&turn, seen).is_empty());
-        turn.push(&Change::PartAdded { part_id: "p".into(), part: text("half") });
-        assert!(matches!(&missed(&turn, seen)[..], [LiveEvent::Snapshot { parts, .. }] if parts.len() == 1));
+        turn.push(&Change::PartAdded {
+            part_id: "p".into(),
+            part: text("half"),
+        });
+        assert!(
+            matches!(&missed(&turn, seen)[..], [LiveEvent::Snapshot { parts, .. }] if parts.len() == 1)
+        );
     }
 
     #[test]
