@@ -27,6 +27,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 pub use echo::Echo;
+pub(crate) use echo::SANDBOX_NAME;
 pub use exchange::{Dropped, ExchangeFile, ExchangeFiles, FileError};
 pub use message::{AttachReport, MAX_SANDBOX_FILES, MessageArtifacts};
 pub use transform::{Counterfeit, DefaultAttach, Transform};

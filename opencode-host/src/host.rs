@@ -21,7 +21,7 @@ pub use requests::AnswerError;
 pub use watch::LiveStream;
 pub use worker::WorkerError;
 
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, SweepError, Swept};
 use crate::clock::Clock;
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::live::LiveTurns;
@@ -32,6 +32,7 @@ use crate::telemetry::Telemetry;
 use crate::turn::TurnResult;
 use crate::turn::control::Control;
 use crate::turn::plan::Limits;
+use crate::uploads::{DEFAULT_MAX_UPLOAD, Uploads};
 
 /// The largest prompt, in bytes of text, unless the options say otherwise.
 pub const DEFAULT_MAX_PROMPT: usize = 1 << 20;
@@ -51,6 +52,8 @@ pub struct HostOptions {
     pub concurrency: usize,
     /// The largest prompt, in bytes of text.
     pub max_prompt: usize,
+    /// The largest upload, in bytes. Default 50 MiB.
+    pub max_upload: u64,
     /// A server silent for so long does not stop the clock of a turn that waits for a person.
     pub heartbeat_limit: Duration,
 }
@@ -64,6 +67,7 @@ impl Default for HostOptions {
             poll_interval: Duration::from_millis(500),
             concurrency: 2048,
             max_prompt: DEFAULT_MAX_PROMPT,
+            max_upload: DEFAULT_MAX_UPLOAD,
             heartbeat_limit: Duration::from_secs(45),
         }
     }
@@ -113,6 +117,8 @@ pub struct SubmitOptions {
     pub client_key: Option<String>,
     /// What to do when the conversation has unfinished turns.
     pub on_busy: OnBusy,
+    /// The files that come with the prompt; see [`Host::uploads`].
+    pub uploads: Option<Uploads>,
 }
 
 /// Why a prompt was not taken.
@@ -160,6 +166,12 @@ impl Host {
         if bytes > limit {
             return Err(SubmitError::TooLong { bytes, limit });
         }
+        let mut prompt = prompt;
+        let uploads = options.uploads.map(|uploads| {
+            let (text, uploads) = uploads.of(&prompt.text);
+            prompt.text = text;
+            uploads
+        });
         let clock = &self.shared.clock;
         let turn = NewTurn {
             id: TurnId::from_uuid(clock.new_uuid()),
@@ -169,7 +181,7 @@ impl Host {
             prompt,
             client_key: options.client_key,
             on_busy: options.on_busy,
-            uploads: None,
+            uploads,
         };
         let submitted = self.shared.store.submit(&turn).await?;
         self.shared.queue_changed.notify_waiters();
@@ -217,6 +229,27 @@ impl Host {
             .ok_or_else(missing)?;
         let artifacts = self.shared.store.attachments(turn.message).await?;
         Ok(TurnResult::of(&turn, &message, artifacts))
+    }
+
+    /// Removes bytes that are older than `age` and that no message names, and
+    /// uploads that were never finished. Nothing without blobs.
+    ///
+    /// # Errors
+    /// See [`SweepError`].
+    pub async fn sweep_blobs(&self, age: Duration) -> Result<Swept, SweepError> {
+        match &self.shared.blobs {
+            Some(blobs) => blobs.sweep(&*self.shared.store, age).await,
+            None => Ok(Swept::default()),
+        }
+    }
+
+    /// Where the bytes of files are kept, if anywhere.
+    pub fn blobs(&self) -> Option<&Blobs> {
+        self.shared.blobs.as_ref()
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// The store.

@@ -24,6 +24,7 @@ pub mod tool_display;
 pub mod tracer;
 pub mod turn;
 pub mod uploaded_files_prompt;
+pub mod uploads;
 
 pub use host::{
     AnswerError, DEFAULT_MAX_PROMPT, Host, HostBuilder, HostOptions, LiveStream, SubmitError,

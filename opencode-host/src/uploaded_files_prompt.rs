@@ -81,6 +81,12 @@ impl UploadedFilesPrompt {
         }
     }
 
+    /// The same files with another text.
+    pub fn said(mut self, text: impl Into<String>) -> Self {
+        self.text = text.into();
+        self
+    }
+
     /// A sentence of the product's about what the agent should do with the files; said only if there are any.
     pub fn instruction(mut self, sentence: impl Into<String>) -> Self {
         self.instruction = sentence.into();

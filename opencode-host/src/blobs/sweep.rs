@@ -31,6 +31,9 @@ const PAGE: usize = 500;
 /// Where a blob lies while the sweep decides.
 const ASIDE: &str = "aside";
 
+/// An upload of this age is not under way any more.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
@@ -57,7 +60,8 @@ pub enum SweepError {
 
 impl Blobs {
     /// Removes blobs that are older than `age` and that no row of `store` names,
-    /// and uploads of that age that were never finished. Several may run at once.
+    /// and uploads of that age (an hour at least) that were never finished. Several
+    /// may run at once.
     ///
     /// Every store that names blobs here must be this one. `age` should be well
     /// above the time between a file's upload and its message: a day.
@@ -82,7 +86,8 @@ impl Blobs {
             }
         }
         self.sweep_page(store, &mut swept, page).await?;
-        self.sweep_unfinished(&mut swept, now, age).await?;
+        self.sweep_unfinished(&mut swept, now, age.max(ABANDONED))
+            .await?;
         Ok(swept)
     }
 

@@ -6,6 +6,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod artifacts;
+mod blobs;
 mod hosting;
 mod live;
 mod sandbox;

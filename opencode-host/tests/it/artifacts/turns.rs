@@ -1,0 +1,271 @@
+//! Whole turns: files in, files out, and what happens when a worker dies in between.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use opencode_client::wire::Prompt;
+use opencode_client::{Client, Exchange};
+use opencode_host::blobs::{BlobError, Blobs};
+use opencode_host::product::{HookError, Product};
+use opencode_host::sandbox::SandboxRoot;
+use opencode_host::store::{AttachmentSource, Message, Store, TurnStatus};
+use opencode_host::turn::TurnResult;
+use opencode_host::uploads::UploadError;
+use opencode_host::{Host, HostOptions, SubmitOptions};
+use opencode_impostor::{ApplyPatch, Impostor, PatchKind, PatchedFile, Script, Step};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::hosting::{Hosting, PATIENCE, quick};
+
+struct Filed {
+    home: tempfile::TempDir,
+    blobs: Blobs,
+    hosting: Hosting,
+}
+
+impl Filed {
+    async fn new(steps: impl IntoIterator<Item = Step>) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let root = SandboxRoot::open(home.path().join("sandboxes")).unwrap();
+        let blobs = Blobs::in_folder(home.path().join("blobs")).unwrap();
+        let impostor = Impostor::scripted(Script::always(steps)).await.unwrap();
+        let options = HostOptions {
+            max_upload: 1000,
+            ..quick()
+        };
+        let with_files =
+            |builder: opencode_host::HostBuilder| builder.blobs(blobs.clone()).sandboxes(root);
+        let hosting = Hosting::with(impostor, options, with_files).await;
+        Self {
+            home,
+            blobs,
+            hosting,
+        }
+    }
+
+    async fn files(&self, result: &TurnResult) -> Vec<(String, String, AttachmentSource)> {
+        files(&self.blobs, result).await
+    }
+}
+
+pub(super) async fn files(
+    blobs: &Blobs,
+    result: &TurnResult,
+) -> Vec<(String, String, AttachmentSource)> {
+    let mut files = Vec::new();
+    for file in &result.artifacts {
+        let bytes = blobs.read(&file.digest, 1 << 20).await.unwrap();
+        let bytes = String::from_utf8(bytes.to_vec()).unwrap();
+        files.push((file.name.clone(), bytes, file.source));
+    }
+    files
+}
+
+fn patched(path: &str, kind: PatchKind, content: &str) -> PatchedFile {
+    PatchedFile {
+        path: path.to_owned(),
+        kind,
+        content: content.to_owned(),
+    }
+}
+
+fn working() -> Vec<Step> {
+    vec![
+        Step::write_file("report.md", "# Report\n"),
+        Step::write_file("notes.md", "old notes\n"),
+        Step::write_file("scratch.txt", "to be deleted"),
+        Step::ApplyPatch(ApplyPatch {
+            files: vec![
+                patched("notes.md", PatchKind::Update, "new notes\n"),
+                patched("scratch.txt", PatchKind::Delete, ""),
+            ],
+        }),
+        Step::text("Done."),
+    ]
+}
+
+fn expected() -> Vec<(String, String, AttachmentSource)> {
+    [("report.md", "# Report\n"), ("notes.md", "new notes\n")]
+        .map(|(name, bytes)| (name.to_owned(), bytes.to_owned(), AttachmentSource::Tool))
+        .into()
+}
+
+#[tokio::test]
+async fn the_agents_files_come_back() {
+    let filed = Filed::new(working()).await;
+    let result = filed.hosting.turn("write").await;
+    assert_eq!(result.status, TurnStatus::Completed, "{:?}", result.error);
+    assert_eq!(filed.files(&result).await, expected());
+    // The session works in the conversation's sandbox, without a word of the product's.
+    let folder = filed
+        .home
+        .path()
+        .join("sandboxes")
+        .join(filed.hosting.conversation.to_string());
+    assert_eq!(
+        std::fs::read_to_string(folder.join("notes.md")).unwrap(),
+        "new notes\n"
+    );
+    let reported = filed.hosting.recorder.named("reported");
+    assert!(reported.is_empty(), "{reported:?}");
+}
+
+#[tokio::test]
+async fn a_persons_files_reach_the_agent_and_stay_theirs() {
+    let filed = Filed::new([
+        Step::Echo,
+        Step::write_file("Sales-2026.csv", "item,sold\n"),
+        Step::text("Read."),
+    ])
+    .await;
+    let (host, conversation) = (&filed.hosting.host, filed.hosting.conversation);
+    let mut uploads = host.uploads(conversation).await.unwrap();
+    let csv = &b"item,sold\n"[..];
+    uploads
+        .add("C:\\Sales 2026.csv", Some("text/csv"), csv)
+        .await
+        .unwrap();
+    uploads
+        .add("Sales 2026.csv", None, &b"other"[..])
+        .await
+        .unwrap();
+    let large = vec![0; 1001];
+    let refused = uploads.add("large.bin", None, &large[..]).await;
+    assert!(
+        matches!(
+            refused,
+            Err(UploadError::Blob(BlobError::TooLarge { cap: 1000 }))
+        ),
+        "{refused:?}"
+    );
+    let options = SubmitOptions {
+        uploads: Some(uploads.instruction("Read them.")),
+        ..SubmitOptions::default()
+    };
+    let turn = host.submit(conversation, Prompt::text("What sold best?"), options);
+    let turn = turn.await.unwrap().turn;
+    let result = filed
+        .hosting
+        .finished(turn.id, filed.hosting.work(turn.id))
+        .await;
+    for told in [
+        "What sold best?\n\n2 files were uploaded. Read them.",
+        "\"Sales 2026.csv\", in the working folder as `Sales-2026.csv` (text/csv, 10 bytes)",
+        "\"Sales 2026 (2).csv\", in the working folder as `Sales-2026-2.csv` (text/csv, 5 bytes)",
+    ] {
+        assert!(result.content.contains(told), "{}", result.content);
+    }
+    let store = &filed.hosting.store;
+    let said = store
+        .message(turn.user_message)
+        .await
+        .unwrap()
+        .unwrap()
+        .content;
+    assert_eq!(said, "What sold best?");
+    let theirs = store.attachments(turn.user_message).await.unwrap();
+    let names: Vec<_> = theirs
+        .iter()
+        .map(|file| (file.name.as_str(), file.source))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("Sales 2026.csv", AttachmentSource::Upload),
+            ("Sales 2026 (2).csv", AttachmentSource::Upload)
+        ]
+    );
+    let bytes = filed.blobs.read(&theirs[0].digest, 100).await.unwrap();
+    assert_eq!(bytes, csv);
+    // Neither what was uploaded nor what the agent wrote back unchanged is the agent's.
+    assert_eq!(filed.files(&result).await, []);
+}
+
+#[tokio::test]
+async fn a_host_without_a_place_for_files_says_so() {
+    let hosting = Hosting::new(Impostor::start().await.unwrap()).await;
+    let refused = hosting.host.uploads(hosting.conversation).await;
+    assert!(
+        matches!(refused, Err(UploadError::NotConfigured)),
+        "{refused:?}"
+    );
+}
+
+/// Never gets past its hook: as a worker that dies there.
+#[derive(Debug)]
+pub(super) struct Dies(pub(super) Arc<Notify>);
+
+#[async_trait]
+impl Product for Dies {
+    async fn on_finalized(&self, _: &Message, _: &Exchange) -> Result<(), HookError> {
+        self.0.notify_one();
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_died_after_the_end_is_made_up_for() {
+    // The first worker attaches nothing (it dies before), or all of it (it dies after).
+    for first_attaches in [false, true] {
+        let home = tempfile::tempdir().unwrap();
+        let root = SandboxRoot::open(home.path().join("sandboxes")).unwrap();
+        let blobs = Blobs::in_folder(home.path().join("blobs")).unwrap();
+        let impostor = Impostor::scripted(Script::always(working())).await.unwrap();
+        let url = impostor.url();
+        let options = HostOptions {
+            lease: Duration::from_millis(300),
+            ..quick()
+        };
+        let reached = Arc::new(Notify::new());
+        let first = Hosting::with(impostor, options.clone(), |builder| {
+            let builder = builder
+                .product(Dies(Arc::clone(&reached)))
+                .sandboxes(root.clone());
+            if first_attaches {
+                builder.blobs(blobs.clone())
+            } else {
+                builder
+            }
+        })
+        .await;
+        let turn = first.submit("write").await;
+        // A runtime of its own, so that all of the worker ends at once.
+        let doomed = tokio::runtime::Runtime::new().unwrap();
+        let host = first.host.clone();
+        doomed.spawn(async move { host.run_turn(turn, CancellationToken::new()).await });
+        tokio::time::timeout(PATIENCE, reached.notified())
+            .await
+            .unwrap();
+        let dying = first.host.result(turn).await.unwrap().unwrap();
+        assert_eq!(dying.artifacts.len(), if first_attaches { 2 } else { 0 });
+        doomed.shutdown_background();
+
+        let store: Arc<dyn Store> = Arc::clone(&first.store);
+        let second = Host::builder(Client::builder(&url).build().unwrap(), store)
+            .blobs(blobs.clone())
+            .sandboxes(root)
+            .options(options)
+            .build();
+        let shutdown = CancellationToken::new();
+        let worker = tokio::spawn({
+            let (second, shutdown) = (second.clone(), shutdown.clone());
+            async move { second.run_worker(shutdown).await }
+        });
+        let settled = async {
+            let mut live = second
+                .live(turn, opencode_host::live::Cursor::START)
+                .await
+                .unwrap();
+            while live.next().await.unwrap().is_some() {}
+        };
+        tokio::time::timeout(PATIENCE, settled).await.unwrap();
+        shutdown.cancel();
+        worker.await.unwrap().unwrap();
+        let result = second.result(turn).await.unwrap().unwrap();
+        assert_eq!(files(&blobs, &result).await, expected());
+        assert_eq!(first.store.turn_events(turn).await.unwrap().len(), 1);
+        first.assert_prompted_once(&result);
+    }
+}
