@@ -1,10 +1,10 @@
 //! A second process that answers for the throwaway PostgreSQL: it stops the server when the first one is
 //! gone, however it went, `kill -9` included. What ties them is a pipe: the kernel closes it with the first.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 
@@ -16,10 +16,16 @@ use crate::{process, signals, workspace};
 /// The hidden command that runs the guard.
 pub(crate) const COMMAND: &str = "guard-postgres";
 
+/// On the guard's standard input: restart the server.
+const RESTART: &str = "restart";
+/// On its standard output: that is done.
+const RESTARTED: &str = "restarted";
+
 /// A throwaway server with its guard. Dropping it stops both.
 #[derive(Debug)]
 pub(crate) struct Guarded {
     guard: Child,
+    answers: Option<BufReader<ChildStdout>>,
     url: String,
 }
 
@@ -39,15 +45,34 @@ impl Guarded {
             .context("cannot start the guard of PostgreSQL")?;
         let mut guarded = Self {
             guard,
+            answers: None,
             url: String::new(),
         };
-        if let Some(output) = guarded.guard.stdout.take() {
-            BufReader::new(output).read_line(&mut guarded.url)?;
-        }
-        if guarded.url.pop() != Some('\n') {
-            bail!("no throwaway PostgreSQL; the reason is above");
-        }
+        guarded.answers = guarded.guard.stdout.take().map(BufReader::new);
+        guarded.url = guarded
+            .answer()?
+            .context("no throwaway PostgreSQL; the reason is above")?;
         Ok(guarded)
+    }
+
+    /// The next line the guard says; `None` when it has ended.
+    fn answer(&mut self) -> Result<Option<String>> {
+        let mut line = String::new();
+        if let Some(answers) = &mut self.answers {
+            answers.read_line(&mut line)?;
+        }
+        Ok((line.pop() == Some('\n')).then_some(line))
+    }
+
+    /// Restarts the server on its port, with its data.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        if let Some(input) = &mut self.guard.stdin {
+            writeln!(input, "{RESTART}")?;
+        }
+        match self.answer()?.as_deref() {
+            Some(RESTARTED) => Ok(()),
+            _ => bail!("PostgreSQL did not come back; the reason is above"),
+        }
     }
 
     /// Where the server answers, as a connection URL.
@@ -83,15 +108,22 @@ pub(crate) fn stand(programs: &Path) -> Result<ExitCode> {
     let mut cluster = Cluster::start(programs, &records)?;
     writeln!(std::io::stdout(), "{}", cluster.url())?;
 
-    let (closed, wait) = channel::<()>();
+    let (orders, wait) = channel::<String>();
     thread::spawn(move || {
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        drop(closed);
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            if orders.send(line).is_err() {
+                return;
+            }
+        }
     });
     while signals::received().is_none() {
         match wait.recv_timeout(process::POLL) {
             Err(RecvTimeoutError::Timeout) => cluster.check()?,
-            _ => break,
+            Ok(order) if order == RESTART => {
+                cluster.restart()?;
+                writeln!(std::io::stdout(), "{RESTARTED}")?;
+            }
+            Ok(_) | Err(RecvTimeoutError::Disconnected) => break,
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `test` | installs what is missing, then runs every test |
 //! | `check` | format, lints, documentation, tidiness, licences |
+//! | `chaos` | turns on three workers that are killed all the time, and the proof that none was harmed |
 //! | `setup` | only the installs of `test` |
 //! | `tools` | prints where the programs are that the tests run |
 //! | `pg` | a throwaway PostgreSQL, for as long as it is needed |
@@ -11,6 +12,7 @@
 //! | `licences` | the licence of every dependency against `deny.toml` |
 
 mod apt;
+mod chaos;
 mod check;
 mod deny;
 mod guard;
@@ -48,6 +50,8 @@ enum Command {
     Test(test::Args),
     /// Check format, lints, documentation, tidiness and licences
     Check,
+    /// Run turns on workers that are killed all the time, and prove that none was harmed
+    Chaos(chaos::Args),
     /// Install the programs that the tests run
     Setup,
     /// Print where the programs are that the tests run; fails when one is missing
@@ -86,6 +90,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Test(args) => Ok(test::run(&args)),
         Command::Check => Ok(check::run()),
+        Command::Chaos(args) => chaos::run(&args),
         Command::Setup => {
             let tools = Tools::find_or_install(Install::Allowed)?;
             eprint!("{tools}");

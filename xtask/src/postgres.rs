@@ -35,6 +35,8 @@ const PORTS: usize = 5;
 pub(crate) struct Cluster {
     server: Child,
     port: u16,
+    programs: PathBuf,
+    owner: Owner,
     // Dropped in this order: the files go before the record of them.
     folder: TempDir,
     _record: Record,
@@ -62,11 +64,16 @@ impl Cluster {
         process::output(&mut initdb).context("cannot make a PostgreSQL cluster")?;
 
         for _ in 0..PORTS {
-            match serve(programs, folder.path(), &data, &owner) {
-                Ok((server, port)) => {
+            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+                .local_addr()?
+                .port();
+            match serve(programs, folder.path(), &data, &owner, port) {
+                Ok(server) => {
                     return Ok(Self {
                         server,
                         port,
+                        programs: programs.to_owned(),
+                        owner,
                         folder,
                         _record: record,
                     });
@@ -85,6 +92,18 @@ impl Cluster {
             Ipv4Addr::LOCALHOST,
             self.port
         )
+    }
+
+    /// Stops the server, which ends every connection, and starts it again on the same port and the same data.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        process::kill(&self.server, Signal::INT);
+        if !process::ended_within(&mut self.server, PATIENCE) {
+            bail!("PostgreSQL did not stop in {PATIENCE:?}");
+        }
+        let folder = self.folder.path();
+        let data = folder.join("data");
+        self.server = serve(&self.programs, folder, &data, &self.owner, self.port)?;
+        Ok(())
     }
 
     /// An error with the end of the log when the server has ended by itself.
@@ -107,11 +126,8 @@ impl Drop for Cluster {
     }
 }
 
-/// Starts the server on a free port and waits until it takes connections.
-fn serve(programs: &Path, folder: &Path, data: &Path, owner: &Owner) -> Result<(Child, u16)> {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port();
+/// Starts the server and waits until it takes connections.
+fn serve(programs: &Path, folder: &Path, data: &Path, owner: &Owner, port: u16) -> Result<Child> {
     let log_file = File::create(folder.join("log"))?;
     let mut postgres = owner.command(&programs.join("postgres"), folder);
     postgres
@@ -138,7 +154,7 @@ fn serve(programs: &Path, folder: &Path, data: &Path, owner: &Owner) -> Result<(
         .spawn()
         .context("cannot start PostgreSQL")?;
     match wait_until_ready(&mut server, folder, data) {
-        Ok(()) => Ok((server, port)),
+        Ok(()) => Ok(server),
         Err(error) => {
             process::kill(&server, Signal::KILL);
             let _ = server.wait();

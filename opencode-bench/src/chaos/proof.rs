@@ -44,6 +44,7 @@ pub(crate) async fn prove(
     store: &Patient,
     impostor: &Impostor,
     deaths: &Deaths,
+    hung: bool,
 ) -> anyhow::Result<Findings> {
     let mut findings = Findings::default();
     let ledger = impostor.ledger();
@@ -74,7 +75,7 @@ pub(crate) async fn prove(
         *findings.endings.entry(ending.to_lowercase()).or_default() += 1;
     }
     messages(all, store, &mut findings).await?;
-    upstream(&ledger, &conversations, &mut findings);
+    upstream(&ledger, &conversations, hung, &mut findings);
     Ok(findings)
 }
 
@@ -232,9 +233,15 @@ async fn messages(all: &[Asked], store: &Patient, findings: &mut Findings) -> an
 fn upstream(
     ledger: &Ledger,
     conversations: &HashMap<ConversationId, Conversation>,
+    hung: bool,
     findings: &mut Findings,
 ) {
-    for violation in ledger.violations() {
+    let benign = |violation: &str| {
+        // A worker that hung between its look and its post posts late. The server
+        // takes the same ids once, and the runs are counted per turn.
+        hung && violation.ends_with("was posted again although the earlier post was answered")
+    };
+    for violation in ledger.violations().iter().filter(|text| !benign(text)) {
         findings
             .wrong
             .push(format!("the server was told: {violation}"));

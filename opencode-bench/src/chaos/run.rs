@@ -154,7 +154,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     }
 
     let all = book.all();
-    let findings = prove(&all, &store, &impostor, &deaths).await?;
+    let findings = prove(&all, &store, &impostor, &deaths, args.stop_workers).await?;
     let tally = tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
     println!(
         "{} turns in {:.1} s: {:?}; {tally:?}",

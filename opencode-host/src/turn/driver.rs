@@ -461,7 +461,11 @@ impl Driver {
                 self.look_due = true;
                 Ok(())
             }
-            None => self.post().await,
+            None => {
+                // Still ours? Whoever else has it may have posted it meanwhile.
+                self.host.store.record_prompt(&self.lease, prompted).await?;
+                self.post().await
+            }
         }
     }
 

@@ -121,6 +121,12 @@ impl Driver {
             .filter(|result| !result.parts.is_empty())
             // A fresh session said nothing: what the lost one had said is kept.
             .unwrap_or_else(|| ReplyResult::of(self.salvage.parts()));
+        let result = if result.parts.is_empty() {
+            // It ended before the reply was taken up where another worker left it.
+            ReplyResult::of(self.turn.checkpoint.parts())
+        } else {
+            result
+        };
         let usage = self.usage();
         let tool_count = result
             .parts

@@ -348,9 +348,16 @@ fn answer(now: &Situation, ago: Duration, limits: &Limits) -> Step {
         return Step::Inspect;
     }
     if let Some((inspection, confirmed)) = &now.inspection {
-        match judge(now, inspection, *confirmed, ago, &limits.pace) {
+        let confirmed = if hopeless {
+            // There may be no second look.
+            Confirmed::Again
+        } else {
+            *confirmed
+        };
+        match judge(now, inspection, confirmed, ago, &limits.pace) {
             Verdict::End(ending) => return Step::End(ending),
             Verdict::Stop(ending) => return stop(now, ending),
+            Verdict::GoOn | Verdict::LookAgain if hopeless => return stop(now, given_up()),
             Verdict::LookAgain => {
                 let confirm = limits.pace.confirm;
                 let pause = confirm.saturating_sub(now.looked.unwrap_or(confirm));
@@ -360,7 +367,6 @@ fn answer(now: &Situation, ago: Duration, limits: &Limits) -> Step {
                     Step::Follow { at_most: pause }
                 };
             }
-            Verdict::GoOn if hopeless => return stop(now, given_up()),
             Verdict::GoOn => {}
         }
     } else if hopeless {
