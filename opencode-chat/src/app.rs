@@ -33,10 +33,14 @@ pub(crate) fn tools_dir(args: &StoreArgs) -> PathBuf {
 
 /// A host of this application's turns.
 pub(crate) fn host(client: Client, store: Arc<dyn Store>, product: Chat, limits: &LimitArgs) -> Host {
+    let patient = Limits::default();
     let options = HostOptions {
-        limits: Limits { turn: limits.timeout, ..Limits::default() },
+        // A server that is away is not waited for longer than for the whole turn.
+        limits: Limits { turn: limits.timeout, unreachable: patient.unreachable.min(limits.timeout), ..patient },
         lease: limits.lease,
+        sweep: product.sweep(),
         ..HostOptions::default()
     };
-    Host::builder(client, store).product(product).options(options).build()
+    let (blobs, sandboxes) = (product.blobs().clone(), product.sandboxes().clone());
+    Host::builder(client, store).product(product).blobs(blobs).sandboxes(sandboxes).options(options).build()
 }

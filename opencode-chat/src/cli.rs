@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,6 +39,9 @@ pub(crate) enum Command {
     Cancel(CancelArgs),
     /// Check database, sandbox root and OpenCode, and say what to do
     Doctor(DoctorArgs),
+    /// Run an OpenCode server for as long as standard input is open
+    #[command(name = "guard-opencode", hide = true)]
+    Guard(GuardArgs),
 }
 
 impl Default for Command {
@@ -56,19 +60,23 @@ pub(crate) struct StoreArgs {
     /// Database: sqlite://PATH, postgres://USER:PASSWORD@HOST/NAME, or a file's path [default: DIR/host.db]
     #[arg(long, value_name = "URL", env = "OPENCODE_CHAT_DATABASE")]
     pub(crate) database: Option<String>,
+    /// Where the bytes of files are kept: file://FOLDER, memory:// or, where this build has it, s3://BUCKET/PREFIX
+    /// [default: DIR/blobs]
+    #[arg(long, value_name = "URL", env = "OPENCODE_CHAT_BLOBS")]
+    pub(crate) blobs: Option<String>,
 }
 
 /// Which OpenCode, and how.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct UpstreamArgs {
-    /// A running OpenCode server. Without it: `opencode` from PATH or DIR/tools is started and stopped with this
-    /// process; where there is none, a stand-in answers and says so
+    /// A running OpenCode server. Without it: the program that the variable OPENCODE_BIN names, else `opencode` from
+    /// PATH or DIR/tools, is started and stopped with this process; where there is none, a stand-in answers and says so
     #[arg(long, value_name = "URL", env = "OPENCODE_BASE_URL")]
     pub(crate) opencode_url: Option<String>,
     /// The server's password
     #[arg(long, value_name = "PASSWORD", env = "OPENCODE_SERVER_PASSWORD", hide_env_values = true)]
     pub(crate) opencode_password: Option<String>,
-    /// Start OpenCode with folders of its own instead of your configuration and credentials
+    /// Start OpenCode with folders of its own, below DIR/opencode, instead of your configuration and credentials
     #[arg(long)]
     pub(crate) opencode_isolated: bool,
     /// Folder for the agent's sandboxes, one per conversation; outside every Git worktree [default: a folder
@@ -145,6 +153,12 @@ pub(crate) struct ServeArgs {
 pub(crate) struct TurnArgs {
     #[command(flatten)]
     pub(crate) prompt: PromptArgs,
+    /// A file for the agent, put in its folder; give it once for each file
+    #[arg(long, value_name = "PATH")]
+    pub(crate) file: Vec<PathBuf>,
+    /// Save the files of the answer in this folder; nothing there is overwritten
+    #[arg(long, value_name = "DIR")]
+    pub(crate) artifacts: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) answers: AnswerArgs,
     /// Print one JSON object per change, and the result as the last line
@@ -215,10 +229,21 @@ pub(crate) struct CancelArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
+    /// Print one JSON object per check: {"check","status":"ok"|"warning"|"broken","detail","advice"}
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
     #[command(flatten)]
     pub(crate) upstream: UpstreamArgs,
+}
+
+/// What a guard runs.
+#[derive(Debug, Args)]
+pub(crate) struct GuardArgs {
+    pub(crate) program: PathBuf,
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<OsString>,
 }
 
 impl ServeArgs {

@@ -5,11 +5,13 @@ mod app;
 mod cli;
 mod commands;
 mod exit;
+mod files;
 mod ndjson;
 mod product;
 mod upstream;
 mod web;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -40,6 +42,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Show(args) => commands::show::run(args).await,
         Command::Cancel(args) => commands::cancel::run(args).await,
         Command::Doctor(args) => commands::doctor::run(args).await,
+        Command::Guard(args) => upstream::guard(args).await,
     }
 }
 
@@ -51,5 +54,10 @@ fn init_logging(cli: &Cli) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
 }

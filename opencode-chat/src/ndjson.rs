@@ -9,6 +9,8 @@ use opencode_host::turn::TurnResult;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::files;
+
 /// Prints one line. A reader that went away is not an error of ours.
 pub(crate) fn print(line: &impl Serialize) {
     let Ok(mut text) = serde_json::to_string(line) else { return };
@@ -61,7 +63,7 @@ impl ResultLine {
             cache_write_tokens: result.usage.cache_write_tokens,
             duration_ms: u64::try_from(result.duration.as_millis()).unwrap_or(u64::MAX),
             truncated: result.truncated,
-            artifacts: Vec::new(),
+            artifacts: result.artifacts.iter().map(files::json_of).collect(),
             session_id: result.session.as_ref().map(ToString::to_string),
             turn_id: Some(result.turn.to_string()),
             message_id: Some(result.message.to_string()),

@@ -1,9 +1,12 @@
 //! What this application says about its turns.
 
-use std::path::PathBuf;
+use std::error::Error as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use opencode_client::wire::{PermissionAction, PermissionRule};
+use opencode_host::blobs::{Blobs, OpenError};
 use opencode_host::product::{HookError, Product};
 use opencode_host::sandbox::{RootError, SandboxId, SandboxRoot};
 use opencode_host::store::Conversation;
@@ -11,10 +14,15 @@ use opencode_host::store::Conversation;
 use crate::cli::{StoreArgs, UpstreamArgs};
 use crate::exit::Failure;
 
+/// How long bytes are kept that no message names.
+const ORPHAN_AGE: Duration = Duration::from_secs(24 * 3600);
+
 /// The chat: one local person, each conversation in a folder of its own.
 #[derive(Debug)]
 pub(crate) struct Chat {
     sandboxes: SandboxRoot,
+    blobs: Blobs,
+    sweep: Option<Duration>,
 }
 
 impl Chat {
@@ -30,7 +38,37 @@ impl Chat {
                 opened => opened.map_err(told)?,
             },
         };
-        Ok(Self { sandboxes })
+        let blobs = match &store.blobs {
+            Some(url) => Blobs::open(url),
+            None => Blobs::in_folder(store.data.join("blobs")),
+        };
+        let told = |error: OpenError| {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            Failure::configuration(format!("{error}{cause} (--blobs)"))
+        };
+        // Bytes that another database names must not be taken for nobody's.
+        let alone = store.blobs.is_none() && store.database.is_none();
+        Ok(Self { sandboxes, blobs: blobs.map_err(told)?, sweep: alone.then_some(ORPHAN_AGE) })
+    }
+
+    /// Where the bytes of files are.
+    pub(crate) fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
+    /// Where conversations have their folders.
+    pub(crate) fn sandboxes(&self) -> &SandboxRoot {
+        &self.sandboxes
+    }
+
+    /// The age at which bytes that no message names are removed, if they are at all.
+    pub(crate) fn sweep(&self) -> Option<Duration> {
+        self.sweep
+    }
+
+    /// The folder of all sandboxes.
+    pub(crate) fn sandbox_root(&self) -> &Path {
+        self.sandboxes.path()
     }
 }
 

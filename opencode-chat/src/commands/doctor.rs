@@ -1,14 +1,320 @@
 //! `doctor`: what works, what does not, and what to do.
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use crate::app::open_store;
-use crate::cli::DoctorArgs;
+use opencode_client::{Client, Error as ClientError, EventHub, HubOptions};
+use opencode_sql::describe;
+use serde::Serialize;
+
+use crate::app::{database_url, open_store, tools_dir};
+use crate::cli::{DoctorArgs, StoreArgs};
 use crate::exit::Failure;
+use crate::ndjson;
+use crate::product::Chat;
+use crate::upstream::{Kind, NO_MODELS, Upstream, locate};
 
-/// Checks everything there is.
+/// How long an event stream may take to say that it is there.
+const EVENTS_WITHIN: Duration = Duration::from_secs(5);
+
+/// Checks everything there is. Nothing is asked of a model.
 pub(crate) async fn run(args: DoctorArgs) -> Result<ExitCode, Failure> {
-    open_store(&args.store).await?;
-    println!("database: ok");
-    Ok(ExitCode::SUCCESS)
+    let mut report = Report {
+        json: args.json,
+        broken: false,
+    };
+    check_data(&args.store, &mut report);
+    check_database(&args.store, &mut report).await;
+    check_sandboxes(&args, &mut report);
+    check_opencode(&args, &mut report).await;
+    Ok(if report.broken {
+        ExitCode::from(2)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// How something stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Ok,
+    /// It works, and the person should know something.
+    Warning,
+    Broken,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Check {
+    #[serde(rename = "check")]
+    name: &'static str,
+    status: Status,
+    /// What was found.
+    detail: String,
+    /// What to do.
+    advice: Option<String>,
+}
+
+/// Prints checks as they come.
+#[derive(Debug)]
+struct Report {
+    json: bool,
+    broken: bool,
+}
+
+impl Report {
+    fn ok(&mut self, name: &'static str, detail: impl Into<String>) {
+        self.tell(Check {
+            name,
+            status: Status::Ok,
+            detail: detail.into(),
+            advice: None,
+        });
+    }
+
+    fn warning(
+        &mut self,
+        name: &'static str,
+        detail: impl Into<String>,
+        advice: impl Into<String>,
+    ) {
+        self.tell(Check {
+            name,
+            status: Status::Warning,
+            detail: detail.into(),
+            advice: Some(advice.into()),
+        });
+    }
+
+    fn broken(&mut self, name: &'static str, detail: impl Into<String>, advice: Option<String>) {
+        self.tell(Check {
+            name,
+            status: Status::Broken,
+            detail: detail.into(),
+            advice,
+        });
+    }
+
+    fn tell(&mut self, check: Check) {
+        self.broken |= check.status == Status::Broken;
+        if self.json {
+            return ndjson::print(&check);
+        }
+        let mark = match check.status {
+            Status::Ok => '✓',
+            Status::Warning => '!',
+            Status::Broken => '✗',
+        };
+        println!("{mark} {:<14} {}", check.name, check.detail);
+        if let Some(advice) = check.advice {
+            println!("  {:<14} → {advice}", "");
+        }
+    }
+}
+
+fn check_data(store: &StoreArgs, report: &mut Report) {
+    let place = store.data.display();
+    let written = std::fs::create_dir_all(&store.data).and_then(|()| {
+        tempfile::Builder::new()
+            .prefix(".doctor-")
+            .tempfile_in(&store.data)
+    });
+    match written {
+        Ok(_) => report.ok("data folder", format!("{place} can be written to")),
+        Err(error) => {
+            report.broken(
+                "data folder",
+                format!("{place}: {error}"),
+                Some("choose another folder with --data".to_owned()),
+            );
+        }
+    }
+}
+
+async fn check_database(store: &StoreArgs, report: &mut Report) {
+    let url = database_url(store);
+    // Opening it brings its schema up to date, as any other command does.
+    if let Err(failure) = open_store(store).await {
+        let advice = "choose another database with --database, or correct what is said above";
+        return report.broken("database", failure.message(), Some(advice.to_owned()));
+    }
+    match describe(&url).await {
+        Ok(found) => {
+            let schema = found.schema.map_or_else(
+                || "no schema".to_owned(),
+                |schema| format!("schema {schema}"),
+            );
+            let journal = found
+                .journal_mode
+                .map(|mode| format!(", journal {mode}"))
+                .unwrap_or_default();
+            let (dialect, version) = (found.dialect, found.engine_version);
+            report.ok(
+                "database",
+                format!("{dialect} {version} at {}, {schema}{journal}", found.place),
+            );
+        }
+        Err(error) => report.broken("database", error.to_string(), None),
+    }
+}
+
+fn check_sandboxes(args: &DoctorArgs, report: &mut Report) {
+    match Chat::new(&args.upstream, &args.store) {
+        Ok(chat) => report.ok(
+            "sandbox root",
+            format!(
+                "{}, outside every Git worktree",
+                chat.sandbox_root().display()
+            ),
+        ),
+        Err(failure) => {
+            report.broken(
+                "sandbox root",
+                failure.message(),
+                Some("choose another folder with --sandbox-root".to_owned()),
+            );
+        }
+    }
+}
+
+async fn check_opencode(args: &DoctorArgs, report: &mut Report) {
+    if args.upstream.opencode_url.is_none() && !check_program(&tools_dir(&args.store), report) {
+        return;
+    }
+    let upstream = match Upstream::find(&args.upstream, &args.store).await {
+        Ok(upstream) => upstream,
+        Err(failure) => return report.broken("opencode", failure.message(), None),
+    };
+    match upstream.ready().await {
+        Ok(health) => {
+            let version = health.map_or_else(
+                || "it does not say which version".to_owned(),
+                |health| format!("version {}", health.version),
+            );
+            let place = match &upstream.kind {
+                Kind::Supervised { .. } => "starts and answers",
+                Kind::Given | Kind::Impostor => "answers",
+            };
+            report.ok(
+                "opencode",
+                format!("{} {place}, {version}", upstream.client.server()),
+            );
+            let url = args
+                .upstream
+                .opencode_url
+                .as_deref()
+                .unwrap_or(upstream.client.server());
+            check_password(url, report).await;
+            check_events(&upstream.client, report).await;
+            check_models(&upstream.client, report).await;
+            check_agents(&upstream.client, report).await;
+        }
+        Err(failure) => report.broken("opencode", failure.message(), None),
+    }
+    upstream.stop().await;
+}
+
+/// False when there is no program to start.
+fn check_program(tools: &Path, report: &mut Report) -> bool {
+    match locate(tools) {
+        Ok(Some(found)) => {
+            report.ok(
+                "program",
+                format!("{}, {}", found.program.display(), found.place),
+            );
+            true
+        }
+        Ok(None) => {
+            report.warning(
+                "program",
+                format!("no opencode on PATH or in {}: a stand-in answers, not a model", tools.display()),
+                "install it with `npm install -g opencode-ai`, then log in with `opencode auth login`",
+            );
+            false
+        }
+        Err(failure) => {
+            report.broken("program", failure.message(), None);
+            false
+        }
+    }
+}
+
+/// Whether the server asks for a password at all: one that does not serves everybody who reaches its port.
+async fn check_password(url: &str, report: &mut Report) {
+    let stranger = match Client::builder(url).build() {
+        Ok(stranger) => stranger.health().await,
+        Err(error) => Err(error),
+    };
+    match stranger {
+        Err(ClientError::Unauthorized { .. }) => report.ok("password", "asked for, and accepted"),
+        Ok(_) => report.warning(
+            "password",
+            "the server asks for none: every program that reaches its port can use it",
+            "start it with OPENCODE_SERVER_PASSWORD set, and give the same with --opencode-password",
+        ),
+        Err(error) => report.warning("password", format!("unknown: {error}"), "run this again"),
+    }
+}
+
+async fn check_events(client: &Client, report: &mut Report) {
+    let hub = EventHub::new(
+        client.clone(),
+        HubOptions {
+            connect_timeout: EVENTS_WITHIN,
+            ..HubOptions::default()
+        },
+    );
+    // Any session's ear is live once the server has greeted.
+    let nobody = "ses_doctor".into();
+    match hub.subscribe(&nobody, None).await {
+        Ok(_) if hub.is_per_directory() => report.warning(
+            "event stream",
+            "the server has no /global/event: one stream per folder is used instead",
+            "a newer OpenCode costs less: `npm install -g opencode-ai`",
+        ),
+        Ok(_) => report.ok("event stream", "/global/event answers"),
+        Err(error) => report.warning(
+            "event stream",
+            format!("none: {error}. Answers come by asking every few seconds instead"),
+            "look for a proxy before the server that holds back event streams",
+        ),
+    }
+}
+
+async fn check_models(client: &Client, report: &mut Report) {
+    match client.models().await {
+        Ok(models) if models.available.is_empty() => report.warning("models", "none", NO_MODELS),
+        Ok(models) => {
+            let defaults: Vec<String> = models.defaults.iter().map(ToString::to_string).collect();
+            let defaults = if defaults.is_empty() {
+                String::new()
+            } else {
+                format!("; defaults: {}", defaults.join(", "))
+            };
+            report.ok("models", format!("{}{defaults}", models.available.len()));
+        }
+        Err(error) => report.warning(
+            "models",
+            format!("unknown: {error}"),
+            "ask something: `opencode-chat turn hello`",
+        ),
+    }
+}
+
+async fn check_agents(client: &Client, report: &mut Report) {
+    match client.agents().await {
+        Ok(agents) if agents.is_empty() => report.warning(
+            "agents",
+            "none",
+            "check the `agent` part of its configuration",
+        ),
+        Ok(agents) => report.ok("agents", agents.join(", ")),
+        Err(error) => report.warning(
+            "agents",
+            format!("unknown: {error}"),
+            "ask something: `opencode-chat turn hello`",
+        ),
+    }
 }

@@ -52,7 +52,7 @@ fn prompt(args: &PromptArgs) -> Result<Prompt, Failure> {
 }
 
 fn submit_options(args: &PromptArgs) -> SubmitOptions {
-    SubmitOptions { client_key: args.client_key.clone(), on_busy: args.on_busy.into() }
+    SubmitOptions { client_key: args.client_key.clone(), on_busy: args.on_busy.into(), uploads: None }
 }
 
 impl From<SubmitError> for Failure {

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::shutdown_signal;
+use super::worker::{greet, work};
 use crate::app::{host, open_store};
 use crate::cli::ServeArgs;
 use crate::exit::Failure;
@@ -14,22 +15,41 @@ use crate::web;
 pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     let store = open_store(&args.store).await?;
     let product = Chat::new(&args.upstream, &args.store)?;
-    let listener = tokio::net::TcpListener::bind(args.listen).await.map_err(|error| {
-        Failure::configuration(format!("cannot listen on {}: {error}. Choose another with --listen", args.listen))
-    })?;
+    let listener = tokio::net::TcpListener::bind(args.listen)
+        .await
+        .map_err(|error| {
+            Failure::configuration(format!(
+                "cannot listen on {}: {error}. Choose another with --listen",
+                args.listen
+            ))
+        })?;
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
     let host = host(upstream.client.clone(), store, product, &args.limits);
     let shutdown = shutdown_signal();
-    let working = (!args.no_worker).then(|| {
-        let (host, shutdown) = (host.clone(), shutdown.clone());
-        tokio::spawn(async move { host.run_worker(shutdown).await })
-    });
-    let served = web::serve(listener, host, upstream.kind.clone(), shutdown.clone()).await;
-    shutdown.cancel();
-    if let Some(working) = working {
-        let _ = working.await;
-    }
+    let serving = async {
+        let served = web::serve(
+            listener,
+            host.clone(),
+            upstream.kind.clone(),
+            shutdown.clone(),
+        )
+        .await;
+        shutdown.cancel();
+        served.map_err(|error| Failure::error(format!("the web server stopped: {error}")))
+    };
+    // The pages are there while OpenCode starts.
+    let working = async {
+        let worked = if args.no_worker {
+            greet(&upstream, &shutdown).await.map(|_| ())
+        } else {
+            work(&host, &upstream, shutdown.clone()).await
+        };
+        if worked.is_err() {
+            shutdown.cancel();
+        }
+        worked
+    };
+    let (served, worked) = tokio::join!(serving, working);
     upstream.stop().await;
-    served.map_err(|error| Failure::error(format!("the web server stopped: {error}")))?;
-    Ok(ExitCode::SUCCESS)
+    served.and(worked).map(|()| ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::app::open_store;
 use crate::cli::ShowArgs;
 use crate::exit::Failure;
+use crate::files;
 use crate::ndjson;
 
 const PAGE: u32 = 200;
@@ -59,6 +60,7 @@ pub(crate) async fn run(args: ShowArgs) -> Result<ExitCode, Failure> {
 
 async fn line(store: &dyn Store, conversation: &str, message: &Message) -> Result<Value, Failure> {
     let turn = store.turn(message.turn).await?;
+    let files = store.attachments(message.id).await?;
     let prompted = turn.as_ref().and_then(|turn| turn.prompted.as_ref());
     Ok(json!({
         "conversation": conversation,
@@ -77,7 +79,7 @@ async fn line(store: &dyn Store, conversation: &str, message: &Message) -> Resul
         "cache_write_tokens": message.usage.cache_write_tokens,
         "truncated": message.truncated,
         "error": message.error,
-        "artifacts": [],
+        "artifacts": files.iter().map(files::json_of).collect::<Vec<_>>(),
         "session_id": prompted.map(|prompted| &prompted.session),
         "opencode_message_id": prompted.map(|prompted| &prompted.ids.message),
         "created_at": message.created_at,

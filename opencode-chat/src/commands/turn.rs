@@ -5,18 +5,21 @@ mod output;
 
 use std::process::ExitCode;
 
+use opencode_client::Client;
+use opencode_client::wire::Prompt;
 use opencode_host::live::{Cursor, LiveEvent};
 use opencode_host::turn::TurnResult;
-use opencode_host::{Host, LiveStream};
+use opencode_host::{Host, LiveStream, SubmitOptions};
 use tokio_util::sync::CancellationToken;
 
 use super::{prompt, shutdown_signal, submit_options};
 use crate::app::{host, open_store};
 use crate::cli::TurnArgs;
+use crate::files;
 use crate::exit::{Failure, of_turn};
 use crate::ndjson::{self, ResultLine};
 use crate::product::Chat;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, models_warning};
 use answers::Answerer;
 pub(crate) use output::Output;
 
@@ -37,9 +40,18 @@ pub(crate) async fn run(args: TurnArgs) -> Result<ExitCode, Failure> {
 async fn turn(args: TurnArgs) -> Result<ExitCode, Failure> {
     // Everything that can be wrong with the set-up shows before a row is written.
     let prompt = prompt(&args.prompt)?;
+    if let Some(folder) = &args.artifacts {
+        files::prepare(folder).await?;
+    }
     let product = Chat::new(&args.upstream, &args.store)?;
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
+    if let Some(banner) = upstream.banner() {
+        eprintln!("{banner}");
+    }
     let outcome = async {
+        upstream.ready().await?;
+        tokio::spawn(warn_of_models(upstream.client.clone()));
+        upstream.refuses(&prompt).await?;
         let store = open_store(&args.store).await?;
         let host = host(upstream.client.clone(), store, product, &args.limits);
         drive(&host, &args, prompt).await
@@ -49,9 +61,18 @@ async fn turn(args: TurnArgs) -> Result<ExitCode, Failure> {
     outcome
 }
 
-async fn drive(host: &Host, args: &TurnArgs, prompt: opencode_client::wire::Prompt) -> Result<ExitCode, Failure> {
+/// Says what there is to know of the server's models. The turn does not wait for it.
+async fn warn_of_models(client: Client) {
+    if let Some(warning) = models_warning(&client).await {
+        eprintln!("· {warning}");
+    }
+}
+
+async fn drive(host: &Host, args: &TurnArgs, prompt: Prompt) -> Result<ExitCode, Failure> {
     let conversation = host.store().open_conversation(&args.prompt.conversation).await?;
-    let submitted = host.submit(conversation.id, prompt, submit_options(&args.prompt)).await?;
+    let uploads = files::upload(host, conversation.id, &args.file).await?;
+    let options = SubmitOptions { uploads, ..submit_options(&args.prompt) };
+    let submitted = host.submit(conversation.id, prompt, options).await?;
     let turn = submitted.turn.id;
 
     let interrupted = shutdown_signal();
@@ -82,8 +103,19 @@ async fn drive(host: &Host, args: &TurnArgs, prompt: opencode_client::wire::Prom
     if let Ok(Err(error)) = worked {
         tracing::warn!(%error, "worker");
     }
+    let saved = match (&args.artifacts, host.blobs()) {
+        (Some(folder), Some(blobs)) => files::save(blobs, &result.artifacts, folder).await,
+        _ => Vec::new(),
+    };
+    for failure in saved.iter().filter_map(|saved| saved.as_ref().err()) {
+        eprintln!("error: {failure}");
+    }
+    let saved_all = saved.iter().all(Result::is_ok);
     output.result(&result);
-    Ok(of_turn(result.status))
+    for path in saved.into_iter().flatten() {
+        output.saved(&path);
+    }
+    Ok(if saved_all { of_turn(result.status) } else { ExitCode::FAILURE })
 }
 
 /// Prints the changes of a turn and answers what the agent asks, until it ends.

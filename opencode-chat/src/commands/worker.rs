@@ -2,23 +2,61 @@
 
 use std::process::ExitCode;
 
+use opencode_host::Host;
+use tokio_util::sync::CancellationToken;
+
 use super::shutdown_signal;
 use crate::app::{host, open_store};
 use crate::cli::WorkerArgs;
 use crate::exit::Failure;
 use crate::product::Chat;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, models_warning};
 
 /// Works on turns until it is told to stop.
 pub(crate) async fn run(args: WorkerArgs) -> Result<ExitCode, Failure> {
     let store = open_store(&args.store).await?;
     let product = Chat::new(&args.upstream, &args.store)?;
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
-    let shutdown = shutdown_signal();
-    tracing::info!(opencode = upstream.client.server(), "working");
     let host = host(upstream.client.clone(), store, product, &args.limits);
-    let outcome = host.run_worker(shutdown).await;
+    let outcome = work(&host, &upstream, shutdown_signal()).await;
     upstream.stop().await;
-    outcome.map_err(|error| Failure::error(error.to_string()))?;
-    Ok(ExitCode::SUCCESS)
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// Works on turns from when the server answers until `shutdown`.
+pub(crate) async fn work(
+    host: &Host,
+    upstream: &Upstream,
+    shutdown: CancellationToken,
+) -> Result<(), Failure> {
+    if !greet(upstream, &shutdown).await? {
+        return Ok(());
+    }
+    tracing::info!("working on turns");
+    let outcome = host.run_worker(shutdown).await;
+    outcome.map_err(|error| Failure::error(error.to_string()))
+}
+
+/// Waits until the server answers, and logs what there is to know of it. False when `shutdown` came first.
+pub(crate) async fn greet(
+    upstream: &Upstream,
+    shutdown: &CancellationToken,
+) -> Result<bool, Failure> {
+    if let Some(banner) = upstream.banner() {
+        tracing::warn!("{banner}");
+    }
+    let health = tokio::select! {
+        health = upstream.ready() => health?,
+        () = shutdown.cancelled() => return Ok(false),
+    };
+    let version = health.map(|health| health.version);
+    tracing::info!(server = upstream.client.server(), kind = ?upstream.kind, version, "OpenCode answers");
+    let client = upstream.client.clone();
+    // Turns need not wait for this.
+    tokio::spawn(async move {
+        if let Some(warning) = models_warning(&client).await {
+            tracing::warn!("{warning}");
+        }
+    });
+    Ok(true)
 }

@@ -1,18 +1,109 @@
-//! The pages.
+//! The pages: conversations in the browser, rendered here, live without reloads.
+//!
+//! Every page works without a script: forms are posted, links are followed, and
+//! a reload shows how far an answer is. The script sends the same forms and
+//! applies [`patch::Patch`]es: of a form's answer, and of the stream of a running
+//! turn ([`events`]).
+
+mod answers;
+mod assets;
+mod conversation;
+mod events;
+mod failure;
+mod fields;
+mod guard;
+mod health;
+mod home;
+mod layout;
+mod live;
+mod markdown;
+mod message;
+mod name;
+mod part;
+mod patch;
+mod problem;
+mod prompts;
+mod request;
+mod steps;
+#[cfg(test)]
+mod tests;
+mod tool;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::{get, post};
 use opencode_host::Host;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::upstream::Kind;
 
+/// The largest form, in bytes.
+const MAX_BODY: usize = 2 << 20;
+
+/// What every page has at hand.
+#[derive(Clone, Debug)]
+struct App {
+    host: Host,
+    /// A stand-in answers instead of OpenCode.
+    stand_in: bool,
+    shutdown: CancellationToken,
+}
+
 /// Serves the pages until `shutdown`.
 pub(crate) async fn serve(
     listener: TcpListener,
-    _host: Host,
-    _upstream: Kind,
+    host: Host,
+    upstream: Kind,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    axum::serve(listener, Router::new()).with_graceful_shutdown(async move { shutdown.cancelled().await }).await
+    let address = listener.local_addr()?;
+    tracing::info!("open http://{address}");
+    let app = App {
+        host,
+        stand_in: upstream == Kind::Impostor,
+        shutdown: shutdown.clone(),
+    };
+    let pages = router(app, guard::Reach::of(address));
+    axum::serve(listener, pages)
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
+}
+
+fn router(app: App, reach: guard::Reach) -> Router {
+    Router::new()
+        .route("/", get(home::page))
+        .route("/conversations", post(home::begin))
+        .route("/conversations/{conversation}", get(conversation::page))
+        .route("/conversations/{conversation}/turns", post(prompts::submit))
+        .route(
+            "/conversations/{conversation}/delete",
+            get(conversation::confirm).post(conversation::delete),
+        )
+        .route("/turns/{turn}/events", get(events::stream))
+        .route("/turns/{turn}/cancel", post(prompts::cancel))
+        .route("/turns/{turn}/retry", post(prompts::retry))
+        .route(
+            "/turns/{turn}/questions/{question}",
+            post(answers::question),
+        )
+        .route(
+            "/turns/{turn}/questions/{question}/reject",
+            post(answers::reject),
+        )
+        .route(
+            "/turns/{turn}/permissions/{permission}",
+            post(answers::permission),
+        )
+        .route("/health", get(health::check))
+        .route("/assets/{file}", get(assets::get))
+        .fallback(async || problem::Problem::no_such_page())
+        .method_not_allowed_fallback(async || problem::Problem::no_such_action())
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(guard::same_origin))
+        .layer(middleware::from_fn_with_state(reach, guard::known_host))
+        .layer(middleware::from_fn(problem::present))
+        .layer(middleware::from_fn(guard::headers))
+        .with_state(app)
 }

@@ -6,3 +6,8 @@
     clippy::panic,
     reason = "a test fails by panicking"
 )]
+
+mod cli;
+mod live;
+mod supervisor;
+mod support;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
+use std::path::Path;
 
 use opencode_client::reply::{Change, PersistedPart, SnapshotPart};
 use opencode_host::live::Cursor;
@@ -89,6 +90,10 @@ impl Output {
             self.text(&result.content);
         }
         self.end_line();
+        for file in &result.artifacts {
+            let name: String = file.name.chars().filter(|c| !c.is_control()).collect();
+            self.note(&format!("file {name} ({} bytes)", file.size));
+        }
         match result.status {
             TurnStatus::Completed if result.truncated => self.note("the model ran out of room: the text is cut"),
             TurnStatus::Completed => {}
@@ -104,6 +109,13 @@ impl Output {
                 }
                 None => self.note(&result.content),
             },
+        }
+    }
+
+    /// A file of the answer that was saved.
+    pub(crate) fn saved(&mut self, path: &Path) {
+        if !self.json {
+            self.note(&format!("saved {}", path.display()));
         }
     }
 

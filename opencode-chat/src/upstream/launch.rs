@@ -1,0 +1,189 @@
+//! How a supervised server is started: its port, its password, its environment.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use opencode_client::Client;
+use tokio::process::Command;
+use uuid::Uuid;
+
+use super::guard;
+use crate::exit::Failure;
+
+/// Variables that are not the server's: those of this application, which may hold a database's password, and one
+/// that would make the server expect another user than the client names.
+fn is_not_for_the_server(name: &OsStr) -> bool {
+    name == "OPENCODE_BASE_URL"
+        || name == "OPENCODE_SERVER_USERNAME"
+        || name.as_encoded_bytes().starts_with(b"OPENCODE_CHAT_")
+}
+
+/// Ports that no system gives to outgoing connections (Linux begins at 32768), so that the server's stays free
+/// until it is taken, and while a crashed server is away.
+const PORTS: std::ops::Range<u16> = 18_000..32_000;
+
+/// How one server is started, every time the same way.
+#[derive(Debug)]
+pub(super) struct Launch {
+    program: PathBuf,
+    port: u16,
+    password: String,
+    /// Folders of its own, instead of the person's.
+    isolated: Option<PathBuf>,
+}
+
+impl Launch {
+    /// Chooses a free port and a random password. Makes the folder `isolated`, and what belongs in it.
+    pub(super) fn new(program: &Path, isolated: Option<&Path>) -> Result<Self, Failure> {
+        let isolated = isolated.map(prepare).transpose()?;
+        let port = free_port().map_err(|error| {
+            Failure::configuration(format!("no free port on 127.0.0.1 for OpenCode: {error}"))
+        })?;
+        Ok(Self {
+            program: program.to_owned(),
+            port,
+            password: Uuid::new_v4().simple().to_string(),
+            isolated,
+        })
+    }
+
+    /// Talks to the server, once it is there.
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        Ok(Client::builder(format!("http://127.0.0.1:{}", self.port))
+            .password(&*self.password)
+            .build()?)
+    }
+
+    /// The command that starts the server under a guard.
+    pub(super) fn command(&self) -> io::Result<Command> {
+        let port = self.port.to_string();
+        let args = ["serve", "--hostname", "127.0.0.1", "--port", &port].map(OsString::from);
+        let mut command = guard::command(&self.program, &args)?;
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_not_for_the_server(name)) {
+            command.env_remove(name);
+        }
+        command
+            .env("OPENCODE_SERVER_PASSWORD", &self.password)
+            // A server that replaces its own program in the middle of turns is nobody's wish.
+            .env("OPENCODE_DISABLE_AUTOUPDATE", "1")
+            // An agent can write to its sandbox: a configuration or a plugin found there would run unasked in the
+            // server (seen on 1.18.33).
+            .env("OPENCODE_DISABLE_PROJECT_CONFIG", "1")
+            // The messages after a compaction answer a prompt of the server's own, not the person's.
+            .env("OPENCODE_DISABLE_AUTOCOMPACT", "1");
+        if let Some(folder) = &self.isolated {
+            command.env("OPENCODE_DISABLE_MODELS_FETCH", "1");
+            for (name, folder) in folders(folder) {
+                command.env(name, folder);
+            }
+        }
+        Ok(command)
+    }
+}
+
+fn folders(root: &Path) -> [(&'static str, PathBuf); 5] {
+    [
+        ("HOME", root.join("home")),
+        ("XDG_CONFIG_HOME", root.join("config")),
+        ("XDG_DATA_HOME", root.join("data")),
+        ("XDG_CACHE_HOME", root.join("cache")),
+        ("XDG_STATE_HOME", root.join("state")),
+    ]
+}
+
+/// Makes the folders of an isolated server. It is started from another folder, so the path is made absolute.
+fn prepare(root: &Path) -> Result<PathBuf, Failure> {
+    let made = std::path::absolute(root).and_then(|root| {
+        folders(&root)
+            .iter()
+            .try_for_each(|(_, folder)| std::fs::create_dir_all(folder))?;
+        Ok(root)
+    });
+    made.map_err(|error| {
+        Failure::configuration(format!("cannot make {} (--data): {error}", root.display()))
+    })
+}
+
+fn free_port() -> io::Result<u16> {
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let random = || PORTS.start + (Uuid::new_v4().as_u128() % PORTS.len() as u128) as u16;
+    match std::iter::repeat_with(random).take(50).find(is_free) {
+        Some(port) => Ok(port),
+        None => Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+            .local_addr()?
+            .port()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    fn environment(command: &Command) -> HashMap<&OsStr, Option<&OsStr>> {
+        command.as_std().get_envs().collect()
+    }
+
+    #[test]
+    fn the_password_is_in_the_environment_and_not_on_the_command_line() {
+        let launch = Launch::new(Path::new("/bin/opencode"), None).unwrap();
+        let command = launch.command().unwrap();
+        let environment = environment(&command);
+        let set = |name: &str| environment.get(OsStr::new(name)).copied().flatten();
+        assert_eq!(
+            set("OPENCODE_SERVER_PASSWORD"),
+            Some(OsStr::new(&launch.password))
+        );
+        assert_eq!(
+            set("OPENCODE_DISABLE_PROJECT_CONFIG"),
+            Some(OsStr::new("1"))
+        );
+        assert!(!environment.contains_key(OsStr::new("HOME")));
+        assert!(launch.password.len() >= 32);
+        assert!(
+            command
+                .as_std()
+                .get_args()
+                .all(|arg| !arg.to_string_lossy().contains(&launch.password))
+        );
+        let other = Launch::new(Path::new("/bin/opencode"), None).unwrap();
+        assert_ne!(other.password, launch.password);
+    }
+
+    #[test]
+    fn variables_of_this_application_are_kept_from_the_server() {
+        for name in [
+            "OPENCODE_CHAT_DATABASE",
+            "OPENCODE_CHAT_DATA",
+            "OPENCODE_BASE_URL",
+        ] {
+            assert!(is_not_for_the_server(OsStr::new(name)), "{name}");
+        }
+        for name in ["PATH", "OPENCODE_CONFIG_CONTENT", "ANTHROPIC_API_KEY"] {
+            assert!(!is_not_for_the_server(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_isolated_server_has_folders_of_its_own() {
+        let data = tempfile::tempdir().unwrap();
+        let root = data.path().join("opencode");
+        let launch = Launch::new(Path::new("/bin/opencode"), Some(&root)).unwrap();
+        let command = launch.command().unwrap();
+        let environment = environment(&command);
+        for (name, folder) in folders(&root) {
+            assert!(folder.is_dir());
+            assert_eq!(
+                environment.get(OsStr::new(name)),
+                Some(&Some(folder.as_os_str())),
+                "{name}"
+            );
+        }
+        let file = data.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let failure = Launch::new(Path::new("/bin/opencode"), Some(&file)).unwrap_err();
+        assert!(failure.message().starts_with("cannot make "), "{failure:?}");
+    }
+}

@@ -1,0 +1,285 @@
+//! A server of our own: started here, started again when it crashes, stopped with this process.
+
+use std::path::Path;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use opencode_client::{Backoff, Client, Health};
+use rustix::process::Signal;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::guard;
+use super::last_lines::LastLines;
+use super::launch::Launch;
+use crate::exit::Failure;
+
+/// How long a server may take to answer. It boots in 1 to 5 s.
+const BOOT: Duration = Duration::from_secs(60);
+/// How often a server that starts is asked. A request in its first moments may never be answered; the client gives
+/// each one second.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+/// How long nobody is told that a server is starting.
+const SILENCE: Duration = Duration::from_secs(2);
+/// A server that ran so long starts the waits between its starts anew.
+const GOOD_RUN: Duration = Duration::from_secs(60);
+/// How long the last words of a server that has ended may take to arrive.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// A server that this process keeps running.
+#[derive(Debug)]
+pub(super) struct Supervisor {
+    client: Client,
+    name: String,
+    state: watch::Receiver<State>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    /// It has not answered yet.
+    Starting,
+    /// It has answered; it may be away for a while since.
+    Ready(Health),
+    /// It never came up.
+    Broken(String),
+}
+
+impl Supervisor {
+    /// Starts the program, and does not wait for it. With `isolated` it has its folders there.
+    pub(super) fn start(program: &Path, isolated: Option<&Path>) -> Result<Self, Failure> {
+        let launch = Launch::new(program, isolated)?;
+        let client = launch.client()?;
+        let (sender, state) = watch::channel(State::Starting);
+        let stop = CancellationToken::new();
+        let keeper = Keeper {
+            client: client.clone(),
+            name: program.display().to_string(),
+            launch,
+            output: LastLines::default(),
+            state: sender,
+            stop: stop.clone(),
+        };
+        Ok(Self {
+            client,
+            name: keeper.name.clone(),
+            state,
+            stop,
+            task: tokio::spawn(keeper.keep()),
+        })
+    }
+
+    /// Talks to the server, once it is there.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Waits until the server answers for the first time.
+    pub(super) async fn ready(&self) -> Result<Health, Failure> {
+        let mut state = self.state.clone();
+        let settled = async {
+            let state = state
+                .wait_for(|state| !matches!(state, State::Starting))
+                .await;
+            state.map(|state| state.clone())
+        };
+        tokio::pin!(settled);
+        let settled = match tokio::time::timeout(SILENCE, &mut settled).await {
+            Ok(settled) => settled,
+            Err(_) => {
+                eprintln!("· starting OpenCode ({}) …", self.name);
+                settled.await
+            }
+        };
+        match settled {
+            Ok(State::Ready(health)) => Ok(health),
+            Ok(State::Broken(why)) => Err(Failure::configuration(why)),
+            Ok(State::Starting) | Err(_) => {
+                Err(Failure::error("OpenCode was stopped while it started"))
+            }
+        }
+    }
+
+    /// Stops the server and waits until it is gone.
+    pub(super) async fn stop(self) {
+        self.stop.cancel();
+        let _ = self.task.await;
+    }
+}
+
+/// How one run of the server ended.
+enum Ended {
+    /// It was stopped from here.
+    Stopped,
+    /// It ended, or was ended because it did not answer.
+    Died(String),
+}
+
+struct Keeper {
+    client: Client,
+    name: String,
+    launch: Launch,
+    output: LastLines,
+    state: watch::Sender<State>,
+    stop: CancellationToken,
+}
+
+impl Keeper {
+    /// Runs the server again and again until it is stopped.
+    async fn keep(self) {
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+        loop {
+            let started = Instant::now();
+            let how = match self.run().await {
+                Ended::Stopped => return,
+                Ended::Died(how) => how,
+            };
+            if !matches!(*self.state.borrow(), State::Ready(_)) {
+                self.state.send_replace(State::Broken(format!(
+                    "OpenCode ({}) did not start: {how}. {}\nTry `opencode serve` by hand, name another program with \
+                     {}, or give a running server with --opencode-url",
+                    self.name,
+                    self.output.told(),
+                    super::locate::VARIABLE,
+                )));
+                return;
+            }
+            if started.elapsed() >= GOOD_RUN {
+                backoff.reset();
+            }
+            let wait = backoff.next(1.0);
+            // What it printed may hold a piece of a conversation: that is for the debug level.
+            let wait_ms = wait.as_millis() as u64;
+            tracing::warn!(how, wait_ms, "OpenCode ended; it is started again");
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn run(&self) -> Ended {
+        self.output.clear();
+        let mut server = match Guarded::start(&self.launch, &self.output) {
+            Ok(server) => server,
+            Err(error) => return Ended::Died(error.to_string()),
+        };
+        let answer = tokio::time::timeout(BOOT, first_answer(&self.client));
+        let health = tokio::select! {
+            () = self.stop.cancelled() => return server.stopped().await,
+            how = server.ended() => return Ended::Died(how),
+            answer = answer => answer,
+        };
+        let Ok(health) = health else {
+            server.stop().await;
+            return Ended::Died(format!("it did not answer within {} s", BOOT.as_secs()));
+        };
+        match self.state.send_replace(State::Ready(health)) {
+            State::Ready(_) => tracing::warn!("OpenCode answers again"),
+            _ => tracing::debug!(program = self.name, "OpenCode answers"),
+        }
+        tokio::select! {
+            () = self.stop.cancelled() => server.stopped().await,
+            how = server.ended() => Ended::Died(how),
+        }
+    }
+}
+
+async fn first_answer(client: &Client) -> Health {
+    loop {
+        match client.health().await {
+            Ok(health) => return health,
+            Err(_) => tokio::time::sleep(ASK_EVERY).await,
+        }
+    }
+}
+
+/// One run of the server, with its guard. Dropping it stops both too, without waiting for them.
+struct Guarded {
+    guard: Child,
+    said: Lines<BufReader<ChildStdout>>,
+    listener: Option<JoinHandle<()>>,
+    /// The server's process id, once it was told.
+    leader: Option<u32>,
+}
+
+impl Guarded {
+    fn start(launch: &Launch, output: &LastLines) -> std::io::Result<Self> {
+        let mut guard = launch.command()?.spawn()?;
+        let missing = || std::io::Error::other("the guard has no pipes");
+        let said = BufReader::new(guard.stdout.take().ok_or_else(missing)?).lines();
+        let mut printed = guard.stderr.take().ok_or_else(missing)?;
+        let output = output.clone();
+        let listener = tokio::spawn(async move {
+            let mut bytes = vec![0; 8 << 10];
+            while let Ok(count @ 1..) = printed.read(&mut bytes).await {
+                output.feed(&bytes[..count], |line| tracing::debug!("opencode: {line}"));
+            }
+        });
+        Ok(Self {
+            guard,
+            said,
+            listener: Some(listener),
+            leader: None,
+        })
+    }
+
+    /// Waits until the server has ended, and tells how. Nothing is lost when the future is dropped.
+    async fn ended(&mut self) -> String {
+        let mut how = None;
+        while let Ok(Some(line)) = self.said.next_line().await {
+            if let Some(leader) = line.strip_prefix(guard::STARTED) {
+                self.leader = leader.parse().ok();
+            } else if let Some(status) = line.strip_prefix(guard::ENDED) {
+                how = Some(format!("it ended with {status}"));
+            }
+        }
+        let status = self.guard.wait().await;
+        self.hear_last_words().await;
+        how.unwrap_or_else(|| self.without_guard(status))
+    }
+
+    /// The guard ended first.
+    fn without_guard(&self, status: std::io::Result<ExitStatus>) -> String {
+        if let Some(leader) = self.leader {
+            guard::kill_group(leader, Signal::KILL);
+            let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+            return format!("its guard ended with {status}, and it was stopped");
+        }
+        "it cannot be run".to_owned()
+    }
+
+    async fn hear_last_words(&mut self) {
+        if let Some(mut listener) = self.listener.take() {
+            // Something that the server has started may keep the pipe open.
+            if tokio::time::timeout(LAST_WORDS, &mut listener)
+                .await
+                .is_err()
+            {
+                listener.abort();
+            }
+        }
+    }
+
+    async fn stopped(self) -> Ended {
+        self.stop().await;
+        Ended::Stopped
+    }
+
+    /// Stops the server and its guard.
+    async fn stop(mut self) {
+        // The sign to stop.
+        drop(self.guard.stdin.take());
+        let limit = guard::GRACE + Duration::from_secs(4);
+        if tokio::time::timeout(limit, self.ended()).await.is_err() {
+            let _ = self.guard.kill().await;
+            if let Some(leader) = self.leader {
+                guard::kill_group(leader, Signal::KILL);
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! `/conversations/{id}`: what was said, and the box to say more.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use askama::Template;
+use axum::extract::{Path, Query, State};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use futures_util::FutureExt as _;
+use opencode_host::id::ConversationId;
+use opencode_host::live::{Cursor, LiveEvent};
+use opencode_host::store::{Conversation, Message, MessageRole, MessageStatus, Turn, TurnState};
+use serde::Deserialize;
+
+use super::layout::{Composer, Shell};
+use super::live::LiveAnswer;
+use super::message::{AnswerView, PromptView, THINKING, WAITING};
+use super::problem::Problem;
+use super::prompts::id;
+use super::{App, events, name};
+
+/// Messages on a page, unless all are asked for.
+const SHOWN: usize = 100;
+/// Messages read at once.
+const READ: u32 = 200;
+
+/// How long a conversation that is to be deleted waits for its turns to stop.
+const STOPPING: Duration = Duration::from_secs(3);
+
+/// What to show.
+#[derive(Debug, Deserialize)]
+pub(super) struct Wanted {
+    all: Option<String>,
+}
+
+/// `GET /conversations/{conversation}`
+pub(super) async fn page(
+    State(app): State<App>,
+    Path(conversation): Path<String>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Html<String>, Problem> {
+    #[derive(Template)]
+    #[template(path = "conversation.html")]
+    struct Page<'a> {
+        shell: Shell,
+        id: ConversationId,
+        name: &'a str,
+        earlier: usize,
+        messages: Vec<String>,
+        composer: Composer,
+    }
+    let conversation = find(&app, &conversation).await?;
+    let limit = if wanted.all.is_some() {
+        usize::MAX
+    } else {
+        SHOWN
+    };
+    let (earlier, newest) = newest(&app, conversation.id, limit).await?;
+    let folder = conversation
+        .session
+        .as_ref()
+        .and_then(|session| session.directory.as_deref());
+    let mut messages = Vec::with_capacity(newest.len());
+    for message in &newest {
+        messages.push(match (message.role, message.status) {
+            (MessageRole::User, _) => PromptView::new(message.id, &message.content).render()?,
+            (MessageRole::Assistant, MessageStatus::Pending) => {
+                let turn = app
+                    .host
+                    .store()
+                    .turn(message.turn)
+                    .await?
+                    .ok_or_else(Problem::no_such_page)?;
+                pending(&app, &turn, folder).await?
+            }
+            (MessageRole::Assistant, _) => AnswerView::of(message, folder).render()?,
+        });
+    }
+    let page = Page {
+        shell: Shell::new(&app, Some(conversation.id)).await?,
+        id: conversation.id,
+        name: name::shown(&conversation.name),
+        earlier,
+        messages,
+        composer: Composer::new(format!("/conversations/{}/turns", conversation.id))
+            .placeholder("Reply"),
+    };
+    Ok(Html(page.render()?))
+}
+
+async fn find(app: &App, conversation: &str) -> Result<Conversation, Problem> {
+    app.host
+        .store()
+        .conversation(id(conversation)?)
+        .await?
+        .ok_or_else(Problem::no_such_page)
+}
+
+/// The newest messages, oldest first, and how many came before them.
+async fn newest(
+    app: &App,
+    conversation: ConversationId,
+    limit: usize,
+) -> Result<(usize, VecDeque<Message>), Problem> {
+    let mut newest: VecDeque<Message> = VecDeque::new();
+    let mut earlier = 0;
+    loop {
+        let after = newest.back().map(|message| message.id);
+        let page = app
+            .host
+            .store()
+            .messages(Some(conversation), after, READ)
+            .await?;
+        if page.is_empty() {
+            return Ok((earlier, newest));
+        }
+        newest.extend(page);
+        let surplus = newest.len().saturating_sub(limit);
+        newest.drain(..surplus);
+        earlier += surplus;
+    }
+}
+
+/// An answer that has not ended, as far as it is.
+pub(super) async fn pending(
+    app: &App,
+    turn: &Turn,
+    folder: Option<&str>,
+) -> Result<String, Problem> {
+    let mut answer = LiveAnswer::new(turn.id, turn.message, folder.map(str::to_owned));
+    let requests: Vec<_> = turn.checkpoint.requests.iter().cloned().collect();
+    answer.reset(&events::written_down(turn), &requests);
+    let mut cursor = Cursor::START;
+    // Of a turn that runs here all is known at once, and newer than what was written down.
+    let mut live = app.host.live(turn.id, cursor).await?;
+    while let Some(Ok(Some(event))) = live.next().now_or_never() {
+        match event {
+            LiveEvent::Change { cursor: at, change } => {
+                if cursor == Cursor::START {
+                    answer.reset(&[], &[]);
+                }
+                answer.apply(&change);
+                cursor = at;
+            }
+            LiveEvent::Snapshot {
+                cursor: at,
+                parts,
+                requests,
+            } => {
+                answer.reset(&parts, &requests);
+                cursor = at;
+            }
+            LiveEvent::Finished => break,
+        }
+    }
+    let waits =
+        turn.state == TurnState::Queued && app.host.store().turn_ahead(turn.id).await?.is_some();
+    Ok(answer.whole(cursor, if waits { WAITING } else { THINKING })?)
+}
+
+#[derive(Template)]
+#[template(path = "delete.html")]
+struct Confirm<'a> {
+    shell: Shell,
+    id: ConversationId,
+    name: &'a str,
+}
+
+/// `GET /conversations/{conversation}/delete`: asks.
+pub(super) async fn confirm(
+    State(app): State<App>,
+    Path(conversation): Path<String>,
+) -> Result<Html<String>, Problem> {
+    let conversation = find(&app, &conversation).await?;
+    let shell = Shell::new(&app, Some(conversation.id)).await?;
+    Ok(Html(
+        Confirm {
+            shell,
+            id: conversation.id,
+            name: name::shown(&conversation.name),
+        }
+        .render()?,
+    ))
+}
+
+/// `POST /conversations/{conversation}/delete`: stops what runs, then deletes.
+pub(super) async fn delete(
+    State(app): State<App>,
+    Path(conversation): Path<String>,
+) -> Result<Response, Problem> {
+    let conversation = find(&app, &conversation).await?;
+    // Whoever runs a turn of it gets a moment to stop it upstream: without its rows nobody would.
+    let _ = tokio::time::timeout(STOPPING, stop_all(&app, conversation.id)).await;
+    app.host
+        .store()
+        .delete_conversation(conversation.id)
+        .await?;
+    Ok(Redirect::to("/").into_response())
+}
+
+/// Cancels the turns that have not ended, and waits until they have.
+async fn stop_all(app: &App, conversation: ConversationId) -> Result<(), Problem> {
+    let (_, mut messages) = newest(app, conversation, SHOWN).await?;
+    messages.retain(|message| message.status == MessageStatus::Pending);
+    // The newest first: none of them begins when the one before it ends.
+    for message in messages.iter().rev() {
+        app.host.cancel(message.turn).await?;
+    }
+    for message in &messages {
+        let mut live = app.host.live(message.turn, Cursor::START).await?;
+        while live.next().await?.is_some() {}
+    }
+    Ok(())
+}

@@ -1,0 +1,275 @@
+//! `GET /turns/{id}/events`: a running answer, as patches of the page.
+//!
+//! Each event carries JSON patches and, as its id, the place in the turn's
+//! changes that the browser has reached with them. A browser that comes back
+//! names that place and gets what changed since, or the whole.
+//!
+//! Nothing is queued here: events are made when the browser's connection takes
+//! them, from all that came since the last one. A slow browser gets fewer and
+//! larger ones, and the whole when it is too far behind.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use askama::Template as _;
+use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
+use axum::response::IntoResponse;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::stream;
+use opencode_host::client::reply::SnapshotPart;
+use opencode_host::live::{Cursor, LiveEvent};
+use opencode_host::store::{StoreError, Turn};
+use opencode_host::{Host, LiveStream};
+use serde::Deserialize;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::App;
+use super::live::LiveAnswer;
+use super::message::{self, AnswerView};
+use super::patch::Patch;
+use super::problem::Problem;
+use super::prompts::id;
+
+/// The least time between two events of a connection.
+const PACE: Duration = Duration::from_millis(80);
+/// An event may take this part of the time to make, so that long answers do not eat the processor.
+const SHARE: u32 = 10;
+/// How often a silent connection shows that it is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// When a browser that lost the connection tries again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Where a page wants to go on that was made with a part of the answer in it.
+#[derive(Debug, Deserialize)]
+pub(super) struct From {
+    after: Option<String>,
+}
+
+/// `GET /turns/{turn}/events`
+pub(super) async fn stream(
+    State(app): State<App>,
+    Path(turn): Path<String>,
+    Query(from): Query<From>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, Problem> {
+    let feed = Feed::open(&app, &turn, place(&headers, from.after.as_deref())).await?;
+    let events = stream::unfold(feed, async |mut feed| {
+        let event = feed.next().await?;
+        Some((Ok::<_, Infallible>(event), feed))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+/// Where the browser is: what it saw last, or what its page was made of.
+fn place(headers: &HeaderMap, after: Option<&str>) -> Option<Cursor> {
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    // A text that is no place is as good as none.
+    last.or(after)?.parse().ok()
+}
+
+/// What a turn's worker has written down of the reply.
+pub(super) fn written_down(turn: &Turn) -> Vec<SnapshotPart> {
+    let parts = turn.checkpoint.keyed_parts();
+    parts
+        .into_iter()
+        .map(|(part_id, part)| SnapshotPart { part_id, part })
+        .collect()
+}
+
+/// One connection.
+struct Feed {
+    host: Host,
+    shutdown: CancellationToken,
+    turn: Turn,
+    folder: Option<String>,
+    live: LiveStream,
+    answer: LiveAnswer,
+    /// Where the browser says it is, until that is dealt with.
+    after: Option<Cursor>,
+    /// Changes up to here are in the answer already.
+    known: Cursor,
+    cursor: Cursor,
+    /// No event before this.
+    due: Instant,
+    is_first: bool,
+    ended: Ended,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    No,
+    /// The turn has ended, and the browser is to be told.
+    Turn,
+    /// The browser was told.
+    Stream,
+}
+
+impl Feed {
+    async fn open(app: &App, turn: &str, after: Option<Cursor>) -> Result<Self, Problem> {
+        let store = app.host.store();
+        let turn = store
+            .turn(id(turn)?)
+            .await?
+            .ok_or_else(Problem::no_such_page)?;
+        let conversation = store
+            .conversation(turn.conversation)
+            .await?
+            .ok_or_else(Problem::no_such_page)?;
+        let folder = conversation.session.and_then(|session| session.directory);
+        Ok(Self {
+            live: app.host.live(turn.id, Cursor::START).await?,
+            answer: LiveAnswer::new(turn.id, turn.message, folder.clone()),
+            host: app.host.clone(),
+            shutdown: app.shutdown.clone(),
+            turn,
+            folder,
+            after,
+            known: Cursor::START,
+            cursor: Cursor::START,
+            due: Instant::now(),
+            is_first: true,
+            ended: Ended::No,
+        })
+    }
+
+    /// The next event; `None` when there is nothing more to say. After an error
+    /// too: the browser comes back by itself.
+    async fn next(&mut self) -> Option<Event> {
+        if self.ended == Ended::Stream {
+            return None;
+        }
+        if std::mem::take(&mut self.is_first) {
+            return self
+                .greet()
+                .await
+                .inspect_err(|problem| tracing::warn!(?problem, "stream of a turn"))
+                .ok();
+        }
+        let shutdown = self.shutdown.clone();
+        let event = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => None,
+            event = self.gather() => event.transpose(),
+        };
+        event?
+            .inspect_err(|problem| tracing::warn!(?problem, "stream of a turn"))
+            .ok()
+    }
+
+    /// The first event. A turn that had to wait and does not any more says nothing by itself.
+    async fn greet(&mut self) -> Result<Event, Problem> {
+        let mut patches = Vec::new();
+        let nothing_shown = self.after.is_none_or(|after| after == Cursor::START);
+        if nothing_shown && self.host.store().turn_ahead(self.turn.id).await?.is_none() {
+            patches.push(self.answer.label(message::THINKING)?);
+        }
+        Ok(self.event(&patches)?.retry(RETRY))
+    }
+
+    async fn gather(&mut self) -> Result<Option<Event>, Problem> {
+        loop {
+            let Some(event) = self.live.next().await? else {
+                self.ended = Ended::Turn;
+                return self.last().await.map(Some);
+            };
+            self.take(event).await?;
+            // What comes until the event is due goes with it; for so long again, what is there already.
+            let now = Instant::now();
+            let due = self.due.max(now);
+            while self.ended == Ended::No && Instant::now() < due + PACE {
+                match timeout_at(due, self.live.next()).await {
+                    Ok(event) => match event? {
+                        Some(event) => self.take(event).await?,
+                        None => self.ended = Ended::Turn,
+                    },
+                    Err(_) => break,
+                }
+            }
+            if self.ended == Ended::Turn {
+                return self.last().await.map(Some);
+            }
+            self.arrive();
+            let began = Instant::now();
+            let patches = self.answer.patches(self.cursor)?;
+            self.due = Instant::now() + PACE.max(began.elapsed() * SHARE);
+            if !patches.is_empty() {
+                return self.event(&patches).map(Some);
+            }
+        }
+    }
+
+    async fn take(&mut self, event: LiveEvent) -> Result<(), StoreError> {
+        match event {
+            LiveEvent::Change { cursor, change } => {
+                if self.after.is_some_and(|after| !is_earlier(cursor, after)) {
+                    self.arrive();
+                }
+                if is_earlier(cursor, self.known) {
+                    self.answer.missed(&change);
+                } else {
+                    self.answer.apply(&change);
+                }
+                self.cursor = cursor;
+            }
+            LiveEvent::Snapshot {
+                cursor,
+                parts,
+                requests,
+            } => {
+                self.answer.reset(&parts, &requests);
+                (self.known, self.cursor) = (cursor, cursor);
+                let after = self.after.take();
+                if let Some(after) = after.filter(|after| is_earlier(*after, cursor)) {
+                    // The browser has all but what came since: that is told again, to see what it was.
+                    self.answer.is_shown();
+                    self.live = self.host.live(self.turn.id, after).await?;
+                }
+            }
+            LiveEvent::Finished => self.ended = Ended::Turn,
+        }
+        Ok(())
+    }
+
+    /// Everything before the place where the browser says it is has been folded
+    /// in. If there is such a place, the browser has all that.
+    fn arrive(&mut self) {
+        let is_here = |after| after == self.cursor && self.cursor != Cursor::START;
+        if self.after.take().is_some_and(is_here) {
+            self.answer.is_shown();
+        }
+    }
+
+    fn event(&self, patches: &[Patch]) -> Result<Event, Problem> {
+        let event = Event::default().json_data(patches).map_err(|error| {
+            tracing::error!(%error, "patches");
+            Problem::no_such_page()
+        })?;
+        // A place that another process numbers is none to come back to.
+        Ok(if self.cursor.generation > 0 {
+            event.id(self.cursor.to_string())
+        } else {
+            event
+        })
+    }
+
+    /// The answer as it is kept, in the place of the one that grew.
+    async fn last(&mut self) -> Result<Event, Problem> {
+        self.ended = Ended::Stream;
+        let element = message::element(self.turn.message);
+        let patch = match self.host.store().message(self.turn.message).await? {
+            Some(message) => Patch::Replace(
+                element,
+                AnswerView::of(&message, self.folder.as_deref()).render()?,
+            ),
+            None => Patch::Remove(element),
+        };
+        Ok(self.event(&[patch])?.event("done"))
+    }
+}
+
+/// Whether `place` is in the same run as `other`, and not behind it.
+fn is_earlier(place: Cursor, other: Cursor) -> bool {
+    other.generation > 0 && place.generation == other.generation && place.sequence <= other.sequence
+}

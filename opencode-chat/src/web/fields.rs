@@ -1,0 +1,69 @@
+//! The fields of a form.
+
+use axum::Form;
+use axum::extract::rejection::FormRejection;
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
+
+use super::problem::Problem;
+
+/// Names and values, in order. A name may come more than once.
+#[derive(Debug)]
+pub(super) struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    /// The first value of this name that holds more than white space.
+    pub(super) fn first(&self, name: &str) -> Option<&str> {
+        let mut all = self
+            .0
+            .iter()
+            .filter(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str());
+        all.find(|value| !value.trim().is_empty())
+    }
+
+    /// The values of this name, empty ones left out.
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.0.iter().filter(move |(known, _)| known == name);
+        named
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.trim().is_empty())
+    }
+
+    /// The first value of this name, taken out.
+    pub(super) fn take(&mut self, name: &str) -> String {
+        let at = self.0.iter().position(|(known, _)| known == name);
+        at.map(|at| self.0.swap_remove(at).1).unwrap_or_default()
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Fields {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        match Form::from_request(request, state).await {
+            Ok(Form(fields)) => Ok(Self(fields)),
+            Err(FormRejection::BytesRejection(rejection))
+                if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE =>
+            {
+                let text =
+                    "A form may hold 2 MiB. Go back, shorten it, or give the text as a file.";
+                Err(Problem::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "Too much at once",
+                    text,
+                ))
+            }
+            Err(rejection) => {
+                tracing::debug!(%rejection, "form");
+                let text =
+                    "The form could not be read. Go back, reload the page, and send it again.";
+                Err(Problem::new(
+                    rejection.status(),
+                    "This form cannot be read",
+                    text,
+                ))
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Messages as HTML.
+
+use askama::Template;
+use opencode_host::id::{MessageId, TurnId};
+use opencode_host::live::Cursor;
+use opencode_host::outcome::Reason;
+use opencode_host::store::{Message, MessageStatus, Usage};
+
+use super::failure::Failure;
+use super::part::PartView;
+use super::request::RequestView;
+
+/// The element of a message.
+pub(super) fn element(message: MessageId) -> String {
+    format!("m-{message}")
+}
+
+/// What the person said.
+#[derive(Debug, Template)]
+#[template(path = "prompt.html")]
+pub(super) struct PromptView {
+    id: String,
+    text: String,
+}
+
+impl PromptView {
+    pub(super) fn new(message: MessageId, text: &str) -> Self {
+        Self {
+            id: element(message),
+            text: text.trim_end().to_owned(),
+        }
+    }
+}
+
+/// An answer that has ended.
+#[derive(Debug, Template)]
+#[template(path = "answer.html")]
+pub(super) struct AnswerView {
+    id: String,
+    turn: TurnId,
+    parts: Vec<PartView>,
+    truncated: bool,
+    /// Why it stopped, where the person stopped it.
+    stopped: Option<String>,
+    failure: Option<Failure>,
+    usage: Option<String>,
+}
+
+impl AnswerView {
+    pub(super) fn of(message: &Message, folder: Option<&str>) -> Self {
+        let parts = PartView::all_of(&message.parts, folder);
+        let stopped = (message.status == MessageStatus::Cancelled).then(|| match message.reason {
+            Some(Reason::Declined) => "You declined, so there is no answer.".to_owned(),
+            // A fixed sentence stands in the place of a text that never came.
+            _ if parts.is_empty() && !message.content.is_empty() => message.content.clone(),
+            _ => "You stopped this answer.".to_owned(),
+        });
+        Self {
+            id: element(message.id),
+            turn: message.turn,
+            parts,
+            truncated: message.truncated,
+            stopped,
+            failure: (message.status == MessageStatus::Error).then(|| Failure::of(message)),
+            usage: usage(&message.usage),
+        }
+    }
+}
+
+/// An answer that is still to come, or coming.
+#[derive(Debug, Template)]
+#[template(path = "pending.html")]
+pub(super) struct PendingView<'a> {
+    pub(super) id: &'a str,
+    pub(super) turn: TurnId,
+    /// Where the stream of changes goes on.
+    pub(super) cursor: Cursor,
+    pub(super) label: LabelView,
+    pub(super) notice: NoticeView<'a>,
+    pub(super) parts: Vec<PartView>,
+    pub(super) requests: Vec<RequestView<'a>>,
+}
+
+/// The turn runs, and nothing has come yet.
+pub(super) const THINKING: &str = "Thinking…";
+/// The turn has to wait for an earlier one.
+pub(super) const WAITING: &str = "Waiting for the answer above";
+
+/// What is waited for.
+#[derive(Debug, Template)]
+#[template(
+    source = "<span class=\"label\" id=\"{{ id }}\">{{ label }}</span>",
+    ext = "html"
+)]
+pub(super) struct LabelView {
+    pub(super) id: String,
+    pub(super) label: &'static str,
+}
+
+/// A word on how it goes; empty most of the time.
+#[derive(Debug, Template)]
+#[template(
+    source = "<p class=\"notice\" id=\"{{ id }}\">{% if let Some(text) = text %}{{ text }}{% endif %}</p>",
+    ext = "html"
+)]
+pub(super) struct NoticeView<'a> {
+    pub(super) id: String,
+    pub(super) text: Option<&'a str>,
+}
+
+/// Cost and tokens, in words.
+fn usage(usage: &Usage) -> Option<String> {
+    let Usage {
+        cost,
+        input_tokens,
+        output_tokens,
+        cache_read_tokens,
+        ..
+    } = *usage;
+    if input_tokens == 0 && output_tokens == 0 && cost <= 0.0 {
+        return None;
+    }
+    let mut words = Vec::new();
+    if cost > 0.0 {
+        words.push(if cost < 0.01 {
+            format!("${cost:.5}")
+        } else {
+            format!("${cost:.2}")
+        });
+    }
+    let cached = if cache_read_tokens > 0 {
+        format!(" (+{} cached)", count(cache_read_tokens))
+    } else {
+        String::new()
+    };
+    words.push(format!("{}{cached} tokens in", count(input_tokens)));
+    words.push(format!("{} out", count(output_tokens)));
+    Some(words.join(" · "))
+}
+
+/// `1234` as `1,234`.
+fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_is_told_in_words() {
+        let none = Usage::default();
+        assert_eq!(usage(&none), None);
+        let some = Usage {
+            cost: 0.00018,
+            input_tokens: 1_234_567,
+            output_tokens: 20,
+            ..none
+        };
+        assert_eq!(
+            usage(&some).unwrap(),
+            "$0.00018 · 1,234,567 tokens in · 20 out"
+        );
+        let free = Usage {
+            input_tokens: 999,
+            output_tokens: 1000,
+            cache_read_tokens: 12,
+            ..none
+        };
+        assert_eq!(
+            usage(&free).unwrap(),
+            "999 (+12 cached) tokens in · 1,000 out"
+        );
+    }
+}

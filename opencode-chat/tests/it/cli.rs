@@ -1,0 +1,8 @@
+//! The commands, driven as other programs drive them: arguments in, NDJSON and exit codes out.
+
+mod answers;
+mod bad_input;
+mod doctor;
+mod faults;
+mod queue;
+mod result;

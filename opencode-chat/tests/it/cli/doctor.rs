@@ -1,0 +1,150 @@
+//! What `doctor` finds.
+
+use opencode_impostor::{Action, Calls, Impostor};
+use serde_json::Value;
+
+use crate::support::{Chat, Ran};
+
+/// The status and the detail of a check.
+#[track_caller]
+fn found(ran: &Ran, check: &str) -> (String, String) {
+    let lines = ran.lines();
+    let line = lines.iter().find(|line| line["check"] == check);
+    let line = line.unwrap_or_else(|| panic!("{check} was not looked at: {ran:?}"));
+    let word = |field: &str| line[field].as_str().unwrap().to_owned();
+    assert_eq!(
+        line["advice"].is_null(),
+        word("status") == "ok",
+        "what is to be done: {line}"
+    );
+    (word("status"), word("detail"))
+}
+
+fn json(body: &str) -> Action {
+    Action::Answer {
+        status: 200,
+        content_type: "application/json".into(),
+        body: body.into(),
+    }
+}
+
+#[tokio::test]
+async fn all_is_well() {
+    let impostor = Impostor::builder()
+        .password("secret-word")
+        .start()
+        .await
+        .unwrap();
+    let models = r#"{"providers":[{"id":"local","models":{"one":{}}}],"default":{"local":"one"}}"#;
+    impostor
+        .faults()
+        .request("GET /config/providers", Calls::All, json(models));
+    impostor
+        .faults()
+        .request("GET /agent", Calls::All, json(r#"[{"name":"build"}]"#));
+    let chat = Chat::with(&impostor).variable("OPENCODE_SERVER_PASSWORD", "secret-word");
+    let ran = chat.run(&["doctor", "--json"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    for check in [
+        "data folder",
+        "database",
+        "sandbox root",
+        "opencode",
+        "password",
+        "event stream",
+        "models",
+        "agents",
+    ] {
+        assert_eq!(found(&ran, check).0, "ok", "{ran:?}");
+    }
+    assert!(found(&ran, "database").1.contains("SQLite"), "{ran:?}");
+    assert!(found(&ran, "opencode").1.contains("version 1."), "{ran:?}");
+    assert!(found(&ran, "models").1.contains("local/one"), "{ran:?}");
+    assert!(!format!("{ran:?}").contains("secret-word"), "{ran:?}");
+    let ran = chat.run(&["doctor"]).await;
+    assert_eq!(
+        (ran.code, ran.stdout.matches('✓').count()),
+        (0, 8),
+        "{ran:?}"
+    );
+    impostor.assert_clean();
+}
+
+#[tokio::test]
+async fn warnings_say_what_to_do_and_are_no_failure() {
+    let impostor = Impostor::start().await.unwrap();
+    impostor.faults().no_global_event();
+    impostor.faults().request(
+        "GET /config/providers",
+        Calls::All,
+        json(r#"{"providers":[],"default":{}}"#),
+    );
+    impostor
+        .faults()
+        .request("GET /agent", Calls::All, Action::html(500));
+    let ran = Chat::with(&impostor).run(&["doctor", "--json"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    for check in ["password", "event stream", "models", "agents"] {
+        assert_eq!(found(&ran, check).0, "warning", "{ran:?}");
+    }
+    assert!(ran.stdout.contains("opencode auth login"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn without_opencode_the_stand_in_is_told_of() {
+    let chat = Chat::new();
+    let ran = chat.run(&["doctor", "--json"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(found(&ran, "program").0, "warning");
+    assert!(ran.stdout.contains("npm install -g opencode-ai"), "{ran:?}");
+    let ran = chat.turn("hello", &[]).await;
+    ran.ended(0, "completed");
+    assert!(ran.stderr.contains("npm install -g opencode-ai"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn what_is_broken_is_a_failure() {
+    let impostor = Impostor::builder().password("right").start().await.unwrap();
+    let chat = Chat::with(&impostor).variable("OPENCODE_SERVER_PASSWORD", "hunter2");
+    let ran = chat.run(&["doctor", "--json"]).await;
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert_eq!(broken(&ran), ["opencode"]);
+    assert!(!format!("{ran:?}").contains("hunter2"), "{ran:?}");
+
+    let chat = Chat::at("http://127.0.0.1:9");
+    let ran = chat.run(&["doctor", "--json"]).await;
+    assert_eq!(
+        (ran.code, broken(&ran)),
+        (2, vec!["opencode".to_owned()]),
+        "{ran:?}"
+    );
+
+    let file = chat.data().join("file");
+    std::fs::write(&file, "not a database, and no folder").unwrap();
+    let file = file.to_str().unwrap();
+    let ran = chat
+        .run(&[
+            "doctor",
+            "--json",
+            "--data",
+            file,
+            "--database",
+            file,
+            "--sandbox-root",
+            file,
+        ])
+        .await;
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert_eq!(
+        broken(&ran),
+        ["data folder", "database", "sandbox root", "opencode"]
+    );
+}
+
+fn broken(ran: &Ran) -> Vec<String> {
+    let lines: Vec<Value> = ran.lines();
+    let broken = lines.iter().filter(|line| line["status"] == "broken");
+    broken
+        .map(|line| line["check"].as_str().unwrap().to_owned())
+        .collect()
+}

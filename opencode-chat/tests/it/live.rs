@@ -1,0 +1,160 @@
+//! A real OpenCode, started by the program, with the scripted model.
+//!
+//! These tests fail where there is no OpenCode, and say how to get one.
+
+use std::path::{Path, PathBuf};
+
+use opencode_impostor::real::find_binary;
+use opencode_impostor::{ModelScript, ModelServer, Round, UNICODE_TEXT};
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::{Chat, is_gone};
+
+/// The program with a real server of its own, which asks this model.
+fn chat(model: &ModelServer) -> Chat {
+    Chat::new()
+        .variable("OPENCODE_BIN", find_binary().unwrap())
+        .variable(
+            "OPENCODE_CONFIG_CONTENT",
+            model.opencode_config().to_string(),
+        )
+}
+
+/// The processes that were started with the data folder of this server: its guard, itself, and what it started.
+fn processes(chat: &Chat) -> Vec<i32> {
+    let mark = format!(
+        "XDG_DATA_HOME={}",
+        chat.data().join("opencode/data").display()
+    );
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_marked = |pid: &i32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment
+            .split(|byte| *byte == 0)
+            .any(|variable| variable == mark.as_bytes())
+    };
+    pids.filter(is_marked).collect()
+}
+
+async fn all_are_gone(pids: &[i32]) {
+    for pid in pids {
+        is_gone(*pid).await;
+    }
+}
+
+fn only_sandbox(chat: &Chat) -> PathBuf {
+    let entries = std::fs::read_dir(chat.data().join("sandboxes"))
+        .unwrap()
+        .flatten();
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    folders.retain(|folder| !is_hidden(folder));
+    assert_eq!(folders.len(), 1, "{folders:?}");
+    folders.remove(0)
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().unwrap().to_str().unwrap().starts_with('.')
+}
+
+#[tokio::test]
+async fn a_real_server_answers_and_is_stopped() {
+    let model = ModelServer::start().await.unwrap();
+    let chat = chat(&model);
+    let ran = chat.turn("please [[text]]", &["--opencode-isolated"]).await;
+    let result = ran.ended(0, "completed");
+    assert_eq!(result["content"], UNICODE_TEXT);
+    assert_eq!(result["cost"], 0.000_09);
+    assert_eq!(
+        (&result["input_tokens"], &result["output_tokens"]),
+        (&json!(50), &json!(20))
+    );
+    assert_eq!(model.runs("[[text]]"), 1);
+    assert_eq!(processes(&chat), [] as [i32; 0]);
+
+    // What an agent could leave in its sandbox is not run by the next server: it would be outside every permission.
+    let sandbox = only_sandbox(&chat);
+    let ran_here = chat.data().join("plugin-ran");
+    let plugin = format!(
+        "require('fs').writeFileSync({:?}, 'x');\nexport const P = async () => ({{}});\n",
+        ran_here.to_str().unwrap()
+    );
+    for folder in ["plugin", "plugins"] {
+        let folder = sandbox.join(".opencode").join(folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("planted.js"), &plugin).unwrap();
+    }
+    std::fs::write(
+        sandbox.join("opencode.json"),
+        r#"{"model":"local/gpt-5-scripted"}"#,
+    )
+    .unwrap();
+    let ran = chat.turn("again [[text]]", &["--opencode-isolated"]).await;
+    assert_eq!(ran.ended(0, "completed")["content"], UNICODE_TEXT);
+    assert!(!ran_here.exists(), "the planted plugin ran");
+    let models: Vec<_> = model
+        .requests()
+        .iter()
+        .map(|request| request["model"].clone())
+        .collect();
+    assert!(models.iter().all(|model| model == "scripted"), "{models:?}");
+}
+
+#[tokio::test]
+async fn nothing_of_a_real_server_survives_a_killed_parent() {
+    let sleep = json!({"command": "sleep 600", "description": "Sleep"});
+    let script = ModelScript::new().on(
+        "[[sleep]]",
+        [Round::call("bash", sleep), Round::text("Slept.")],
+    );
+    let model = ModelServer::scripted(script).await.unwrap();
+    let chat = chat(&model);
+    let args = [
+        "turn",
+        "--json",
+        "[[sleep]]",
+        "--opencode-isolated",
+        "--permission",
+        "once",
+    ];
+    let mut running = chat.start(&args);
+    while running.hears("tool").await["part"]["status"] != "running" {}
+    while running.hears("tool").await["part"]["metadata"]["output"] != "" {}
+    let pids = processes(&chat);
+    // The guard, the server, and the shell's command.
+    assert!(pids.len() >= 3, "{pids:?}");
+    running.signal(Signal::KILL);
+    running.end().await;
+    all_are_gone(&pids).await;
+    assert_eq!(processes(&chat), [] as [i32; 0]);
+}
+
+#[tokio::test]
+async fn the_doctor_finds_a_real_server_sound() {
+    let model = ModelServer::start().await.unwrap();
+    let chat = chat(&model);
+    let ran = chat.run(&["doctor", "--json", "--opencode-isolated"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let lines = ran.lines();
+    assert_eq!(lines.len(), 9, "{ran:?}");
+    assert!(lines.iter().all(|line| line["status"] == "ok"), "{ran:?}");
+    assert!(ran.stdout.contains("local/scripted"), "{ran:?}");
+    assert!(ran.stdout.contains("build"), "{ran:?}");
+    assert_eq!(processes(&chat), [] as [i32; 0]);
+}
+
+#[tokio::test]
+async fn a_name_that_a_real_server_does_not_know_is_refused() {
+    let model = ModelServer::start().await.unwrap();
+    let chat = chat(&model);
+    let isolated = "--opencode-isolated";
+    let ran = chat.turn("hello", &[isolated, "--agent", "bild"]).await;
+    ran.refused("build");
+    let ran = chat
+        .turn("hello", &[isolated, "--model", "local/none"])
+        .await;
+    ran.refused("local/scripted");
+    assert!(chat.show().await.is_empty());
+    assert!(model.requests().is_empty());
+}
