@@ -1,6 +1,6 @@
 //! The [`Store`] on either database.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use opencode_client::reply::Checkpoint;
@@ -51,6 +51,7 @@ macro_rules! statement {
 
 macro_rules! repeat {
     ($name:literal, $work:block) => {{
+        let started = Instant::now();
         let mut tries = 1;
         loop {
             let outcome: SqlResult<_> = async { $work }.await;
@@ -66,7 +67,11 @@ macro_rules! repeat {
                     tokio::time::sleep(Duration::from_millis(5 << tries)).await;
                     tries += 1;
                 }
-                outcome => break outcome.map_err(Failure::into_error),
+                outcome => {
+                    let (ok, elapsed) = (outcome.is_ok(), started.elapsed());
+                    tracing::trace!(work = $name, tries, ok, ?elapsed, "database");
+                    break outcome.map_err(Failure::into_error);
+                }
             }
         }
     }};

@@ -44,6 +44,8 @@ impl PostgresEngine {
             .max_connections(connections)
             .acquire_timeout(options.acquire_timeout)
             .connect_lazy_with(target.options([
+                // Row locks and conditional updates decide; whatever this database's default is.
+                ("default_transaction_isolation", "read committed".to_owned()),
                 ("statement_timeout", millis(STATEMENT_LIMIT)),
                 ("lock_timeout", millis(LOCK_LIMIT)),
                 ("idle_in_transaction_session_timeout", millis(IDLE_LIMIT)),

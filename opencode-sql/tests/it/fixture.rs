@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use opencode_client::wire::Prompt;
 use opencode_host::clock::{ManualClock, Timestamp};
-use opencode_host::id::TurnId;
-use opencode_host::store::Store;
+use opencode_host::id::{ConversationId, MessageId, TurnId};
 use opencode_host::store::conformance::Fixture;
+use opencode_host::store::{NewTurn, OnBusy, Store};
 use opencode_sql::{LeaseClock, Options, connect_with};
 use sqlx::{Connection as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use url::Url;
+use uuid::Uuid;
 
 /// Where Postgres is, with the right to make databases.
 const POSTGRES: &str = "OPENCODE_HOST_TEST_POSTGRES";
@@ -26,6 +28,20 @@ pub(crate) async fn open(url: &str, clock: &Arc<ManualClock>) -> Arc<dyn Store> 
         .max_connections(4)
         .clock(LeaseClock::Given(clock.clone()));
     connect_with(url, options).await.unwrap()
+}
+
+/// A turn to be, with fresh ids.
+pub(crate) fn new_turn(conversation: ConversationId) -> NewTurn {
+    NewTurn {
+        id: TurnId::from_uuid(Uuid::now_v7()),
+        user_message: MessageId::from_uuid(Uuid::now_v7()),
+        message: MessageId::from_uuid(Uuid::now_v7()),
+        conversation,
+        prompt: Prompt::text("Hello"),
+        client_key: None,
+        on_busy: OnBusy::Enqueue,
+        uploads: None,
+    }
 }
 
 /// A folder for a SQLite file.
@@ -70,7 +86,7 @@ impl PostgresDatabase {
                 "{POSTGRES} is not set: run `cargo xtask test`, or `cargo xtask pg --run cargo test -p opencode-sql`"
             )
         });
-        let name = format!("test_{}", uuid::Uuid::new_v4().simple());
+        let name = format!("test_{}", Uuid::new_v4().simple());
         let database = Self {
             server: server.parse().unwrap(),
             name,
@@ -100,6 +116,12 @@ impl PostgresDatabase {
             .await
             .unwrap();
         connection.close().await.unwrap();
+    }
+
+    /// Gives connections to come another setting.
+    pub(crate) async fn set(&self, setting: &str) {
+        self.on_server(format!("ALTER DATABASE {} SET {setting}", self.name))
+            .await;
     }
 
     /// A connection beside the store.
@@ -140,7 +162,11 @@ pub(crate) async fn sqlite() -> OnDatabase<SqliteFile> {
 }
 
 pub(crate) async fn postgres() -> OnDatabase<PostgresDatabase> {
-    let (database, clock) = (PostgresDatabase::new().await, clock());
+    postgres_on(PostgresDatabase::new().await).await
+}
+
+pub(crate) async fn postgres_on(database: PostgresDatabase) -> OnDatabase<PostgresDatabase> {
+    let clock = clock();
     let store = open(&database.url(), &clock).await;
     OnDatabase {
         database,

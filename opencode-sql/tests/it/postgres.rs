@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opencode_host::clock::Timestamp;
-use opencode_host::store::{SessionLock, Store, StoreError};
+use opencode_host::store::{
+    CancelOutcome, Claim, SessionLock, Store, StoreError, WorkerId, conformance,
+};
 use opencode_sql::{Dialect, Options, connect, connect_with, describe};
-use sqlx::{Connection as _, PgConnection, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 
-use crate::fixture::{PostgresDatabase, on_postgres};
+use crate::fixture::{PostgresDatabase, new_turn, on_postgres, postgres_on};
 
 /// Long enough for any machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -133,6 +135,98 @@ async fn ended_connections_are_replaced() {
         );
         assert!(store.conversation_named("garden").await.unwrap().is_some());
         store.open_conversation("orchard").await.unwrap();
+    })
+    .await;
+}
+
+/// Promises about many at once hold whatever the server's settings say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_default_isolation_of_the_server_changes_nothing() {
+    let stricter = async || {
+        let database = PostgresDatabase::new().await;
+        database
+            .set("default_transaction_isolation TO serializable")
+            .await;
+        postgres_on(database).await
+    };
+    conformance::run(
+        stricter().await,
+        conformance::endings::one_of_many_finishers_wins,
+    )
+    .await;
+    let submits = conformance::submits::a_client_key_is_one_turn_for_50_at_once;
+    conformance::run(stricter().await, submits).await;
+}
+
+/// A claim does not wait for a turn that another claim is about to take.
+#[tokio::test]
+async fn a_claim_passes_over_what_another_has_in_its_hands() {
+    on_postgres(async |database| {
+        let store = connect(&database.url()).await.unwrap();
+        let mut turns = Vec::new();
+        for name in ["one", "two"] {
+            let conversation = store.open_conversation(name).await.unwrap();
+            turns.push(
+                store
+                    .submit(&new_turn(conversation.id))
+                    .await
+                    .unwrap()
+                    .turn
+                    .id,
+            );
+        }
+        let mut beside = database.connection().await;
+        let mut theirs = beside.begin().await.unwrap();
+        let lock =
+            sqlx::query("SELECT id FROM turns WHERE id = $1 FOR UPDATE").bind(turns[0].to_string());
+        lock.fetch_one(&mut *theirs).await.unwrap();
+        let claim = Claim {
+            worker: WorkerId("a".to_owned()),
+            lease: PATIENCE,
+            only: None,
+        };
+        assert_eq!(
+            store.claim(&claim).await.unwrap().unwrap().turn.id,
+            turns[1]
+        );
+        assert!(store.claim(&claim).await.unwrap().is_none());
+        theirs.rollback().await.unwrap();
+        assert_eq!(
+            store.claim(&claim).await.unwrap().unwrap().turn.id,
+            turns[0]
+        );
+    })
+    .await;
+}
+
+/// The store's transaction that the server picks as the victim of a deadlock is
+/// run again, and comes about.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deadlock_is_survived() {
+    on_postgres(async |database| {
+        // A server looks for deadlocks when somebody has waited for this long.
+        database.set("deadlock_timeout TO '3s'").await;
+        let store = connect(&database.url()).await.unwrap();
+        let conversation = store.open_conversation("garden").await.unwrap();
+        let turn = new_turn(conversation.id);
+        store.submit(&turn).await.unwrap();
+        let mut beside = database.connection().await;
+        sqlx::raw_sql("SET deadlock_timeout = '600s'").execute(&mut beside).await.unwrap();
+        let mut theirs = beside.begin().await.unwrap();
+        let update = |table: &str, id: String| format!("UPDATE {table} SET created_at = created_at WHERE id = '{id}'");
+        let message = AssertSqlSafe(update("messages", turn.message.to_string()));
+        sqlx::raw_sql(message).execute(&mut *theirs).await.unwrap();
+        // The cancel locks the turn and then wants the message.
+        let cancel = tokio::spawn(async move { store.request_cancel(turn.id).await });
+        let waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let mut watch = database.connection().await;
+        while sqlx::query(waiting).fetch_optional(&mut watch).await.unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+        let row = AssertSqlSafe(update("turns", turn.id.to_string()));
+        sqlx::raw_sql(row).execute(&mut *theirs).await.unwrap();
+        theirs.commit().await.unwrap();
+        assert_eq!(cancel.await.unwrap().unwrap(), CancelOutcome::Cancelled);
     })
     .await;
 }

@@ -4,13 +4,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use opencode_client::SessionId;
-use opencode_client::wire::Prompt;
-use opencode_host::id::{MessageId, TurnId};
-use opencode_host::store::{Claim, NewTurn, OnBusy, SessionRecord, Store, WorkerId};
+use opencode_host::id::TurnId;
+use opencode_host::store::{Claim, SessionRecord, Store, WorkerId};
 use opencode_sql::connect;
-use uuid::Uuid;
 
-use crate::fixture::{SqliteFile, on_postgres};
+use crate::fixture::{SqliteFile, new_turn, on_postgres};
 
 /// Where a child process of these tests finds its database.
 const CHILD: &str = "OPENCODE_SQL_TEST_CHILD";
@@ -20,16 +18,7 @@ async fn submit(store: &dyn Store, turns: usize) -> Vec<TurnId> {
     let mut submitted = Vec::new();
     for number in 0..turns {
         let conversation = store.open_conversation(&number.to_string()).await.unwrap();
-        let turn = NewTurn {
-            id: TurnId::from_uuid(Uuid::now_v7()),
-            user_message: MessageId::from_uuid(Uuid::now_v7()),
-            message: MessageId::from_uuid(Uuid::now_v7()),
-            conversation: conversation.id,
-            prompt: Prompt::text("Hello"),
-            client_key: None,
-            on_busy: OnBusy::Enqueue,
-            uploads: None,
-        };
+        let turn = new_turn(conversation.id);
         submitted.push(store.submit(&turn).await.unwrap().turn.id);
     }
     submitted

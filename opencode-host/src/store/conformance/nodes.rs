@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
+use tokio::task::JoinSet;
 
 use super::Fixture;
 use super::sample::{claim_by, finish};
@@ -53,18 +54,19 @@ pub async fn a_conversation_has_one_turn_at_a_time(on: &dyn Fixture) {
     }
     let (places, counts) = (Arc::new(places), Arc::new(counts));
     let stores = [on.store(), on.another().await];
-    let workers = join_all((0..6).map(|number| {
+    let mut workers = JoinSet::new();
+    for number in 0..6 {
         let store = stores[number % 2].clone();
         let (places, counts) = (places.clone(), counts.clone());
-        tokio::spawn(async move {
+        workers.spawn(async move {
             let all_ended = || {
                 counts
                     .values()
                     .all(|(_, ended)| ended.load(Ordering::SeqCst) == TURNS)
             };
             while !all_ended() {
-                let Some(claimed) = store.claim(&claim_by(&number.to_string())).await.unwrap()
-                else {
+                let claim = claim_by(&number.to_string());
+                let Some(claimed) = store.claim(&claim).await.unwrap() else {
                     tokio::task::yield_now().await;
                     continue;
                 };
@@ -80,9 +82,10 @@ pub async fn a_conversation_has_one_turn_at_a_time(on: &dyn Fixture) {
                 );
                 assert!(store.settle(&claimed.lease).await.unwrap());
             }
-        })
-    }));
-    for worker in workers.await {
+        });
+    }
+    // One that fails stops the others, which would wait for its turn.
+    while let Some(worker) = workers.join_next().await {
         worker.unwrap();
     }
     for turn in places.keys() {
