@@ -2,12 +2,15 @@ use serde::{Deserialize, Serialize};
 
 use super::part::{Content, PersistedPart, STREAM_ONLY_KEY, Slot};
 use super::requests::Requests;
-use super::{Reply, Standing};
+use super::{Reply, Scope, Standing};
 use crate::id::{MessageId, PartId, SessionId};
 
 /// What of a reply outlives its process: enough to go on with it elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
+    /// The prompt that it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prompt: Option<MessageId>,
     /// The messages known to answer the prompt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     answers: Vec<MessageId>,
@@ -29,6 +32,11 @@ struct CheckpointPart {
 }
 
 impl Checkpoint {
+    /// Whether it is of the answer to this prompt, as far as it says.
+    pub fn is_of(&self, prompt: &MessageId) -> bool {
+        self.prompt.as_ref().is_none_or(|own| own == prompt)
+    }
+
     /// The parts in the shape that hosts store.
     pub fn parts(&self) -> Vec<PersistedPart> {
         self.parts.iter().map(|kept| kept.part.clone()).collect()
@@ -64,7 +72,12 @@ impl Reply {
             .messages
             .iter()
             .filter(|message| message.standing == Standing::Answer);
+        let prompt = match &self.scope {
+            Scope::Prompt(prompt) => Some(prompt.clone()),
+            Scope::Session => None,
+        };
         Checkpoint {
+            prompt,
             answers: answers.map(|message| message.id.clone()).collect(),
             parts: parts.collect(),
             requests: self.requests.clone(),

@@ -19,6 +19,12 @@ use crate::turn::{Driven, Driver};
 /// How long drivers get to write down what there is when the process ends.
 const RELEASE_GRACE: Duration = Duration::from_secs(5);
 
+/// How long between two sweeps of blobs.
+const SWEEP_PAUSE: Duration = Duration::from_secs(3600);
+
+/// A worker that looks for turns so much later than it wanted to was suspended.
+const SUSPENDED: Duration = Duration::from_secs(1);
+
 /// Why a worker stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
@@ -37,8 +43,10 @@ impl Host {
     pub async fn run_worker(&self, shutdown: CancellationToken) -> Result<(), WorkerError> {
         let shared = &self.shared;
         let keeper = tokio::spawn(keep_leases(Arc::clone(shared)));
+        let sweeper = tokio::spawn(sweep_blobs(self.clone()));
         let permits = Arc::new(Semaphore::new(shared.options.concurrency));
         let mut drivers = JoinSet::new();
+        let mut awake = tokio::time::Instant::now();
         let outcome = loop {
             // Armed before the look, so that no submit is missed.
             let changed = shared.queue_changed.notified();
@@ -56,13 +64,18 @@ impl Host {
             match shared.claim(None).await {
                 Ok(Some(claimed)) => {
                     let shared = Arc::clone(shared);
+                    let slept = std::mem::replace(&mut awake, tokio::time::Instant::now());
+                    if slept.elapsed() > shared.options.poll_interval + SUSPENDED {
+                        // What the stream sent meanwhile is old, and is read first.
+                        tokio::time::sleep(shared.options.poll_interval).await;
+                    }
                     drivers.spawn(async move {
                         drive(shared, claimed).await;
                         drop(permit);
                     });
                     continue;
                 }
-                Ok(None) => {}
+                Ok(None) => awake = tokio::time::Instant::now(),
                 Err(error) => {
                     shared
                         .telemetry
@@ -89,6 +102,7 @@ impl Host {
         // Whoever does not make it in time is taken over when its lease runs out.
         let _ = tokio::time::timeout(RELEASE_GRACE, drained).await;
         keeper.abort();
+        sweeper.abort();
         outcome
     }
 
@@ -202,6 +216,24 @@ async fn drive(shared: Arc<Shared>, claimed: ClaimedTurn) {
         }
     }
     shared.running().remove(&turn);
+}
+
+/// Removes bytes that no message names, now and then, where the options say so.
+async fn sweep_blobs(host: Host) {
+    let Some(age) = host.shared.options.sweep else {
+        return;
+    };
+    loop {
+        match host.sweep_blobs(age).await {
+            Ok(swept) => tracing::debug!(?swept, "swept blobs"),
+            Err(error) => {
+                let context = [("action", "sweep".into())];
+                let telemetry = &host.shared.telemetry;
+                telemetry.report(&error, Severity::Warning, context);
+            }
+        }
+        tokio::time::sleep(SWEEP_PAUSE).await;
+    }
 }
 
 /// Renews the leases of the turns that run here, and passes on what others say

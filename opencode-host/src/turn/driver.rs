@@ -392,7 +392,11 @@ impl Driver {
         let (Some(prompted), Some(session)) = (&self.prompted, &self.session) else {
             return;
         };
-        let checkpoint = std::mem::take(&mut self.turn.checkpoint);
+        let mut checkpoint = std::mem::take(&mut self.turn.checkpoint);
+        if !checkpoint.is_of(&prompted.ids.message) {
+            // What the lost session said is no part of the fresh one's answer.
+            self.salvage = std::mem::take(&mut checkpoint);
+        }
         let mut reply =
             Reply::restore(session.id.clone(), prompted.ids.message.clone(), checkpoint);
         self.live.reset(&reply);
