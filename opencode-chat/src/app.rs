@@ -32,15 +32,29 @@ pub(crate) fn tools_dir(args: &StoreArgs) -> PathBuf {
 }
 
 /// A host of this application's turns.
-pub(crate) fn host(client: Client, store: Arc<dyn Store>, product: Chat, limits: &LimitArgs) -> Host {
+pub(crate) fn host(
+    client: Client,
+    store: Arc<dyn Store>,
+    product: Chat,
+    limits: &LimitArgs,
+) -> Host {
     let patient = Limits::default();
     let options = HostOptions {
         // A server that is away is not waited for longer than for the whole turn.
-        limits: Limits { turn: limits.timeout, unreachable: patient.unreachable.min(limits.timeout), ..patient },
+        limits: Limits {
+            turn: limits.timeout,
+            unreachable: patient.unreachable.min(limits.timeout),
+            ..patient
+        },
         lease: limits.lease,
         sweep: product.sweep(),
         ..HostOptions::default()
     };
     let (blobs, sandboxes) = (product.blobs().clone(), product.sandboxes().clone());
-    Host::builder(client, store).product(product).blobs(blobs).sandboxes(sandboxes).options(options).build()
+    Host::builder(client, store)
+        .product(product)
+        .blobs(blobs)
+        .sandboxes(sandboxes)
+        .options(options)
+        .build()
 }

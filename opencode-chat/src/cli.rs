@@ -13,9 +13,12 @@ use opencode_host::store::OnBusy;
 
 /// Talk to an OpenCode agent in the browser or the terminal. Nothing said is lost.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Without a command: `serve`. Exit codes: 0 completed, 1 error or failed, \
+#[command(
+    version,
+    after_help = "Without a command: `serve`. Exit codes: 0 completed, 1 error or failed, \
     2 usage or configuration, 3 cancelled.\n\nExamples:\n  opencode-chat\n  opencode-chat turn \"Explain monads\"\n  \
-    git diff | opencode-chat turn - --json\n  opencode-chat doctor")]
+    git diff | opencode-chat turn - --json\n  opencode-chat doctor"
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -55,7 +58,12 @@ impl Default for Command {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct StoreArgs {
     /// Folder for the database, the sandboxes and installed tools
-    #[arg(long, value_name = "DIR", default_value = "data", env = "OPENCODE_CHAT_DATA")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "data",
+        env = "OPENCODE_CHAT_DATA"
+    )]
     pub(crate) data: PathBuf,
     /// Database: sqlite://PATH, postgres://USER:PASSWORD@HOST/NAME, or a file's path [default: DIR/host.db]
     #[arg(long, value_name = "URL", env = "OPENCODE_CHAT_DATABASE")]
@@ -74,7 +82,12 @@ pub(crate) struct UpstreamArgs {
     #[arg(long, value_name = "URL", env = "OPENCODE_BASE_URL")]
     pub(crate) opencode_url: Option<String>,
     /// The server's password
-    #[arg(long, value_name = "PASSWORD", env = "OPENCODE_SERVER_PASSWORD", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "PASSWORD",
+        env = "OPENCODE_SERVER_PASSWORD",
+        hide_env_values = true
+    )]
     pub(crate) opencode_password: Option<String>,
     /// Start OpenCode with folders of its own, below DIR/opencode, instead of your configuration and credentials
     #[arg(long)]
@@ -136,7 +149,12 @@ pub(crate) struct AnswerArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Address to listen on
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000", env = "OPENCODE_CHAT_LISTEN")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:3000",
+        env = "OPENCODE_CHAT_LISTEN"
+    )]
     pub(crate) listen: SocketAddr,
     /// Serve the pages only; workers elsewhere run the turns
     #[arg(long)]

@@ -20,12 +20,20 @@ pub(crate) struct Failure {
 impl Failure {
     /// Something is set up wrongly: the person can mend it.
     pub(crate) fn configuration(message: impl Into<String>) -> Self {
-        Self { code: 2, message: message.into(), reason: Reason::Internal }
+        Self {
+            code: 2,
+            message: message.into(),
+            reason: Reason::Internal,
+        }
     }
 
     /// The work itself failed.
     pub(crate) fn error(message: impl Into<String>) -> Self {
-        Self { code: 1, message: message.into(), reason: Reason::Internal }
+        Self {
+            code: 1,
+            message: message.into(),
+            reason: Reason::Internal,
+        }
     }
 
     /// The same failure with a word for programs.
@@ -53,9 +61,9 @@ impl Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::NewerSchema { .. } | StoreError::Configuration(_) | StoreError::NotFound { .. } => {
-                Self::configuration(error.to_string())
-            }
+            StoreError::NewerSchema { .. }
+            | StoreError::Configuration(_)
+            | StoreError::NotFound { .. } => Self::configuration(error.to_string()),
             error => Self::error(error.to_string()),
         }
     }
@@ -64,12 +72,13 @@ impl From<StoreError> for Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match &error {
-            ClientError::Connection { .. } | ClientError::Timeout { .. } => Self::configuration(format!(
-                "{error}. Start it with `opencode serve`, or check --opencode-url"
-            ))
+            ClientError::Connection { .. } | ClientError::Timeout { .. } => Self::configuration(
+                format!("{error}. Start it with `opencode serve`, or check --opencode-url"),
+            )
             .because(Reason::Unreachable),
             ClientError::Unauthorized { .. } => {
-                Self::configuration(format!("{error} or --opencode-password")).because(Reason::Unauthorized)
+                Self::configuration(format!("{error} or --opencode-password"))
+                    .because(Reason::Unauthorized)
             }
             ClientError::Configuration(_) => Self::configuration(error.to_string()),
             _ => Self::error(error.to_string()),

@@ -37,17 +37,26 @@ pub(crate) async fn upload(
         return Ok(None);
     }
     let told = |path: &Path, error: &dyn std::error::Error| {
-        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        let cause = error
+            .source()
+            .map(|cause| format!(": {cause}"))
+            .unwrap_or_default();
         Failure::configuration(format!("{}: {error}{cause} (--file)", path.display()))
     };
-    let mut uploads = host.uploads(conversation).await.map_err(|error| Failure::error(error.to_string()))?;
+    let mut uploads = host
+        .uploads(conversation)
+        .await
+        .map_err(|error| Failure::error(error.to_string()))?;
     for path in paths {
         let file = open(path).await.map_err(|error| told(path, &error))?;
         // Without a name there is no file, and the path did not open.
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         match uploads.add(&name, None, file).await {
             Ok(_) => {}
-            Err(error @ (UploadError::TooMany | UploadError::Blob(BlobError::TooLarge { .. } | BlobError::Source(_)))) => {
+            Err(
+                error @ (UploadError::TooMany
+                | UploadError::Blob(BlobError::TooLarge { .. } | BlobError::Source(_))),
+            ) => {
                 return Err(told(path, &error));
             }
             Err(error) => return Err(Failure::error(told(path, &error).message())),
@@ -67,12 +76,18 @@ async fn open(path: &Path) -> io::Result<File> {
 /// Refuses a folder that files cannot be saved to; made when there is none.
 pub(crate) async fn prepare(folder: &Path) -> Result<(), Failure> {
     let made = fs::create_dir_all(folder).await;
-    made.map_err(|error| Failure::configuration(format!("{}: {error} (--artifacts)", folder.display())))
+    made.map_err(|error| {
+        Failure::configuration(format!("{}: {error} (--artifacts)", folder.display()))
+    })
 }
 
 /// Saves the files of an answer, each under its name or, where something else has that, a numbered one. Answers
 /// where each was saved; a file that was there already, the same to the byte, is not saved again.
-pub(crate) async fn save(blobs: &Blobs, files: &[Attachment], folder: &Path) -> Vec<Result<PathBuf, String>> {
+pub(crate) async fn save(
+    blobs: &Blobs,
+    files: &[Attachment],
+    folder: &Path,
+) -> Vec<Result<PathBuf, String>> {
     let mut saved = Vec::new();
     for file in files {
         let outcome = save_one(blobs, file, folder).await;
@@ -88,9 +103,18 @@ async fn save_one(blobs: &Blobs, file: &Attachment, folder: &Path) -> Result<Pat
         None => (name.as_str(), String::new()),
     };
     for number in 1..=NAMES {
-        let numbered = if number == 1 { name.clone() } else { format!("{stem} ({number}){extension}") };
+        let numbered = if number == 1 {
+            name.clone()
+        } else {
+            format!("{stem} ({number}){extension}")
+        };
         let path = folder.join(numbered);
-        match OpenOptions::new().write(true).create_new(true).open(&path).await {
+        match OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .await
+        {
             Ok(mut to) => {
                 let written = write(blobs, file, &mut to).await;
                 if written.is_err() {
@@ -111,19 +135,30 @@ async fn save_one(blobs: &Blobs, file: &Attachment, folder: &Path) -> Result<Pat
 }
 
 async fn write(blobs: &Blobs, file: &Attachment, to: &mut File) -> Result<(), String> {
-    let mut from = blobs.get(&file.digest).await.map_err(|error| error.to_string())?.into_reader();
-    tokio::io::copy(&mut from, to).await.map_err(|error| error.to_string())?;
+    let mut from = blobs
+        .get(&file.digest)
+        .await
+        .map_err(|error| error.to_string())?
+        .into_reader();
+    tokio::io::copy(&mut from, to)
+        .await
+        .map_err(|error| error.to_string())?;
     to.sync_all().await.map_err(|error| error.to_string())
 }
 
 /// Whether the file at `path` is this one already.
 async fn is_same(blobs: &Blobs, file: &Attachment, path: &Path) -> bool {
     // No link is looked through, and nothing that blocks is opened.
-    let plain = fs::symlink_metadata(path).await.is_ok_and(|found| found.is_file() && found.len() == file.size);
+    let plain = fs::symlink_metadata(path)
+        .await
+        .is_ok_and(|found| found.is_file() && found.len() == file.size);
     if !plain {
         return false;
     }
-    let (Ok(there), Ok(ours)) = (fs::read(path).await, blobs.read(&file.digest, file.size).await) else {
+    let (Ok(there), Ok(ours)) = (
+        fs::read(path).await,
+        blobs.read(&file.digest, file.size).await,
+    ) else {
         return false;
     };
     there == ours
@@ -131,8 +166,16 @@ async fn is_same(blobs: &Blobs, file: &Attachment, path: &Path) -> bool {
 
 /// A name that is one name, not hidden, and steers no terminal.
 fn safe_name(name: &str) -> String {
-    let plain: String =
-        name.chars().map(|c| if c.is_control() || matches!(c, '/' | '\\') { '_' } else { c }).collect();
+    let plain: String = name
+        .chars()
+        .map(|c| {
+            if c.is_control() || matches!(c, '/' | '\\') {
+                '_'
+            } else {
+                c
+            }
+        })
+        .collect();
     match plain.strip_prefix(['.', '-']) {
         Some(rest) => format!("_{rest}"),
         None if plain.is_empty() => "file".to_owned(),

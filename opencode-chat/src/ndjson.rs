@@ -13,7 +13,9 @@ use crate::files;
 
 /// Prints one line. A reader that went away is not an error of ours.
 pub(crate) fn print(line: &impl Serialize) {
-    let Ok(mut text) = serde_json::to_string(line) else { return };
+    let Ok(mut text) = serde_json::to_string(line) else {
+        return;
+    };
     text.push('\n');
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());

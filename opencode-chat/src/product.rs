@@ -1,7 +1,7 @@
 //! What this application says about its turns.
 
 use std::error::Error as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,25 +30,13 @@ impl Chat {
     /// data folder, or below the person's own when that lies in a Git worktree
     /// (a worktree would be the agent's boundary, not its sandbox).
     pub(crate) fn new(upstream: &UpstreamArgs, store: &StoreArgs) -> Result<Self, Failure> {
-        let told = |error: RootError| Failure::configuration(format!("{error} (--sandbox-root)"));
-        let sandboxes = match &upstream.sandbox_root {
-            Some(root) => SandboxRoot::open(root).map_err(told)?,
-            None => match SandboxRoot::open(store.data.join("sandboxes")) {
-                Err(RootError::InGitWorktree { .. }) => SandboxRoot::open(personal_root()?).map_err(told)?,
-                opened => opened.map_err(told)?,
-            },
-        };
-        let blobs = match &store.blobs {
-            Some(url) => Blobs::open(url),
-            None => Blobs::in_folder(store.data.join("blobs")),
-        };
-        let told = |error: OpenError| {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            Failure::configuration(format!("{error}{cause} (--blobs)"))
-        };
         // Bytes that another database names must not be taken for nobody's.
         let alone = store.blobs.is_none() && store.database.is_none();
-        Ok(Self { sandboxes, blobs: blobs.map_err(told)?, sweep: alone.then_some(ORPHAN_AGE) })
+        Ok(Self {
+            sandboxes: open_sandboxes(upstream, store)?,
+            blobs: open_blobs(store)?,
+            sweep: alone.then_some(ORPHAN_AGE),
+        })
     }
 
     /// Where the bytes of files are.
@@ -65,19 +53,54 @@ impl Chat {
     pub(crate) fn sweep(&self) -> Option<Duration> {
         self.sweep
     }
+}
 
-    /// The folder of all sandboxes.
-    pub(crate) fn sandbox_root(&self) -> &Path {
-        self.sandboxes.path()
-    }
+/// Opens the folder that the arguments name, or the default one.
+pub(crate) fn open_sandboxes(
+    upstream: &UpstreamArgs,
+    store: &StoreArgs,
+) -> Result<SandboxRoot, Failure> {
+    let told = |error: RootError| Failure::configuration(format!("{error} (--sandbox-root)"));
+    let opened = match &upstream.sandbox_root {
+        Some(root) => SandboxRoot::open(root).map_err(told)?,
+        None => match SandboxRoot::open(store.data.join("sandboxes")) {
+            Err(RootError::InGitWorktree { .. }) => {
+                SandboxRoot::open(personal_root()?).map_err(told)?
+            }
+            opened => opened.map_err(told)?,
+        },
+    };
+    Ok(opened)
+}
+
+/// Opens the storage that the arguments name.
+pub(crate) fn open_blobs(store: &StoreArgs) -> Result<Blobs, Failure> {
+    let blobs = match &store.blobs {
+        Some(url) => Blobs::open(url),
+        None => Blobs::in_folder(store.data.join("blobs")),
+    };
+    blobs.map_err(|error: OpenError| {
+        let cause = error
+            .source()
+            .map(|cause| format!(": {cause}"))
+            .unwrap_or_default();
+        Failure::configuration(format!("{error}{cause} (--blobs)"))
+    })
 }
 
 fn personal_root() -> Result<PathBuf, Failure> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let variable = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let data = variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")));
-    data.map(|data| data.join("opencode-chat/sandboxes")).ok_or_else(|| {
-        Failure::configuration("no folder for the agent's sandboxes: HOME is not set; give --sandbox-root DIR")
-    })
+    data.map(|data| data.join("opencode-chat/sandboxes"))
+        .ok_or_else(|| {
+            Failure::configuration(
+                "no folder for the agent's sandboxes: HOME is not set; give --sandbox-root DIR",
+            )
+        })
 }
 
 #[async_trait]
@@ -93,7 +116,10 @@ impl Product for Chat {
     async fn directory(&self, conversation: &Conversation) -> Result<Option<String>, HookError> {
         let id: SandboxId = conversation.id.to_string().parse()?;
         let sandbox = self.sandboxes.provision(&id)?;
-        let path = sandbox.path().to_str().ok_or("the sandbox's path is not UTF-8")?;
+        let path = sandbox
+            .path()
+            .to_str()
+            .ok_or("the sandbox's path is not UTF-8")?;
         Ok(Some(path.to_owned()))
     }
 }

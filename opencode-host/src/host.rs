@@ -54,6 +54,9 @@ pub struct HostOptions {
     pub max_prompt: usize,
     /// The largest upload, in bytes. Default 50 MiB.
     pub max_upload: u64,
+    /// The age at which a worker removes bytes that no message names, once an hour;
+    /// `None` for never. Only where no other store names the same blobs. Default: never.
+    pub sweep: Option<Duration>,
     /// A server silent for so long does not stop the clock of a turn that waits for a person.
     pub heartbeat_limit: Duration,
 }
@@ -68,6 +71,7 @@ impl Default for HostOptions {
             concurrency: 2048,
             max_prompt: DEFAULT_MAX_PROMPT,
             max_upload: DEFAULT_MAX_UPLOAD,
+            sweep: None,
             heartbeat_limit: Duration::from_secs(45),
         }
     }

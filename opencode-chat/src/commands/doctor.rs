@@ -12,7 +12,7 @@ use crate::app::{database_url, open_store, tools_dir};
 use crate::cli::{DoctorArgs, StoreArgs};
 use crate::exit::Failure;
 use crate::ndjson;
-use crate::product::Chat;
+use crate::product::{open_blobs, open_sandboxes};
 use crate::upstream::{Kind, NO_MODELS, Upstream, locate};
 
 /// How long an event stream may take to say that it is there.
@@ -26,6 +26,7 @@ pub(crate) async fn run(args: DoctorArgs) -> Result<ExitCode, Failure> {
     };
     check_data(&args.store, &mut report);
     check_database(&args.store, &mut report).await;
+    check_blobs(&args, &mut report).await;
     check_sandboxes(&args, &mut report);
     check_opencode(&args, &mut report).await;
     Ok(if report.broken {
@@ -160,14 +161,25 @@ async fn check_database(store: &StoreArgs, report: &mut Report) {
     }
 }
 
+async fn check_blobs(args: &DoctorArgs, report: &mut Report) {
+    let advice = || Some("name another place with --blobs".to_owned());
+    let blobs = match open_blobs(&args.store) {
+        Ok(blobs) => blobs,
+        Err(failure) => {
+            return report.broken("blobs", failure.message(), advice());
+        }
+    };
+    match blobs.check().await {
+        Ok(()) => report.ok("blobs", format!("{}, can be written", blobs.location())),
+        Err(error) => report.broken("blobs", error.to_string(), advice()),
+    }
+}
+
 fn check_sandboxes(args: &DoctorArgs, report: &mut Report) {
-    match Chat::new(&args.upstream, &args.store) {
-        Ok(chat) => report.ok(
+    match open_sandboxes(&args.upstream, &args.store) {
+        Ok(root) => report.ok(
             "sandbox root",
-            format!(
-                "{}, outside every Git worktree",
-                chat.sandbox_root().display()
-            ),
+            format!("{}, outside every Git worktree", root.path().display()),
         ),
         Err(failure) => {
             report.broken(

@@ -28,7 +28,11 @@ fn prompt(args: &PromptArgs) -> Result<Prompt, Failure> {
             .lock()
             .take(limit)
             .read_to_string(&mut text)
-            .map_err(|error| Failure::configuration(format!("cannot read the prompt from standard input: {error}")))?;
+            .map_err(|error| {
+                Failure::configuration(format!(
+                    "cannot read the prompt from standard input: {error}"
+                ))
+            })?;
         text
     } else {
         args.prompt.clone()
@@ -37,11 +41,16 @@ fn prompt(args: &PromptArgs) -> Result<Prompt, Failure> {
         return Err(Failure::configuration(SubmitError::Empty.to_string()));
     }
     if text.len() > DEFAULT_MAX_PROMPT {
-        let error = SubmitError::TooLong { bytes: text.len(), limit: DEFAULT_MAX_PROMPT };
+        let error = SubmitError::TooLong {
+            bytes: text.len(),
+            limit: DEFAULT_MAX_PROMPT,
+        };
         return Err(Failure::configuration(error.to_string()));
     }
     if args.conversation.trim().is_empty() {
-        return Err(Failure::configuration("the conversation needs a name (--conversation)"));
+        return Err(Failure::configuration(
+            "the conversation needs a name (--conversation)",
+        ));
     }
     Ok(Prompt {
         agent: args.agent.clone(),
@@ -52,7 +61,11 @@ fn prompt(args: &PromptArgs) -> Result<Prompt, Failure> {
 }
 
 fn submit_options(args: &PromptArgs) -> SubmitOptions {
-    SubmitOptions { client_key: args.client_key.clone(), on_busy: args.on_busy.into(), uploads: None }
+    SubmitOptions {
+        client_key: args.client_key.clone(),
+        on_busy: args.on_busy.into(),
+        uploads: None,
+    }
 }
 
 impl From<SubmitError> for Failure {

@@ -24,7 +24,9 @@ pub(crate) async fn run(args: ShowArgs) -> Result<ExitCode, Failure> {
             store
                 .conversation_named(name)
                 .await?
-                .ok_or_else(|| Failure::configuration(format!("there is no conversation named {name:?}")))?
+                .ok_or_else(|| {
+                    Failure::configuration(format!("there is no conversation named {name:?}"))
+                })?
                 .id,
         ),
     };

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::{prompt, shutdown_signal, submit_options};
 use crate::app::{host, open_store};
 use crate::cli::TurnArgs;
-use crate::files;
 use crate::exit::{Failure, of_turn};
+use crate::files;
 use crate::ndjson::{self, ResultLine};
 use crate::product::Chat;
 use crate::upstream::{Upstream, models_warning};
@@ -69,9 +69,15 @@ async fn warn_of_models(client: Client) {
 }
 
 async fn drive(host: &Host, args: &TurnArgs, prompt: Prompt) -> Result<ExitCode, Failure> {
-    let conversation = host.store().open_conversation(&args.prompt.conversation).await?;
+    let conversation = host
+        .store()
+        .open_conversation(&args.prompt.conversation)
+        .await?;
     let uploads = files::upload(host, conversation.id, &args.file).await?;
-    let options = SubmitOptions { uploads, ..submit_options(&args.prompt) };
+    let options = SubmitOptions {
+        uploads,
+        ..submit_options(&args.prompt)
+    };
     let submitted = host.submit(conversation.id, prompt, options).await?;
     let turn = submitted.turn.id;
 
@@ -115,7 +121,11 @@ async fn drive(host: &Host, args: &TurnArgs, prompt: Prompt) -> Result<ExitCode,
     for path in saved.into_iter().flatten() {
         output.saved(&path);
     }
-    Ok(if saved_all { of_turn(result.status) } else { ExitCode::FAILURE })
+    Ok(if saved_all {
+        of_turn(result.status)
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Prints the changes of a turn and answers what the agent asks, until it ends.
@@ -134,7 +144,11 @@ pub(crate) async fn show(
                     answerer.heard(host, turn, change).await;
                 }
             }
-            LiveEvent::Snapshot { cursor, parts, requests } => {
+            LiveEvent::Snapshot {
+                cursor,
+                parts,
+                requests,
+            } => {
                 output.snapshot(*cursor, parts);
                 if let Some(answerer) = &mut answerer {
                     for request in requests {

@@ -8,6 +8,7 @@
 )]
 
 mod cli;
+mod files;
 mod live;
 mod supervisor;
 mod support;

@@ -61,9 +61,20 @@ impl Answerer {
         }
     }
 
-    async fn question(&self, host: &Host, turn: TurnId, request: &QuestionRequest) -> Result<(), AnswerError> {
+    async fn question(
+        &self,
+        host: &Host,
+        turn: TurnId,
+        request: &QuestionRequest,
+    ) -> Result<(), AnswerError> {
         let answers = match &self.answer {
-            Some(label) => Some(request.questions.iter().map(|_| vec![label.clone()]).collect()),
+            Some(label) => Some(
+                request
+                    .questions
+                    .iter()
+                    .map(|_| vec![label.clone()])
+                    .collect(),
+            ),
             None if self.ask => ask_questions(request.questions.clone()).await,
             None => None,
         };
@@ -73,13 +84,19 @@ impl Answerer {
         }
     }
 
-    async fn permission(&self, host: &Host, turn: TurnId, request: &PermissionRequest) -> Result<(), AnswerError> {
+    async fn permission(
+        &self,
+        host: &Host,
+        turn: TurnId,
+        request: &PermissionRequest,
+    ) -> Result<(), AnswerError> {
         let (reply, message) = match self.permission {
             Some(reply) => (reply, None),
             None if self.ask => (ask_permission(request.clone()).await, None),
             None => (PermissionReply::Reject, Some(NOBODY)),
         };
-        host.reply_permission(turn, &request.id, reply, message).await
+        host.reply_permission(turn, &request.id, reply, message)
+            .await
     }
 }
 
@@ -97,16 +114,32 @@ fn ask_question(question: &Question) -> Option<Vec<String>> {
     let line = read_line("  number, or words of your own; nothing declines: ")?;
     let chosen = line.split(',').map(|piece| {
         let piece = piece.trim();
-        let number = piece.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
-        number.and_then(|number| question.options.get(number)).map_or_else(|| piece.to_owned(), |option| option.label.clone())
+        let number = piece
+            .parse::<usize>()
+            .ok()
+            .and_then(|number| number.checked_sub(1));
+        number
+            .and_then(|number| question.options.get(number))
+            .map_or_else(|| piece.to_owned(), |option| option.label.clone())
     });
-    Some(if question.multiple { chosen.collect() } else { chosen.take(1).collect() })
+    Some(if question.multiple {
+        chosen.collect()
+    } else {
+        chosen.take(1).collect()
+    })
 }
 
 async fn ask_permission(request: PermissionRequest) -> PermissionReply {
     let asked = tokio::task::spawn_blocking(move || {
-        eprintln!("\n? The agent asks for {}: {}", request.permission, request.patterns.join(", "));
-        match read_line("  [o]nce, [a]lways, or nothing for no: ").as_deref().map(str::trim) {
+        eprintln!(
+            "\n? The agent asks for {}: {}",
+            request.permission,
+            request.patterns.join(", ")
+        );
+        match read_line("  [o]nce, [a]lways, or nothing for no: ")
+            .as_deref()
+            .map(str::trim)
+        {
             Some("o" | "once" | "y" | "yes") => PermissionReply::Once,
             Some("a" | "always") => PermissionReply::Always,
             _ => PermissionReply::Reject,

@@ -28,7 +28,13 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, shown: HashMap::new(), tools: HashMap::new(), at_line_start: true, any_text: false }
+        Self {
+            json,
+            shown: HashMap::new(),
+            tools: HashMap::new(),
+            at_line_start: true,
+            any_text: false,
+        }
     }
 
     /// One change.
@@ -44,7 +50,11 @@ impl Output {
             | Change::PartReplaced { part_id, part }
             | Change::PartFinal { part_id, part }
             | Change::Tool { part_id, part } => self.part(part_id, part),
-            Change::PartDelta { part_id, kind, delta } if kind == "text" => {
+            Change::PartDelta {
+                part_id,
+                kind,
+                delta,
+            } if kind == "text" => {
                 if !self.shown.contains_key(part_id.as_ref()) {
                     self.new_part();
                 }
@@ -52,10 +62,16 @@ impl Output {
                 self.text(delta);
             }
             Change::Snapshot { parts } => {
-                parts.iter().for_each(|part| self.part(&part.part_id, &part.part));
+                parts
+                    .iter()
+                    .for_each(|part| self.part(&part.part_id, &part.part));
             }
-            Change::Retry { attempt, message, .. } => {
-                self.note(&format!("the provider is busy ({message}); try {attempt} follows"));
+            Change::Retry {
+                attempt, message, ..
+            } => {
+                self.note(&format!(
+                    "the provider is busy ({message}); try {attempt} follows"
+                ));
             }
             Change::Todos { todos } => {
                 for todo in todos {
@@ -77,7 +93,9 @@ impl Output {
             ndjson::print(&json!({ "type": "snapshot", "parts": parts, "cursor": cursor }));
             return;
         }
-        parts.iter().for_each(|part| self.part(&part.part_id, &part.part));
+        parts
+            .iter()
+            .for_each(|part| self.part(&part.part_id, &part.part));
     }
 
     /// The end.
@@ -95,13 +113,18 @@ impl Output {
             self.note(&format!("file {name} ({} bytes)", file.size));
         }
         match result.status {
-            TurnStatus::Completed if result.truncated => self.note("the model ran out of room: the text is cut"),
+            TurnStatus::Completed if result.truncated => {
+                self.note("the model ran out of room: the text is cut")
+            }
             TurnStatus::Completed => {}
             TurnStatus::Cancelled if self.any_text => self.note("cancelled; what had come is kept"),
             TurnStatus::Cancelled => self.note(&result.content),
             TurnStatus::Error | TurnStatus::Failed => match &result.error {
                 Some(error) => {
-                    let code = error.status_code.map(|code| format!(" (status {code})")).unwrap_or_default();
+                    let code = error
+                        .status_code
+                        .map(|code| format!(" (status {code})"))
+                        .unwrap_or_default();
                     self.note(&format!("error: {}: {}{code}", error.name, error.message));
                     if error.status_code == Some(401) {
                         self.note("the model's provider refused the credentials: try `opencode auth login`");
@@ -127,7 +150,10 @@ impl Output {
                     self.new_part();
                 }
                 // What the server took back is on the screen already; only what is new is added.
-                if let Some(rest) = content.get(shown.unwrap_or(0)..).filter(|rest| !rest.is_empty()) {
+                if let Some(rest) = content
+                    .get(shown.unwrap_or(0)..)
+                    .filter(|rest| !rest.is_empty())
+                {
                     self.shown.insert(id.to_owned(), content.len());
                     self.text(rest);
                 }
@@ -156,7 +182,16 @@ impl Output {
     fn text(&mut self, text: &str) {
         let mut out = std::io::stdout().lock();
         // What an agent writes must not steer the terminal.
-        let safe: String = text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{FFFD}' } else { c }).collect();
+        let safe: String = text
+            .chars()
+            .map(|c| {
+                if c.is_control() && c != '\n' && c != '\t' {
+                    '\u{FFFD}'
+                } else {
+                    c
+                }
+            })
+            .collect();
         let _ = out.write_all(safe.as_bytes()).and_then(|()| out.flush());
         self.at_line_start = text.ends_with('\n');
         self.any_text |= !text.is_empty();

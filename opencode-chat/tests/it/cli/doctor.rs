@@ -48,6 +48,7 @@ async fn all_is_well() {
     for check in [
         "data folder",
         "database",
+        "blobs",
         "sandbox root",
         "opencode",
         "password",
@@ -64,7 +65,7 @@ async fn all_is_well() {
     let ran = chat.run(&["doctor"]).await;
     assert_eq!(
         (ran.code, ran.stdout.matches('✓').count()),
-        (0, 8),
+        (0, 9),
         "{ran:?}"
     );
     impostor.assert_clean();
@@ -137,7 +138,13 @@ async fn what_is_broken_is_a_failure() {
     assert_eq!(ran.code, 2, "{ran:?}");
     assert_eq!(
         broken(&ran),
-        ["data folder", "database", "sandbox root", "opencode"]
+        [
+            "data folder",
+            "database",
+            "blobs",
+            "sandbox root",
+            "opencode"
+        ]
     );
 }
 
