@@ -1,0 +1,214 @@
+//! A real Chromium, driven through its DevTools protocol.
+//!
+//! The protocol runs over a pair of pipes (`--remote-debugging-pipe`): JSON
+//! messages with a zero byte behind each, on file descriptors 3 and 4. A shell
+//! puts our ends of standard input and output there.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
+
+use crate::support::PATIENCE;
+
+const FLAGS: [&str; 10] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--remote-debugging-pipe",
+];
+
+/// A browser with one page.
+pub(crate) struct Chromium {
+    commands: ChildStdin,
+    messages: BufReader<ChildStdout>,
+    session: Option<String>,
+    last: u64,
+    /// What the page complained about: exceptions, refused loads.
+    complaints: VecDeque<String>,
+    // Killed, then its profile removed.
+    _child: Child,
+    _profile: TempDir,
+}
+
+impl Chromium {
+    /// Starts the browser that `CHROMIUM_BIN` names, `/usr/bin/chromium` without it.
+    pub(crate) async fn start() -> Self {
+        let program =
+            std::env::var("CHROMIUM_BIN").unwrap_or_else(|_| "/usr/bin/chromium".to_owned());
+        assert!(
+            Path::new(&program).exists(),
+            "there is no Chromium at {program}: install it (apt-get install chromium), or name it in CHROMIUM_BIN"
+        );
+        let profile = tempfile::tempdir().unwrap();
+        let mut child = Command::new("/bin/sh")
+            .args([
+                "-c",
+                r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null"#,
+                &program,
+            ])
+            .args(FLAGS)
+            .arg(format!("--user-data-dir={}", profile.path().display()))
+            .arg("about:blank")
+            .env("HOME", profile.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut browser = Self {
+            commands: child.stdin.take().unwrap(),
+            messages: BufReader::new(child.stdout.take().unwrap()),
+            session: None,
+            last: 0,
+            complaints: VecDeque::new(),
+            _child: child,
+            _profile: profile,
+        };
+        let target = browser
+            .call("Target.createTarget", json!({"url": "about:blank"}))
+            .await;
+        let attach = json!({"targetId": target["targetId"], "flatten": true});
+        let attached = browser.call("Target.attachToTarget", attach).await;
+        browser.session = attached["sessionId"].as_str().map(str::to_owned);
+        for domain in ["Page.enable", "Runtime.enable", "Log.enable"] {
+            browser.call(domain, json!({})).await;
+        }
+        browser
+    }
+
+    /// Calls a method and waits for its result.
+    async fn call(&mut self, method: &str, params: Value) -> Value {
+        self.last += 1;
+        let mut message = json!({"id": self.last, "method": method, "params": params});
+        if let Some(session) = &self.session {
+            message["sessionId"] = session.as_str().into();
+        }
+        let bytes = format!("{message}\0");
+        self.commands
+            .write_all(bytes.as_bytes())
+            .await
+            .expect("Chromium has ended");
+        loop {
+            let message = self.message().await;
+            if message["id"] == self.last {
+                assert!(message.get("error").is_none(), "{method}: {message}");
+                return message["result"].clone();
+            }
+            self.note(&message);
+        }
+    }
+
+    async fn message(&mut self) -> Value {
+        let mut bytes = Vec::new();
+        let read = timeout(PATIENCE, self.messages.read_until(0, &mut bytes)).await;
+        read.expect("Chromium does not answer").unwrap();
+        assert_eq!(bytes.pop(), Some(0), "Chromium has ended");
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    fn note(&mut self, event: &Value) {
+        let params = &event["params"];
+        match event["method"].as_str() {
+            Some("Runtime.exceptionThrown") => self
+                .complaints
+                .push_back(params["exceptionDetails"].to_string()),
+            Some("Log.entryAdded") if params["entry"]["level"] == "error" => {
+                self.complaints.push_back(params["entry"].to_string());
+            }
+            _ => {}
+        }
+    }
+
+    /// Opens a page, and waits until it is there.
+    pub(crate) async fn open(&mut self, url: &str) {
+        self.call("Page.navigate", json!({"url": url})).await;
+        self.until(&format!(
+            "location.href === {} && document.readyState === 'complete'",
+            json!(url)
+        ))
+        .await;
+    }
+
+    /// Opens the page once more, as the reload button does.
+    pub(crate) async fn reload(&mut self) {
+        self.evaluate("window.isOld = true").await;
+        self.call("Page.reload", json!({})).await;
+        self.until("!window.isOld && document.readyState === 'complete'")
+            .await;
+    }
+
+    /// The value of an expression in the page; null when it cannot be told, as while another page comes.
+    pub(crate) async fn evaluate(&mut self, expression: &str) -> Value {
+        let params = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
+        self.call("Runtime.evaluate", params).await["result"]["value"].clone()
+    }
+
+    /// Waits until an expression in the page is true.
+    pub(crate) async fn until(&mut self, condition: &str) {
+        let met = async {
+            while self.evaluate(condition).await != true {
+                // The page is asked, as nothing tells when it changes: often, and not in a busy loop.
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        if timeout(PATIENCE, met).await.is_err() {
+            let text = self.evaluate("document.body.innerText").await;
+            panic!(
+                "the page never came to {condition}; complaints: {:?}; it shows: {text}",
+                self.complaints
+            );
+        }
+    }
+
+    /// Waits until the page shows this text.
+    pub(crate) async fn shows(&mut self, text: &str) {
+        self.until(&format!(
+            "document.body?.innerText.includes({})",
+            json!(text)
+        ))
+        .await;
+    }
+
+    /// Types text where the focus is.
+    pub(crate) async fn types(&mut self, text: &str) {
+        self.call("Input.insertText", json!({"text": text})).await;
+    }
+
+    /// Presses and releases a key.
+    pub(crate) async fn press(&mut self, key: &str) {
+        let (code, text) = match key {
+            "Enter" => (13, "\r"),
+            "Escape" => (27, ""),
+            other => panic!("{other}: which key is that?"),
+        };
+        let stroke = json!({"key": key, "code": key, "windowsVirtualKeyCode": code});
+        let mut down = stroke.clone();
+        down["type"] = "keyDown".into();
+        if !text.is_empty() {
+            down["text"] = text.into();
+        }
+        self.call("Input.dispatchKeyEvent", down).await;
+        let mut up = stroke;
+        up["type"] = "keyUp".into();
+        self.call("Input.dispatchKeyEvent", up).await;
+    }
+
+    /// Fails when the page had something to complain about.
+    #[track_caller]
+    pub(crate) fn assert_content(&self) {
+        assert!(self.complaints.is_empty(), "{:?}", self.complaints);
+    }
+}
