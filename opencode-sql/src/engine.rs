@@ -145,8 +145,8 @@ pub(crate) trait Row: Send {
     fn real(&self, column: &str) -> Result<f64, String>;
 }
 
-/// A connection, or a transaction on one. A transaction that is dropped before
-/// [`Handle::commit`] leaves no trace.
+/// A connection, or a transaction on one. A transaction that is dropped leaves
+/// no trace, but may hold its locks for a moment longer.
 pub(crate) trait Handle: Send + Sized {
     type Row: Row;
 
@@ -167,6 +167,10 @@ pub(crate) trait Handle: Send + Sized {
     fn now(&mut self) -> impl Future<Output = SqlResult<Timestamp>> + Send;
 
     fn commit(self) -> impl Future<Output = SqlResult<()>> + Send;
+
+    /// Lets go of a transaction's locks. When that fails the connection is
+    /// broken, and the locks are gone with it.
+    fn rollback(self) -> impl Future<Output = ()> + Send;
 
     /// The one row that a statement gives, if any.
     fn row(

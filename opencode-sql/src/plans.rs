@@ -65,6 +65,7 @@ const EXPECTED: &[Expected] = &[
     (turns::BY_CLIENT_KEY, "turns_by_client_key", "text, text"),
     (turns::EVENTS, "turn_events_by_turn", "text"),
     (turns::UNFINISHED, "turns_open", "text"),
+    (turns::OLDEST_UNFINISHED, "turns_open", "text"),
 ];
 
 /// 20,000 conversations with two settled turns each; one more turn is queued, one runs.
@@ -140,10 +141,9 @@ async fn sqlite_uses_its_indexes() {
             let rows = sqlx::query(explain).fetch_all(&mut on).await.unwrap();
             let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
             let index = match *index {
-                "(id" => "(id=?",
+                "(id" | "attachments_id" => "(id=?",
                 "(name" => "(name=?",
                 "(seq" => "(rowid>?",
-                "attachments_id" => "(id=?",
                 index => index,
             };
             check(sql.sqlite, &plan, index);

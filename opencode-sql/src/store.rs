@@ -32,9 +32,16 @@ macro_rules! transaction {
     ($store:ident, $name:literal, |$on:ident| $work:expr) => {
         repeat!($name, {
             let mut $on = $store.0.transaction().await?;
-            let answer = $work.await?;
-            $on.commit().await?;
-            Ok(answer)
+            match $work.await {
+                Ok(answer) => {
+                    $on.commit().await?;
+                    Ok(answer)
+                }
+                Err(failure) => {
+                    $on.rollback().await;
+                    Err(failure)
+                }
+            }
         })
     };
 }
@@ -143,8 +150,9 @@ impl<E: Engine> Store for SqlStore<E> {
         let taken: StoreResult<Taken> = repeat!("claim", {
             let mut on = self.0.transaction().await?;
             let taken = claims::claim(&mut on, claim).await?;
-            if !matches!(taken, Taken::Unreadable { .. }) {
-                on.commit().await?;
+            match taken {
+                Taken::Unreadable { .. } => on.rollback().await,
+                Taken::Nothing | Taken::Turn(_) => on.commit().await?,
             }
             Ok(taken)
         });

@@ -185,6 +185,14 @@ impl Handle for PostgresHandle {
                 .map_err(|error| error::failure(&error, &self.place)),
         }
     }
+
+    async fn rollback(self) {
+        if let On::Transaction(transaction) = self.on
+            && let Err(error) = transaction.rollback().await
+        {
+            tracing::debug!(place = &*self.place, %error, "no rollback");
+        }
+    }
 }
 
 fn query<'q>(sql: &'static str, args: &[Arg<'_>]) -> Query<'q, Postgres, PgArguments> {

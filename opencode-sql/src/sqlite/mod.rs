@@ -162,6 +162,14 @@ impl Handle for SqliteHandle {
                 .map_err(|error| error::failure(&error, &self.place)),
         }
     }
+
+    async fn rollback(self) {
+        if let On::Transaction(transaction) = self.on
+            && let Err(error) = transaction.rollback().await
+        {
+            tracing::debug!(place = &*self.place, %error, "no rollback");
+        }
+    }
 }
 
 fn query<'q>(sql: &'static str, args: &[Arg<'_>]) -> Query<'q, Sqlite, SqliteArguments> {

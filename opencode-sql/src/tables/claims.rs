@@ -73,7 +73,7 @@ const PASS_OVER: Sql = sql!("UPDATE turns SET unreadable_by = $2 WHERE id = $1")
 pub(crate) enum Taken {
     Nothing,
     Turn(Box<ClaimedTurn>),
-    /// A turn that cannot be read. The transaction is to be dropped, and the
+    /// A turn that cannot be read. The transaction is to be undone, and the
     /// turn to be [passed over](pass_over).
     Unreadable {
         turn: String,

@@ -21,12 +21,17 @@ pub(crate) async fn submit(on: &mut impl Handle, new: &NewTurn) -> SqlResult<Sub
         });
     }
     let now = on.now().await?;
-    if new.on_busy != OnBusy::Enqueue {
-        for turn in turns::unfinished(on, new.conversation).await? {
-            if new.on_busy == OnBusy::Reject {
-                return Err(StoreError::Busy { turn: turn.id }.into());
+    match new.on_busy {
+        OnBusy::Enqueue => {}
+        OnBusy::Reject => {
+            if let Some(turn) = turns::oldest_unfinished(on, new.conversation).await? {
+                return Err(StoreError::Busy { turn }.into());
             }
-            endings::cancel(on, &turn, now).await?;
+        }
+        OnBusy::Interrupt => {
+            for turn in turns::unfinished(on, new.conversation).await? {
+                endings::cancel(on, &turn, now).await?;
+            }
         }
     }
     let turn = Turn::queued(new, now);

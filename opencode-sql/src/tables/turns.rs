@@ -163,6 +163,11 @@ pub(crate) const UNFINISHED: Sql = locking!(
     " FROM turns WHERE conversation = $1 AND settled = 0 AND state <> 'finished' ORDER BY seq"
 );
 
+/// Locks nothing: a claim would pass the turn over meanwhile.
+pub(crate) const OLDEST_UNFINISHED: Sql = sql!(
+    "SELECT id FROM turns WHERE conversation = $1 AND settled = 0 AND state <> 'finished' ORDER BY seq LIMIT 1"
+);
+
 fn read_standing(row: &impl Row) -> StoreResult<Standing> {
     let columns = Columns::new(row, "turns", "id")?;
     Ok(Standing {
@@ -191,6 +196,17 @@ pub(crate) async fn unfinished(
 ) -> SqlResult<Vec<Standing>> {
     let rows = on.rows(UNFINISHED, args![conversation]).await?;
     Ok(rows.iter().map(read_standing).collect::<StoreResult<_>>()?)
+}
+
+/// The oldest queued or running turn of a conversation.
+pub(crate) async fn oldest_unfinished(
+    on: &mut impl Handle,
+    conversation: ConversationId,
+) -> SqlResult<Option<TurnId>> {
+    let row = on.row(OLDEST_UNFINISHED, args![conversation]).await?;
+    Ok(row
+        .map(|row| Columns::new(&row, "turns", "id")?.id("id"))
+        .transpose()?)
 }
 
 pub(crate) fn lost(turn: TurnId) -> StoreError {
