@@ -73,7 +73,7 @@ const watch = () => {
   const answer = pending();
   const halt = document.querySelector(".halt");
   if (halt) halt.hidden = !answer;
-  document.querySelector(".side li [aria-current]")?.classList.toggle("busy", Boolean(answer));
+  if (find("messages")) document.querySelector(".side li [aria-current]")?.classList.toggle("busy", Boolean(answer));
   // A hidden page needs no connection: browsers have six for all pages of a server.
   if (!answer || document.hidden) {
     close();
