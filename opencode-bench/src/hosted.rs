@@ -25,25 +25,41 @@ struct EventCount(std::sync::atomic::AtomicU64);
 impl Tracer for Arc<EventCount> {
     fn event(&self, name: &'static str, fields: &Map<String, Value>) {
         if name == "stream.completed" {
-            let events = fields.get("event_count").and_then(Value::as_u64).unwrap_or(0);
-            self.0.fetch_add(events, std::sync::atomic::Ordering::Relaxed);
+            let events = fields
+                .get("event_count")
+                .and_then(Value::as_u64)
+                .unwrap_or(0);
+            self.0
+                .fetch_add(events, std::sync::atomic::Ordering::Relaxed);
         }
     }
 }
 
 pub(crate) async fn run(args: &StreamArgs, store: &str) -> anyhow::Result<Report> {
-    anyhow::ensure!(args.expect.is_none(), "--store makes its own sessions: use --sessions");
+    anyhow::ensure!(
+        args.expect.is_none(),
+        "--store makes its own sessions: use --sessions"
+    );
     let sessions = args.sessions.unwrap_or(1);
     let store: Arc<dyn Store> = match store {
         "memory" => Arc::new(MemoryStore::default()),
-        url => opencode_sql::connect(url).await.context("cannot open the store")?,
+        url => opencode_sql::connect(url)
+            .await
+            .context("cannot open the store")?,
     };
     let events = Arc::new(EventCount::default());
-    let host = Host::builder(client(args)?, store).tracer(Arc::clone(&events)).build();
+    let host = Host::builder(client(args)?, store)
+        .tracer(Arc::clone(&events))
+        .build();
     let mut conversations = Vec::with_capacity(sessions);
     let run = std::process::id();
     for number in 0..sessions {
-        conversations.push(host.store().open_conversation(&format!("bench-{run}-{number}")).await?.id);
+        conversations.push(
+            host.store()
+                .open_conversation(&format!("bench-{run}-{number}"))
+                .await?
+                .id,
+        );
     }
 
     let meter = Meter::start()?;
@@ -55,7 +71,11 @@ pub(crate) async fn run(args: &StreamArgs, store: &str) -> anyhow::Result<Report
     let mut watching = JoinSet::new();
     for conversation in conversations {
         let prompt = Prompt::text(args.prompt.clone());
-        let turn = host.submit(conversation, prompt, SubmitOptions::default()).await?.turn.id;
+        let turn = host
+            .submit(conversation, prompt, SubmitOptions::default())
+            .await?
+            .turn
+            .id;
         watching.spawn(watch(host.clone(), turn));
     }
     let mut verified = 0;
@@ -91,7 +111,9 @@ async fn watch(host: Host, turn: TurnId) -> anyhow::Result<bool> {
     let mut live = host.live(turn, Cursor::START).await?;
     while live.next().await?.is_some() {}
     let result = host.result(turn).await?.context("the turn has no result")?;
-    let (Some(session), Some(prompt)) = (&result.session, &result.prompt) else { return Ok(false) };
+    let (Some(session), Some(prompt)) = (&result.session, &result.prompt) else {
+        return Ok(false);
+    };
     let exchange = host.client().exchange(session, prompt, 1).await?;
     let mut reply = opencode_client::Reply::new(session.clone(), prompt.clone());
     reply.reconcile(&exchange);

@@ -85,6 +85,11 @@ impl From<&UpstreamError> for TurnError {
 impl TurnError {
     /// An error of this library's own.
     pub fn of(reason: Reason, message: impl Into<String>) -> Self {
-        Self { name: reason.as_str().to_owned(), message: message.into(), status_code: None, url: None }
+        Self {
+            name: reason.as_str().to_owned(),
+            message: message.into(),
+            status_code: None,
+            url: None,
+        }
     }
 }

@@ -212,6 +212,21 @@ impl Session<'_> {
                 })
             }
             Err(error) => {
+                // The answer may be lost, and the row written all the same.
+                let row = self.store.conversation(conversation.id).await;
+                if let Ok(Some(row)) = row
+                    && row.session.as_ref() == Some(&record)
+                {
+                    self.telemetry.report(
+                        &error,
+                        Severity::Warning,
+                        [("action", "session.set".into())],
+                    );
+                    return Ok(Ensured {
+                        record,
+                        just_created: true,
+                    });
+                }
                 self.discard(conversation.id, &record.id).await;
                 Err(error.into())
             }

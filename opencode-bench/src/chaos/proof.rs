@@ -189,7 +189,14 @@ fn judge(case: &Case<'_>, ledger: &Ledger, deaths: &Deaths) -> Vec<String> {
         TurnStatus::Completed => asked.kind != Kind::Fails && text == whole,
         TurnStatus::Cancelled => asked.cancelled,
         TurnStatus::Error => match message.reason.map(|reason| reason.as_str()) {
-            Some("upstream") => asked.kind == Kind::Fails && text == whole,
+            // A session that is forgotten twice in one turn is not made a third time.
+            Some("upstream") => {
+                let lost = message
+                    .error
+                    .as_ref()
+                    .is_some_and(|error| error.name == "upstream");
+                (asked.kind == Kind::Fails && text == whole) || (turn.resends > 0 && lost)
+            }
             Some("interrupted") => {
                 let to = turn.finished_at.unwrap_or(message.created_at);
                 turn.started_at.is_some_and(|from| deaths.between(from, to))

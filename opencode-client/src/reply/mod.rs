@@ -7,6 +7,7 @@
 
 mod change;
 mod checkpoint;
+mod messages;
 mod part;
 mod reconcile;
 mod requests;
@@ -27,7 +28,8 @@ pub use tool_part::{MAX_ERROR_CHARS, ToolPart, ToolStatus};
 use crate::error::UpstreamError;
 use crate::event::{Event, EventBody, PartDelta};
 use crate::id::{MessageId, PartId, SessionId};
-use crate::wire::{MessageInfo, Part, PartBody, Role, SessionStatus, Tokens};
+use crate::wire::{Part, PartBody, SessionStatus, Tokens};
+use messages::{Standing, TrackedMessage};
 use part::{Content, Slot};
 use subtask::Subtasks;
 
@@ -71,28 +73,6 @@ struct State {
     restarted: bool,
     /// Events were missed at some time: a text whose beginning was not heard may lack it.
     gapped: bool,
-}
-
-#[derive(Debug)]
-struct TrackedMessage {
-    id: MessageId,
-    standing: Standing,
-    finished: bool,
-    /// It ended the answer: the model stopped, and not for tools.
-    last_word: bool,
-    /// Cost and tokens of each step, by part.
-    steps: Vec<(PartId, f64, Tokens)>,
-}
-
-/// Whether a message belongs to the reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    /// Nothing but parts of it came so far.
-    Unknown,
-    /// It answers the prompt.
-    Answer,
-    /// The prompt itself, or part of another turn.
-    Foreign,
 }
 
 impl Reply {
@@ -288,120 +268,6 @@ impl Reply {
                 error: error.clone(),
             });
         }
-    }
-
-    fn message_updated(&mut self, info: &MessageInfo) {
-        let standing = self.standing_of(info);
-        let at = self.track(&info.id);
-        let tracked = &mut self.messages[at];
-        let before = std::mem::replace(&mut tracked.standing, standing);
-        tracked.finished |= info.is_finished();
-        tracked.last_word |= info.finish.is_some() && !info.wants_more();
-        if standing == Standing::Answer {
-            if let Some(error) = info.error.as_ref().filter(|error| !error.is_abort()) {
-                self.state.error = Some(error.clone());
-            }
-            self.emit(&Change::message(info));
-        }
-        if before == Standing::Unknown {
-            self.state.restarted |= standing == Standing::Answer
-                && self.messages[..at].iter().any(|earlier| earlier.last_word);
-            self.message_became(at, standing);
-        }
-    }
-
-    /// Whether a message belongs to the reply; notes that the prompt was seen.
-    fn standing_of(&mut self, info: &MessageInfo) -> Standing {
-        let answers = match &self.scope {
-            Scope::Session => info.role == Role::Assistant,
-            Scope::Prompt(prompt) => {
-                let answers =
-                    info.role == Role::Assistant && info.parent_id.as_ref() == Some(prompt);
-                self.state.prompt_seen |= answers || info.id == *prompt;
-                answers
-            }
-        };
-        if self.scope == Scope::Session {
-            self.state.prompt_seen = true;
-        }
-        if answers {
-            Standing::Answer
-        } else {
-            Standing::Foreign
-        }
-    }
-
-    /// Parts that came before their message was known are shown, or forgotten.
-    fn message_became(&mut self, at: usize, standing: Standing) {
-        match standing {
-            Standing::Answer => {
-                for slot in 0..self.slots.len() {
-                    if self.slots[slot].message == Some(at) {
-                        self.announce(slot);
-                    }
-                }
-            }
-            Standing::Foreign => self.remove_slots(|slot| slot.message == Some(at)),
-            Standing::Unknown => {}
-        }
-    }
-
-    fn message_removed(&mut self, message: &MessageId) {
-        if let Some(at) = self
-            .messages
-            .iter()
-            .position(|tracked| tracked.id == *message)
-        {
-            self.messages[at].standing = Standing::Foreign;
-            self.remove_slots(|slot| slot.message == Some(at));
-        }
-    }
-
-    fn part_removed(&mut self, part: &PartId) {
-        if let Some(&slot) = self.index.get(part) {
-            let removed = self.slots[slot].announced;
-            self.remove_slots(|slot| slot.id.as_ref() == Some(part));
-            if removed {
-                self.emit(&Change::PartRemoved {
-                    part_id: part.as_str().into(),
-                });
-            }
-        }
-    }
-
-    fn remove_slots(&mut self, gone: impl Fn(&Slot) -> bool) {
-        self.slots.retain(|slot| !gone(slot));
-        self.reindex();
-    }
-
-    fn reindex(&mut self) {
-        self.last_grown = 0;
-        self.index.clear();
-        for (at, slot) in self.slots.iter().enumerate() {
-            if let Some(id) = &slot.id {
-                self.index.insert(id.clone(), at);
-            }
-        }
-    }
-
-    /// The place of a message among those seen, newly made where it is the first word of it.
-    fn track(&mut self, id: &MessageId) -> usize {
-        // The newest is nearly always the one.
-        if let Some(at) = self.messages.iter().rposition(|message| message.id == *id) {
-            return at;
-        }
-        let standing = match &self.scope {
-            Scope::Prompt(prompt) if prompt == id => Standing::Foreign,
-            _ => Standing::Unknown,
-        };
-        self.messages.push(TrackedMessage {
-            id: id.clone(),
-            standing,
-            finished: false,
-            last_word: false,
-            steps: Vec::new(),
-        });
-        self.messages.len() - 1
     }
 
     fn part_delta(&mut self, delta: &PartDelta<'_>) {

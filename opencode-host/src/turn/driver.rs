@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opencode_client::reply::{Checkpoint, ProblemSink, Reply};
-use opencode_client::wire::Prompt;
-use opencode_client::{Client, Error as ClientError, Exchange, PromptIds, Subscription};
+use opencode_client::{Client, Error as ClientError, Exchange, Subscription};
 use tokio::time::Instant;
 
 use super::control::Control;
@@ -85,7 +84,7 @@ pub(crate) struct Driver {
     /// What a session had said that the server has lost since.
     pub(super) salvage: Checkpoint,
     pub(super) exchange: Option<Exchange>,
-    prompted: Option<PromptRecord>,
+    pub(super) prompted: Option<PromptRecord>,
     pub(super) posted: Option<Instant>,
     pub(super) resent: bool,
 
@@ -388,7 +387,7 @@ impl Driver {
     }
 
     /// Goes on from the checkpoint of the prompt that is recorded, or from nothing.
-    fn take_up_reply(&mut self) {
+    pub(super) fn take_up_reply(&mut self) {
         let (Some(prompted), Some(session)) = (&self.prompted, &self.session) else {
             return;
         };
@@ -422,98 +421,6 @@ impl Driver {
         if let Some(reply) = &mut self.reply {
             reply.gap();
         }
-    }
-
-    async fn mint(&mut self) -> Result<(), Trouble> {
-        let Some(session) = &self.session else {
-            return Ok(());
-        };
-        let ids = self
-            .client()
-            .mint_prompt_ids(&session.id, self.host.clock.entropy())
-            .await?;
-        let record = PromptRecord {
-            session: session.id.clone(),
-            ids,
-            resend: self.resent,
-        };
-        // Durable before the first post: whoever goes on posts the same message.
-        self.host.store.record_prompt(&self.lease, &record).await?;
-        self.prompted = Some(record);
-        self.take_up_reply();
-        self.post().await
-    }
-
-    async fn look(&mut self) -> Result<(), Trouble> {
-        let (Some(session), Some(prompted)) = (&self.session, &self.prompted) else {
-            return Ok(());
-        };
-        match self
-            .client()
-            .message(&session.id, &prompted.ids.message)
-            .await?
-        {
-            Some(_) => {
-                self.was_posted();
-                // Somebody else's post: what came of it is upstream.
-                self.look_due = true;
-                Ok(())
-            }
-            // Given up: what never arrived is not begun any more.
-            None if self.turn.attempts > self.host.options.limits.attempts => {
-                self.was_posted();
-                self.look_due = true;
-                Ok(())
-            }
-            None => {
-                // Still ours? Whoever else has it may have posted it meanwhile.
-                self.host.store.record_prompt(&self.lease, prompted).await?;
-                self.post().await
-            }
-        }
-    }
-
-    async fn post(&mut self) -> Result<(), Trouble> {
-        let (Some(session), Some(prompted)) = (&self.session, &self.prompted) else {
-            return Ok(());
-        };
-        let prompt = self.prompt();
-        match self
-            .client()
-            .prompt_async(&session.id, &prompted.ids, &prompt)
-            .await
-        {
-            Ok(()) => {
-                self.was_posted();
-                Ok(())
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the prompt's answer is missing: looking before it is posted again");
-                Err(error.into())
-            }
-        }
-    }
-
-    fn was_posted(&mut self) {
-        self.posted = Some(Instant::now());
-        self.heard = None;
-    }
-
-    /// The ids of the prompt, once they are recorded.
-    pub(super) fn prompted_ids(&self) -> Option<&PromptIds> {
-        self.prompted.as_ref().map(|prompted| &prompted.ids)
-    }
-
-    /// The turn's prompt, with what the product adds.
-    fn prompt(&self) -> Prompt {
-        let mut prompt = self.turn.prompt.clone();
-        let product = &self.host.product;
-        prompt.agent = prompt.agent.or_else(|| product.agent(&self.conversation));
-        prompt.model = prompt.model.or_else(|| product.model(&self.conversation));
-        prompt.system = prompt
-            .system
-            .or_else(|| product.system_context(&self.conversation));
-        prompt
     }
 
     async fn recreate(&mut self) -> Result<(), Trouble> {

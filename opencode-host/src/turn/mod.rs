@@ -11,6 +11,7 @@ mod ending;
 mod follow;
 mod inspect;
 pub mod plan;
+mod prompting;
 mod result;
 mod settle;
 

@@ -8,9 +8,12 @@
 
 mod artifacts;
 mod blobs;
+mod blueprint;
+mod faulty_store;
 mod hosting;
 mod live;
 mod sandbox;
+mod steps;
 mod store;
 mod tool_display;
 mod turn;

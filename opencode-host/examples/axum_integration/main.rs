@@ -1,0 +1,198 @@
+//! The wiring of a web application with tables of its own: sign in, ask, watch, download.
+//!
+//! Run an OpenCode server (`opencode serve --port 4096`), then
+//! `cargo run -p opencode-host --example axum_integration` and open <http://127.0.0.1:3001>.
+
+mod chart;
+mod failure;
+mod users;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::body::Body;
+use axum::extract::{Form, Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::stream;
+use opencode_host::artifacts::Transform;
+use opencode_host::blobs::Blobs;
+use opencode_host::client::{Client, wire::Prompt};
+use opencode_host::id::{AttachmentId, TurnId};
+use opencode_host::live::{Cursor, LiveEvent};
+use opencode_host::product::{HookError, Product};
+use opencode_host::sandbox::SandboxRoot;
+use opencode_host::store::{AttachmentSource, Conversation, MemoryStore};
+use opencode_host::{Host, SubmitOptions};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use chart::ChartPage;
+use failure::Failure;
+use users::{User, Users, sign_in};
+
+/// What every request has at hand.
+#[derive(Clone)]
+pub(crate) struct App {
+    host: Host,
+    users: Users,
+}
+
+/// The feature that talks to the agent.
+#[derive(Debug)]
+pub(crate) struct Charts;
+
+#[async_trait]
+impl Product for Charts {
+    fn system_context(&self, _: &Conversation) -> Option<String> {
+        Some("When numbers are asked for, write chart.json: {\"bars\": [1, 2, 3]}.".to_owned())
+    }
+
+    fn transforms(&self, _: &Conversation) -> Vec<Arc<dyn Transform>> {
+        vec![Arc::new(ChartPage)]
+    }
+}
+
+/// The host of this application, on a server and in a data folder.
+pub(crate) fn host(client: Client, data: &std::path::Path) -> Result<Host, HookError> {
+    Ok(Host::builder(client, Arc::new(MemoryStore::default()))
+        .product(Charts)
+        .blobs(Blobs::in_folder(data.join("blobs"))?)
+        .sandboxes(SandboxRoot::open(data.join("sandboxes"))?)
+        .build())
+}
+
+/// The routes.
+pub(crate) fn app(host: Host) -> Router {
+    Router::new()
+        .route("/", get(async || Html(include_str!("page.html"))))
+        .route("/sign-in", post(sign_in))
+        .route("/ask", post(ask))
+        .route("/turns/{turn}/events", get(events))
+        .route("/files/{file}", get(download))
+        .with_state(App {
+            host,
+            users: Users::default(),
+        })
+}
+
+#[derive(Deserialize)]
+struct Ask {
+    text: String,
+}
+
+async fn ask(
+    State(app): State<App>,
+    user: User,
+    Form(form): Form<Ask>,
+) -> Result<Json<Value>, Failure> {
+    let submitted = app
+        .host
+        .submit(
+            user.conversation,
+            Prompt::text(form.text),
+            SubmitOptions::default(),
+        )
+        .await?;
+    Ok(Json(json!({"turn": submitted.turn.id, "user": user.name})))
+}
+
+async fn events(
+    State(app): State<App>,
+    user: User,
+    Path(turn): Path<TurnId>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let row = app
+        .host
+        .store()
+        .turn(turn)
+        .await?
+        .filter(|row| row.conversation == user.conversation);
+    row.ok_or(Failure(StatusCode::NOT_FOUND))?;
+    // A browser that comes back says what it has.
+    let last = headers
+        .get("last-event-id")
+        .and_then(|id| id.to_str().ok()?.parse().ok());
+    let live = app.host.live(turn, last.unwrap_or(Cursor::START)).await?;
+    let events = stream::unfold((live, app.host), |(mut live, host)| async move {
+        let event = match live.next().await.ok()?? {
+            LiveEvent::Change { cursor, change } => {
+                Event::default().id(cursor.to_string()).json_data(&*change)
+            }
+            LiveEvent::Snapshot { cursor, parts, .. } => Event::default()
+                .id(cursor.to_string())
+                .event("snapshot")
+                .json_data(&parts),
+            LiveEvent::Finished => {
+                let result = host.result(live.turn()).await.ok()??;
+                let files = result
+                    .artifacts
+                    .iter()
+                    .map(|file| json!({"id": file.id, "name": file.name}));
+                let files: Vec<_> = files.collect();
+                Event::default()
+                    .event("finished")
+                    .json_data(json!({"text": result.content, "files": files}))
+            }
+        };
+        Some((event, (live, host)))
+    });
+    Ok(Sse::new(events)
+        .keep_alive(KeepAlive::default())
+        .into_response())
+}
+
+async fn download(
+    State(app): State<App>,
+    user: User,
+    Path(file): Path<AttachmentId>,
+) -> Result<Response, Failure> {
+    let row = app
+        .host
+        .store()
+        .attachment(file)
+        .await?
+        .filter(|row| row.conversation == user.conversation);
+    let row = row.ok_or(Failure(StatusCode::NOT_FOUND))?;
+    let blobs = app.host.blobs().ok_or(Failure(StatusCode::NOT_FOUND))?;
+    // What the host rendered may be shown; what an agent wrote is only ever saved.
+    let (kind, how) = match row.source {
+        AttachmentSource::Transform => (&*row.mime_type, "inline"),
+        _ => ("application/octet-stream", "attachment"),
+    };
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_DISPOSITION, how),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "sandbox; default-src 'none'",
+        ),
+    ];
+    Ok((headers, Body::from_stream(blobs.get(&row.digest).await?)).into_response())
+}
+
+/// Serves on loopback, and works on the turns.
+#[tokio::main]
+async fn main() -> Result<(), HookError> {
+    let url =
+        std::env::var("OPENCODE_BASE_URL").unwrap_or_else(|_| "http://127.0.0.1:4096".to_owned());
+    let host = host(Client::builder(url).build()?, "data".as_ref())?;
+    let shutdown = CancellationToken::new();
+    let working = tokio::spawn({
+        let (host, shutdown) = (host.clone(), shutdown.clone());
+        async move { host.run_worker(shutdown).await }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:3001").await?;
+    let stopped = async { drop(tokio::signal::ctrl_c().await) };
+    axum::serve(listener, app(host))
+        .with_graceful_shutdown(stopped)
+        .await?;
+    shutdown.cancel();
+    Ok(working.await??)
+}

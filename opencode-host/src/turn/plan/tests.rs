@@ -1,0 +1,381 @@
+//! The planner, enumerated.
+
+mod limits;
+
+use opencode_client::UpstreamError;
+
+use super::*;
+use crate::store::TurnStatus;
+
+const LIMITS: Limits = Limits {
+    first_event: Duration::from_secs(120),
+    idle: Some(Duration::from_secs(60)),
+    turn: Duration::from_secs(600),
+    unreachable: Duration::from_secs(20),
+    retries: 10,
+    attempts: 5,
+    pace: Pace {
+        confirm: Duration::from_secs(2),
+        unseen: Duration::from_secs(5),
+        abort: Duration::from_secs(3),
+        silence: Duration::from_secs(10),
+    },
+};
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A turn in the middle of a healthy answer.
+fn running() -> Situation {
+    Situation {
+        cancel: false,
+        connected: true,
+        prompting: Prompting::Posted { ago: secs(4) },
+        resent: false,
+        attempts: 1,
+        inspection: None,
+        look_due: false,
+        looked: None,
+        heard: Some(secs(1)),
+        orderly_idle: false,
+        waiting: false,
+        elapsed: secs(5),
+        session_error: None,
+        retries: 0,
+        content: Content {
+            text: true,
+            tools: false,
+        },
+        failure: None,
+        aborted: None,
+    }
+}
+
+fn look(busy: bool, last: impl Into<Option<LastMessage>>) -> Inspection {
+    Inspection {
+        busy,
+        prompt_seen: true,
+        last: last.into(),
+        declined: false,
+        restarts: 0,
+    }
+}
+
+fn last(finished: bool, wants_more: bool) -> LastMessage {
+    LastMessage {
+        error: None,
+        finished,
+        wants_more,
+        truncated: false,
+    }
+}
+
+fn failed(name: &str) -> LastMessage {
+    let error = UpstreamError {
+        name: name.to_owned(),
+        message: "no".to_owned(),
+        status_code: Some(503),
+        url: None,
+        retryable: None,
+    };
+    LastMessage {
+        error: Some(error),
+        finished: true,
+        wants_more: false,
+        truncated: false,
+    }
+}
+
+fn after(look: Inspection, confirmed: Confirmed, orderly_idle: bool) -> Situation {
+    Situation {
+        inspection: Some((look, confirmed)),
+        looked: Some(if confirmed == Confirmed::Again {
+            Duration::ZERO
+        } else {
+            secs(2)
+        }),
+        orderly_idle,
+        ..running()
+    }
+}
+
+fn ends(step: &Step) -> Option<(TurnStatus, Option<&'static str>)> {
+    match step {
+        Step::End(ending) => Some((ending.status, ending.reason.map(Reason::as_str))),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_fresh_turn_goes_from_session_to_prompt_to_answer() {
+    let fresh = Situation {
+        connected: false,
+        prompting: Prompting::None,
+        heard: None,
+        content: Content::default(),
+        ..running()
+    };
+    assert_eq!(plan(&fresh, &LIMITS), Step::Connect);
+    let connected = Situation {
+        connected: true,
+        ..fresh
+    };
+    assert_eq!(plan(&connected, &LIMITS), Step::Mint);
+    let posted = Situation {
+        prompting: Prompting::Posted {
+            ago: Duration::ZERO,
+        },
+        ..connected
+    };
+    assert_eq!(plan(&posted, &LIMITS), Step::Follow { at_most: secs(10) });
+}
+
+#[test]
+fn a_turn_taken_over_looks_before_it_posts() {
+    let taken = Situation {
+        prompting: Prompting::Recorded,
+        ..running()
+    };
+    assert_eq!(plan(&taken, &LIMITS), Step::Look);
+}
+
+#[test]
+fn a_silent_session_is_asked_about() {
+    let silent = |ago, looked| Situation {
+        prompting: Prompting::Posted { ago: secs(ago) },
+        heard: None,
+        looked,
+        inspection: looked.map(|_| (look(true, last(false, false)), Confirmed::Once)),
+        ..running()
+    };
+    assert_eq!(
+        plan(&silent(4, None), &LIMITS),
+        Step::Follow { at_most: secs(6) }
+    );
+    assert_eq!(plan(&silent(10, None), &LIMITS), Step::Inspect);
+    assert_eq!(
+        plan(&silent(11, Some(secs(1))), &LIMITS),
+        Step::Follow { at_most: secs(1) }
+    );
+    assert_eq!(plan(&silent(12, Some(secs(2))), &LIMITS), Step::Inspect);
+}
+
+#[test]
+fn every_look_has_its_verdict() {
+    use Confirmed::{Again, Once};
+    type Verdict = Option<(TurnStatus, Option<&'static str>)>;
+    let completed: Verdict = Some((TurnStatus::Completed, None));
+    let interrupted: Verdict = Some((TurnStatus::Error, Some("interrupted")));
+    let upstream: Verdict = Some((TurnStatus::Error, Some("upstream")));
+    let table: [(&str, Inspection, Confirmed, bool, Verdict); 14] = [
+        (
+            "done and idle",
+            look(false, last(true, false)),
+            Once,
+            true,
+            completed,
+        ),
+        (
+            "done, idle not heard",
+            look(false, last(true, false)),
+            Once,
+            false,
+            completed,
+        ),
+        (
+            "done, still busy: it may loop",
+            look(true, last(true, false)),
+            Once,
+            false,
+            None,
+        ),
+        (
+            "done, idle heard, status lags",
+            look(true, last(true, false)),
+            Once,
+            true,
+            completed,
+        ),
+        (
+            "at work",
+            look(true, last(false, false)),
+            Again,
+            false,
+            None,
+        ),
+        (
+            "between steps",
+            look(true, last(true, true)),
+            Again,
+            false,
+            None,
+        ),
+        (
+            "unfinished and idle, seen once",
+            look(false, last(false, false)),
+            Once,
+            true,
+            None,
+        ),
+        (
+            "unfinished and idle, seen again",
+            look(false, last(false, false)),
+            Again,
+            true,
+            interrupted,
+        ),
+        (
+            "stopped for tools, nobody at work",
+            look(false, last(true, true)),
+            Once,
+            false,
+            None,
+        ),
+        (
+            "the same again: it died",
+            look(false, last(true, true)),
+            Again,
+            false,
+            interrupted,
+        ),
+        (
+            "the same, but it said idle",
+            look(false, last(true, true)),
+            Again,
+            true,
+            completed,
+        ),
+        (
+            "a provider's error",
+            look(false, failed("APIError")),
+            Once,
+            false,
+            upstream,
+        ),
+        (
+            "a provider's error, not idle yet",
+            look(true, failed("APIError")),
+            Once,
+            false,
+            None,
+        ),
+        (
+            "no answer at all",
+            look(false, None),
+            Again,
+            false,
+            interrupted,
+        ),
+    ];
+    for (name, look, confirmed, idle, verdict) in table {
+        assert_eq!(
+            ends(&plan(&after(look, confirmed, idle), &LIMITS)),
+            verdict,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_doubtful_look_is_repeated_after_a_pause() {
+    let doubtful = look(false, last(false, false));
+    let early = Situation {
+        looked: Some(Duration::from_millis(500)),
+        ..after(doubtful.clone(), Confirmed::Once, true)
+    };
+    assert_eq!(
+        plan(&early, &LIMITS),
+        Step::Follow {
+            at_most: Duration::from_millis(1500)
+        }
+    );
+    assert_eq!(
+        plan(&after(doubtful, Confirmed::Once, true), &LIMITS),
+        Step::Inspect
+    );
+}
+
+#[test]
+fn an_abort_from_elsewhere_is_a_cancelled_turn() {
+    let aborted = after(
+        look(false, failed(UpstreamError::ABORTED)),
+        Confirmed::Once,
+        true,
+    );
+    assert_eq!(
+        ends(&plan(&aborted, &LIMITS)),
+        Some((TurnStatus::Cancelled, Some("cancelled")))
+    );
+}
+
+#[test]
+fn a_declined_question_ends_the_turn_at_once() {
+    let declined = Inspection {
+        declined: true,
+        ..look(false, last(true, true))
+    };
+    let mut now = after(declined, Confirmed::Once, true);
+    now.content = Content {
+        text: false,
+        tools: true,
+    };
+    assert_eq!(
+        ends(&plan(&now, &LIMITS)),
+        Some((TurnStatus::Cancelled, Some("declined")))
+    );
+    now.content.text = true;
+    assert_eq!(
+        ends(&plan(&now, &LIMITS)),
+        Some((TurnStatus::Completed, None))
+    );
+}
+
+#[test]
+fn an_empty_answer_is_looked_at_twice() {
+    let empty = |confirmed| Situation {
+        content: Content::default(),
+        ..after(look(false, last(true, false)), confirmed, true)
+    };
+    assert_eq!(ends(&plan(&empty(Confirmed::Once), &LIMITS)), None);
+    assert_eq!(
+        ends(&plan(&empty(Confirmed::Again), &LIMITS)),
+        Some((TurnStatus::Error, Some("empty_reply")))
+    );
+}
+
+#[test]
+fn a_prompt_that_is_nowhere_is_given_time_to_show() {
+    let nowhere = |ago, confirmed, session_error| Situation {
+        prompting: Prompting::Posted { ago },
+        content: Content::default(),
+        session_error,
+        ..after(
+            Inspection {
+                prompt_seen: false,
+                ..look(false, None)
+            },
+            confirmed,
+            false,
+        )
+    };
+    assert_eq!(
+        ends(&plan(&nowhere(secs(4), Confirmed::Again, None), &LIMITS)),
+        None
+    );
+    assert_eq!(
+        ends(&plan(&nowhere(secs(6), Confirmed::Once, None), &LIMITS)),
+        None
+    );
+    let told = Some((TurnStatus::Error, Some("upstream")));
+    assert_eq!(
+        ends(&plan(&nowhere(secs(6), Confirmed::Again, None), &LIMITS)),
+        told
+    );
+    // The session said why: no need to wait.
+    let error = failed("UnknownError").error;
+    assert_eq!(
+        ends(&plan(&nowhere(secs(0), Confirmed::Once, error), &LIMITS)),
+        told
+    );
+}

@@ -1,0 +1,136 @@
+//! The blueprint of an application, driven as a browser drives it.
+
+#[allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    reason = "the example is a program of its own"
+)]
+#[path = "../../examples/axum_integration/main.rs"]
+mod axum_integration;
+
+use axum::body::Body;
+use axum::http::{Request, Response, header};
+use axum::response::IntoResponse as _;
+use opencode_host::client::Client;
+use opencode_impostor::{Impostor, Script, Step};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use crate::hosting::PATIENCE;
+
+struct Site {
+    app: axum::Router,
+}
+
+impl Site {
+    async fn send(&self, method: &str, path: &str, cookie: &str, body: &str) -> Response<Body> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::COOKIE, cookie)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Body::from(body.to_owned()))
+            .unwrap();
+        self.app
+            .clone()
+            .oneshot(request)
+            .await
+            .unwrap()
+            .into_response()
+    }
+
+    async fn text(&self, method: &str, path: &str, cookie: &str, body: &str) -> String {
+        let response = self.send(method, path, cookie, body).await;
+        assert!(
+            response.status().is_success(),
+            "{path}: {}",
+            response.status()
+        );
+        text(response).await
+    }
+
+    async fn sign_in(&self, name: &str) -> String {
+        let response = self
+            .send("POST", "/sign-in", "", &format!("name={name}"))
+            .await;
+        let cookie = response.headers()[header::SET_COOKIE].to_str().unwrap();
+        cookie.split(';').next().unwrap().to_owned()
+    }
+}
+
+async fn text(response: Response<Body>) -> String {
+    let reading = axum::body::to_bytes(response.into_body(), 1 << 20);
+    let bytes = tokio::time::timeout(PATIENCE, reading).await.unwrap();
+    String::from_utf8(bytes.unwrap().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn sign_in_send_stream_download() {
+    let impostor = Impostor::scripted(Script::always([
+        Step::write_file("chart.json", r#"{"bars": [10, 20.5]}"#),
+        Step::write_file("chart.html", "<script>forged</script>"),
+        Step::write_file("notes.html", "<script>an agent's</script>"),
+        Step::text("Here is your chart."),
+    ]))
+    .await
+    .unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let client = Client::builder(impostor.url()).build().unwrap();
+    let host = axum_integration::host(client, home.path()).unwrap();
+    let shutdown = CancellationToken::new();
+    let working = tokio::spawn({
+        let (host, shutdown) = (host.clone(), shutdown.clone());
+        async move { host.run_worker(shutdown).await }
+    });
+    let site = Site {
+        app: axum_integration::app(host),
+    };
+    assert!(site.text("GET", "/", "", "").await.contains("<form"));
+    assert_eq!(site.send("POST", "/ask", "", "text=hi").await.status(), 401);
+    let (ann, bob) = (site.sign_in("Ann").await, site.sign_in("Bob").await);
+
+    let asked: Value =
+        serde_json::from_str(&site.text("POST", "/ask", &ann, "text=A+chart").await).unwrap();
+    assert_eq!(asked["user"], "Ann");
+    let events = format!("/turns/{}/events", asked["turn"].as_str().unwrap());
+    assert_eq!(site.send("GET", &events, &bob, "").await.status(), 404);
+    let streamed = site.text("GET", &events, &ann, "").await;
+    assert!(streamed.contains("Here is"), "{streamed}");
+    let (_, last) = streamed.split_once("event: finished\ndata: ").unwrap();
+    let last: Value = serde_json::from_str(last.lines().next().unwrap()).unwrap();
+    assert_eq!(last["text"], "Here is your chart.");
+
+    let mut files = Vec::new();
+    for file in last["files"].as_array().unwrap() {
+        let path = format!("/files/{}", file["id"].as_str().unwrap());
+        assert_eq!(site.send("GET", &path, &bob, "").await.status(), 404);
+        let response = site.send("GET", &path, &ann, "").await;
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+        let how = response.headers()[header::CONTENT_DISPOSITION]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        files.push((
+            file["name"].as_str().unwrap().to_owned(),
+            how,
+            text(response).await,
+        ));
+    }
+    let expected = [
+        (
+            "chart.html",
+            "inline",
+            "<meter max=100 value=10></meter><meter max=100 value=20.5></meter>",
+        ),
+        ("chart.json", "attachment", r#"{"bars": [10, 20.5]}"#),
+        ("notes.html", "attachment", "<script>an agent's</script>"),
+    ];
+    assert_eq!(
+        files,
+        expected.map(|(name, how, text)| (name.to_owned(), how.to_owned(), text.to_owned()))
+    );
+    shutdown.cancel();
+    working.await.unwrap().unwrap();
+}

@@ -1,0 +1,180 @@
+//! A store that goes wrong at its k-th call.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use opencode_client::reply::Checkpoint;
+use opencode_host::blobs::Digest;
+use opencode_host::clock::Timestamp;
+use opencode_host::id::{AttachmentId, ConversationId, MessageId, TurnId};
+use opencode_host::store::{
+    Attached, Attachment, CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary,
+    Finish, Finished, Lease, LeaseStatus, Message, NewAttachment, NewTurn, PromptRecord,
+    SessionLock, SessionRecord, Store, StoreError, StoreResult, Submitted, Turn, TurnEvent,
+};
+use tokio::sync::Notify;
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// The call does nothing and fails.
+    Before,
+    /// The call is done, and its answer is lost.
+    After,
+    /// The call is never done: its process dies there.
+    DiesBefore,
+    /// The call is done, and its process dies before it hears of it.
+    DiesAfter,
+}
+
+pub(crate) const ALL_WRONGS: [Wrong; 4] = [
+    Wrong::Before,
+    Wrong::After,
+    Wrong::DiesBefore,
+    Wrong::DiesAfter,
+];
+
+/// Counts the calls that a turn's driver makes, and spoils one of them.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    calls: AtomicUsize,
+    spoiled: usize,
+    wrong: Wrong,
+    names: Mutex<Vec<&'static str>>,
+    /// The process is to die now.
+    pub(crate) died: Notify,
+}
+
+impl Fault {
+    /// Spoils the call with this number, from 0; a number never reached spoils nothing.
+    pub(crate) fn at(spoiled: usize, wrong: Wrong) -> Arc<Self> {
+        Arc::new(Self {
+            calls: AtomicUsize::new(0),
+            spoiled,
+            wrong,
+            names: Mutex::default(),
+            died: Notify::new(),
+        })
+    }
+
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        self.names.lock().unwrap().clone()
+    }
+
+    async fn around<T>(
+        &self,
+        name: &'static str,
+        call: impl Future<Output = StoreResult<T>>,
+    ) -> StoreResult<T> {
+        let number = self.calls.fetch_add(1, Ordering::SeqCst);
+        self.names.lock().unwrap().push(name);
+        if number != self.spoiled {
+            return call.await;
+        }
+        match self.wrong {
+            Wrong::Before => {}
+            Wrong::After => {
+                call.await?;
+            }
+            Wrong::DiesBefore => self.die().await,
+            Wrong::DiesAfter => {
+                call.await?;
+                self.die().await;
+            }
+        }
+        Err(StoreError::Unavailable("spoiled by the test".to_owned()))
+    }
+
+    async fn die(&self) {
+        self.died.notify_one();
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The store of a process that goes wrong. Looks of others are not counted:
+/// they use the store below.
+pub(crate) struct FaultyStore {
+    pub(crate) below: Arc<dyn Store>,
+    pub(crate) fault: Arc<Fault>,
+}
+
+impl fmt::Debug for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultyStore").finish_non_exhaustive()
+    }
+}
+
+/// The driver's own calls are counted, in the order of the turn's steps. Those
+/// by the clock (renewals, looks for the next turn) come at any time and go through.
+macro_rules! forward {
+    ($($kind:ident $name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)+) => {
+        #[async_trait]
+        impl Store for FaultyStore {
+            $(async fn $name(&self $(, $arg: $type)*) -> StoreResult<$answer> {
+                forward!(@$kind self, $name, self.below.$name($($arg),*))
+            })+
+
+            async fn lock_session(&self, id: ConversationId, wait: Duration) -> StoreResult<Box<dyn SessionLock>> {
+                let locking = self.below.lock_session(id, wait);
+                let lock = self.fault.around("lock_session", locking).await?;
+                Ok(Box::new(FaultyLock { below: lock, fault: Arc::clone(&self.fault) }))
+            }
+        }
+    };
+    (@counted $self:ident, $name:ident, $call:expr) => { $self.fault.around(stringify!($name), $call).await };
+    (@through $self:ident, $name:ident, $call:expr) => { $call.await };
+}
+
+forward! {
+    through now() -> Timestamp;
+    through open_conversation(name: &str) -> Conversation;
+    through conversation(id: ConversationId) -> Option<Conversation>;
+    through conversation_named(name: &str) -> Option<Conversation>;
+    through conversations(limit: u32) -> Vec<ConversationSummary>;
+    through delete_conversation(id: ConversationId) -> Option<Conversation>;
+    through submit(turn: &NewTurn) -> Submitted;
+    counted claim(claim: &Claim) -> Option<ClaimedTurn>;
+    through renew(leases: &[Lease], lease: Duration) -> Vec<LeaseStatus>;
+    through check(leases: &[Lease]) -> Vec<LeaseStatus>;
+    counted release(lease: &Lease) -> ();
+    counted record_prompt(lease: &Lease, prompt: &PromptRecord) -> ();
+    counted checkpoint(lease: &Lease, checkpoint: &Checkpoint) -> ();
+    counted reset_attempts(lease: &Lease) -> ();
+    counted finish(lease: &Lease, finish: &Finish) -> Finished;
+    counted settle(lease: &Lease) -> bool;
+    through request_cancel(turn: TurnId) -> CancelOutcome;
+    through turn(id: TurnId) -> Option<Turn>;
+    through turn_events(id: TurnId) -> Vec<TurnEvent>;
+    through turn_ahead(id: TurnId) -> Option<TurnId>;
+    through message(id: MessageId) -> Option<Message>;
+    through messages(conversation: Option<ConversationId>, after: Option<MessageId>, limit: u32) -> Vec<Message>;
+    counted attach(file: &NewAttachment) -> Attached;
+    through attachment(id: AttachmentId) -> Option<Attachment>;
+    through attachments(message: MessageId) -> Vec<Attachment>;
+    through newest_attachments(conversation: ConversationId, limit: u32) -> Vec<Attachment>;
+    through digests_in_use(digests: &[Digest]) -> Vec<Digest>;
+    through detach(id: AttachmentId) -> Option<Attachment>;
+}
+
+struct FaultyLock {
+    below: Box<dyn SessionLock>,
+    fault: Arc<Fault>,
+}
+
+#[async_trait]
+impl SessionLock for FaultyLock {
+    fn current(&self) -> Option<&SessionRecord> {
+        self.below.current()
+    }
+
+    async fn set(
+        self: Box<Self>,
+        session: &SessionRecord,
+    ) -> StoreResult<Result<(), Box<SessionRecord>>> {
+        let Self { below, fault } = *self;
+        fault.around("set_session", below.set(session)).await
+    }
+}

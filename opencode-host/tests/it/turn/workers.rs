@@ -1,0 +1,254 @@
+//! Hooks, workers, sessions, recordings.
+
+use super::*;
+
+#[derive(Debug)]
+struct FailingHooks;
+
+#[async_trait]
+impl Product for FailingHooks {
+    async fn on_finalized(&self, message: &Message, exchange: &Exchange) -> Result<(), HookError> {
+        assert_eq!(
+            message.status,
+            MessageStatus::Completed,
+            "the row is durable by now"
+        );
+        assert_eq!(exchange.messages.len(), 1);
+        Err("no disk".into())
+    }
+
+    async fn on_turn_finished(&self, _: &TurnResult) -> Result<(), HookError> {
+        panic!("a hook of the host's")
+    }
+}
+
+#[tokio::test]
+async fn hooks_that_fail_change_nothing() {
+    let impostor = Impostor::scripted(Script::always([Step::text("Fine.")]))
+        .await
+        .unwrap();
+    let test = Hosting::with_product(impostor, FailingHooks).await;
+    let result = test.turn("go").await;
+    assert_ended(&result, TurnStatus::Completed, None, "Fine.");
+    let errors = test.recorder.named("callback.error");
+    let callbacks: Vec<_> = errors
+        .iter()
+        .map(|fields| fields["callback"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(callbacks, ["on_finalized", "on_turn_finished"]);
+}
+
+#[tokio::test]
+async fn a_page_opened_in_the_middle_has_the_half() {
+    let test = hosting([
+        Step::text("Half an answer"),
+        Step::gate("hold"),
+        Step::text(" and more"),
+    ])
+    .await;
+    let turn = test.submit("go").await;
+    let working = test.work(turn);
+    test.shown(turn, "Half an answer").await;
+    let written = async {
+        loop {
+            let message = test.store.turn(turn).await.unwrap().unwrap().message;
+            let message = test.store.message(message).await.unwrap().unwrap();
+            if serde_json::to_string(&message.parts)
+                .unwrap()
+                .contains("Half an answer")
+            {
+                assert_eq!(message.status, MessageStatus::Pending);
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, written)
+        .await
+        .expect("the half was not written down");
+    test.impostor.gate("hold").open();
+    test.finished(turn, working).await;
+}
+
+#[tokio::test]
+async fn a_conversations_turns_run_in_order_one_at_a_time() {
+    let test = hosting([Step::Echo]).await;
+    let turns = [
+        test.submit("one").await,
+        test.submit("two").await,
+        test.submit("three").await,
+    ];
+    // Asked for the last, the worker runs those before it first.
+    let working = test.work(turns[2]);
+    test.finished(turns[2], working).await;
+    let prompts: Vec<_> = test
+        .impostor
+        .ledger()
+        .prompt_posts()
+        .iter()
+        .map(|post| post.text.clone())
+        .collect();
+    assert_eq!(prompts, ["one", "two", "three"]);
+    test.impostor.assert_clean();
+}
+
+#[tokio::test]
+async fn bad_prompts_are_refused_before_anything_is_written() {
+    let test = hosting([Step::text("no")]).await;
+    for (text, refused) in [
+        ("", "empty"),
+        (" \n\t", "empty"),
+        (&"x".repeat((1 << 20) + 1), "long"),
+    ] {
+        let error = test
+            .host
+            .submit(
+                test.conversation,
+                opencode_client::wire::Prompt::text(text),
+                SubmitOptions::default(),
+            )
+            .await
+            .unwrap_err();
+        assert!(matches!(
+            (&error, refused),
+            (SubmitError::Empty, "empty") | (SubmitError::TooLong { .. }, "long")
+        ));
+    }
+    assert!(
+        test.store
+            .messages(None, None, 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn a_worker_runs_what_is_submitted_and_stops_when_told() {
+    let test = hosting([Step::Echo]).await;
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let worker = tokio::spawn({
+        let (host, shutdown) = (test.host.clone(), shutdown.clone());
+        async move { host.run_worker(shutdown).await }
+    });
+    let turn = test.submit("hello").await;
+    let mut live = test.host.live(turn, Cursor::START).await.unwrap();
+    let watching = async { while live.next().await.unwrap().is_some() {} };
+    tokio::time::timeout(PATIENCE, watching)
+        .await
+        .expect("the turn did not end");
+    assert_eq!(
+        test.host.result(turn).await.unwrap().unwrap().content,
+        "hello"
+    );
+    shutdown.cancel();
+    tokio::time::timeout(PATIENCE, worker)
+        .await
+        .expect("the worker did not stop")
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_stopped_worker_gives_its_turn_to_the_next() {
+    let test = hosting([Step::text("One. "), Step::gate("two"), Step::text("Two.")]).await;
+    let turn = test.submit("go").await;
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let worker = tokio::spawn({
+        let (host, shutdown) = (test.host.clone(), shutdown.clone());
+        async move { host.run_worker(shutdown).await }
+    });
+    test.shown(turn, "One. ").await;
+    shutdown.cancel();
+    tokio::time::timeout(PATIENCE, worker)
+        .await
+        .expect("the worker did not stop")
+        .unwrap()
+        .unwrap();
+    let working = test.work(turn);
+    test.shown(turn, "One. ").await;
+    test.impostor.gate("two").open();
+    let result = test.finished(turn, working).await;
+    assert_eq!(result.content.replace("\n\n", ""), "One. Two.");
+    test.assert_prompted_once(&result);
+}
+
+#[tokio::test]
+async fn fifty_ensures_at_once_make_one_session() {
+    let test = hosting([Step::Echo]).await;
+    let conversation = test
+        .store
+        .conversation(test.conversation)
+        .await
+        .unwrap()
+        .unwrap();
+    let telemetry = opencode_host::telemetry::Telemetry::default();
+    let session = opencode_host::session::Session {
+        client: test.host.client(),
+        store: &*test.store,
+        product: &opencode_host::product::PlainProduct,
+        telemetry: &telemetry,
+    };
+    let ensured =
+        futures_util::future::join_all((0..50).map(|_| session.ensure(&conversation))).await;
+    let created = ensured
+        .iter()
+        .filter(|ensured| ensured.as_ref().unwrap().just_created)
+        .count();
+    assert_eq!(created, 1);
+    let ids: std::collections::HashSet<_> = ensured
+        .into_iter()
+        .map(|ensured| ensured.unwrap().record.id)
+        .collect();
+    assert_eq!(
+        (ids.len(), test.impostor.ledger().sessions_alive().len()),
+        (1, 1)
+    );
+    let lost = ids.into_iter().next().unwrap();
+    let recreated =
+        futures_util::future::join_all((0..10).map(|_| session.recreate(&conversation, &lost)))
+            .await;
+    let fresh: std::collections::HashSet<_> = recreated
+        .into_iter()
+        .map(|ensured| ensured.unwrap().record.id)
+        .collect();
+    assert_eq!((fresh.len(), fresh.contains(&lost)), (1, false));
+    assert_eq!(test.impostor.ledger().sessions_created(), 2);
+}
+
+#[tokio::test]
+async fn every_recording_replayed_ends_as_it_did() {
+    let expected = [
+        ("text", TurnStatus::Completed, None),
+        ("reasoning", TurnStatus::Completed, None),
+        ("write-file", TurnStatus::Completed, None),
+        ("todos", TurnStatus::Completed, None),
+        ("parallel-tools", TurnStatus::Completed, None),
+        ("subtask", TurnStatus::Completed, None),
+        ("tool-error", TurnStatus::Completed, None),
+        ("unknown-tool", TurnStatus::Completed, None),
+        ("apply-patch", TurnStatus::Completed, None),
+        ("hostile-html", TurnStatus::Completed, None),
+        ("long-text", TurnStatus::Completed, None),
+        ("length-cutoff", TurnStatus::Completed, Some("length")),
+        ("provider-401", TurnStatus::Error, Some("upstream")),
+        ("provider-429-retry", TurnStatus::Completed, None),
+        ("empty-reply", TurnStatus::Error, Some("empty_reply")),
+    ];
+    for (name, status, reason) in expected {
+        let test = Hosting::with(
+            Impostor::tape(name).await.unwrap(),
+            HostOptions { ..quick() },
+            |builder| builder,
+        )
+        .await;
+        let result = test.turn("the prompt of the recording").await;
+        let got = result.reason.map(|reason| reason.as_str());
+        assert_eq!(
+            (result.status, got),
+            (status, reason),
+            "{name}: {:?}",
+            result.error
+        );
+    }
+}
