@@ -9,6 +9,7 @@
 mod artifacts;
 mod blobs;
 mod blueprint;
+mod blueprint;
 mod faulty_store;
 mod hosting;
 mod live;
