@@ -9,7 +9,6 @@
 mod artifacts;
 mod blobs;
 mod blueprint;
-mod blueprint;
 mod faulty_store;
 mod hosting;
 mod live;
