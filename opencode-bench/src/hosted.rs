@@ -19,10 +19,10 @@ use crate::expect::client;
 use crate::meter::{Meter, Report, peak_memory_kb};
 
 /// Counts the events that turns say they folded.
-#[derive(Debug, Default)]
-struct EventCount(std::sync::atomic::AtomicU64);
+#[derive(Clone, Debug, Default)]
+struct EventCount(Arc<std::sync::atomic::AtomicU64>);
 
-impl Tracer for Arc<EventCount> {
+impl Tracer for EventCount {
     fn event(&self, name: &'static str, fields: &Map<String, Value>) {
         if name == "stream.completed" {
             let events = fields
@@ -47,9 +47,9 @@ pub(crate) async fn run(args: &StreamArgs, store: &str) -> anyhow::Result<Report
             .await
             .context("cannot open the store")?,
     };
-    let events = Arc::new(EventCount::default());
+    let events = EventCount::default();
     let host = Host::builder(client(args)?, store)
-        .tracer(Arc::clone(&events))
+        .tracer(events.clone())
         .build();
     let mut conversations = Vec::with_capacity(sessions);
     let run = std::process::id();

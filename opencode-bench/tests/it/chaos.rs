@@ -24,3 +24,27 @@ fn turns_survive_on_sqlite() {
         "11",
     );
 }
+
+/// Needs a server, as `cargo xtask test` starts one.
+#[tokio::test]
+async fn turns_survive_on_postgres() {
+    const SERVER: &str = "OPENCODE_HOST_TEST_POSTGRES";
+    let server = std::env::var(SERVER)
+        .unwrap_or_else(|_| panic!("{SERVER} names no Postgres: use `cargo xtask test`"));
+    let name = format!("chaos_{}", std::process::id());
+    let mut on = <sqlx::PgConnection as sqlx::Connection>::connect(&server)
+        .await
+        .unwrap();
+    let sql = |text: String| sqlx::raw_sql(sqlx::AssertSqlSafe(text));
+    sql(format!("CREATE DATABASE {name}"))
+        .execute(&mut on)
+        .await
+        .unwrap();
+    let mut database = url::Url::parse(&server).unwrap();
+    database.set_path(&name);
+    chaos(database.as_str(), "12");
+    sql(format!("DROP DATABASE {name} WITH (FORCE)"))
+        .execute(&mut on)
+        .await
+        .unwrap();
+}
