@@ -119,10 +119,16 @@ impl LiveTurn {
     pub(crate) fn reset(&self, reply: &Reply) {
         let parts = reply.snapshot();
         // A run that begins with nothing says nothing: a watcher that looks late still gets every change.
-        if self.lock().sequence > 0 || !parts.is_empty() || !reply.requests().is_empty() {
+        let says_something = !parts.is_empty() || !reply.requests().is_empty();
+        // Before the snapshot: whoever wakes for it sees what waits for a person too.
+        let begun = {
+            let mut state = self.lock();
+            state.requests = reply.requests().iter().cloned().collect();
+            state.sequence > 0
+        };
+        if begun || says_something {
             self.push(&Change::Snapshot { parts });
         }
-        self.lock().requests = reply.requests().iter().cloned().collect();
     }
 
     /// An observer that publishes a reply's changes here.
