@@ -103,7 +103,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for line in BufReader::new(output).lines() {
         let line = line?;
         if line == RESTART_POSTGRES {
-            restart(server.as_mut())?;
+            restart(&mut server)?;
         } else {
             println!("{line}");
         }
@@ -116,7 +116,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     })
 }
 
-fn restart(server: Option<&mut Server>) -> Result<()> {
+fn restart(server: &mut Option<Server>) -> Result<()> {
     match server {
         Some(Server::Throwaway(throwaway)) => {
             eprintln!("==> restarting PostgreSQL");

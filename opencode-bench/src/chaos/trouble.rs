@@ -138,7 +138,7 @@ impl Trouble {
     pub(crate) async fn make(mut self, over: Arc<AtomicBool>, book: Book) -> anyhow::Result<()> {
         while !over.load(Ordering::Relaxed) {
             tokio::time::sleep(self.dice.millis(150, 650)).await;
-            self.bury().await?;
+            self.bury()?;
             match self.dice.below(100) {
                 0..55 => self.kill_worker().await?,
                 55..65 if self.stop_workers => self.stop_worker(),
@@ -161,7 +161,7 @@ impl Trouble {
     }
 
     /// A worker that ended in order is replaced. One that ended otherwise is a finding.
-    async fn bury(&mut self) -> anyhow::Result<()> {
+    fn bury(&mut self) -> anyhow::Result<()> {
         for at in 0..self.workers.len() {
             if let Some(status) = self.workers[at].child.try_wait()? {
                 anyhow::ensure!(
