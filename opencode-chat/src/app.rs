@@ -14,7 +14,9 @@ use crate::product::Chat;
 
 /// Opens the database, made and migrated where it is new.
 pub(crate) async fn open_store(args: &StoreArgs) -> Result<Arc<dyn Store>, Failure> {
-    Ok(opencode_sql::connect(&database_url(args)).await?)
+    let opened = opencode_sql::connect(&database_url(args)).await;
+    // Whatever it is, the person can mend it: nothing has been done yet.
+    opened.map_err(|error| Failure::configuration(error.to_string()))
 }
 
 /// The database the arguments name.

@@ -68,8 +68,8 @@ impl Launch {
             .env("OPENCODE_SERVER_PASSWORD", &self.password)
             // A server that replaces its own program in the middle of turns is nobody's wish.
             .env("OPENCODE_DISABLE_AUTOUPDATE", "1")
-            // An agent can write to its sandbox: a configuration or a plugin found there would run unasked in the
-            // server (seen on 1.18.33).
+            // An agent can write to its sandbox: a configuration found there is not the server's. Plugins found
+            // there are run all the same (1.18.33, at the first prompt in that folder), with OPENCODE_PURE too.
             .env("OPENCODE_DISABLE_PROJECT_CONFIG", "1")
             // The messages after a compaction answer a prompt of the server's own, not the person's.
             .env("OPENCODE_DISABLE_AUTOCOMPACT", "1");

@@ -73,32 +73,16 @@ async fn a_real_server_answers_and_is_stopped() {
     assert_eq!(model.runs("[[text]]"), 1);
     assert_eq!(processes(&chat), [] as [i32; 0]);
 
-    // What an agent could leave in its sandbox is not run by the next server: it would be outside every permission.
-    let sandbox = only_sandbox(&chat);
-    let ran_here = chat.data().join("plugin-ran");
-    let plugin = format!(
-        "require('fs').writeFileSync({:?}, 'x');\nexport const P = async () => ({{}});\n",
-        ran_here.to_str().unwrap()
-    );
-    for folder in ["plugin", "plugins"] {
-        let folder = sandbox.join(".opencode").join(folder);
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("planted.js"), &plugin).unwrap();
-    }
-    std::fs::write(
-        sandbox.join("opencode.json"),
-        r#"{"model":"local/gpt-5-scripted"}"#,
-    )
-    .unwrap();
+    // A configuration that an agent could leave in its sandbox is not the next server's.
+    let left = only_sandbox(&chat).join("opencode.json");
+    std::fs::write(left, r#"{"model":"local/gpt-5-scripted"}"#).unwrap();
     let ran = chat.turn("again [[text]]", &["--opencode-isolated"]).await;
     assert_eq!(ran.ended(0, "completed")["content"], UNICODE_TEXT);
-    assert!(!ran_here.exists(), "the planted plugin ran");
-    let models: Vec<_> = model
-        .requests()
-        .iter()
-        .map(|request| request["model"].clone())
-        .collect();
-    assert!(models.iter().all(|model| model == "scripted"), "{models:?}");
+    let asked = model.requests();
+    assert!(asked.len() >= 2, "{asked:?}");
+    for request in asked {
+        assert_eq!(request["model"], "scripted");
+    }
 }
 
 #[tokio::test]
@@ -139,8 +123,11 @@ async fn the_doctor_finds_a_real_server_sound() {
     let lines = ran.lines();
     assert_eq!(lines.len(), 10, "{ran:?}");
     assert!(lines.iter().all(|line| line["status"] == "ok"), "{ran:?}");
-    assert!(ran.stdout.contains("local/scripted"), "{ran:?}");
-    assert!(ran.stdout.contains("build"), "{ran:?}");
+    let models = lines.iter().find(|line| line["check"] == "models").unwrap();
+    assert!(
+        models["detail"].as_str().unwrap().contains("local/"),
+        "{ran:?}"
+    );
     assert_eq!(processes(&chat), [] as [i32; 0]);
 }
 

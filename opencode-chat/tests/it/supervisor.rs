@@ -204,7 +204,6 @@ async fn a_crashed_server_is_started_again_and_the_turn_goes_on() {
     );
     assert_ne!(second.pid, first.pid);
     first.is_gone().await;
-    running.logs("OpenCode answers again").await;
     impostor.gate("middle").open();
     let result = running.end().await.ended(0, "completed");
     assert_eq!(result["content"], "One two three.");
