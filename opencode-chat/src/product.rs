@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use opencode_client::wire::{PermissionAction, PermissionRule};
 use opencode_host::blobs::{Blobs, OpenError};
 use opencode_host::product::{HookError, Product};
-use opencode_host::sandbox::{RootError, SandboxId, SandboxRoot};
+use opencode_host::sandbox::{RootError, SandboxId, SandboxRoot, own_configuration_rules};
 use opencode_host::store::Conversation;
 
 use crate::cli::{StoreArgs, UpstreamArgs};
@@ -105,12 +105,15 @@ fn personal_root() -> Result<PathBuf, Failure> {
 
 #[async_trait]
 impl Product for Chat {
-    /// The one local person is asked; see the README for what that means.
+    /// The one local person is asked; see the README for what that means. What the server would run unasked is not
+    /// written unasked.
     fn permission_rules(&self, _: &Conversation) -> Vec<PermissionRule> {
-        vec![
+        let mut rules = vec![
             PermissionRule::all("external_directory", PermissionAction::Ask),
             PermissionRule::all("bash", PermissionAction::Ask),
-        ]
+        ];
+        rules.extend(own_configuration_rules());
+        rules
     }
 
     async fn directory(&self, conversation: &Conversation) -> Result<Option<String>, HookError> {

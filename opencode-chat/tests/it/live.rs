@@ -60,7 +60,18 @@ fn is_hidden(path: &Path) -> bool {
 
 #[tokio::test]
 async fn a_real_server_answers_and_is_stopped() {
-    let model = ModelServer::start().await.unwrap();
+    let write = |path: &str| {
+        let path = format!("{{{{directory}}}}/{path}");
+        Round::call("write", json!({"filePath": path, "content": "export {}"}))
+    };
+    let planting = [
+        write(".opencode/plugin/planted.js"),
+        write("opencode.jsonc"),
+        write("plain.txt"),
+        Round::text("Tried."),
+    ];
+    let script = ModelScript::standard().on("[[plant]]", planting);
+    let model = ModelServer::scripted(script).await.unwrap();
     let chat = chat(&model);
     let ran = chat.turn("please [[text]]", &["--opencode-isolated"]).await;
     let result = ran.ended(0, "completed");
@@ -73,16 +84,23 @@ async fn a_real_server_answers_and_is_stopped() {
     assert_eq!(model.runs("[[text]]"), 1);
     assert_eq!(processes(&chat), [] as [i32; 0]);
 
-    // A configuration that an agent could leave in its sandbox is not the next server's.
-    let left = only_sandbox(&chat).join("opencode.json");
+    // A configuration that somebody left in the sandbox is not the next server's.
+    let sandbox = only_sandbox(&chat);
+    let left = sandbox.join("opencode.json");
     std::fs::write(left, r#"{"model":"local/gpt-5-scripted"}"#).unwrap();
-    let ran = chat.turn("again [[text]]", &["--opencode-isolated"]).await;
-    assert_eq!(ran.ended(0, "completed")["content"], UNICODE_TEXT);
+    let ran = chat.turn("plant [[plant]]", &["--opencode-isolated"]).await;
+    let result = ran.ended(0, "completed");
     let asked = model.requests();
-    assert!(asked.len() >= 2, "{asked:?}");
+    assert!(asked.len() >= 3, "{asked:?}");
     for request in asked {
         assert_eq!(request["model"], "scripted");
     }
+    // And what a server would run unasked is not written unasked.
+    let calls = result["tool_calls"].as_array().unwrap();
+    let outcomes: Vec<_> = calls.iter().map(|call| &call["status"]).collect();
+    assert_eq!(outcomes, ["error", "error", "completed"], "{calls:?}");
+    assert!(sandbox.join("plain.txt").exists());
+    assert!(!sandbox.join(".opencode").exists());
 }
 
 #[tokio::test]

@@ -21,8 +21,9 @@ pub fn default_permission_rules() -> Vec<PermissionRule> {
 /// of `external_directory`. With these rules `write`, `edit` and the patches that add or change such a file
 /// are refused, but not a patch that *moves* a file there. So they do not stand alone:
 ///
-/// - start the server with `OPENCODE_DISABLE_PROJECT_CONFIG=1` (configuration and plugins of the folder are
-///   then not read), and
+/// - start the server with `OPENCODE_DISABLE_PROJECT_CONFIG=1`: configuration of the folder is then not read.
+///   Its plugins are run all the same, at the first prompt in the folder (seen on 1.18.33, with
+///   `OPENCODE_PURE=1` too), and
 /// - ask [`Sandbox::is_git_worktree`](super::Sandbox::is_git_worktree) before a turn.
 pub fn own_configuration_rules() -> Vec<PermissionRule> {
     [
