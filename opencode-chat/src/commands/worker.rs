@@ -44,6 +44,7 @@ pub(crate) async fn greet(
 ) -> Result<bool, Failure> {
     if let Some(banner) = upstream.banner() {
         tracing::warn!("{banner}");
+        return Ok(true);
     }
     let health = tokio::select! {
         health = upstream.ready() => health?,
