@@ -71,6 +71,8 @@ impl Chat {
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("HOME", self.data().join("home"))
+            // A guard that is killed leaves its folder.
+            .env("TMPDIR", self.data())
             .env("OPENCODE_CHAT_DATA", self.data())
             .envs(
                 self.url
