@@ -125,7 +125,7 @@ impl Session<'_> {
         let mut stopped = true;
         let mut tree = vec![session.clone()];
         let mut next = 0;
-        // From the root down: a parent that is stopped makes no more children.
+        // From the root down, so that what asks for more work is stopped before its children.
         while let Some(session) = tree.get(next).cloned() {
             if let Err(error) = self.client.abort(&session).await {
                 if next == 0 {
