@@ -26,7 +26,9 @@ use crate::clock::Clock;
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::live::LiveTurns;
 use crate::product::Product;
-use crate::sandbox::SandboxRoot;
+use crate::reporter::Severity;
+use crate::sandbox::{self, SandboxRoot};
+use crate::session::Session;
 use crate::store::{CancelOutcome, NewTurn, OnBusy, Store, StoreError, Submitted, Turn, WorkerId};
 use crate::telemetry::Telemetry;
 use crate::turn::TurnResult;
@@ -213,6 +215,40 @@ impl Host {
             CancelOutcome::Already(_) => {}
         }
         Ok(outcome)
+    }
+
+    /// Deletes a conversation with all its turns, messages and attachments, its
+    /// upstream session, and its sandbox. What runs of it is stopped, wherever that is. Answers
+    /// whether there was one.
+    ///
+    /// The bytes of its files go with the next [sweep](Host::sweep_blobs), unless another
+    /// message has the same.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; nothing was deleted then. What of the session or the sandbox cannot
+    /// be removed is reported.
+    pub async fn delete_conversation(&self, id: ConversationId) -> Result<bool, StoreError> {
+        let shared = &self.shared;
+        // The rows first: whoever runs a turn of it loses its lease with them.
+        let Some(conversation) = shared.store.delete_conversation(id).await? else {
+            return Ok(false);
+        };
+        if let Some(session) = &conversation.session {
+            let sessions = Session {
+                client: &shared.client,
+                store: &*shared.store,
+                product: &*shared.product,
+                telemetry: &shared.telemetry,
+            };
+            sessions.remove(id, &session.id).await;
+        }
+        if let (Some(root), Ok(sandbox)) = (shared.sandboxes.clone(), id.to_string().parse())
+            && let Err(error) = sandbox::blocking(move || root.remove(&sandbox)).await
+        {
+            let context = [("action", "sandbox.remove".into())];
+            shared.telemetry.report(&error, Severity::Warning, context);
+        }
+        Ok(true)
     }
 
     /// What came of a turn; `None` while it has not ended.

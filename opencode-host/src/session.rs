@@ -127,13 +127,16 @@ impl Session<'_> {
         let mut next = 0;
         // From the root down, so that what asks for more work is stopped before its children.
         while let Some(session) = tree.get(next).cloned() {
-            if let Err(error) = self.client.abort(&session).await {
-                if next == 0 {
-                    stopped = matches!(error, ClientError::SessionNotFound { .. });
-                }
-                self.report(conversation, "abort", &error);
-            }
             next += 1;
+            match self.client.abort(&session).await {
+                Ok(()) => {}
+                // What is gone does nothing.
+                Err(ClientError::SessionNotFound { .. }) => continue,
+                Err(error) => {
+                    stopped &= next > 1;
+                    self.report(conversation, "abort", &error);
+                }
+            }
             match self.client.children(&session).await {
                 Ok(children) => {
                     for child in children {
@@ -146,6 +149,13 @@ impl Session<'_> {
             }
         }
         stopped
+    }
+
+    /// Stops a session that no conversation names any more, and removes it, as
+    /// far as the server can be reached. Errors are reported.
+    pub async fn remove(&self, conversation: ConversationId, session: &SessionId) {
+        self.abort(conversation, session).await;
+        self.discard(conversation, session).await;
     }
 
     async fn mint(

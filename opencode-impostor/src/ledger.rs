@@ -77,6 +77,8 @@ pub struct Ledger {
     pub(crate) permissions: BTreeSet<String>,
     waiting: BTreeMap<String, usize>,
     deaths: usize,
+    /// How many requests there had been at the last death.
+    before_death: usize,
     violations: Vec<String>,
     pub(crate) allow_concurrent_prompts: bool,
 }
@@ -243,6 +245,8 @@ impl Ledger {
         let answered = self.posts.iter().any(|earlier| {
             earlier.message_id == id
                 && earlier.session == session
+                // What a server takes and does not write down dies with it.
+                && !(post.fresh && earlier.request < self.before_death)
                 && matches!(
                     self.requests
                         .get(earlier.request)
@@ -307,6 +311,7 @@ impl Ledger {
 
     pub(crate) fn died(&mut self) {
         self.deaths += 1;
+        self.before_death = self.requests.len();
         self.busy.clear();
         self.questions.clear();
         self.permissions.clear();

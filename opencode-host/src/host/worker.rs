@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Host, Shared};
 use crate::id::TurnId;
 use crate::reporter::Severity;
-use crate::store::{Claim, ClaimedTurn, Lease, LeaseStatus, StoreError};
+use crate::store::{Claim, ClaimedTurn, Lease, LeaseStatus, StoreError, TurnState};
 use crate::turn::control::{Control, Orders};
 use crate::turn::{Driven, Driver};
 
@@ -106,8 +106,8 @@ impl Host {
         outcome
     }
 
-    /// Works on one turn, and on those it has to wait for, until it has ended
-    /// or another worker has it and `shutdown` comes.
+    /// Works on one turn, and on those it has to wait for, until it is settled:
+    /// ended, its files attached, its hooks run. Or until `shutdown`.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -119,25 +119,10 @@ impl Host {
         let shared = &self.shared;
         let keeper = tokio::spawn(keep_leases(Arc::clone(shared)));
         let outcome = loop {
-            match self.result(turn).await {
-                Ok(Some(_)) => break Ok(()),
-                Ok(None) => {}
-                Err(error) if error.is_transient() => {
-                    shared.telemetry.report(
-                        &error,
-                        Severity::Warning,
-                        [("action", "result".into())],
-                    );
-                }
-                Err(error) => break Err(error.into()),
-            }
-            let next = match shared.store.turn_ahead(turn).await {
-                Ok(ahead) => shared.claim(Some(ahead.unwrap_or(turn))).await,
-                Err(error) => Err(error),
-            };
-            match next {
-                Ok(Some(claimed)) => {
-                    let mut driving = tokio::spawn(drive(Arc::clone(shared), claimed));
+            match shared.claim_towards(turn).await {
+                Ok(Toward::Settled) => break Ok(()),
+                Ok(Toward::Claimed(claimed)) => {
+                    let mut driving = tokio::spawn(drive(Arc::clone(shared), *claimed));
                     tokio::select! {
                         _ = &mut driving => continue,
                         () = shutdown.cancelled() => {}
@@ -148,7 +133,7 @@ impl Host {
                     let _ = tokio::time::timeout(RELEASE_GRACE, driving).await;
                     break Ok(());
                 }
-                Ok(None) => {}
+                Ok(Toward::Elsewhere) => {}
                 Err(error) if error.is_transient() => {
                     shared.telemetry.report(
                         &error,
@@ -168,6 +153,15 @@ impl Host {
     }
 }
 
+/// How far a turn is that is waited for.
+enum Toward {
+    Settled,
+    /// It, or the one it waits for, is ours now.
+    Claimed(Box<ClaimedTurn>),
+    /// Another worker has it, or its lease has not run out.
+    Elsewhere,
+}
+
 impl Shared {
     async fn claim(&self, only: Option<TurnId>) -> Result<Option<ClaimedTurn>, StoreError> {
         let claim = Claim {
@@ -176,6 +170,23 @@ impl Shared {
             only,
         };
         self.store.claim(&claim).await
+    }
+
+    /// What there is to do for a turn to be settled.
+    async fn claim_towards(&self, turn: TurnId) -> Result<Toward, StoreError> {
+        let row = self.store.turn(turn).await?;
+        let row = row.ok_or_else(|| StoreError::NotFound {
+            what: "turn",
+            id: turn.to_string(),
+        })?;
+        if matches!(row.state, TurnState::Finished { settled: true, .. }) {
+            return Ok(Toward::Settled);
+        }
+        let ahead = self.store.turn_ahead(turn).await?;
+        let claimed = self.claim(Some(ahead.unwrap_or(turn))).await?;
+        Ok(claimed.map_or(Toward::Elsewhere, |claimed| {
+            Toward::Claimed(Box::new(claimed))
+        }))
     }
 }
 

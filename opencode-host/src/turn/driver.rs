@@ -59,6 +59,13 @@ impl From<SessionError> for Trouble {
     }
 }
 
+/// There is nothing left to write the turn to.
+#[derive(Debug, thiserror::Error)]
+#[error("conversation {conversation} was deleted while a turn of it ran: the turn was stopped")]
+struct Deleted {
+    conversation: String,
+}
+
 /// A failure that has not been mended yet.
 #[derive(Debug)]
 struct Unmended {
@@ -77,6 +84,8 @@ pub(crate) struct Driver {
     pub(super) control: Control,
     pub(super) live: Arc<LiveTurn>,
     pub(super) started: Instant,
+    /// How long ago the first claim was when this one was made.
+    pub(super) before: Duration,
 
     pub(super) session: Option<SessionRecord>,
     pub(super) subscription: Option<Subscription>,
@@ -93,7 +102,10 @@ pub(crate) struct Driver {
     pub(super) looked: Option<Instant>,
     pub(super) heard: Option<Instant>,
     pub(super) alive: Instant,
+    pub(super) stream_live: bool,
     pub(super) stream_whole: bool,
+    pub(super) unbroken: bool,
+    pub(super) reposted: bool,
     pub(super) orderly_idle: bool,
     pub(super) requests_due: bool,
     pub(super) aborted: Option<Instant>,
@@ -103,6 +115,8 @@ pub(crate) struct Driver {
     pub(super) elapsed: Duration,
     pub(super) activity: Instant,
     pub(super) first_token: Option<Duration>,
+    /// An earlier claim had the first token.
+    pub(super) begun: bool,
     pub(super) events: u64,
     pub(super) written: Option<(Instant, u64)>,
     pub(super) followed: usize,
@@ -125,6 +139,10 @@ impl Driver {
             control,
             live,
             started: now,
+            before: claimed
+                .turn
+                .started_at
+                .map_or(Duration::ZERO, |first| claimed.now.since(first)),
             session: None,
             subscription: None,
             reply: None,
@@ -137,7 +155,10 @@ impl Driver {
             looked: None,
             heard: None,
             alive: now,
+            stream_live: false,
             stream_whole: false,
+            unbroken: false,
+            reposted: false,
             orderly_idle: false,
             requests_due: claimed.turn.prompted.is_some(),
             aborted: None,
@@ -146,6 +167,7 @@ impl Driver {
             elapsed: Duration::ZERO,
             activity: now,
             first_token: None,
+            begun: false,
             events: 0,
             written: None,
             followed: 0,
@@ -155,6 +177,29 @@ impl Driver {
 
     /// Drives the turn to its end, as far as this claim goes.
     pub(crate) async fn run(mut self) -> Driven {
+        let driven = self.drive().await;
+        if matches!(driven, Driven::Lost) {
+            self.leave_deleted().await;
+        }
+        driven
+    }
+
+    /// Stops what nobody else will: a turn whose conversation was deleted runs on upstream.
+    async fn leave_deleted(&self) {
+        let (Ok(None), Some(session)) = (
+            self.host.store.turn(self.turn.id).await,
+            &self.conversation.session,
+        ) else {
+            return;
+        };
+        self.report(&Deleted {
+            conversation: self.conversation.id.to_string(),
+        });
+        let sessions = self.sessions();
+        sessions.remove(self.conversation.id, &session.id).await;
+    }
+
+    async fn drive(&mut self) -> Driven {
         if matches!(self.turn.state, TurnState::Finished { .. }) {
             // A worker died between the end and the hooks.
             return self.settle().await;
@@ -244,6 +289,8 @@ impl Driver {
             looked: self.looked.map(ago),
             heard: self.heard.map(ago),
             orderly_idle: self.orderly_idle,
+            unbroken: self.unbroken,
+            reposted: self.reposted,
             waiting,
             elapsed: self.elapsed,
             session_error: reply.and_then(|reply| reply.error().cloned()),
@@ -379,7 +426,8 @@ impl Driver {
                 None
             }
         };
-        self.stream_whole = self.subscription.is_some();
+        self.stream_live = self.subscription.is_some();
+        self.stream_whole = self.stream_live;
         self.conversation.session = Some(record.clone());
         self.session = Some(record);
         self.take_up_unheard();
@@ -398,6 +446,7 @@ impl Driver {
         }
         let mut reply =
             Reply::restore(session.id.clone(), prompted.ids.message.clone(), checkpoint);
+        self.begun |= reply.has_begun();
         self.live.reset(&reply);
         reply.observe(self.live.observer());
         let telemetry = self.host.telemetry.clone();

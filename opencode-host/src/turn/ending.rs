@@ -56,10 +56,7 @@ impl Driver {
                 "stream.completed",
                 [
                     ("turn", turn.clone().into()),
-                    (
-                        "duration_ms",
-                        (self.started.elapsed().as_millis() as u64).into(),
-                    ),
+                    ("duration_ms", (self.duration().as_millis() as u64).into()),
                     (
                         "first_token_ms",
                         self.first_token
@@ -139,7 +136,7 @@ impl Driver {
             usage,
             error: ending.error.as_ref(),
             tool_count,
-            duration: self.started.elapsed(),
+            duration: self.duration(),
             first_token: self.first_token,
         };
         Finish {
@@ -153,6 +150,11 @@ impl Driver {
             parts: result.parts,
             reasoning: result.reasoning_text,
         }
+    }
+
+    /// From the first claim until now.
+    fn duration(&self) -> Duration {
+        self.before + self.started.elapsed()
     }
 
     /// Over all messages of the turn; what was streamed, where the server has lost it.

@@ -68,8 +68,9 @@ impl Driver {
             self.heard = Some(now);
         }
         if let Some(reply) = &mut self.reply {
-            if self.first_token.is_none() && reply.has_begun() {
-                self.first_token = Some(now.duration_since(self.started));
+            if !self.begun && reply.has_begun() {
+                self.begun = true;
+                self.first_token = Some(self.before + now.duration_since(self.started));
             }
             if taken.idle {
                 self.orderly_idle |= self.stream_whole;
@@ -90,6 +91,9 @@ impl Driver {
             // What was asked meanwhile was asked of nobody.
             (self.stream_whole, self.requests_due, self.look_due) =
                 (false, true, self.posted.is_some());
+        }
+        if let Some(live) = taken.reconnected {
+            (self.stream_live, self.unbroken) = (live, false);
         }
         self.look_due |= taken.error && self.posted.is_some();
         if let Some(problem) = &taken.interrupted {
@@ -183,6 +187,8 @@ struct Taken {
     gap: bool,
     error: bool,
     interrupted: Option<&'static str>,
+    /// The stream was lost; whether it is back.
+    reconnected: Option<bool>,
     plan: bool,
 }
 
@@ -207,6 +213,9 @@ impl Taken {
             }
             Signal::Gap(reason) => {
                 self.gap(reply);
+                if reason == GapReason::Reconnected {
+                    self.reconnected = Some(true);
+                }
                 self.interrupted = Some(match reason {
                     GapReason::Reconnected => "reconnected",
                     GapReason::FellBehind => "fell behind",
@@ -215,6 +224,7 @@ impl Taken {
             }
             Signal::Disconnected => {
                 self.gap(reply);
+                self.reconnected = Some(false);
                 self.interrupted = Some("disconnected");
             }
             Signal::Malformed(_) => {

@@ -18,6 +18,10 @@
 //!   its error only after the first idle), and right after a 204 neither
 //!   message nor status shows (1.5 s were seen). So a look that says that
 //!   something went wrong is repeated before it is believed ([`Pace::confirm`]).
+//! * A busy machine can sit on a prompt for long before it runs. As long as the
+//!   stream has not broken since, the server is there and is waited for
+//!   ([`Pace::unseen`]); where it has, the prompt may have died with the server
+//!   that took it, and is looked for and posted once more ([`Pace::lost`]).
 
 mod situation;
 
@@ -98,7 +102,10 @@ fn answer(now: &Situation, ago: Duration, limits: &Limits) -> Step {
         match judge(now, inspection, confirmed, ago, &limits.pace) {
             Verdict::End(ending) => return Step::End(ending),
             Verdict::Stop(ending) => return stop(now, ending),
-            Verdict::GoOn | Verdict::LookAgain if hopeless => return stop(now, given_up()),
+            Verdict::PromptLost if !hopeless => return Step::Look,
+            Verdict::GoOn | Verdict::LookAgain | Verdict::PromptLost if hopeless => {
+                return stop(now, given_up());
+            }
             Verdict::LookAgain => {
                 let confirm = limits.pace.confirm;
                 let pause = confirm.saturating_sub(now.looked.unwrap_or(confirm));
@@ -108,7 +115,7 @@ fn answer(now: &Situation, ago: Duration, limits: &Limits) -> Step {
                     Step::Follow { at_most: pause }
                 };
             }
-            Verdict::GoOn => {}
+            Verdict::GoOn | Verdict::PromptLost => {}
         }
     } else if hopeless {
         return Step::Inspect;
@@ -183,6 +190,8 @@ enum Verdict {
     /// As `End`, and the server is to stop.
     Stop(Ending),
     LookAgain,
+    /// The server that took the prompt is gone, and the prompt with it.
+    PromptLost,
     GoOn,
 }
 
@@ -230,7 +239,7 @@ fn judge(
         },
         Some(_) if sure => Verdict::End(interrupted()),
         Some(_) => Verdict::LookAgain,
-        None => unanswered(now, look, ago >= pace.unseen, sure),
+        None => unanswered(now, look, sure && ago >= unseen(now, pace)),
     }
 }
 
@@ -264,16 +273,25 @@ fn finished(now: &Situation, truncated: bool, sure: bool) -> Verdict {
     ))
 }
 
-/// Not busy, and no answer.
-fn unanswered(now: &Situation, look: &Inspection, waited: bool, sure: bool) -> Verdict {
+/// How long a prompt may rest with the server without a sign of work.
+fn unseen(now: &Situation, pace: &Pace) -> Duration {
+    if now.unbroken && !now.orderly_idle {
+        pace.unseen
+    } else {
+        pace.lost
+    }
+}
+
+/// Not busy, and no answer; `sure` when it has been so for long enough.
+fn unanswered(now: &Situation, look: &Inspection, sure: bool) -> Verdict {
     if let Some(error) = &now.session_error {
         // An unknown agent or model: reported, and nothing else ever comes (1.18.33).
         return Verdict::End(Ending::error(Reason::Upstream, TurnError::from(error)));
     }
+    if !sure {
+        return Verdict::LookAgain;
+    }
     if look.prompt_seen {
-        if !sure {
-            return Verdict::LookAgain;
-        }
         return Verdict::End(if now.orderly_idle {
             Ending::own(
                 Reason::EmptyReply,
@@ -283,8 +301,8 @@ fn unanswered(now: &Situation, look: &Inspection, waited: bool, sure: bool) -> V
             interrupted()
         });
     }
-    if !waited || !sure {
-        return Verdict::LookAgain;
+    if !now.unbroken && !now.reposted {
+        return Verdict::PromptLost;
     }
     Verdict::End(Ending::error(
         Reason::Upstream,

@@ -32,11 +32,12 @@ impl Driver {
         let (Some(session), Some(prompted)) = (&self.session, &self.prompted) else {
             return Ok(());
         };
-        match self
+        let found = self
             .client()
             .message(&session.id, &prompted.ids.message)
-            .await?
-        {
+            .await?;
+        self.reposted = self.posted.is_some();
+        match found {
             Some(_) => {
                 self.was_posted();
                 // Somebody else's post: what came of it is upstream.
@@ -62,6 +63,7 @@ impl Driver {
             return Ok(());
         };
         let prompt = self.prompt();
+        self.unbroken = self.stream_live;
         match self
             .client()
             .prompt_async(&session.id, &prompted.ids, &prompt)
@@ -81,6 +83,7 @@ impl Driver {
     pub(super) fn was_posted(&mut self) {
         self.posted = Some(Instant::now());
         self.heard = None;
+        self.inspection = None;
     }
 
     /// The ids of the prompt, once they are recorded.

@@ -83,6 +83,7 @@ pub(crate) fn quick() -> HostOptions {
             pace: Pace {
                 confirm: Duration::from_millis(200),
                 unseen: Duration::from_millis(400),
+                lost: Duration::from_millis(400),
                 abort: Duration::from_secs(3),
                 silence: Duration::from_millis(700),
             },

@@ -116,6 +116,7 @@ impl Stage {
         options.limits.unreachable = Duration::from_secs(10);
         options.limits.pace.confirm = Duration::from_millis(50);
         options.limits.pace.unseen = Duration::from_millis(100);
+        options.limits.pace.lost = Duration::from_millis(100);
         options.limits.pace.silence = Duration::from_millis(300);
         Host::builder(client, store)
             .options(options)
@@ -363,5 +364,37 @@ async fn every_call_of_the_store_goes_wrong_once() {
 async fn every_request_goes_wrong_once() {
     for play in PLAYS {
         every_request(play).await;
+    }
+}
+
+/// Whichever call fails: who waits for a turn waits until its files and hooks are done.
+#[tokio::test]
+async fn a_turn_that_is_worked_on_alone_is_settled_in_the_end() {
+    let (calls, _) = undisturbed(Play::Text).await;
+    for number in 0..calls + 2 {
+        let stage = Stage::set(Play::Text).await;
+        let fault = Fault::at(number, Wrong::Before);
+        let faulty = FaultyStore {
+            below: Arc::clone(&stage.store),
+            fault: Arc::clone(&fault),
+        };
+        let host = stage.host(Arc::new(faulty));
+        let working = host.run_turn(stage.turn, CancellationToken::new());
+        let time_passes = async {
+            loop {
+                stage.clock.advance(Duration::from_millis(500));
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let worked = async {
+            tokio::select! {
+                worked = working => worked,
+                () = time_passes => unreachable!(),
+            }
+        };
+        let worked = tokio::time::timeout(PATIENCE, worked).await;
+        let what = format!("{number}: {:?}", fault.names().get(number));
+        worked.expect(&what).expect(&what);
+        assert!(stage.is_settled().await, "{what}");
     }
 }

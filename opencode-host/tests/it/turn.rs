@@ -1,6 +1,7 @@
 //! Every ending of a turn, against the impostor.
 
 mod faults;
+mod leaving;
 mod workers;
 
 use std::time::Duration;

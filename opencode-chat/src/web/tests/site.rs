@@ -119,6 +119,7 @@ impl Site {
         let pace = Pace {
             confirm: Duration::from_millis(200),
             unseen: Duration::from_millis(400),
+                lost: Duration::from_millis(400),
             ..Pace::default()
         };
         let options = HostOptions {

@@ -13,9 +13,13 @@ pub struct Pace {
     /// A look that says that the turn went wrong is repeated after so long
     /// before it is believed. Default 2 s.
     pub confirm: Duration,
-    /// How long a taken prompt may be nowhere to be seen (seen: 1.5 s on
-    /// 1.18.33). Default 5 s.
+    /// How long the server may sit on a prompt that it took, neither at work nor
+    /// with a message (seen: 1.5 s on an idle machine with 1.18.33, far more on a busy one).
+    /// Default 30 s.
     pub unseen: Duration,
+    /// The same once the session was idle, or the stream was lost: the server
+    /// that took the prompt may be gone. Default 5 s.
+    pub lost: Duration,
     /// How long an abort may take to show. Default 3 s.
     pub abort: Duration,
     /// How long nothing may be heard of the session before the server is asked.
@@ -27,7 +31,8 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             confirm: Duration::from_secs(2),
-            unseen: Duration::from_secs(5),
+            unseen: Duration::from_secs(30),
+            lost: Duration::from_secs(5),
             abort: Duration::from_secs(3),
             silence: Duration::from_secs(10),
         }
@@ -41,7 +46,8 @@ pub struct Limits {
     pub first_event: Duration,
     /// Between two events of the session, while the server is alive. Off by default.
     pub idle: Option<Duration>,
-    /// The whole turn, waiting for a person not counted.
+    /// The whole turn, waiting for a person not counted; a worker that takes it
+    /// over counts anew.
     pub turn: Duration,
     /// How long the server may be out of reach.
     pub unreachable: Duration,
@@ -156,6 +162,11 @@ pub struct Situation {
     pub heard: Option<Duration>,
     /// An idle came on a stream that was live since the prompt: an orderly end.
     pub orderly_idle: bool,
+    /// The stream was live from before the post until now: the server that took the prompt is
+    /// there still.
+    pub unbroken: bool,
+    /// The prompt was looked for once more after the server seemed to have lost it.
+    pub reposted: bool,
     /// A person is asked.
     pub waiting: bool,
     /// How long the turn has run, waiting for a person not counted.

@@ -1,0 +1,156 @@
+//! What becomes of a turn when its conversation, its server's memory or its own end is lost.
+
+use opencode_impostor::Subtask;
+
+use super::*;
+
+fn nested() -> Step {
+    Step::Subtask(Subtask {
+        description: "outer".to_owned(),
+        prompt: "outer".to_owned(),
+        steps: vec![Step::Subtask(Subtask {
+            description: "inner".to_owned(),
+            prompt: "inner".to_owned(),
+            steps: vec![Step::text("Deep"), Step::gate("deep")],
+            ..Subtask::default()
+        })],
+        ..Subtask::default()
+    })
+}
+
+#[tokio::test]
+async fn a_cancel_reaches_the_sub_agents_of_sub_agents() {
+    let test = hosting([nested(), Step::text("never said")]).await;
+    let turn = test.submit("go").await;
+    let working = test.work(turn);
+    test.impostor.gate("deep").reached().await.unwrap();
+    test.host.cancel(turn).await.unwrap();
+    let result = test.finished(turn, working).await;
+    assert_eq!(result.status, TurnStatus::Cancelled);
+    let ledger = test.impostor.ledger();
+    let aborted: std::collections::BTreeSet<_> = ledger
+        .requests()
+        .iter()
+        .filter(|request| request.path.ends_with("/abort"))
+        .map(|request| request.path.clone())
+        .collect();
+    assert_eq!(aborted.len(), 3, "{aborted:?}");
+    assert!(ledger.busy().is_empty());
+}
+
+#[tokio::test]
+async fn a_conversation_deleted_under_a_running_turn_stops_it() {
+    let test = hosting([Step::text("Half"), Step::gate("hold"), Step::text(" more")]).await;
+    let other = test.store.open_conversation("other").await.unwrap();
+    let prompt = opencode_client::wire::Prompt::text("go");
+    let beside = test.host.submit(other.id, prompt, SubmitOptions::default());
+    let beside = beside.await.unwrap().turn.id;
+    let turn = test.submit("go").await;
+    let (working, unharmed) = (test.work(turn), test.work(beside));
+    test.shown(turn, "Half").await;
+    test.shown(beside, "Half").await;
+    // As another application on the same tables does it.
+    let deleted = test.store.delete_conversation(test.conversation).await;
+    let session = deleted.unwrap().unwrap().session.unwrap().id;
+
+    let outcome = tokio::time::timeout(PATIENCE, working).await.unwrap();
+    let error = outcome.unwrap_err();
+    assert!(error.is_panic(), "the turn that is waited for is not found");
+    let reports = test.recorder.named("reported");
+    let told = |report: &&serde_json::Map<_, _>| {
+        let error: &serde_json::Value = &report["error"];
+        error
+            .as_str()
+            .unwrap()
+            .contains("was deleted while a turn of it ran")
+    };
+    assert_eq!(reports.iter().filter(told).count(), 1, "{reports:?}");
+    let ledger = test.impostor.ledger();
+    assert!(!ledger.sessions_alive().contains(&session.as_str()));
+    assert_eq!(ledger.busy().len(), 1, "the other one works on");
+
+    test.impostor.gate("hold").open();
+    let result = test.finished(beside, unharmed).await;
+    assert_ended(&result, TurnStatus::Completed, None, "Half\n\n more");
+    test.impostor.assert_clean();
+}
+
+#[tokio::test]
+async fn deleting_a_conversation_leaves_nothing_upstream_and_no_folder() {
+    let home = tempfile::tempdir().unwrap();
+    let root = opencode_host::sandbox::SandboxRoot::open(home.path().join("sandboxes")).unwrap();
+    let impostor = Impostor::scripted(Script::always([Step::text("Half"), Step::gate("hold")]));
+    let test = Hosting::with(impostor.await.unwrap(), quick(), |builder| {
+        builder.sandboxes(root.clone())
+    })
+    .await;
+    let turn = test.submit("go").await;
+    let working = test.work(turn);
+    test.shown(turn, "Half").await;
+    let folder = root.path().join(test.conversation.to_string());
+    assert!(folder.exists());
+    assert!(
+        test.host
+            .delete_conversation(test.conversation)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !test
+            .host
+            .delete_conversation(test.conversation)
+            .await
+            .unwrap()
+    );
+    let _ = tokio::time::timeout(PATIENCE, working).await.unwrap();
+    assert!(!folder.exists());
+    assert!(test.impostor.ledger().sessions_alive().is_empty());
+    assert!(test.impostor.ledger().busy().is_empty());
+}
+
+#[tokio::test]
+async fn a_prompt_that_died_with_its_server_is_posted_once_more() {
+    let test = hosting([Step::text("Fine.")]).await;
+    let held = test.impostor.faults().hold_prompts("late");
+    let turn = test.submit("go").await;
+    let working = test.work(turn);
+    test.impostor.gate("late").reached().await.unwrap();
+    // It said 204, and had written nothing down yet.
+    test.impostor.kill().await;
+    test.impostor.faults().remove(held);
+    test.impostor.restart().await.unwrap();
+    let result = test.finished(turn, working).await;
+    assert_ended(&result, TurnStatus::Completed, None, "Fine.");
+    let ledger = test.impostor.ledger();
+    assert_eq!(
+        ledger.model_runs(result.prompt.as_ref().unwrap().as_str()),
+        1
+    );
+    test.impostor.assert_clean();
+}
+
+#[tokio::test]
+async fn a_slow_server_is_waited_for() {
+    let options = |unseen| {
+        let mut options: HostOptions = quick();
+        options.limits.pace.unseen = unseen;
+        options.limits.pace.lost = Duration::from_millis(1);
+        options
+    };
+    let impostor = Impostor::scripted(Script::always([Step::text("At last.")]));
+    let impostor = impostor.await.unwrap();
+    impostor.faults().hold_prompts("late");
+    let test = Hosting::with(impostor, options(PATIENCE), |builder| builder).await;
+    let turn = test.submit("go").await;
+    let working = test.work(turn);
+    let looks = async {
+        while test.impostor.ledger().count("GET /session/status") < 4 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looks).await.unwrap();
+    test.impostor.gate("late").open();
+    let result = test.finished(turn, working).await;
+    assert_ended(&result, TurnStatus::Completed, None, "At last.");
+    test.assert_prompted_once(&result);
+}
