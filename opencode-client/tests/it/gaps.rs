@@ -1,0 +1,115 @@
+//! What a reply says where events were missed.
+
+use opencode_client::Reply;
+use opencode_client::event::Event;
+use serde_json::{Value, json};
+
+use crate::tape::Tape;
+
+fn apply(reply: &mut Reply, event: &Value) {
+    let frame = event.to_string();
+    if let Some(event) = Event::decode(frame.as_bytes()).unwrap() {
+        reply.apply(&event);
+    }
+}
+
+fn event(kind: &str, properties: Value) -> Value {
+    json!({"directory": "/", "payload": {"type": kind, "properties": properties}})
+}
+
+/// A reply with the prompt and an empty answer.
+fn begun() -> Reply {
+    let mut reply = Reply::new("ses_1".into(), "msg_1".into());
+    for (id, role) in [("msg_1", "user"), ("msg_2", "assistant")] {
+        let info = json!({"id": id, "sessionID": "ses_1", "role": role, "parentID": "msg_1", "time": {"created": 1}});
+        apply(&mut reply, &event("message.updated", json!({"info": info})));
+    }
+    reply
+}
+
+fn delta(reply: &mut Reply, part: &str, text: &str) {
+    let properties = json!({"sessionID": "ses_1", "messageID": "msg_2", "partID": part, "field": "text", "delta": text});
+    apply(reply, &event("message.part.delta", properties));
+}
+
+fn text(reply: &mut Reply, part: &str, text: &str) {
+    let part = json!({"id": part, "sessionID": "ses_1", "messageID": "msg_2", "type": "text", "text": text});
+    apply(reply, &event("message.part.updated", json!({"part": part})));
+}
+
+fn said(reply: &Reply) -> String {
+    reply.result().full_text
+}
+
+#[test]
+fn a_text_that_goes_on_after_a_gap_says_that_some_may_be_missing() {
+    let mut reply = begun();
+    text(&mut reply, "prt_1", "");
+    delta(&mut reply, "prt_1", "One");
+    reply.gap();
+    assert_eq!(said(&reply), "One", "nothing has come since");
+    delta(&mut reply, "prt_1", "three");
+    delta(&mut reply, "prt_1", " four");
+    assert_eq!(said(&reply), "One […] three four", "said once");
+    text(&mut reply, "prt_1", "One two three four");
+    assert_eq!(said(&reply), "One two three four");
+}
+
+#[test]
+fn a_part_whose_beginning_was_missed_says_so_too() {
+    let mut reply = begun();
+    reply.gap();
+    delta(&mut reply, "prt_1", "end");
+    assert_eq!(said(&reply), "[…] end");
+}
+
+#[test]
+fn a_part_that_begins_after_the_gap_is_whole() {
+    let mut reply = begun();
+    text(&mut reply, "prt_1", "Done.");
+    reply.gap();
+    text(&mut reply, "prt_2", "");
+    delta(&mut reply, "prt_2", "Whole");
+    assert_eq!(said(&reply), "Done.\n\nWhole");
+}
+
+/// Whatever stretch of a recording is missed: no event after it breaks the reply, and the server's
+/// messages make it whole.
+#[test]
+fn every_hole_in_every_recording_is_mended_by_the_exchange() {
+    let mut holes = 0;
+    for tape in Tape::all() {
+        for turn in tape.turns() {
+            let count = turn.events.len();
+            let exchange = opencode_client::Exchange::of(&turn.prompt, turn.messages.clone());
+            let whole = {
+                let mut reply = Reply::new(turn.session.clone(), turn.prompt.clone());
+                reply.reconcile(&exchange);
+                reply.result()
+            };
+            for length in [1, 3, count / 3 + 1] {
+                for from in (0..count).step_by(count / 25 + 1) {
+                    let mut reply = Reply::new(turn.session.clone(), turn.prompt.clone());
+                    for (at, frame) in turn.events.iter().enumerate() {
+                        if at == from {
+                            reply.gap();
+                        }
+                        if (from..from + length).contains(&at) {
+                            continue;
+                        }
+                        if let Some(event) = Event::decode(frame.as_ref()).unwrap() {
+                            reply.apply(&event);
+                        }
+                    }
+                    reply.reconcile(&exchange);
+                    let result = reply.result();
+                    let what = format!("{}: {length} missed at {from}", tape.name);
+                    assert_eq!(result.full_text, whole.full_text, "{what}");
+                    assert_eq!(result.reasoning_text, whole.reasoning_text, "{what}");
+                    holes += 1;
+                }
+            }
+        }
+    }
+    assert!(holes > 500, "{holes}");
+}
