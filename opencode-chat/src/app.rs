@@ -39,6 +39,7 @@ pub(crate) fn host(
     store: Arc<dyn Store>,
     product: Chat,
     limits: &LimitArgs,
+    max_upload: u64,
 ) -> Host {
     let patient = Limits::default();
     let options = HostOptions {
@@ -50,6 +51,7 @@ pub(crate) fn host(
         },
         lease: limits.lease,
         sweep: product.sweep(),
+        max_upload,
         ..HostOptions::default()
     };
     let (blobs, sandboxes) = (product.blobs().clone(), product.sandboxes().clone());

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod size;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +12,9 @@ use opencode_client::wire::{ModelRef, PermissionReply};
 use opencode_host::id::TurnId;
 use opencode_host::live::Cursor;
 use opencode_host::store::OnBusy;
+use opencode_host::uploads::DEFAULT_MAX_UPLOAD;
+
+pub(crate) use size::ByteSize;
 
 /// Talk to an OpenCode agent in the browser or the terminal. Nothing said is lost.
 #[derive(Debug, Parser)]
@@ -92,10 +97,31 @@ pub(crate) struct UpstreamArgs {
     /// Start OpenCode with folders of its own, below DIR/opencode, instead of your configuration and credentials
     #[arg(long)]
     pub(crate) opencode_isolated: bool,
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
+}
+
+/// Where the agent works.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SandboxArgs {
     /// Folder for the agent's sandboxes, one per conversation; outside every Git worktree [default: a folder
     /// of this application below the user's data folder]
     #[arg(long, value_name = "DIR", env = "OPENCODE_CHAT_SANDBOX_ROOT")]
     pub(crate) sandbox_root: Option<PathBuf>,
+}
+
+/// How large the files may be that come with a prompt.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct UploadArgs {
+    /// The largest file you may give the agent, in bytes or as 500K, 50M, 2G. A larger one is refused while it
+    /// arrives, and nothing is sent. Each is kept twice: below the blobs, and in the agent's folder
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value_t = ByteSize(DEFAULT_MAX_UPLOAD),
+        env = "OPENCODE_CHAT_MAX_UPLOAD"
+    )]
+    pub(crate) max_upload: ByteSize,
 }
 
 /// How turns are limited.
@@ -156,9 +182,21 @@ pub(crate) struct ServeArgs {
         env = "OPENCODE_CHAT_LISTEN"
     )]
     pub(crate) listen: SocketAddr,
+    /// A name under which browsers reach this application, such as chat.example.org behind a reverse proxy; give it
+    /// once for each name. Requests for other names are refused (421), since any web site can point a name of its own
+    /// here. Addresses and localhost are always known; on an address of a network, every name is until you give one
+    #[arg(
+        long = "allowed-host",
+        value_name = "NAME",
+        env = "OPENCODE_CHAT_ALLOWED_HOSTS",
+        value_delimiter = ','
+    )]
+    pub(crate) allowed_hosts: Vec<String>,
     /// Serve the pages only; workers elsewhere run the turns
     #[arg(long)]
     pub(crate) no_worker: bool,
+    #[command(flatten)]
+    pub(crate) uploads: UploadArgs,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
     #[command(flatten)]
@@ -177,6 +215,8 @@ pub(crate) struct TurnArgs {
     /// Save the files of the answer in this folder; nothing there is overwritten
     #[arg(long, value_name = "DIR")]
     pub(crate) artifacts: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) uploads: UploadArgs,
     #[command(flatten)]
     pub(crate) answers: AnswerArgs,
     /// Print one JSON object per change, and the result as the last line
@@ -204,6 +244,14 @@ pub(crate) struct WorkerArgs {
 pub(crate) struct SubmitArgs {
     #[command(flatten)]
     pub(crate) prompt: PromptArgs,
+    /// A file for the agent, put in its folder; give it once for each file. Whoever works on the turn must have the
+    /// same blobs and sandboxes
+    #[arg(long, value_name = "PATH")]
+    pub(crate) file: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) uploads: UploadArgs,
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
     /// Print {"turn_id","message_id","conversation","created"}
     #[arg(long)]
     pub(crate) json: bool,

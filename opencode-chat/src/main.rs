@@ -2,6 +2,7 @@
 //! browser and in the terminal, kept in a database.
 
 mod app;
+mod chart;
 mod cli;
 mod commands;
 mod exit;

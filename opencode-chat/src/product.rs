@@ -2,16 +2,19 @@
 
 use std::error::Error as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use opencode_client::wire::{PermissionAction, PermissionRule};
+use opencode_host::artifacts::Transform;
 use opencode_host::blobs::{Blobs, OpenError};
 use opencode_host::product::{HookError, Product};
 use opencode_host::sandbox::{RootError, SandboxId, SandboxRoot, own_configuration_rules};
 use opencode_host::store::Conversation;
 
-use crate::cli::{StoreArgs, UpstreamArgs};
+use crate::chart::{self, ChartPage};
+use crate::cli::{SandboxArgs, StoreArgs};
 use crate::exit::Failure;
 
 /// How long bytes are kept that no message names.
@@ -29,11 +32,11 @@ impl Chat {
     /// A chat whose agents work where the arguments say: by default below the
     /// data folder, or below the person's own when that lies in a Git worktree
     /// (a worktree would be the agent's boundary, not its sandbox).
-    pub(crate) fn new(upstream: &UpstreamArgs, store: &StoreArgs) -> Result<Self, Failure> {
+    pub(crate) fn new(sandbox: &SandboxArgs, store: &StoreArgs) -> Result<Self, Failure> {
         // Bytes that another database names must not be taken for nobody's.
         let alone = store.blobs.is_none() && store.database.is_none();
         Ok(Self {
-            sandboxes: open_sandboxes(upstream, store)?,
+            sandboxes: open_sandboxes(sandbox, store)?,
             blobs: open_blobs(store)?,
             sweep: alone.then_some(ORPHAN_AGE),
         })
@@ -57,11 +60,11 @@ impl Chat {
 
 /// Opens the folder that the arguments name, or the default one.
 pub(crate) fn open_sandboxes(
-    upstream: &UpstreamArgs,
+    sandbox: &SandboxArgs,
     store: &StoreArgs,
 ) -> Result<SandboxRoot, Failure> {
     let told = |error: RootError| Failure::configuration(format!("{error} (--sandbox-root)"));
-    let opened = match &upstream.sandbox_root {
+    let opened = match &sandbox.sandbox_root {
         Some(root) => SandboxRoot::open(root).map_err(told)?,
         None => match SandboxRoot::open(store.data.join("sandboxes")) {
             Err(RootError::InGitWorktree { .. }) => {
@@ -114,6 +117,14 @@ impl Product for Chat {
         ];
         rules.extend(own_configuration_rules());
         rules
+    }
+
+    fn system_context(&self, _: &Conversation) -> Option<String> {
+        Some(chart::INSTRUCTION.to_owned())
+    }
+
+    fn transforms(&self, _: &Conversation) -> Vec<Arc<dyn Transform>> {
+        vec![Arc::new(ChartPage)]
     }
 
     async fn directory(&self, conversation: &Conversation) -> Result<Option<String>, HookError> {

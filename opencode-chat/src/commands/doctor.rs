@@ -176,7 +176,7 @@ async fn check_blobs(args: &DoctorArgs, report: &mut Report) {
 }
 
 fn check_sandboxes(args: &DoctorArgs, report: &mut Report) {
-    match open_sandboxes(&args.upstream, &args.store) {
+    match open_sandboxes(&args.upstream.sandbox, &args.store) {
         Ok(root) => report.ok(
             "sandbox root",
             format!("{}, outside every Git worktree", root.path().display()),

@@ -14,7 +14,7 @@ use crate::web;
 /// Serves the pages, and runs the turns unless told not to.
 pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     let store = open_store(&args.store).await?;
-    let product = Chat::new(&args.upstream, &args.store)?;
+    let product = Chat::new(&args.upstream.sandbox, &args.store)?;
     let listener = tokio::net::TcpListener::bind(args.listen)
         .await
         .map_err(|error| {
@@ -24,13 +24,26 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
             ))
         })?;
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
-    let host = host(upstream.client.clone(), store, product, &args.limits);
+    let max_upload = args.uploads.max_upload.0;
+    let sandboxes = product.sandboxes().clone();
+    let host = host(
+        upstream.client.clone(),
+        store,
+        product,
+        &args.limits,
+        max_upload,
+    );
     let shutdown = shutdown_signal();
     let serving = async {
         let served = web::serve(
             listener,
-            host.clone(),
-            upstream.kind.clone(),
+            web::Site {
+                host: host.clone(),
+                upstream: upstream.kind.clone(),
+                max_upload,
+                sandboxes,
+                allowed_hosts: args.allowed_hosts,
+            },
             shutdown.clone(),
         )
         .await;

@@ -1,37 +1,44 @@
 //! `submit`: queues a turn and returns.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use opencode_host::clock::{Clock as _, SystemClock};
-use opencode_host::id::{MessageId, TurnId};
-use opencode_host::store::{NewTurn, Store};
+use opencode_client::Client;
+use opencode_host::{Host, HostOptions, SubmitOptions};
 use serde_json::json;
 
-use super::prompt;
+use super::{prompt, submit_options};
 use crate::app::open_store;
 use crate::cli::SubmitArgs;
 use crate::exit::Failure;
-use crate::ndjson;
+use crate::product::Chat;
+use crate::{files, ndjson};
+
+/// Where no server is. A host that only submits contacts none.
+const NO_SERVER: &str = "http://127.0.0.1:9";
 
 /// Queues a turn. Needs no OpenCode: whoever works on the database finds it.
 pub(crate) async fn run(args: SubmitArgs) -> Result<ExitCode, Failure> {
     let prompt = prompt(&args.prompt)?;
-    let store: Arc<dyn Store> = open_store(&args.store).await?;
-    let conversation = store.open_conversation(&args.prompt.conversation).await?;
-    let clock = SystemClock;
-    let submitted = store
-        .submit(&NewTurn {
-            id: TurnId::from_uuid(clock.new_uuid()),
-            user_message: MessageId::from_uuid(clock.new_uuid()),
-            message: MessageId::from_uuid(clock.new_uuid()),
-            conversation: conversation.id,
-            prompt,
-            client_key: args.prompt.client_key.clone(),
-            on_busy: args.prompt.on_busy.into(),
-            uploads: None,
-        })
-        .await?;
+    let store = open_store(&args.store).await?;
+    let mut host = Host::builder(Client::builder(NO_SERVER).build()?, store);
+    if !args.file.is_empty() {
+        let product = Chat::new(&args.sandbox, &args.store)?;
+        host = host
+            .blobs(product.blobs().clone())
+            .sandboxes(product.sandboxes().clone())
+            .options(HostOptions {
+                max_upload: args.uploads.max_upload.0,
+                ..HostOptions::default()
+            });
+    }
+    let host = host.build();
+    let name = &args.prompt.conversation;
+    let conversation = host.store().open_conversation(name).await?;
+    let options = SubmitOptions {
+        uploads: files::upload(&host, conversation.id, &args.file).await?,
+        ..submit_options(&args.prompt)
+    };
+    let submitted = host.submit(conversation.id, prompt, options).await?;
     let turn = &submitted.turn;
     if args.json {
         ndjson::print(&json!({

@@ -43,7 +43,7 @@ async fn turn(args: TurnArgs) -> Result<ExitCode, Failure> {
     if let Some(folder) = &args.artifacts {
         files::prepare(folder).await?;
     }
-    let product = Chat::new(&args.upstream, &args.store)?;
+    let product = Chat::new(&args.upstream.sandbox, &args.store)?;
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
     if let Some(banner) = upstream.banner() {
         eprintln!("{banner}");
@@ -53,7 +53,13 @@ async fn turn(args: TurnArgs) -> Result<ExitCode, Failure> {
         tokio::spawn(warn_of_models(upstream.client.clone()));
         upstream.refuses(&prompt).await?;
         let store = open_store(&args.store).await?;
-        let host = host(upstream.client.clone(), store, product, &args.limits);
+        let host = host(
+            upstream.client.clone(),
+            store,
+            product,
+            &args.limits,
+            args.uploads.max_upload.0,
+        );
         drive(&host, &args, prompt).await
     }
     .await;

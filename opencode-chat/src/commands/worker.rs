@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use opencode_host::Host;
+use opencode_host::uploads::DEFAULT_MAX_UPLOAD;
 use tokio_util::sync::CancellationToken;
 
 use super::shutdown_signal;
@@ -15,9 +16,15 @@ use crate::upstream::{Upstream, models_warning};
 /// Works on turns until it is told to stop.
 pub(crate) async fn run(args: WorkerArgs) -> Result<ExitCode, Failure> {
     let store = open_store(&args.store).await?;
-    let product = Chat::new(&args.upstream, &args.store)?;
+    let product = Chat::new(&args.upstream.sandbox, &args.store)?;
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
-    let host = host(upstream.client.clone(), store, product, &args.limits);
+    let host = host(
+        upstream.client.clone(),
+        store,
+        product,
+        &args.limits,
+        DEFAULT_MAX_UPLOAD,
+    );
     let outcome = work(&host, &upstream, shutdown_signal()).await;
     upstream.stop().await;
     outcome.map(|()| ExitCode::SUCCESS)

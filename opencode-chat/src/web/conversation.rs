@@ -7,8 +7,10 @@ use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use futures_util::FutureExt as _;
-use opencode_host::id::ConversationId;
+use opencode_host::id::{ConversationId, MessageId};
 use opencode_host::live::{Cursor, LiveEvent};
+use opencode_host::product::HookError;
+use opencode_host::sandbox::SandboxId;
 use opencode_host::store::{Conversation, Message, MessageRole, MessageStatus, Turn, TurnState};
 use serde::Deserialize;
 
@@ -17,7 +19,7 @@ use super::live::LiveAnswer;
 use super::message::{AnswerView, PromptView, THINKING, WAITING};
 use super::problem::Problem;
 use super::prompts::id;
-use super::{App, events, name};
+use super::{App, events, files, name};
 
 /// Messages on a page, unless all are asked for.
 const SHOWN: usize = 100;
@@ -56,14 +58,16 @@ pub(super) async fn page(
         SHOWN
     };
     let (earlier, newest) = newest(&app, conversation.id, limit).await?;
-    let folder = conversation
-        .session
-        .as_ref()
-        .and_then(|session| session.directory.as_deref());
+    let folder = folder_of(&conversation);
+    let mut files = files::by_message(&app, &conversation).await?;
+    let settling = settling(&app, &newest).await?;
     let mut messages = Vec::with_capacity(newest.len());
     for message in &newest {
+        let files = files.remove(&message.id).unwrap_or_default();
         messages.push(match (message.role, message.status) {
-            (MessageRole::User, _) => PromptView::new(message.id, &message.content).render()?,
+            (MessageRole::User, _) => {
+                PromptView::new(message.id, &message.content, files).render()?
+            }
             (MessageRole::Assistant, MessageStatus::Pending) => {
                 let turn = app
                     .host
@@ -73,7 +77,9 @@ pub(super) async fn page(
                     .ok_or_else(Problem::no_such_page)?;
                 pending(&app, &turn, folder).await?
             }
-            (MessageRole::Assistant, _) => AnswerView::of(message, folder).render()?,
+            (MessageRole::Assistant, _) => AnswerView::of(message, folder, files)
+                .settling(settling == Some(message.id))
+                .render()?,
         });
     }
     let page = Page {
@@ -82,13 +88,21 @@ pub(super) async fn page(
         name: name::shown(&conversation.name),
         earlier,
         messages,
-        composer: Composer::new(format!("/conversations/{}/turns", conversation.id))
-            .placeholder("Reply"),
+        composer: Composer::new(
+            format!("/conversations/{}/turns", conversation.id),
+            app.max_upload,
+        )
+        .placeholder("Reply"),
     };
     Ok(Html(page.render()?))
 }
 
-async fn find(app: &App, conversation: &str) -> Result<Conversation, Problem> {
+/// The folder its agent works in, as far as it is known.
+pub(super) fn folder_of(conversation: &Conversation) -> Option<&str> {
+    conversation.session.as_ref()?.directory.as_deref()
+}
+
+pub(super) async fn find(app: &App, conversation: &str) -> Result<Conversation, Problem> {
     app.host
         .store()
         .conversation(id(conversation)?)
@@ -119,6 +133,21 @@ async fn newest(
         newest.drain(..surplus);
         earlier += surplus;
     }
+}
+
+/// The answer that has ended and whose files are still being attached. The next turn waits for that, so it can only be
+/// the last one that has ended.
+async fn settling(app: &App, messages: &VecDeque<Message>) -> Result<Option<MessageId>, Problem> {
+    let has_ended = |message: &&Message| {
+        message.role == MessageRole::Assistant && message.status != MessageStatus::Pending
+    };
+    let Some(last) = messages.iter().rev().find(has_ended) else {
+        return Ok(None);
+    };
+    let turn = app.host.store().turn(last.turn).await?;
+    let is_settling =
+        |turn: &Turn| matches!(turn.state, TurnState::Finished { settled: false, .. });
+    Ok(turn.as_ref().is_some_and(is_settling).then_some(last.id))
 }
 
 /// An answer that has not ended, as far as it is.
@@ -191,11 +220,39 @@ pub(super) async fn delete(
     let conversation = find(&app, &conversation).await?;
     // Whoever runs a turn of it gets a moment to stop it upstream: without its rows nobody would.
     let _ = tokio::time::timeout(STOPPING, stop_all(&app, conversation.id)).await;
-    app.host
-        .store()
-        .delete_conversation(conversation.id)
-        .await?;
+    remove(&app, conversation.id).await?;
     Ok(Redirect::to("/").into_response())
+}
+
+/// Deletes a conversation: its rows, its folder, and in the background its session upstream. What of the latter two
+/// cannot be removed is told to the log alone: the conversation is gone.
+pub(super) async fn remove(app: &App, conversation: ConversationId) -> Result<(), Problem> {
+    let deleted = app.host.store().delete_conversation(conversation).await?;
+    if let Some(root) = app.sandboxes.clone() {
+        let removed = tokio::task::spawn_blocking(move || {
+            let id: SandboxId = conversation.to_string().parse()?;
+            Ok::<_, HookError>(root.remove(&id)?)
+        });
+        match removed.await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, %conversation, "folder of a deleted conversation")
+            }
+            Err(error) => tracing::warn!(%error, %conversation, "folder of a deleted conversation"),
+        }
+    }
+    if let Some(session) = deleted.and_then(|deleted| deleted.session) {
+        let client = match &session.directory {
+            Some(directory) => app.host.client().in_directory(directory.as_str()),
+            None => app.host.client().clone(),
+        };
+        tokio::spawn(async move {
+            if let Err(error) = client.delete_session(&session.id).await {
+                tracing::debug!(%error, session = %session.id, "session of a deleted conversation");
+            }
+        });
+    }
+    Ok(())
 }
 
 /// Cancels the turns that have not ended, and waits until they have.

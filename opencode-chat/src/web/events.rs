@@ -17,20 +17,20 @@ use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream;
+use opencode_host::LiveStream;
 use opencode_host::client::reply::SnapshotPart;
 use opencode_host::live::{Cursor, LiveEvent};
-use opencode_host::store::{StoreError, Turn};
-use opencode_host::{Host, LiveStream};
+use opencode_host::store::{Conversation, StoreError, Turn};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
 
-use super::App;
+use super::conversation::folder_of;
 use super::live::LiveAnswer;
 use super::message::{self, AnswerView};
 use super::patch::Patch;
 use super::problem::Problem;
 use super::prompts::id;
+use super::{App, files};
 
 /// The least time between two events of a connection.
 const PACE: Duration = Duration::from_millis(80);
@@ -80,10 +80,9 @@ pub(super) fn written_down(turn: &Turn) -> Vec<SnapshotPart> {
 
 /// One connection.
 struct Feed {
-    host: Host,
-    shutdown: CancellationToken,
+    app: App,
     turn: Turn,
-    folder: Option<String>,
+    conversation: Conversation,
     live: LiveStream,
     answer: LiveAnswer,
     /// Where the browser says it is, until that is dealt with.
@@ -117,14 +116,13 @@ impl Feed {
             .conversation(turn.conversation)
             .await?
             .ok_or_else(Problem::no_such_page)?;
-        let folder = conversation.session.and_then(|session| session.directory);
+        let folder = folder_of(&conversation).map(str::to_owned);
         Ok(Self {
             live: app.host.live(turn.id, Cursor::START).await?,
-            answer: LiveAnswer::new(turn.id, turn.message, folder.clone()),
-            host: app.host.clone(),
-            shutdown: app.shutdown.clone(),
+            answer: LiveAnswer::new(turn.id, turn.message, folder),
+            app: app.clone(),
             turn,
-            folder,
+            conversation,
             after,
             known: Cursor::START,
             cursor: Cursor::START,
@@ -147,7 +145,7 @@ impl Feed {
                 .inspect_err(|problem| tracing::warn!(?problem, "stream of a turn"))
                 .ok();
         }
-        let shutdown = self.shutdown.clone();
+        let shutdown = self.app.shutdown.clone();
         let event = tokio::select! {
             biased;
             () = shutdown.cancelled() => None,
@@ -162,7 +160,15 @@ impl Feed {
     async fn greet(&mut self) -> Result<Event, Problem> {
         let mut patches = Vec::new();
         let nothing_shown = self.after.is_none_or(|after| after == Cursor::START);
-        if nothing_shown && self.host.store().turn_ahead(self.turn.id).await?.is_none() {
+        if nothing_shown
+            && self
+                .app
+                .host
+                .store()
+                .turn_ahead(self.turn.id)
+                .await?
+                .is_none()
+        {
             patches.push(self.answer.label(message::THINKING)?);
         }
         Ok(self.event(&patches)?.retry(RETRY))
@@ -224,7 +230,7 @@ impl Feed {
                 if let Some(after) = after.filter(|after| is_earlier(*after, cursor)) {
                     // The browser has all but what came since: that is told again, to see what it was.
                     self.answer.is_shown();
-                    self.live = self.host.live(self.turn.id, after).await?;
+                    self.live = self.app.host.live(self.turn.id, after).await?;
                 }
             }
             LiveEvent::Finished => self.ended = Ended::Turn,
@@ -258,11 +264,13 @@ impl Feed {
     async fn last(&mut self) -> Result<Event, Problem> {
         self.ended = Ended::Stream;
         let element = message::element(self.turn.message);
-        let patch = match self.host.store().message(self.turn.message).await? {
-            Some(message) => Patch::Replace(
-                element,
-                AnswerView::of(&message, self.folder.as_deref()).render()?,
-            ),
+        let store = self.app.host.store();
+        let patch = match store.message(self.turn.message).await? {
+            Some(message) => {
+                let files = files::of_message(&self.app, &self.conversation, message.id).await?;
+                let answer = AnswerView::of(&message, folder_of(&self.conversation), files);
+                Patch::Replace(element, answer.render()?)
+            }
             None => Patch::Remove(element),
         };
         Ok(self.event(&[patch])?.event("done"))

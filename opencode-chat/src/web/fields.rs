@@ -12,6 +12,11 @@ use super::problem::Problem;
 pub(super) struct Fields(Vec<(String, String)>);
 
 impl Fields {
+    /// These fields.
+    pub(super) fn new(fields: Vec<(String, String)>) -> Self {
+        Self(fields)
+    }
+
     /// The first value of this name that holds more than white space.
     pub(super) fn first(&self, name: &str) -> Option<&str> {
         let mut all = self
@@ -46,23 +51,11 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
             Err(FormRejection::BytesRejection(rejection))
                 if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE =>
             {
-                let text =
-                    "A form may hold 2 MiB. Go back, shorten it, or give the text as a file.";
-                Err(Problem::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "Too much at once",
-                    text,
-                ))
+                Err(Problem::too_much())
             }
             Err(rejection) => {
                 tracing::debug!(%rejection, "form");
-                let text =
-                    "The form could not be read. Go back, reload the page, and send it again.";
-                Err(Problem::new(
-                    rejection.status(),
-                    "This form cannot be read",
-                    text,
-                ))
+                Err(Problem::unreadable_form(rejection.status()))
             }
         }
     }

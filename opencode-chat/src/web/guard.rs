@@ -15,12 +15,11 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::problem::Problem;
 
-/// Scripts, styles and connections of our own, and nothing else.
+/// Scripts, styles, connections and frames of our own, and nothing else.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-    connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+    frame-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-const HEADERS: [(HeaderName, &str); 6] = [
-    (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+const HEADERS: [(HeaderName, &str); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     // Stricter ones would make browsers hide the origin of our own forms.
     (header::REFERRER_POLICY, "same-origin"),
@@ -45,6 +44,10 @@ pub(super) async fn headers(request: Request, next: Next) -> Response {
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    // A file has a policy of its own, which allows less.
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static(CONTENT_SECURITY_POLICY));
     headers
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("private, no-cache"));
@@ -79,37 +82,45 @@ fn is_own(headers: &HeaderMap) -> bool {
     }
 }
 
-/// From where the listener can be reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Under which names the listener can be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// From this machine only.
-    Machine,
+    /// This machine's own, and these.
+    Names(Vec<String>),
     /// From a network, by names that cannot be known here.
     Network,
 }
 
 impl Reach {
-    pub(super) fn of(listener: SocketAddr) -> Self {
-        if listener.ip().is_loopback() {
-            Self::Machine
+    /// Of a listener that was told of these names.
+    pub(super) fn of(listener: SocketAddr, names: &[String]) -> Self {
+        if listener.ip().is_loopback() || !names.is_empty() {
+            Self::Names(names.iter().map(|name| plain(name)).collect())
         } else {
             Self::Network
         }
     }
 
     /// Whether a request for `host` can be meant for us.
-    fn includes(self, host: &str) -> bool {
+    fn includes(&self, host: &str) -> bool {
+        let Self::Names(names) = self else {
+            return true;
+        };
         let name = match host.strip_prefix('[') {
             Some(rest) => rest.split(']').next().unwrap_or_default(),
             None => host.rsplit_once(':').map_or(host, |(name, _)| name),
         };
-        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let name = plain(name);
         // An address cannot be rebound; a name can.
-        self == Self::Network
-            || name.parse::<IpAddr>().is_ok()
+        name.parse::<IpAddr>().is_ok()
             || name == "localhost"
             || name.ends_with(".localhost")
+            || names.contains(&name)
     }
+}
+
+fn plain(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
 }
 
 /// Refuses requests for a name that is not this machine's.
@@ -131,7 +142,8 @@ pub(super) async fn known_host(
     Problem::new(
         StatusCode::MISDIRECTED_REQUEST,
         "This name is not known here",
-        "The application listens on this machine only. Open it as http://localhost with its port.",
+        "Open the application as http://localhost with its port. Behind a reverse proxy, tell it the name that \
+         browsers know: `opencode-chat serve --allowed-host NAME`.",
     )
     .into_response()
 }
@@ -180,6 +192,12 @@ mod tests {
 
     #[test]
     fn a_name_that_leads_here_is_refused() {
+        let listener = |address: &str| -> SocketAddr { address.parse().unwrap() };
+        let told = ["Chat.Example.org.".to_owned()];
+        let machine = Reach::of(listener("127.0.0.1:3000"), &[]);
+        let proxied = Reach::of(listener("127.0.0.1:3000"), &told);
+        let network = Reach::of(listener("0.0.0.0:3000"), &[]);
+        let named = Reach::of(listener("0.0.0.0:3000"), &told);
         for host in [
             "localhost:3000",
             "localhost",
@@ -189,17 +207,30 @@ mod tests {
             "LOCALHOST.",
             "192.168.1.7",
         ] {
-            assert!(Reach::Machine.includes(host), "{host}");
+            for reach in [&machine, &proxied, &network, &named] {
+                assert!(reach.includes(host), "{reach:?} {host}");
+            }
         }
         for host in [
             "evil.example",
             "evil.example:3000",
             "localhost.evil.example",
             "127.0.0.1.evil.example",
+            "chat.example.org.evil.example",
             "",
         ] {
-            assert!(!Reach::Machine.includes(host), "{host}");
-            assert!(Reach::Network.includes(host), "{host}");
+            for reach in [&machine, &proxied, &named] {
+                assert!(!reach.includes(host), "{reach:?} {host}");
+            }
+            assert!(network.includes(host), "{host}");
+        }
+        for host in [
+            "chat.example.org",
+            "CHAT.example.org:8443",
+            "chat.example.org.",
+        ] {
+            assert!(proxied.includes(host) && named.includes(host), "{host}");
+            assert!(!machine.includes(host), "{host}");
         }
     }
 }

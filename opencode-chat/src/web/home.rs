@@ -6,11 +6,11 @@ use axum::http::HeaderMap;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use uuid::Uuid;
 
-use super::fields::Fields;
 use super::layout::{Composer, Shell};
 use super::patch::{Patch, Patches};
 use super::problem::{Problem, is_script};
-use super::{App, name, prompts};
+use super::submission::Submission;
+use super::{App, conversation, name, prompts};
 
 const BEGIN: &str = "/conversations";
 
@@ -26,7 +26,7 @@ pub(super) async fn page(State(app): State<App>) -> Result<Html<String>, Problem
     Ok(Html(
         Page {
             shell,
-            composer: Composer::new(BEGIN.to_owned()),
+            composer: Composer::new(BEGIN.to_owned(), app.max_upload),
         }
         .render()?,
     ))
@@ -36,21 +36,35 @@ pub(super) async fn page(State(app): State<App>) -> Result<Html<String>, Problem
 pub(super) async fn begin(
     State(app): State<App>,
     headers: HeaderMap,
-    mut fields: Fields,
+    mut submission: Submission,
 ) -> Result<Response, Problem> {
-    let prompt = fields.take("prompt");
-    let key = fields
-        .first("key")
-        .map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
-    prompts::check(&prompt)
-        .map_err(|problem| problem.with_draft(BEGIN.to_owned(), prompt.clone()))?;
+    let prompt = submission.fields.take("prompt");
+    let key = submission.fields.first("key");
+    let key = key.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
+    let give_back = |problem: Problem| problem.with_draft(&app, BEGIN.to_owned(), prompt.clone());
+    prompts::check(&prompt).map_err(give_back)?;
     let conversation = app
         .host
         .store()
         .open_conversation(&name::of(&prompt, &key))
         .await?;
     let page = format!("/conversations/{}", conversation.id);
-    prompts::send(&app, conversation.id, prompt, Some(key)).await?;
+    let begun = async {
+        let uploads = submission.uploads(&app, conversation.id).await?;
+        prompts::send(&app, conversation.id, prompt.clone(), Some(key), uploads).await
+    };
+    if let Err(problem) = begun.await {
+        // Nobody wants a conversation in which nothing was said.
+        let store = app.host.store();
+        if store
+            .messages(Some(conversation.id), None, 1)
+            .await?
+            .is_empty()
+        {
+            conversation::remove(&app, conversation.id).await?;
+        }
+        return Err(give_back(problem));
+    }
     Ok(if is_script(&headers) {
         Patches(vec![Patch::Visit(page)]).into_response()
     } else {

@@ -4,6 +4,7 @@
 use askama::Template;
 use opencode_host::clock::Timestamp;
 use opencode_host::id::ConversationId;
+use opencode_host::uploads::MAX_FILES;
 use uuid::Uuid;
 
 use super::problem::Problem;
@@ -70,13 +71,16 @@ pub(super) struct Composer {
     placeholder: &'static str,
     draft: String,
     error: String,
+    /// The most bytes of a file.
+    max_upload: u64,
 }
 
 impl Composer {
-    /// A box whose prompts go to `action`.
-    pub(super) fn new(action: String) -> Self {
+    /// A box whose prompts go to `action`, with files of so many bytes.
+    pub(super) fn new(action: String, max_upload: u64) -> Self {
         Self {
             action,
+            max_upload,
             key: FormKey::new(),
             placeholder: "Ask anything",
             draft: String::new(),

@@ -7,6 +7,7 @@ use opencode_host::outcome::Reason;
 use opencode_host::store::{Message, MessageStatus, Usage};
 
 use super::failure::Failure;
+use super::files::FileView;
 use super::part::PartView;
 use super::request::RequestView;
 
@@ -21,13 +22,15 @@ pub(super) fn element(message: MessageId) -> String {
 pub(super) struct PromptView {
     id: String,
     text: String,
+    files: Vec<FileView>,
 }
 
 impl PromptView {
-    pub(super) fn new(message: MessageId, text: &str) -> Self {
+    pub(super) fn new(message: MessageId, text: &str, files: Vec<FileView>) -> Self {
         Self {
             id: element(message),
             text: text.trim_end().to_owned(),
+            files,
         }
     }
 }
@@ -39,6 +42,9 @@ pub(super) struct AnswerView {
     id: String,
     turn: TurnId,
     parts: Vec<PartView>,
+    files: Vec<FileView>,
+    /// Its files are still being attached: the stream of the turn says when they are there.
+    is_settling: bool,
     truncated: bool,
     /// Why it stopped, where the person stopped it.
     stopped: Option<String>,
@@ -47,7 +53,7 @@ pub(super) struct AnswerView {
 }
 
 impl AnswerView {
-    pub(super) fn of(message: &Message, folder: Option<&str>) -> Self {
+    pub(super) fn of(message: &Message, folder: Option<&str>, files: Vec<FileView>) -> Self {
         let parts = PartView::all_of(&message.parts, folder);
         let stopped = (message.status == MessageStatus::Cancelled).then(|| match message.reason {
             Some(Reason::Declined) => "You declined, so there is no answer.".to_owned(),
@@ -59,10 +65,20 @@ impl AnswerView {
             id: element(message.id),
             turn: message.turn,
             parts,
+            files,
+            is_settling: false,
             truncated: message.truncated,
             stopped,
             failure: (message.status == MessageStatus::Error).then(|| Failure::of(message)),
             usage: usage(&message.usage),
+        }
+    }
+
+    /// The same, to be watched for what is still to come.
+    pub(super) fn settling(self, is_settling: bool) -> Self {
+        Self {
+            is_settling,
+            ..self
         }
     }
 }

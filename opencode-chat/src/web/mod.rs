@@ -11,6 +11,7 @@ mod conversation;
 mod events;
 mod failure;
 mod fields;
+mod files;
 mod guard;
 mod health;
 mod home;
@@ -18,6 +19,7 @@ mod layout;
 mod live;
 mod markdown;
 mod message;
+mod multipart;
 mod name;
 mod part;
 mod patch;
@@ -25,6 +27,7 @@ mod problem;
 mod prompts;
 mod request;
 mod steps;
+mod submission;
 #[cfg(test)]
 mod tests;
 mod tool;
@@ -34,6 +37,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{get, post};
 use opencode_host::Host;
+use opencode_host::sandbox::SandboxRoot;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -48,24 +52,47 @@ struct App {
     host: Host,
     /// A stand-in answers instead of OpenCode.
     stand_in: bool,
+    /// The most bytes of a file that is uploaded.
+    max_upload: u64,
+    /// Where conversations have their folders.
+    sandboxes: Option<SandboxRoot>,
+    /// What files turned out to be.
+    seen: files::Seen,
     shutdown: CancellationToken,
+}
+
+/// What the pages are served with.
+#[derive(Debug)]
+pub(crate) struct Site {
+    /// The turns.
+    pub(crate) host: Host,
+    /// What answers them.
+    pub(crate) upstream: Kind,
+    /// The most bytes of a file that is uploaded.
+    pub(crate) max_upload: u64,
+    /// Where conversations have their folders.
+    pub(crate) sandboxes: SandboxRoot,
+    /// Names under which browsers reach the pages, beside this machine's own.
+    pub(crate) allowed_hosts: Vec<String>,
 }
 
 /// Serves the pages until `shutdown`.
 pub(crate) async fn serve(
     listener: TcpListener,
-    host: Host,
-    upstream: Kind,
+    site: Site,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let address = listener.local_addr()?;
     tracing::info!("open http://{address}");
     let app = App {
-        host,
-        stand_in: upstream == Kind::Impostor,
+        host: site.host,
+        stand_in: site.upstream == Kind::Impostor,
+        max_upload: site.max_upload,
+        sandboxes: Some(site.sandboxes),
+        seen: files::Seen::default(),
         shutdown: shutdown.clone(),
     };
-    let pages = router(app, guard::Reach::of(address));
+    let pages = router(app, guard::Reach::of(address, &site.allowed_hosts));
     axum::serve(listener, pages)
         .with_graceful_shutdown(shutdown.cancelled_owned())
         .await
@@ -80,6 +107,10 @@ fn router(app: App, reach: guard::Reach) -> Router {
         .route(
             "/conversations/{conversation}/delete",
             get(conversation::confirm).post(conversation::delete),
+        )
+        .route(
+            "/conversations/{conversation}/files/{file}/{name}",
+            get(files::get),
         )
         .route("/turns/{turn}/events", get(events::stream))
         .route("/turns/{turn}/cancel", post(prompts::cancel))

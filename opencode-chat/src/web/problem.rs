@@ -10,6 +10,7 @@ use opencode_host::store::StoreError;
 use opencode_host::{AnswerError, SubmitError};
 use serde_json::json;
 
+use super::App;
 use super::layout::Composer;
 
 /// What could not be done, and what to do. Never tells how the inside looks.
@@ -18,8 +19,19 @@ pub(super) struct Problem {
     status: StatusCode,
     title: &'static str,
     text: String,
-    /// Where a prompt came from that was not taken, and its words.
-    draft: Option<(String, String)>,
+    /// Which of the files that were sent it is about, from 0.
+    file: Option<usize>,
+    /// A prompt that was not taken.
+    draft: Option<Draft>,
+}
+
+/// A prompt that was not taken.
+#[derive(Clone, Debug)]
+struct Draft {
+    /// Where it was sent.
+    action: String,
+    prompt: String,
+    max_upload: u64,
 }
 
 impl Problem {
@@ -28,6 +40,7 @@ impl Problem {
             status,
             title,
             text: text.into(),
+            file: None,
             draft: None,
         }
     }
@@ -42,10 +55,33 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "Nothing to see here", text)
     }
 
-    /// The same, giving the prompt back that was sent to `action`.
-    pub(super) fn with_draft(self, action: String, prompt: String) -> Self {
+    pub(super) fn too_much() -> Self {
+        let text =
+            "A form may hold 2 MiB of text. Go back, shorten it, or give the text as a file.";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Too much at once", text)
+    }
+
+    pub(super) fn unreadable_form(status: StatusCode) -> Self {
+        let text = "The form could not be read. Go back, reload the page, and send it again.";
+        Self::new(status, "This form cannot be read", text)
+    }
+
+    /// The same, about one of the files that were sent.
+    pub(super) fn about_file(self, file: usize) -> Self {
         Self {
-            draft: Some((action, prompt)),
+            file: Some(file),
+            ..self
+        }
+    }
+
+    /// The same, giving the prompt back that was sent to `action`.
+    pub(super) fn with_draft(self, app: &App, action: String, prompt: String) -> Self {
+        Self {
+            draft: Some(Draft {
+                action,
+                prompt,
+                max_upload: app.max_upload,
+            }),
             ..self
         }
     }
@@ -61,7 +97,7 @@ impl Problem {
         let composer = self
             .draft
             .clone()
-            .map(|(action, prompt)| Composer::new(action).with_draft(prompt));
+            .map(|draft| Composer::new(draft.action, draft.max_upload).with_draft(draft.prompt));
         Page {
             title: self.title,
             text: &self.text,
@@ -143,7 +179,7 @@ impl From<AnswerError> for Problem {
 }
 
 /// An error's words as a sentence.
-fn sentence(error: &impl std::fmt::Display) -> String {
+pub(super) fn sentence(error: &impl std::fmt::Display) -> String {
     let words = error.to_string();
     let mut chars = words.chars();
     chars
@@ -178,7 +214,7 @@ pub(super) async fn present(request: Request, next: Next) -> Response {
     let mut presented = if script {
         (
             problem.status,
-            Json(json!({ "error": format!("{}. {}", problem.title, problem.text) })),
+            Json(json!({ "error": format!("{}. {}", problem.title, problem.text), "file": problem.file })),
         )
             .into_response()
     } else {

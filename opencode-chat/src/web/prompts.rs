@@ -2,21 +2,22 @@
 
 use askama::Template as _;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use opencode_host::client::wire::Prompt;
-use opencode_host::id::{ConversationId, TurnId};
+use opencode_host::id::{ConversationId, MessageId, TurnId};
 use opencode_host::outcome::Reason;
 use opencode_host::store::Turn;
+use opencode_host::uploads::Uploads;
 use opencode_host::{DEFAULT_MAX_PROMPT, SubmitError, SubmitOptions};
 
-use super::App;
-use super::conversation::pending;
-use super::fields::Fields;
+use super::conversation::{find, pending};
 use super::layout::FormKey;
 use super::message::PromptView;
 use super::patch::{Patch, Patches};
 use super::problem::{Problem, is_script};
+use super::submission::Submission;
+use super::{App, files};
 
 /// What an interrupted answer goes on with.
 const CONTINUE: &str = "Continue.";
@@ -31,15 +32,21 @@ pub(super) async fn submit(
     State(app): State<App>,
     Path(conversation): Path<String>,
     headers: HeaderMap,
-    mut fields: Fields,
+    mut submission: Submission,
 ) -> Result<Response, Problem> {
-    let conversation = id(&conversation)?;
-    let prompt = fields.take("prompt");
-    let key = fields.first("key").map(str::to_owned);
+    let conversation = find(&app, &conversation).await?.id;
+    let prompt = submission.fields.take("prompt");
+    let key = submission.fields.first("key").map(str::to_owned);
     let action = format!("/conversations/{conversation}/turns");
-    check(&prompt).map_err(|problem| problem.with_draft(action.clone(), prompt.clone()))?;
-    let sent = send(&app, conversation, prompt.clone(), key).await;
-    let turn = sent.map_err(|problem| problem.with_draft(action, prompt))?;
+    let sent = async {
+        check(&prompt)?;
+        let uploads = submission.uploads(&app, conversation).await?;
+        send(&app, conversation, prompt.clone(), key, uploads).await
+    };
+    let turn = match sent.await {
+        Ok(turn) => turn,
+        Err(problem) => return Err(problem.with_draft(&app, action, prompt)),
+    };
     queued(&app, &turn, is_script(&headers)).await
 }
 
@@ -62,25 +69,83 @@ pub(super) async fn send(
     conversation: ConversationId,
     prompt: String,
     client_key: Option<String>,
+    uploads: Option<Uploads>,
 ) -> Result<Turn, Problem> {
     // Browsers end the lines of forms as MIME does.
     let prompt = prompt.replace("\r\n", "\n");
     let options = SubmitOptions {
         client_key,
+        uploads: uploads.clone(),
         ..SubmitOptions::default()
     };
     let submitted = app
         .host
         .submit(conversation, Prompt::text(&prompt), options)
         .await?;
-    if submitted.created || submitted.turn.prompt.text == prompt {
+    if submitted.created || is_same(app, &submitted.turn, &prompt, uploads.as_ref()).await? {
         return Ok(submitted.turn);
     }
+    let options = SubmitOptions {
+        uploads,
+        ..SubmitOptions::default()
+    };
     Ok(app
         .host
-        .submit(conversation, Prompt::text(prompt), SubmitOptions::default())
+        .submit(conversation, Prompt::text(prompt), options)
         .await?
         .turn)
+}
+
+/// Whether a turn was asked for with these words and these files.
+async fn is_same(
+    app: &App,
+    turn: &Turn,
+    prompt: &str,
+    uploads: Option<&Uploads>,
+) -> Result<bool, Problem> {
+    let store = app.host.store();
+    let said = store.message(turn.user_message).await?;
+    let files = store.attachments(turn.user_message).await?;
+    let sent = uploads.map(Uploads::files).unwrap_or_default();
+    let same_files = files.len() == sent.len()
+        && files
+            .iter()
+            .zip(sent)
+            .all(|(file, sent)| file.name == sent.original_name && file.size == sent.size);
+    Ok(same_files && said.is_some_and(|said| said.content == prompt))
+}
+
+/// Takes the files of an earlier message once more, for a prompt that repeats it.
+async fn uploads_of(
+    app: &App,
+    conversation: ConversationId,
+    message: MessageId,
+) -> Result<Option<Uploads>, Problem> {
+    let files = app.host.store().attachments(message).await?;
+    let Some(blobs) = app.host.blobs().filter(|_| !files.is_empty()) else {
+        return Ok(None);
+    };
+    let unsent = |file: &str, error: &dyn std::fmt::Display| {
+        tracing::error!(%error, "files of a prompt that is sent again");
+        let text = format!(
+            "“{file}” cannot be given to the agent again. Send the prompt with the file once more."
+        );
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "A file is not at hand",
+            text,
+        )
+    };
+    let begun = app.host.uploads(conversation).await;
+    let mut uploads = begun.map_err(|error| unsent(&files[0].name, &error))?;
+    for file in &files {
+        let content = blobs.get(&file.digest).await;
+        let content = content.map_err(|error| unsent(&file.name, &error))?;
+        let kind = Some(file.mime_type.as_str());
+        let added = uploads.add(&file.name, kind, content.into_reader()).await;
+        added.map_err(|error| unsent(&file.name, &error))?;
+    }
+    Ok(Some(uploads))
 }
 
 /// Shows a turn that was queued: in the page that sent it, or by a new one.
@@ -89,7 +154,13 @@ async fn queued(app: &App, turn: &Turn, script: bool) -> Result<Response, Proble
         return Ok(back_to(turn.conversation));
     }
     let messages = "messages".to_owned();
-    let prompt = PromptView::new(turn.user_message, &turn.prompt.text).render()?;
+    let store = app.host.store();
+    let conversation = store.conversation(turn.conversation).await?;
+    let conversation = conversation.ok_or_else(Problem::no_such_page)?;
+    let said = store.message(turn.user_message).await?;
+    let said = said.map_or_else(|| turn.prompt.text.clone(), |said| said.content);
+    let files = files::of_message(app, &conversation, turn.user_message).await?;
+    let prompt = PromptView::new(turn.user_message, &said, files).render()?;
     Ok(Patches(vec![
         Patch::Append(messages.clone(), prompt),
         Patch::Append(messages, pending(app, turn, None).await?),
@@ -149,13 +220,19 @@ pub(super) async fn retry(
         .await?
         .ok_or_else(Problem::no_such_page)?;
     let mut prompt = failed.prompt;
+    let mut uploads = None;
     if message.reason == Some(Reason::Interrupted) {
         CONTINUE.clone_into(&mut prompt.text);
+    } else if let Some(said) = store.message(failed.user_message).await? {
+        // What the agent was sent tells of the files too; that is said anew.
+        prompt.text = said.content;
+        uploads = uploads_of(&app, failed.conversation, failed.user_message).await?;
     }
     // Asked for twice, it is done once.
     let client_key = Some(format!("retry:{}", failed.id));
     let options = SubmitOptions {
         client_key,
+        uploads,
         ..SubmitOptions::default()
     };
     let submitted = app

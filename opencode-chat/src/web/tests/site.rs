@@ -7,22 +7,42 @@ use axum::Router;
 use axum::body::{Body, BodyDataStream, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use futures_util::StreamExt as _;
+use opencode_host::artifacts::Transform;
+use opencode_host::blobs::Blobs;
 use opencode_host::client::Client;
 use opencode_host::id::{ConversationId, TurnId};
-use opencode_host::store::{MemoryStore, Message, MessageRole, MessageStatus};
+use opencode_host::product::Product;
+use opencode_host::sandbox::SandboxRoot;
+use opencode_host::store::{Conversation, MemoryStore, Message, MessageRole, MessageStatus};
 use opencode_host::turn::plan::{Limits, Pace};
 use opencode_host::{Host, HostOptions};
 use opencode_impostor::{Impostor, Script, Step};
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::chart::ChartPage;
+use crate::web::files;
 use crate::web::guard::Reach;
 use crate::web::{App, router};
 
 /// No step of a test takes longer.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The most bytes of a file.
+pub(super) const MAX_UPLOAD: u64 = 1000;
+
+/// A product that draws charts.
+#[derive(Debug)]
+struct Drawing;
+
+impl Product for Drawing {
+    fn transforms(&self, _: &Conversation) -> Vec<Arc<dyn Transform>> {
+        vec![Arc::new(ChartPage)]
+    }
+}
 
 /// A site under test.
 pub(super) struct Site {
@@ -30,6 +50,9 @@ pub(super) struct Site {
     pub(super) host: Host,
     pub(super) shutdown: CancellationToken,
     router: Router,
+    app: App,
+    /// Where files are: `sandboxes` and `blobs`.
+    pub(super) folder: TempDir,
     worker: Option<JoinHandle<()>>,
 }
 
@@ -119,10 +142,11 @@ impl Site {
         let pace = Pace {
             confirm: Duration::from_millis(200),
             unseen: Duration::from_millis(400),
-                lost: Duration::from_millis(400),
+            lost: Duration::from_millis(400),
             ..Pace::default()
         };
         let options = HostOptions {
+            max_upload: MAX_UPLOAD,
             limits: Limits {
                 pace,
                 ..Limits::default()
@@ -130,32 +154,41 @@ impl Site {
             poll_interval: Duration::from_millis(50),
             ..HostOptions::default()
         };
+        let folder = tempfile::tempdir().unwrap();
+        let sandboxes = SandboxRoot::open(folder.path().join("sandboxes")).unwrap();
         let host = Host::builder(client, Arc::new(MemoryStore::default()))
             .options(options)
+            .product(Drawing)
+            .blobs(Blobs::in_folder(folder.path().join("blobs")).unwrap())
+            .sandboxes(sandboxes.clone())
             .build();
         let shutdown = CancellationToken::new();
         let app = App {
             host: host.clone(),
             stand_in: false,
+            max_upload: MAX_UPLOAD,
+            sandboxes: Some(sandboxes),
+            seen: files::Seen::default(),
             shutdown: shutdown.clone(),
         };
         Self {
             impostor,
             host,
             shutdown,
-            router: router(app, Reach::Machine),
+            router: router(app.clone(), Reach::Names(Vec::new())),
+            app,
             worker: None,
+            folder,
         }
     }
 
     /// The same, told that a stand-in answers.
     pub(super) fn with_stand_in(mut self) -> Self {
         let app = App {
-            host: self.host.clone(),
             stand_in: true,
-            shutdown: self.shutdown.clone(),
+            ..self.app.clone()
         };
-        self.router = router(app, Reach::Machine);
+        self.router = router(app, Reach::Names(Vec::new()));
         self
     }
 

@@ -1,0 +1,214 @@
+//! What this application makes of an agent's `chart.json`: a page with the chart, which it vouches for.
+//!
+//! The agent gives numbers and words; every tag, style and coordinate is made here.
+//! So the page may be shown inside the conversation, where no HTML of an agent's may.
+
+mod axis;
+mod page;
+
+use async_trait::async_trait;
+use opencode_host::artifacts::{Artifact, Transform};
+use opencode_host::product::HookError;
+use serde::Deserialize;
+
+/// What the agent is told, in one line.
+pub(crate) const INSTRUCTION: &str = "To show the user a chart, write `chart.json` in the working folder: \
+    {\"title\": \"…\", \"kind\": \"bar\" or \"line\", \"unit\": \"…\", \"labels\": [\"…\"], \
+    \"series\": [{\"name\": \"…\", \"values\": [1.5]}]}. The application draws it under your answer.";
+
+/// The most series of a chart: as many as there are colours to tell apart.
+const MAX_SERIES: usize = 6;
+/// The most values of a series.
+const MAX_VALUES: usize = 500;
+/// The most characters of any word in it.
+const MAX_WORDS: usize = 120;
+
+/// `chart.json`, drawn as `chart.html`.
+#[derive(Debug)]
+pub(crate) struct ChartPage;
+
+#[async_trait]
+impl Transform for ChartPage {
+    fn source_name(&self) -> &'static str {
+        "chart.json"
+    }
+
+    fn destination_name(&self) -> &'static str {
+        "chart.html"
+    }
+
+    async fn render(&self, source: &Artifact) -> Result<Artifact, HookError> {
+        let chart: Chart = serde_json::from_slice(&source.bytes)?;
+        let chart = chart.checked()?;
+        Ok(Artifact::new(self.destination_name(), page::draw(&chart)?))
+    }
+}
+
+/// A chart, as the agent writes it.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+struct Chart {
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    kind: Kind,
+    /// What stands behind a value.
+    #[serde(default)]
+    unit: String,
+    /// What stands below the values of the same place.
+    #[serde(default)]
+    labels: Vec<String>,
+    series: Vec<Series>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    #[default]
+    Bar,
+    Line,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+struct Series {
+    #[serde(default)]
+    name: String,
+    /// `null` where there is none.
+    values: Vec<Option<f64>>,
+}
+
+/// Why a chart is not drawn.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum ChartError {
+    #[error("a chart has 1 to {MAX_SERIES} series, and this one has {0}")]
+    Series(usize),
+    #[error("a series has 1 to {MAX_VALUES} values, and the longest here has {0}")]
+    Values(usize),
+    #[error("the values of a chart lie between -1e15 and 1e15")]
+    Size,
+}
+
+impl Chart {
+    /// The chart, if it can be drawn, with its words cut to what fits.
+    fn checked(mut self) -> Result<Self, ChartError> {
+        if self.series.is_empty() || self.series.len() > MAX_SERIES {
+            return Err(ChartError::Series(self.series.len()));
+        }
+        if self.places() == 0 || self.places() > MAX_VALUES {
+            return Err(ChartError::Values(self.places()));
+        }
+        if self.values().any(|value| !(-1e15..=1e15).contains(&value)) {
+            return Err(ChartError::Size);
+        }
+        self.labels.truncate(self.places());
+        let words = [&mut self.title, &mut self.unit].into_iter();
+        let names = self.series.iter_mut().map(|series| &mut series.name);
+        for words in words.chain(names).chain(&mut self.labels) {
+            if let Some((at, _)) = words.char_indices().nth(MAX_WORDS) {
+                words.truncate(at);
+                words.push('…');
+            }
+        }
+        Ok(self)
+    }
+
+    /// How many values the longest series has.
+    fn places(&self) -> usize {
+        let lengths = self.series.iter().map(|series| series.values.len());
+        lengths.max().unwrap_or(0)
+    }
+
+    fn values(&self) -> impl Iterator<Item = f64> {
+        self.series
+            .iter()
+            .flat_map(|series| series.values.iter().flatten().copied())
+    }
+
+    fn label(&self, place: usize) -> &str {
+        self.labels.get(place).map_or("", String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn drawn(json: &str) -> Result<String, String> {
+        let source = Artifact::new("chart.json", json.to_owned());
+        let artifact = ChartPage
+            .render(&source)
+            .await
+            .map_err(|error| error.to_string())?;
+        assert_eq!(
+            (artifact.name.as_str(), artifact.mime_type.as_str()),
+            ("chart.html", "text/html")
+        );
+        Ok(String::from_utf8(artifact.bytes.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn bars_and_lines_are_drawn() {
+        let page = drawn(
+            r#"{"title": "Sales", "unit": "€", "labels": ["Q1", "Q2"],
+                "series": [{"name": "2025", "values": [10, -5]}, {"name": "2026", "values": [20.5, null]}]}"#,
+        )
+        .await
+        .unwrap();
+        assert_eq!(page.matches("<rect").count(), 3, "{page}");
+        for wanted in [
+            "<h1>Sales</h1>",
+            "<title>Q1, 2026: 20.5 €</title>",
+            "2025</li>",
+            ">Q2</text>",
+        ] {
+            assert!(page.contains(wanted), "{wanted} in {page}");
+        }
+        let page = drawn(r#"{"kind": "line", "series": [{"values": [1, 2, null, 4]}]}"#)
+            .await
+            .unwrap();
+        assert_eq!(
+            (
+                page.matches("<polyline").count(),
+                page.matches("<circle").count()
+            ),
+            (1, 3),
+            "{page}"
+        );
+        drawn(r#"{"series": [{"values": [0]}]}"#).await.unwrap();
+        drawn(r#"{"series": [{"values": [null]}]}"#).await.unwrap();
+        drawn(r#"{"kind": "line", "series": [{"values": [1e15, -1e15, 1e-300]}]}"#)
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn no_word_of_the_agents_becomes_markup() {
+        let evil = "</svg></title><script>alert(1)</script>\\\"'&";
+        let page = drawn(&format!(
+            r#"{{"title": "{evil}", "unit": "{evil}", "labels": ["{evil}"], "series": [{{"name": "{evil}", "values": [1]}},
+                {{"values": [2]}}]}}"#
+        ))
+        .await
+        .unwrap();
+        assert!(
+            !page.contains("<script") && !page.contains("</svg></title>"),
+            "{page}"
+        );
+        assert_eq!(page.matches("</svg>").count(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_drawn_says_why() {
+        for (json, why) in [
+            ("no json", "expected"),
+            ("{}", "series"),
+            (r#"{"series": []}"#, "1 to 6 series"),
+            (r#"{"series": [{"values": []}]}"#, "1 to 500 values"),
+            (r#"{"series": [{"values": [1e16]}]}"#, "between"),
+            (r#"{"kind": "pie", "series": [{"values": [1]}]}"#, "pie"),
+            (r#"{"series": [{"values": ["1"]}]}"#, "string"),
+        ] {
+            let error = drawn(json).await.unwrap_err();
+            assert!(error.contains(why), "{json}: {error}");
+        }
+    }
+}
