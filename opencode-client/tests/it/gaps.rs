@@ -13,7 +13,7 @@ fn apply(reply: &mut Reply, event: &Value) {
     }
 }
 
-fn event(kind: &str, properties: Value) -> Value {
+fn event(kind: &str, properties: &Value) -> Value {
     json!({"directory": "/", "payload": {"type": kind, "properties": properties}})
 }
 
@@ -22,19 +22,25 @@ fn begun() -> Reply {
     let mut reply = Reply::new("ses_1".into(), "msg_1".into());
     for (id, role) in [("msg_1", "user"), ("msg_2", "assistant")] {
         let info = json!({"id": id, "sessionID": "ses_1", "role": role, "parentID": "msg_1", "time": {"created": 1}});
-        apply(&mut reply, &event("message.updated", json!({"info": info})));
+        apply(
+            &mut reply,
+            &event("message.updated", &json!({"info": info})),
+        );
     }
     reply
 }
 
 fn delta(reply: &mut Reply, part: &str, text: &str) {
     let properties = json!({"sessionID": "ses_1", "messageID": "msg_2", "partID": part, "field": "text", "delta": text});
-    apply(reply, &event("message.part.delta", properties));
+    apply(reply, &event("message.part.delta", &properties));
 }
 
 fn text(reply: &mut Reply, part: &str, text: &str) {
     let part = json!({"id": part, "sessionID": "ses_1", "messageID": "msg_2", "type": "text", "text": text});
-    apply(reply, &event("message.part.updated", json!({"part": part})));
+    apply(
+        reply,
+        &event("message.part.updated", &json!({"part": part})),
+    );
 }
 
 fn said(reply: &Reply) -> String {

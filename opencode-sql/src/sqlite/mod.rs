@@ -25,7 +25,10 @@ use opencode_host::store::{SessionGate, SessionGates, SessionLock, SessionRecord
 use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Row as _, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use sqlx::{
+    Connection as _, Executor as _, Row as _, SqlSafeStr as _, Sqlite, SqliteConnection,
+    SqlitePool, Transaction,
+};
 
 use crate::engine::{Arg, Engine, Handle, Row, Sql};
 use crate::failure::{Failure, SqlResult};
@@ -97,11 +100,13 @@ impl Engine for SqliteEngine {
     }
 
     async fn transaction(&self) -> SqlResult<SqliteHandle> {
-        let transaction = self
-            .writer
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(|error| self.failure(&error))?;
+        let begun = async {
+            let mut connection = self.writer.acquire().await?;
+            forget_ended(&mut connection).await?;
+            let begin = "BEGIN IMMEDIATE".into_sql_str();
+            Transaction::begin(connection, Some(begin)).await
+        };
+        let transaction = begun.await.map_err(|error| self.failure(&error))?;
         Ok(self.handle(On::Transaction(transaction)))
     }
 
@@ -123,6 +128,27 @@ impl Engine for SqliteEngine {
             _gate: gate,
         }))
     }
+}
+
+/// Brings sqlx's count of open transactions back to SQLite's own.
+///
+/// SQLite ends a transaction by itself when the disk is full or fails
+/// (<https://www.sqlite.org/lang_transaction.html>, "Response To Errors Within A Transaction").
+/// The `ROLLBACK` that follows then fails, sqlx 0.9 goes on counting the transaction, and every later
+/// one on that connection would be refused.
+async fn forget_ended(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    if !connection.is_in_transaction() {
+        return Ok(());
+    }
+    // A rollback may be under way: the answer comes behind it.
+    connection.ping().await?;
+    if connection.is_in_transaction() {
+        // Something to roll back, and somebody who does: what cannot begin here is rolled back when dropped.
+        connection.execute("BEGIN").await?;
+        drop(connection.begin_with("BEGIN").await);
+        connection.ping().await?;
+    }
+    Ok(())
 }
 
 impl SqliteHandle {

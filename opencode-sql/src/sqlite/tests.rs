@@ -1,5 +1,7 @@
 //! A database in memory: its one connection must suffice for everything.
 
+mod full_disk;
+
 use opencode_host::clock::{ManualClock, Timestamp};
 use opencode_host::id::TurnId;
 use opencode_host::store::conformance::Fixture;
