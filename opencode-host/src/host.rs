@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use opencode_client::reply::Observer;
 use opencode_client::wire::Prompt;
-use opencode_client::{Client, EventHub};
+use opencode_client::{Client, Error as ClientError, EventHub};
 use tokio::sync::Notify;
 
 pub use builder::HostBuilder;
@@ -38,6 +38,9 @@ use crate::uploads::{DEFAULT_MAX_UPLOAD, Uploads};
 
 /// The largest prompt, in bytes of text, unless the options say otherwise.
 pub const DEFAULT_MAX_PROMPT: usize = 1 << 20;
+
+/// How long the server is given to let go of a deleted conversation's session.
+const REMOVING: Duration = Duration::from_secs(5);
 
 /// How a host behaves.
 #[derive(Clone, Debug)]
@@ -240,7 +243,15 @@ impl Host {
                 product: &*shared.product,
                 telemetry: &shared.telemetry,
             };
-            sessions.remove(id, &session.id).await;
+            let removing = sessions.remove(id, &session.id);
+            if tokio::time::timeout(REMOVING, removing).await.is_err() {
+                let context = [("action", "session.remove".into())];
+                let late = ClientError::Timeout {
+                    call: "DELETE /session".to_owned(),
+                    seconds: REMOVING.as_secs(),
+                };
+                shared.telemetry.report(&late, Severity::Warning, context);
+            }
         }
         if let (Some(root), Ok(sandbox)) = (shared.sandboxes.clone(), id.to_string().parse())
             && let Err(error) = sandbox::blocking(move || root.remove(&sandbox)).await

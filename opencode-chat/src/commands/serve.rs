@@ -25,7 +25,6 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
         })?;
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
     let max_upload = args.uploads.max_upload.0;
-    let sandboxes = product.sandboxes().clone();
     let host = host(
         upstream.client.clone(),
         store,
@@ -41,7 +40,6 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
                 host: host.clone(),
                 upstream: upstream.kind.clone(),
                 max_upload,
-                sandboxes,
                 allowed_hosts: args.allowed_hosts,
             },
             shutdown.clone(),

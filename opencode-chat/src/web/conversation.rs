@@ -1,7 +1,6 @@
 //! `/conversations/{id}`: what was said, and the box to say more.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use askama::Template;
 use axum::extract::{Path, Query, State};
@@ -9,8 +8,6 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use futures_util::FutureExt as _;
 use opencode_host::id::{ConversationId, MessageId};
 use opencode_host::live::{Cursor, LiveEvent};
-use opencode_host::product::HookError;
-use opencode_host::sandbox::SandboxId;
 use opencode_host::store::{Conversation, Message, MessageRole, MessageStatus, Turn, TurnState};
 use serde::Deserialize;
 
@@ -25,9 +22,6 @@ use super::{App, events, files, name};
 const SHOWN: usize = 100;
 /// Messages read at once.
 const READ: u32 = 200;
-
-/// How long a conversation that is to be deleted waits for its turns to stop.
-const STOPPING: Duration = Duration::from_secs(3);
 
 /// What to show.
 #[derive(Debug, Deserialize)]
@@ -212,60 +206,12 @@ pub(super) async fn confirm(
     ))
 }
 
-/// `POST /conversations/{conversation}/delete`: stops what runs, then deletes.
+/// `POST /conversations/{conversation}/delete`
 pub(super) async fn delete(
     State(app): State<App>,
     Path(conversation): Path<String>,
 ) -> Result<Response, Problem> {
     let conversation = find(&app, &conversation).await?;
-    // Whoever runs a turn of it gets a moment to stop it upstream: without its rows nobody would.
-    let _ = tokio::time::timeout(STOPPING, stop_all(&app, conversation.id)).await;
-    remove(&app, conversation.id).await?;
+    app.host.delete_conversation(conversation.id).await?;
     Ok(Redirect::to("/").into_response())
-}
-
-/// Deletes a conversation: its rows, its folder, and in the background its session upstream. What of the latter two
-/// cannot be removed is told to the log alone: the conversation is gone.
-pub(super) async fn remove(app: &App, conversation: ConversationId) -> Result<(), Problem> {
-    let deleted = app.host.store().delete_conversation(conversation).await?;
-    if let Some(root) = app.sandboxes.clone() {
-        let removed = tokio::task::spawn_blocking(move || {
-            let id: SandboxId = conversation.to_string().parse()?;
-            Ok::<_, HookError>(root.remove(&id)?)
-        });
-        match removed.await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(%error, %conversation, "folder of a deleted conversation")
-            }
-            Err(error) => tracing::warn!(%error, %conversation, "folder of a deleted conversation"),
-        }
-    }
-    if let Some(session) = deleted.and_then(|deleted| deleted.session) {
-        let client = match &session.directory {
-            Some(directory) => app.host.client().in_directory(directory.as_str()),
-            None => app.host.client().clone(),
-        };
-        tokio::spawn(async move {
-            if let Err(error) = client.delete_session(&session.id).await {
-                tracing::debug!(%error, session = %session.id, "session of a deleted conversation");
-            }
-        });
-    }
-    Ok(())
-}
-
-/// Cancels the turns that have not ended, and waits until they have.
-async fn stop_all(app: &App, conversation: ConversationId) -> Result<(), Problem> {
-    let (_, mut messages) = newest(app, conversation, SHOWN).await?;
-    messages.retain(|message| message.status == MessageStatus::Pending);
-    // The newest first: none of them begins when the one before it ends.
-    for message in messages.iter().rev() {
-        app.host.cancel(message.turn).await?;
-    }
-    for message in &messages {
-        let mut live = app.host.live(message.turn, Cursor::START).await?;
-        while live.next().await?.is_some() {}
-    }
-    Ok(())
 }

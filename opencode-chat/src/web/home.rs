@@ -10,7 +10,7 @@ use super::layout::{Composer, Shell};
 use super::patch::{Patch, Patches};
 use super::problem::{Problem, is_script};
 use super::submission::Submission;
-use super::{App, conversation, name, prompts};
+use super::{App, name, prompts};
 
 const BEGIN: &str = "/conversations";
 
@@ -61,7 +61,7 @@ pub(super) async fn begin(
             .await?
             .is_empty()
         {
-            conversation::remove(&app, conversation.id).await?;
+            app.host.delete_conversation(conversation.id).await?;
         }
         return Err(give_back(problem));
     }

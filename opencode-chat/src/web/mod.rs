@@ -37,7 +37,6 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{get, post};
 use opencode_host::Host;
-use opencode_host::sandbox::SandboxRoot;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -54,8 +53,6 @@ struct App {
     stand_in: bool,
     /// The most bytes of a file that is uploaded.
     max_upload: u64,
-    /// Where conversations have their folders.
-    sandboxes: Option<SandboxRoot>,
     /// What files turned out to be.
     seen: files::Seen,
     shutdown: CancellationToken,
@@ -70,8 +67,6 @@ pub(crate) struct Site {
     pub(crate) upstream: Kind,
     /// The most bytes of a file that is uploaded.
     pub(crate) max_upload: u64,
-    /// Where conversations have their folders.
-    pub(crate) sandboxes: SandboxRoot,
     /// Names under which browsers reach the pages, beside this machine's own.
     pub(crate) allowed_hosts: Vec<String>,
 }
@@ -88,7 +83,6 @@ pub(crate) async fn serve(
         host: site.host,
         stand_in: site.upstream == Kind::Impostor,
         max_upload: site.max_upload,
-        sandboxes: Some(site.sandboxes),
         seen: files::Seen::default(),
         shutdown: shutdown.clone(),
     };

@@ -160,14 +160,13 @@ impl Site {
             .options(options)
             .product(Drawing)
             .blobs(Blobs::in_folder(folder.path().join("blobs")).unwrap())
-            .sandboxes(sandboxes.clone())
+            .sandboxes(sandboxes)
             .build();
         let shutdown = CancellationToken::new();
         let app = App {
             host: host.clone(),
             stand_in: false,
             max_upload: MAX_UPLOAD,
-            sandboxes: Some(sandboxes),
             seen: files::Seen::default(),
             shutdown: shutdown.clone(),
         };
