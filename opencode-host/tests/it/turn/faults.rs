@@ -166,6 +166,20 @@ async fn a_late_idle_of_an_aborted_turn_does_not_end_the_next() {
     assert_ended(&result, TurnStatus::Completed, None, "The second answer.");
 }
 
+/// What a prompt ends with that the server does not run.
+async fn refused(test: &Hosting, prompt: opencode_client::wire::Prompt) -> String {
+    let submitted = test
+        .host
+        .submit(test.conversation, prompt, SubmitOptions::default());
+    let turn = submitted.await.unwrap().turn.id;
+    let result = test.finished(turn, test.work(turn)).await;
+    assert_eq!(
+        (result.status, result.reason.unwrap().as_str()),
+        (TurnStatus::Error, "upstream")
+    );
+    result.error.unwrap().message
+}
+
 #[tokio::test]
 async fn an_unknown_agent_is_told() {
     let impostor = Impostor::builder()
@@ -177,19 +191,8 @@ async fn an_unknown_agent_is_told() {
     let test = Hosting::new(impostor).await;
     let mut prompt = opencode_client::wire::Prompt::text("go");
     prompt.agent = Some("nope".to_owned());
-    let turn = test
-        .host
-        .submit(test.conversation, prompt, SubmitOptions::default())
-        .await
-        .unwrap()
-        .turn
-        .id;
-    let result = test.finished(turn, test.work(turn)).await;
-    assert_eq!(
-        (result.status, result.reason.unwrap().as_str()),
-        (TurnStatus::Error, "upstream")
-    );
-    assert!(result.error.unwrap().message.contains("nope"));
+    let error = refused(&test, prompt).await;
+    assert!(error.contains("nope"));
 }
 
 #[tokio::test]
@@ -203,19 +206,8 @@ async fn an_unknown_model_is_told() {
     let test = Hosting::new(impostor).await;
     let mut prompt = opencode_client::wire::Prompt::text("go");
     prompt.model = Some("local/other".parse().unwrap());
-    let turn = test
-        .host
-        .submit(test.conversation, prompt, SubmitOptions::default())
-        .await
-        .unwrap()
-        .turn
-        .id;
-    let result = test.finished(turn, test.work(turn)).await;
-    assert_eq!(
-        (result.status, result.reason.unwrap().as_str()),
-        (TurnStatus::Error, "upstream")
-    );
-    assert!(result.error.unwrap().message.contains("local/other"));
+    let error = refused(&test, prompt).await;
+    assert!(error.contains("local/other"));
 }
 
 #[tokio::test]
@@ -230,18 +222,8 @@ async fn a_prompt_that_is_never_run_is_told_without_a_stream() {
     let test = Hosting::new(impostor).await;
     let mut prompt = opencode_client::wire::Prompt::text("go");
     prompt.agent = Some("nope".to_owned());
-    let turn = test
-        .host
-        .submit(test.conversation, prompt, SubmitOptions::default())
-        .await
-        .unwrap()
-        .turn
-        .id;
-    let result = test.finished(turn, test.work(turn)).await;
-    assert_eq!(
-        (result.status, result.reason.unwrap().as_str()),
-        (TurnStatus::Error, "upstream")
-    );
+    let error = refused(&test, prompt).await;
+    assert!(error.contains("never ran it"), "{error}");
 }
 
 #[tokio::test]
