@@ -1,6 +1,6 @@
 //! One run: people, workers, trouble, proof.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -56,11 +56,26 @@ pub(crate) struct RunArgs {
     limit: Option<u64>,
 }
 
-/// Runs it all.
+/// Runs it all, and keeps the workers' logs unless everything held.
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let folder = tempfile::Builder::new()
         .prefix("opencode-chaos-")
         .tempdir()?;
+    let outcome = make(&args, folder.path()).await;
+    if matches!(outcome, Ok(true)) {
+        println!("seed {}: everything holds", args.seed);
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!(
+        "seed {}: the workers' logs are in {}",
+        args.seed,
+        folder.keep().display()
+    );
+    outcome.map(|_| ExitCode::FAILURE)
+}
+
+/// Answers whether everything held.
+async fn make(args: &RunArgs, folder: &Path) -> anyhow::Result<bool> {
     let impostor = Impostor::builder()
         .script(script())
         .heartbeat(Duration::from_secs(2))
@@ -75,7 +90,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         },
         database: args.database.clone(),
         server: impostor.url(),
-        folder: folder.path().to_owned(),
+        folder: folder.to_owned(),
         lease: args.lease,
     };
     // Makes the tables, before several processes want to.
@@ -90,7 +105,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         Arc::clone(&impostor),
         programs.clone(),
         Dice::new(args.seed, 0),
-        folder.path().to_owned(),
+        folder.to_owned(),
         args.stop_workers,
         args.workers.into(),
     )?;
@@ -104,7 +119,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     ));
     let client = Client::builder(impostor.url()).build()?;
     let host = Host::builder(client, Arc::clone(&store.0)).build();
-    let mut people = people(&args, &store, &host, &programs, &book);
+    let mut people = people(args, &store, &host, &programs, &book);
 
     let limit = Duration::from_secs(args.limit.unwrap_or(120 + args.turns as u64 * 2));
     let mut restarts = if args.restart_postgres {
@@ -162,7 +177,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         began.elapsed().as_secs_f64(),
         findings.endings
     );
-    Ok(verdict(&args, &all, &findings, stuck, folder))
+    Ok(verdict(args, &all, &findings, stuck))
 }
 
 fn people(
@@ -190,17 +205,10 @@ fn people(
     people
 }
 
-fn verdict(
-    args: &RunArgs,
-    all: &[Asked],
-    findings: &Findings,
-    stuck: bool,
-    folder: tempfile::TempDir,
-) -> ExitCode {
+fn verdict(args: &RunArgs, all: &[Asked], findings: &Findings, stuck: bool) -> bool {
     let missing = args.turns - all.len();
     if !stuck && findings.wrong.is_empty() && missing == 0 {
-        println!("seed {}: everything holds", args.seed);
-        return ExitCode::SUCCESS;
+        return true;
     }
     for wrong in &findings.wrong {
         println!("  {wrong}");
@@ -208,12 +216,6 @@ fn verdict(
     if stuck {
         println!("  not all turns ended in time; {missing} were not even asked");
     }
-    // The logs are worth keeping.
-    println!(
-        "seed {}: {} findings; the workers' logs are in {}",
-        args.seed,
-        findings.wrong.len() + usize::from(stuck),
-        folder.keep().display()
-    );
-    ExitCode::FAILURE
+    println!("  {} findings", findings.wrong.len() + usize::from(stuck));
+    false
 }

@@ -1,8 +1,12 @@
 //! `worker`: turns only.
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
+use opencode_client::Health;
 use opencode_host::Host;
+use opencode_host::outcome::Reason;
+use opencode_host::turn::plan::Limits;
 use opencode_host::uploads::DEFAULT_MAX_UPLOAD;
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +16,9 @@ use crate::cli::WorkerArgs;
 use crate::exit::Failure;
 use crate::product::Chat;
 use crate::upstream::{Upstream, models_warning};
+
+/// How long between two looks for a server that is away.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Works on turns until it is told to stop.
 pub(crate) async fn run(args: WorkerArgs) -> Result<ExitCode, Failure> {
@@ -54,7 +61,7 @@ pub(crate) async fn greet(
         return Ok(true);
     }
     let health = tokio::select! {
-        health = upstream.ready() => health?,
+        health = answering(upstream) => health?,
         () = shutdown.cancelled() => return Ok(false),
     };
     let version = health.map(|health| health.version);
@@ -67,4 +74,24 @@ pub(crate) async fn greet(
         }
     });
     Ok(true)
+}
+
+/// Waits for a server that is away for a moment: one that is restarted, or started beside this.
+async fn answering(upstream: &Upstream) -> Result<Option<Health>, Failure> {
+    let patience = Limits::default().unreachable;
+    let since = Instant::now();
+    let mut told = false;
+    loop {
+        match upstream.ready().await {
+            Err(failure) if failure.reason == Reason::Unreachable && since.elapsed() < patience => {
+                if !told {
+                    let seconds = patience.as_secs();
+                    tracing::warn!("{}; trying again for {seconds} s", failure.message());
+                    told = true;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            answered => return answered,
+        }
+    }
 }

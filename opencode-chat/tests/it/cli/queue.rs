@@ -89,6 +89,21 @@ async fn a_worker_runs_what_was_submitted() {
 }
 
 #[tokio::test]
+async fn a_worker_waits_for_a_server_that_is_being_restarted() {
+    let impostor = Impostor::start().await.unwrap();
+    let chat = Chat::with(&impostor);
+    impostor.kill().await;
+    let queued = submit(&chat, "[[text]]", &[]).await;
+    let mut worker = chat.start(&["worker"]);
+    worker.logs("trying again for 20 s").await;
+    impostor.restart().await.unwrap();
+    let watched = chat.run(&["watch", "--json", turn_of(&queued)]).await;
+    watched.ended(0, "completed");
+    worker.signal(Signal::TERM);
+    assert_eq!(worker.end().await.code, 0);
+}
+
+#[tokio::test]
 async fn another_process_follows_a_turn() {
     let answer = Streamed::new("One two three four.")
         .gate("middle")
