@@ -35,18 +35,23 @@ impl Tracer for EventCount {
     }
 }
 
+/// `memory`, or a database.
+pub(crate) async fn open(store: &str) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(match store {
+        "memory" => Arc::new(MemoryStore::default()),
+        url => opencode_sql::connect(url)
+            .await
+            .context("cannot open the store")?,
+    })
+}
+
 pub(crate) async fn run(args: &StreamArgs, store: &str) -> anyhow::Result<Report> {
     anyhow::ensure!(
         args.expect.is_none(),
         "--store makes its own sessions: use --sessions"
     );
     let sessions = args.sessions.unwrap_or(1);
-    let store: Arc<dyn Store> = match store {
-        "memory" => Arc::new(MemoryStore::default()),
-        url => opencode_sql::connect(url)
-            .await
-            .context("cannot open the store")?,
-    };
+    let store = open(store).await?;
     let events = EventCount::default();
     let host = Host::builder(client(args)?, store)
         .tracer(events.clone())

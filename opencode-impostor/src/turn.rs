@@ -138,7 +138,7 @@ impl Turn {
                 let text = Streamed::new(self.prompt.clone());
                 self.stream("text", &text).await;
             }
-            Step::Deltas(deltas) => self.deltas(deltas.count, deltas.size).await,
+            Step::Deltas(deltas) => self.deltas(deltas).await,
             Step::Empty => self.part_of_step(),
             Step::Finish(reason) => {
                 if self.message.is_none() {

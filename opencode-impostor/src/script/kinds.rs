@@ -129,13 +129,19 @@ impl From<StreamedForm> for Streamed {
 }
 
 /// Many equal deltas.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deltas {
     /// How many.
     pub count: usize,
     /// Bytes of text in each.
     pub size: usize,
+    /// Wait between two of them, in milliseconds; 0: as fast as the sockets take them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub every_ms: u64,
+    /// Each begins with the time it is sent at: microseconds since 1970 in 16 digits, as far as its size goes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stamped: bool,
 }
 
 /// A tool call that succeeds.

@@ -214,7 +214,11 @@ impl Step {
 
     /// `count` deltas of `size` bytes each.
     pub fn deltas(count: usize, size: usize) -> Self {
-        Self::Deltas(Deltas { count, size })
+        Self::Deltas(Deltas {
+            count,
+            size,
+            ..Deltas::default()
+        })
     }
 
     /// True for the steps that are tool calls.

@@ -1,12 +1,12 @@
 //! Text that arrives in pieces, and other things that go down the event streams.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
 use super::Turn;
 use crate::bus::quoted;
-use crate::script::{Garbage, Streamed};
+use crate::script::{Deltas, Garbage, Streamed};
 use crate::state::{Live, State};
 
 /// Readers may be this many frames behind before a benchmark's deltas wait for them.
@@ -34,10 +34,21 @@ impl Turn {
         }
     }
 
-    pub(super) async fn deltas(&mut self, count: usize, size: usize) {
+    pub(super) async fn deltas(&mut self, deltas: Deltas) {
         self.begin_live("text");
-        let piece = "x".repeat(size);
-        for sent in 0..count {
+        let mut piece = "x".repeat(deltas.size);
+        let every = Duration::from_millis(deltas.every_ms.max(1));
+        let mut ticks = tokio::time::interval(every);
+        for sent in 0..deltas.count {
+            if deltas.every_ms > 0 {
+                ticks.tick().await;
+            }
+            if deltas.stamped {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH);
+                let mut stamp = format!("{:016}", now.unwrap_or_default().as_micros());
+                stamp.truncate(deltas.size);
+                piece.replace_range(..stamp.len(), &stamp);
+            }
             self.delta(&piece);
             if sent % 64 == 63 {
                 tokio::task::yield_now().await;

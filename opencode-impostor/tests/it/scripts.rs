@@ -1,6 +1,6 @@
 //! Scripts: what steps make of a turn.
 
-use opencode_impostor::{Impostor, Retry, Script, Step, Streamed};
+use opencode_impostor::{Deltas, Impostor, Retry, Script, Step, Streamed};
 use serde_json::{Value, json};
 
 use crate::http::{Events, call, get, new_session, prompt, session_in, types};
@@ -394,6 +394,28 @@ async fn many_deltas_arrive_whole() {
         .unwrap()
         .len();
     assert_eq!(text, 80_000);
+}
+
+#[tokio::test]
+async fn deltas_can_be_paced_and_say_when_they_were_sent() {
+    let paced = Deltas {
+        count: 5,
+        size: 20,
+        every_ms: 20,
+        stamped: true,
+    };
+    let (impostor, session) = play(vec![Step::Deltas(paced)]).await;
+    impostor
+        .wait_for(|ledger| ledger.busy().is_empty() && ledger.all_model_runs() == 1)
+        .await
+        .unwrap();
+    let messages = impostor.messages(&session);
+    let text = messages[1]["parts"][1]["text"].as_str().unwrap();
+    assert_eq!(text.len(), 100);
+    let stamps: Vec<u64> = (0..5)
+        .map(|at| text[at * 20..at * 20 + 16].parse().unwrap())
+        .collect();
+    assert!(stamps[4] - stamps[0] >= 70_000, "{stamps:?}");
 }
 
 #[test]
