@@ -57,6 +57,11 @@ const apply = (changes) => {
 
 const isAtEnd = () => innerHeight + scrollY >= document.documentElement.scrollHeight - 60;
 const toEnd = () => scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
+let wasAtEnd = true;
+
+document.addEventListener("scroll", () => {
+  wasAtEnd = isAtEnd();
+}, { passive: true });
 
 // ---- The stream of the first answer that is not complete ----
 
@@ -69,10 +74,14 @@ const close = () => {
   watched = null;
 };
 
+const showHalt = () => {
+  const halt = document.querySelector(".halt");
+  if (halt) halt.hidden = !uploading && !document.querySelector("form.stop");
+};
+
 const watch = () => {
   const answer = pending();
-  const halt = document.querySelector(".halt");
-  if (halt) halt.hidden = !answer;
+  showHalt();
   if (find("messages")) document.querySelector(".side li [aria-current]")?.classList.toggle("busy", Boolean(answer));
   // A hidden page needs no connection: browsers have six for all pages of a server.
   if (!answer || document.hidden) {
@@ -109,17 +118,39 @@ const offline = (is) => {
   if (notice) notice.hidden = !is;
 };
 
-document.addEventListener("visibilitychange", watch);
+// What was said from another tab, or another device. Tabs of one browser tell each other.
+const refresh = async () => {
+  if (!find("messages")) return;
+  const response = await fetch(location.pathname).catch(() => null);
+  if (!response?.ok) return;
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const fresh = [...page.querySelectorAll("#messages > [id]")].filter(({ id }) => !find(id));
+  apply(fresh.map((message) => ["append", "messages", message.outerHTML]));
+  watch();
+};
+
+const tabs = new BroadcastChannel("conversations");
+tabs.onmessage = ({ data }) => {
+  if (data === location.pathname && !document.hidden) refresh();
+};
+
+document.addEventListener("visibilitychange", () => {
+  watch();
+  if (!document.hidden) refresh();
+});
 
 // ---- Forms ----
 
 const send = async (form, button) => {
+  if (form === composer && attached.length) return sendFiles(form);
+  const data = new FormData(form, button);
+  data.delete("files");
   const action = button?.hasAttribute("formaction") ? button.formAction : form.action;
   let response;
   try {
     response = await fetch(action, {
       method: "POST",
-      body: new URLSearchParams(new FormData(form, button)),
+      body: new URLSearchParams(data),
       headers: { Accept: "application/json" },
     });
   } catch {
@@ -143,9 +174,13 @@ document.addEventListener("submit", async (event) => {
     form.reset();
     form.querySelector("textarea")?.dispatchEvent(new Event("input"));
     if (form.matches(".request")) form.classList.add("answered");
-    if (form.matches(".composer")) toEnd();
+    if (form === composer) {
+      detachAll();
+      toEnd();
+    }
     apply(changes);
     watch();
+    tabs.postMessage(location.pathname);
   } catch (problem) {
     error.textContent = problem.message;
   } finally {
@@ -172,7 +207,7 @@ if (prompt && !CSS.supports("field-sizing", "content")) {
   });
 }
 
-const stop = () => pending()?.querySelector("form.stop")?.requestSubmit();
+const stop = () => uploading ? uploading.abort() : pending()?.querySelector("form.stop")?.requestSubmit();
 
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !event.isComposing && !event.defaultPrevented) stop();
@@ -202,5 +237,3 @@ document.addEventListener("pointerover", (event) => {
   code.append(button);
 });
 
-if (find("messages") && !location.hash) toEnd();
-watch();

@@ -51,6 +51,7 @@ pub(super) static STYLE: Asset = Asset::new(
         include_str!("../../assets/page.css"),
         include_str!("../../assets/messages.css"),
         include_str!("../../assets/turns.css"),
+        include_str!("../../assets/files.css"),
         include_str!("../../assets/narrow.css"),
     ),
 );
@@ -58,7 +59,10 @@ pub(super) static SCRIPT: Asset = Asset::new(
     "app",
     "js",
     "text/javascript; charset=utf-8",
-    include_str!("../../assets/app.js"),
+    concat!(
+        include_str!("../../assets/app.js"),
+        include_str!("../../assets/files.js"),
+    ),
 );
 pub(super) static ICON: Asset = Asset::new(
     "icon",

@@ -20,7 +20,7 @@ use futures_util::stream;
 use opencode_host::LiveStream;
 use opencode_host::client::reply::SnapshotPart;
 use opencode_host::live::{Cursor, LiveEvent};
-use opencode_host::store::{Conversation, StoreError, Turn};
+use opencode_host::store::{StoreError, Turn};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
@@ -82,7 +82,6 @@ pub(super) fn written_down(turn: &Turn) -> Vec<SnapshotPart> {
 struct Feed {
     app: App,
     turn: Turn,
-    conversation: Conversation,
     live: LiveStream,
     answer: LiveAnswer,
     /// Where the browser says it is, until that is dealt with.
@@ -122,7 +121,6 @@ impl Feed {
             answer: LiveAnswer::new(turn.id, turn.message, folder),
             app: app.clone(),
             turn,
-            conversation,
             after,
             known: Cursor::START,
             cursor: Cursor::START,
@@ -265,10 +263,13 @@ impl Feed {
         self.ended = Ended::Stream;
         let element = message::element(self.turn.message);
         let store = self.app.host.store();
-        let patch = match store.message(self.turn.message).await? {
-            Some(message) => {
-                let files = files::of_message(&self.app, &self.conversation, message.id).await?;
-                let answer = AnswerView::of(&message, folder_of(&self.conversation), files);
+        let message = store.message(self.turn.message).await?;
+        // Its folder may be known since.
+        let conversation = store.conversation(self.turn.conversation).await?;
+        let patch = match message.zip(conversation) {
+            Some((message, conversation)) => {
+                let files = files::of_message(&self.app, &conversation, message.id).await?;
+                let answer = AnswerView::of(&message, folder_of(&conversation), files);
                 Patch::Replace(element, answer.render()?)
             }
             None => Patch::Remove(element),

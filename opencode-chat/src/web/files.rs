@@ -17,8 +17,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use futures_util::StreamExt as _;
-use opencode_host::blobs::{BlobError, BlobStream, Blobs};
+use opencode_host::blobs::{BlobError, Blobs};
 use opencode_host::id::{AttachmentId, ConversationId};
 use opencode_host::store::Attachment;
 use serde::Deserialize;
@@ -171,10 +170,9 @@ async fn serve(
                 .into_response()
         }
         Asked::Part(range) => {
-            let mut stream = blobs.get_range(&file.digest, range.clone()).await?;
+            let stream = blobs.get_range(&file.digest, range.clone()).await?;
             check_size(file, stream.size)?;
             let said = format!("bytes {}-{}/{}", range.start, range.end - 1, file.size);
-            let first = stream.next().await.transpose()?;
             let headers = [
                 (header::CONTENT_RANGE, said),
                 (
@@ -182,7 +180,7 @@ async fn serve(
                     (range.end - range.start).to_string(),
                 ),
             ];
-            let body = whole::body(first, stream, file, &app.shutdown);
+            let body = whole::body(stream, file, &app.shutdown).await?;
             (StatusCode::PARTIAL_CONTENT, headers, body).into_response()
         }
         Asked::Whole => {
@@ -193,10 +191,9 @@ async fn serve(
                 check_size(file, size.ok_or(BlobError::Missing { digest })?)?;
                 Body::empty()
             } else {
-                let mut stream: BlobStream = blobs.get(&file.digest).await?;
+                let stream = blobs.get(&file.digest).await?;
                 check_size(file, stream.size)?;
-                let first = stream.next().await.transpose()?;
-                whole::body(first, stream, file, &app.shutdown)
+                whole::body(stream, file, &app.shutdown).await?
             };
             (length, body).into_response()
         }

@@ -42,7 +42,10 @@ pub(super) async fn begin(
     let key = submission.fields.first("key");
     let key = key.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
     let give_back = |problem: Problem| problem.with_draft(&app, BEGIN.to_owned(), prompt.clone());
-    prompts::check(&prompt).map_err(give_back)?;
+    if let Err(problem) = prompts::check(&prompt) {
+        submission.pass_over(&app).await;
+        return Err(give_back(problem));
+    }
     let conversation = app
         .host
         .store()

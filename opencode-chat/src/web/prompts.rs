@@ -38,8 +38,11 @@ pub(super) async fn submit(
     let prompt = submission.fields.take("prompt");
     let key = submission.fields.first("key").map(str::to_owned);
     let action = format!("/conversations/{conversation}/turns");
+    if let Err(problem) = check(&prompt) {
+        submission.pass_over(&app).await;
+        return Err(problem.with_draft(&app, action, prompt));
+    }
     let sent = async {
-        check(&prompt)?;
         let uploads = submission.uploads(&app, conversation).await?;
         send(&app, conversation, prompt.clone(), key, uploads).await
     };

@@ -31,17 +31,26 @@ struct Files {
     next: Part,
 }
 
-impl<S: Send + Sync> FromRequest<S> for Submission {
+impl FromRequest<App> for Submission {
     type Rejection = Problem;
 
     /// Reads the fields. The form may be one without files, of any kind.
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        tokio::select! {
+            submission = Self::read(request, app) => submission,
+            () = app.shutdown.cancelled() => Err(stopped()),
+        }
+    }
+}
+
+impl Submission {
+    async fn read(request: Request, app: &App) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let kind = parts.headers.get(axum::http::header::CONTENT_TYPE);
         let is_multipart = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"multipart/"));
         if !is_multipart {
             let request = Request::from_parts(parts, body);
-            let fields = Fields::from_request(request, state).await?;
+            let fields = Fields::from_request(request, app).await?;
             return Ok(Self {
                 fields,
                 files: None,
@@ -75,9 +84,7 @@ impl<S: Send + Sync> FromRequest<S> for Submission {
             files: None,
         })
     }
-}
 
-impl Submission {
     /// Takes the files into a conversation; `None` when none came. After a refusal the rest of the form is passed over:
     /// a browser reads no answer before it has sent all.
     pub(super) async fn uploads(
@@ -91,23 +98,31 @@ impl Submission {
         let taken = tokio::select! {
             taken = files.take(app, conversation) => taken,
             // An application that stops waits for nobody's upload.
-            () = app.shutdown.cancelled() => {
-                let text = "The application is being stopped. Send it again when it is back.";
-                return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Nothing was sent", text));
-            }
+            () = app.shutdown.cancelled() => return Err(stopped()),
         };
         if taken.is_err() {
-            let limit = app.max_upload.saturating_mul(MAX_FILES as u64);
-            tokio::select! {
-                () = files.form.pass_over(limit) => {}
-                () = app.shutdown.cancelled() => {}
-            }
+            files.pass_over(app).await;
         }
         taken
+    }
+
+    /// Passes over the files of a form that is refused for something else.
+    pub(super) async fn pass_over(self, app: &App) {
+        if let Some(mut files) = self.files {
+            files.pass_over(app).await;
+        }
     }
 }
 
 impl Files {
+    async fn pass_over(&mut self, app: &App) {
+        let limit = app.max_upload.saturating_mul(MAX_FILES as u64);
+        tokio::select! {
+            () = self.form.pass_over(limit) => {}
+            () = app.shutdown.cancelled() => {}
+        }
+    }
+
     async fn take(
         &mut self,
         app: &App,
@@ -198,6 +213,11 @@ fn refused(error: &UploadError, name: &str) -> Problem {
             )
         }
     }
+}
+
+fn stopped() -> Problem {
+    let text = "The application is being stopped. Send it again when it is back.";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Nothing was sent", text)
 }
 
 fn cut(error: &impl std::fmt::Display) -> Problem {

@@ -123,8 +123,7 @@ impl FileView {
             id: file.id,
             url: url(file),
             facts: format!("{label} · {}", bytes(file.size)),
-            note: (!is_said)
-                .then(|| format!("Its content is not {label}, whatever its name says.")),
+            note: (!is_said).then(|| format!("This is not a {label}, whatever its name says.")),
             name: file.name.clone(),
             mime_type: file.mime_type.clone(),
             icon: match shown {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, BodyDataStream, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use axum::response::Response;
 use futures_util::StreamExt as _;
 use opencode_host::artifacts::Transform;
 use opencode_host::blobs::Blobs;
@@ -191,12 +192,17 @@ impl Site {
         self
     }
 
-    pub(super) async fn request(&self, request: Request<Body>) -> Page {
+    /// The answer to a request, its body still to come.
+    pub(super) async fn respond(&self, request: Request<Body>) -> Response {
         let answered = tower::ServiceExt::oneshot(self.router.clone(), request);
-        let response = timeout(PATIENCE, answered)
+        timeout(PATIENCE, answered)
             .await
             .expect("an answer in time")
-            .unwrap();
+            .unwrap()
+    }
+
+    pub(super) async fn request(&self, request: Request<Body>) -> Page {
+        let response = self.respond(request).await;
         let (parts, body) = response.into_parts();
         let bytes = timeout(PATIENCE, to_bytes(body, usize::MAX))
             .await
