@@ -1,6 +1,7 @@
 //! The library's front: what an application builds once and calls.
 
 mod builder;
+mod guard;
 mod in_sandbox;
 mod requests;
 mod watch;

@@ -8,7 +8,7 @@ use opencode_client::Exchange;
 use opencode_client::wire::{ModelRef, PermissionRule};
 
 use crate::artifacts::{DefaultAttach, Transform};
-use crate::sandbox::default_permission_rules;
+use crate::sandbox::{OwnConfiguration, default_permission_rules};
 use crate::store::{Conversation, Message};
 use crate::turn::TurnResult;
 
@@ -57,6 +57,13 @@ pub trait Product: Send + Sync + fmt::Debug + 'static {
     async fn directory(&self, conversation: &Conversation) -> Result<Option<String>, HookError> {
         let _ = conversation;
         Ok(None)
+    }
+
+    /// What becomes of configuration of OpenCode's that is found in the conversation's sandbox, whoever put it
+    /// there. Asked where the host has sandboxes, before each prompt.
+    fn own_configuration(&self, conversation: &Conversation) -> OwnConfiguration {
+        let _ = conversation;
+        OwnConfiguration::Remove
     }
 
     /// What of an agent's files is attached to its message.

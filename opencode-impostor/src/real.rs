@@ -35,6 +35,7 @@ pub struct RealServer {
     password: String,
     port: u16,
     folders: TempDir,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
 }
 
@@ -93,25 +94,44 @@ impl RealServer {
         Self::start_binary(find_binary()?, config).await
     }
 
+    /// As [`RealServer::start`], with these variables beside its own: to try settings.
+    ///
+    /// # Errors
+    /// As [`RealServer::start`].
+    pub async fn start_with(config: &Value, environment: &[(&str, &str)]) -> io::Result<Self> {
+        let mut server = Self::new(find_binary()?, config)?;
+        let pairs = environment.iter();
+        server.environment = pairs
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        server.boot().await?;
+        Ok(server)
+    }
+
     /// As [`RealServer::start`], with this binary: to try several versions.
     ///
     /// # Errors
     /// It does not start, or does not answer in time; the message holds what it printed.
     pub async fn start_binary(binary: PathBuf, config: &Value) -> io::Result<Self> {
+        let mut server = Self::new(binary, config)?;
+        server.boot().await?;
+        Ok(server)
+    }
+
+    fn new(binary: PathBuf, config: &Value) -> io::Result<Self> {
         let folders = tempfile::Builder::new()
             .prefix("opencode-real-")
             .tempdir()?;
         std::fs::create_dir(folders.path().join("work"))?;
-        let mut server = Self {
+        Ok(Self {
             binary,
             config: config.to_string(),
             password: "real-server-password".into(),
             port: free_port()?,
             folders,
+            environment: Vec::new(),
             child: None,
-        };
-        server.boot().await?;
-        Ok(server)
+        })
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -186,6 +206,7 @@ impl RealServer {
             .env("OPENCODE_DISABLE_AUTOCOMPACT", "1")
             .env("OPENCODE_CONFIG_CONTENT", &self.config)
             .env("OPENCODE_SERVER_PASSWORD", &self.password)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

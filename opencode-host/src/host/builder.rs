@@ -153,6 +153,7 @@ impl HostBuilder {
             self.product = Arc::new(InSandbox {
                 product: self.product,
                 sandboxes,
+                telemetry: self.telemetry.clone(),
             });
         }
         Host {

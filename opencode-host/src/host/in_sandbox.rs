@@ -4,10 +4,12 @@ use async_trait::async_trait;
 use opencode_client::Exchange;
 use opencode_client::wire::{ModelRef, PermissionRule};
 
+use super::guard::guard;
 use crate::artifacts::{DefaultAttach, Transform};
 use crate::product::{HookError, Product};
-use crate::sandbox::{SandboxId, SandboxRoot, blocking};
+use crate::sandbox::{OwnConfiguration, SandboxId, SandboxRoot, blocking};
 use crate::store::{Conversation, Message};
+use crate::telemetry::Telemetry;
 use crate::turn::TurnResult;
 
 /// A product whose agents work in the sandboxes of the host, where it names no folder itself.
@@ -15,6 +17,17 @@ use crate::turn::TurnResult;
 pub(super) struct InSandbox {
     pub(super) product: Arc<dyn Product>,
     pub(super) sandboxes: SandboxRoot,
+    pub(super) telemetry: Telemetry,
+}
+
+impl InSandbox {
+    async fn provision(&self, conversation: &Conversation) -> Result<String, HookError> {
+        let id: SandboxId = conversation.id.to_string().parse()?;
+        let root = self.sandboxes.clone();
+        let sandbox = blocking(move || root.provision(&id)).await?;
+        let path = sandbox.path().to_str();
+        Ok(path.ok_or("the sandbox's path is not UTF-8")?.to_owned())
+    }
 }
 
 #[async_trait]
@@ -52,16 +65,17 @@ impl Product for InSandbox {
     }
 
     async fn directory(&self, conversation: &Conversation) -> Result<Option<String>, HookError> {
-        if let Some(directory) = self.product.directory(conversation).await? {
-            return Ok(Some(directory));
-        }
-        let id: SandboxId = conversation.id.to_string().parse()?;
-        let root = self.sandboxes.clone();
-        let sandbox = blocking(move || root.provision(&id)).await?;
-        let path = sandbox.path().to_str();
-        Ok(Some(
-            path.ok_or("the sandbox's path is not UTF-8")?.to_owned(),
-        ))
+        let directory = match self.product.directory(conversation).await? {
+            Some(directory) => directory,
+            None => self.provision(conversation).await?,
+        };
+        let (root, product) = (&self.sandboxes, &*self.product);
+        guard(root, product, &self.telemetry, conversation, &directory).await?;
+        Ok(Some(directory))
+    }
+
+    fn own_configuration(&self, conversation: &Conversation) -> OwnConfiguration {
+        self.product.own_configuration(conversation)
     }
 
     async fn on_finalized(&self, message: &Message, exchange: &Exchange) -> Result<(), HookError> {

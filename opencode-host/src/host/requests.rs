@@ -84,7 +84,7 @@ impl Host {
     }
 
     /// The client in the folder of the turn's session: requests are kept per folder.
-    async fn client_of(&self, turn: TurnId) -> Result<Client, StoreError> {
+    async fn client_of(&self, turn: TurnId) -> Result<Client, AnswerError> {
         let store = &self.shared.store;
         let missing = || StoreError::NotFound {
             what: "turn",
@@ -95,6 +95,10 @@ impl Host {
             .conversation(turn.conversation)
             .await?
             .ok_or_else(missing)?;
+        if let Err(unguarded) = self.shared.guard(&conversation).await {
+            let unguarded = ClientError::Configuration(unguarded.to_string());
+            return Err(AnswerError::Upstream(unguarded));
+        }
         let client = self.shared.client.clone();
         Ok(
             match conversation.session.and_then(|session| session.directory) {

@@ -82,6 +82,9 @@ pub enum Refusal {
     /// It changed while it was looked at or read.
     #[error("it changed while it was read")]
     Changed,
+    /// It would configure OpenCode, and comes back when it is moved away.
+    #[error("it configures OpenCode, and comes back when it is moved away")]
+    Configuration,
     /// Its name is not UTF-8, or holds control characters.
     #[error("its name is not plain text")]
     Name,

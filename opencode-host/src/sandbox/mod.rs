@@ -22,6 +22,7 @@
 //! that was moved (not copied or linked) into the sandbox by someone with the rights to do so has become the
 //! sandbox's own and is read.
 
+mod configuration;
 mod error;
 mod file;
 mod folder;
@@ -39,6 +40,8 @@ use std::time::SystemTime;
 use cap_std::fs::Dir;
 use tokio::io::AsyncRead;
 
+pub use configuration::OwnConfiguration;
+use configuration::Quarantine;
 pub use error::{Refusal, SandboxError};
 pub use file::{DEFAULT_READ_CAP, SandboxFile};
 pub use listing::{Listing, MAX_ENTRIES, MAX_REFUSED, RefusedEntry};
@@ -55,6 +58,7 @@ pub struct Sandbox {
     dir: Arc<Dir>,
     /// Where files grow before they appear; outside the agent's reach, on the same file system.
     staging: Arc<Dir>,
+    quarantine: Quarantine,
     just_created: bool,
 }
 
@@ -190,11 +194,31 @@ impl Sandbox {
         names.join("/").parse()
     }
 
+    /// Moves out what OpenCode would take its configuration from: whatever is called `.opencode`,
+    /// `opencode.json`, `opencode.jsonc` or `.git` (in upper case or lower) at the top of the sandbox. Returns
+    /// the names, mostly none.
+    ///
+    /// OpenCode 1.18.33 looks for these from the session's folder upwards, never below it, and runs what they
+    /// name, such as `.opencode/plugin/x.js`: at the first prompt in that folder after its start, at any first
+    /// request when it is started without `OPENCODE_DISABLE_PROJECT_CONFIG`. An agent can make them with its
+    /// file tools alone: the rules of [`own_configuration_rules`] do not see a patch that moves a file there.
+    ///
+    /// They are moved, not deleted, to `.quarantine` beside the sandboxes, where no agent comes and a person
+    /// may look; [`SandboxRoot::remove`] takes them with the sandbox. Links are moved as links.
+    ///
+    /// # Errors
+    ///
+    /// [`SandboxError::Io`] when one cannot be moved, [`SandboxError::Refused`] when somebody puts them back
+    /// as fast as they are moved. No prompt should be sent then.
+    pub fn remove_configuration(&self) -> Result<Vec<String>, SandboxError> {
+        self.quarantine.clear(&self.dir)
+    }
+
     /// Has somebody made the sandbox a Git worktree of its own?
     ///
     /// An agent can, with its file tools alone, and such a `.git` may name another folder as the worktree,
-    /// which OpenCode then takes for the agent's (seen on 1.18.33). Where the agent has no shell, and so no
-    /// honest `git init`, a turn should not start in such a sandbox.
+    /// which OpenCode then takes for the agent's (seen on 1.18.33). [`Sandbox::remove_configuration`] moves it
+    /// out.
     ///
     /// # Errors
     ///

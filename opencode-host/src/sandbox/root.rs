@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
+use super::configuration::{QUARANTINE, Quarantine};
 use super::{Refusal, Sandbox, SandboxError, file, folder};
 use crate::one_line::one_line;
 
@@ -194,41 +195,77 @@ impl SandboxRoot {
             }
         };
         let just_created = folder::make(&self.dir, id.as_str()).map_err(failed("make"))?;
-        let dir = folder::open(&self.dir, id.as_str()).map_err(|source| {
-            let refused = |reason| SandboxError::Refused {
-                path: id.to_string(),
-                reason,
-            };
-            match self.dir.symlink_metadata(id.as_str()) {
-                Ok(metadata) if metadata.is_symlink() => refused(Refusal::Symlink),
-                Ok(metadata) if !metadata.is_dir() => refused(Refusal::NotAFolder),
-                _ => failed("open")(source),
-            }
-        })?;
+        match self.open_sandbox(id) {
+            Ok(sandbox) => Ok(Sandbox {
+                just_created,
+                ..sandbox
+            }),
+            Err(source) => Err(self.explain(id, source)),
+        }
+    }
+
+    /// The sandbox of that identifier, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`SandboxRoot::provision`].
+    pub fn find(&self, id: &SandboxId) -> Result<Option<Sandbox>, SandboxError> {
+        match self.open_sandbox(id) {
+            Ok(sandbox) => Ok(Some(sandbox)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(self.explain(id, source)),
+        }
+    }
+
+    fn open_sandbox(&self, id: &SandboxId) -> io::Result<Sandbox> {
         Ok(Sandbox {
             path: self.path.join(id.as_str()),
-            dir: Arc::new(dir),
+            dir: Arc::new(folder::open(&self.dir, id.as_str())?),
             staging: Arc::clone(&self.staging),
-            just_created,
+            quarantine: Quarantine {
+                root: Arc::clone(&self.dir),
+                id: id.clone(),
+            },
+            just_created: false,
         })
     }
 
-    /// Removes a sandbox and all that is in it; links in it are removed, not followed. `false` when there
-    /// was none.
+    fn explain(&self, id: &SandboxId, source: io::Error) -> SandboxError {
+        let refused = |reason| SandboxError::Refused {
+            path: id.to_string(),
+            reason,
+        };
+        match self.dir.symlink_metadata(id.as_str()) {
+            Ok(metadata) if metadata.is_symlink() => refused(Refusal::Symlink),
+            Ok(metadata) if !metadata.is_dir() => refused(Refusal::NotAFolder),
+            _ => SandboxError::Io {
+                action: "open",
+                path: id.to_string(),
+                source,
+            },
+        }
+    }
+
+    /// Removes a sandbox and all that is in it or was moved out of it; links in it are removed, not followed.
+    /// `false` when there was none.
     ///
     /// # Errors
     ///
     /// [`SandboxError::Io`] when the file system fails; some files may be gone by then.
     pub fn remove(&self, id: &SandboxId) -> Result<bool, SandboxError> {
-        match self.dir.remove_dir_all(id.as_str()) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(source) => Err(SandboxError::Io {
-                action: "remove",
-                path: id.to_string(),
-                source,
-            }),
-        }
+        let remove = || {
+            match folder::open(&self.dir, QUARANTINE) {
+                Ok(quarantine) => remove_all(&quarantine, id)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                Err(error) => return Err(error),
+            };
+            remove_all(&self.dir, id)
+        };
+        remove().map_err(|source| SandboxError::Io {
+            action: "remove",
+            path: id.to_string(),
+            source,
+        })
     }
 
     /// Removes what crashed copies left behind before `before`, and returns how many files that were.
@@ -255,6 +292,15 @@ impl SandboxRoot {
             path: STAGING.to_owned(),
             source,
         })
+    }
+}
+
+/// Removes a folder with all that is in it, if it is there.
+fn remove_all(dir: &Dir, id: &SandboxId) -> io::Result<bool> {
+    match dir.remove_dir_all(id.as_str()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

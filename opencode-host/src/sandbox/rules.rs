@@ -19,12 +19,15 @@ pub fn default_permission_rules() -> Vec<PermissionRule> {
 /// Seen on 1.18.33, with no shell allowed: a file `.opencode/plugin/x.js` that the `write` tool made was run
 /// by the server at its next start in that folder, and a `.git/config` with `core.worktree` moved the border
 /// of `external_directory`. With these rules `write`, `edit` and the patches that add or change such a file
-/// are refused, but not a patch that *moves* a file there. So they do not stand alone:
+/// are refused, and the agent is told so, but not a patch that *moves* a file there. What such a patch leaves
+/// behind a [`Host`](crate::Host) with sandboxes moves out before the server could run it
+/// ([`Sandbox::remove_configuration`](super::Sandbox::remove_configuration)); others call that themselves,
+/// before each prompt. Beside both:
 ///
-/// - start the server with `OPENCODE_DISABLE_PROJECT_CONFIG=1`: configuration of the folder is then not read.
-///   Its plugins are run all the same, at the first prompt in the folder (seen on 1.18.33, with
-///   `OPENCODE_PURE=1` too), and
-/// - ask [`Sandbox::is_git_worktree`](super::Sandbox::is_git_worktree) before a turn.
+/// - start the server with `OPENCODE_DISABLE_PROJECT_CONFIG=1`, so that it looks at less of a folder, and later
+///   (at the first prompt);
+/// - leave its settings `lsp` and `formatter` off, as they are by default: both start programs of the folder's
+///   `node_modules`.
 pub fn own_configuration_rules() -> Vec<PermissionRule> {
     [
         "*.git",

@@ -87,6 +87,10 @@ impl Driver {
         let (Some(prompted), Some(_)) = (&turn.prompted, &self.host.blobs) else {
             return none;
         };
+        if let Err(unguarded) = self.host.guard(&self.conversation).await {
+            self.report(&unguarded);
+            return none;
+        }
         let session = self.conversation.session.as_ref();
         let client: Client = match session.and_then(|session| session.directory.as_deref()) {
             Some(directory) => self.host.client.in_directory(directory),

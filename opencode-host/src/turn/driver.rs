@@ -386,6 +386,7 @@ impl Driver {
     }
 
     async fn connect(&mut self) -> Result<(), Trouble> {
+        self.guard().await?;
         let ensured = self.sessions().ensure(&self.conversation).await?;
         if ensured.just_created {
             self.host.telemetry.event(

@@ -12,6 +12,8 @@ impl Driver {
         let (Some(session), Some(prompt)) = (self.session.clone(), self.prompt_id()) else {
             return Ok(());
         };
+        // The server may have been started anew since the agent wrote.
+        self.guard().await?;
         self.look_due = false;
         let client = self.client();
         // Status first: a session that was idle before its messages were read has no more to say.

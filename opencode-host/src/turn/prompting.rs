@@ -29,6 +29,7 @@ impl Driver {
     }
 
     pub(super) async fn look(&mut self) -> Result<(), Trouble> {
+        self.guard().await?;
         let (Some(session), Some(prompted)) = (&self.session, &self.prompted) else {
             return Ok(());
         };
@@ -59,6 +60,7 @@ impl Driver {
     }
 
     pub(super) async fn post(&mut self) -> Result<(), Trouble> {
+        self.guard().await?;
         let (Some(session), Some(prompted)) = (&self.session, &self.prompted) else {
             return Ok(());
         };
@@ -78,6 +80,12 @@ impl Driver {
                 Err(error.into())
             }
         }
+    }
+
+    /// Before the server reads the folder: nothing in it may configure the server.
+    pub(super) async fn guard(&self) -> Result<(), Trouble> {
+        let guarded = self.host.guard(&self.conversation).await;
+        guarded.map_err(|unguarded| Trouble::Product(unguarded.to_string()))
     }
 
     pub(super) fn was_posted(&mut self) {

@@ -1,5 +1,6 @@
 //! The sandbox: what goes in, what comes out, and what must not.
 
+mod configuration;
 mod listing;
 mod reading;
 mod root;

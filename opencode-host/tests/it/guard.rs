@@ -1,0 +1,332 @@
+//! An agent that would configure the server that runs it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use opencode_client::Client;
+use opencode_client::reply::ToolStatus;
+use opencode_client::wire::{PermissionRule, Prompt};
+use opencode_host::id::ConversationId;
+use opencode_host::product::Product;
+use opencode_host::sandbox::{
+    OwnConfiguration, SandboxRoot, default_permission_rules, own_configuration_rules,
+};
+use opencode_host::store::{Conversation, MemoryStore, Store, TurnStatus};
+use opencode_host::turn::TurnResult;
+use opencode_host::{Host, SubmitOptions};
+use opencode_impostor::real::RealServer;
+use opencode_impostor::{Impostor, ModelScript, ModelServer, Round, Script, Step};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::hosting::{Hosting, Recorder, quick};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The strictest rules there are without a shell.
+#[derive(Debug)]
+struct Strict(OwnConfiguration);
+
+impl Product for Strict {
+    fn permission_rules(&self, _: &Conversation) -> Vec<PermissionRule> {
+        let mut rules = default_permission_rules();
+        rules.extend(own_configuration_rules());
+        rules
+    }
+
+    fn own_configuration(&self, _: &Conversation) -> OwnConfiguration {
+        self.0
+    }
+}
+
+struct Guarded {
+    home: tempfile::TempDir,
+    hosting: Hosting,
+}
+
+impl Guarded {
+    async fn new(own: OwnConfiguration) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let root = SandboxRoot::open(home.path().join("sandboxes")).unwrap();
+        let impostor = Impostor::scripted(Script::always([Step::text("Hello")]))
+            .await
+            .unwrap();
+        let hosting = Hosting::with(impostor, quick(), |builder| {
+            builder.product(Strict(own)).sandboxes(root)
+        });
+        Self {
+            hosting: hosting.await,
+            home,
+        }
+    }
+
+    fn agent(&self, path: &str) -> PathBuf {
+        let sandboxes = self.home.path().join("sandboxes");
+        let path = sandboxes
+            .join(self.hosting.conversation.to_string())
+            .join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        path
+    }
+}
+
+#[tokio::test]
+async fn each_prompt_finds_a_folder_without_configuration() {
+    let guarded = Guarded::new(OwnConfiguration::Remove).await;
+    // Before there is a session: an upload makes the folder too.
+    for round in 0..2 {
+        fs::write(guarded.agent(".opencode/plugin/x.js"), "evil()").unwrap();
+        fs::write(guarded.agent("opencode.json"), "{}").unwrap();
+        fs::write(guarded.agent(".git"), "gitdir: /elsewhere").unwrap();
+        fs::write(guarded.agent("notes.md"), "kept").unwrap();
+        let result = guarded.hosting.turn("Hello").await;
+        assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
+        for path in [".opencode", "opencode.json", ".git"] {
+            assert!(!guarded.agent(path).exists(), "{path}");
+        }
+        assert!(guarded.agent("notes.md").exists());
+        let recorder = &guarded.hosting.recorder;
+        let events = recorder.named("sandbox.configuration_removed");
+        assert_eq!(events.len(), round + 1);
+        assert_eq!(events[round]["count"], 3);
+        let mut names: Vec<_> = events[round]["names"].as_array().unwrap().clone();
+        names.sort_by_key(Value::to_string);
+        assert_eq!(names, [".git", ".opencode", "opencode.json"]);
+        let reported = recorder.named("reported");
+        let told = |fields: &&serde_json::Map<String, Value>| fields["action"] == "guard";
+        assert_eq!(reported.iter().filter(told).count(), round + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_product_may_keep_its_own() {
+    let guarded = Guarded::new(OwnConfiguration::Keep).await;
+    fs::write(guarded.agent(".opencode/agent/writer.md"), "mine").unwrap();
+    guarded.hosting.turn("Hello").await;
+    assert!(guarded.agent(".opencode/agent/writer.md").exists());
+    let recorder = &guarded.hosting.recorder;
+    assert_eq!(recorder.count("sandbox.configuration_removed"), 0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_removed_is_not_prompted() {
+    let guarded = Guarded::new(OwnConfiguration::Remove).await;
+    guarded.hosting.turn("Hello").await;
+    fs::write(guarded.agent(".opencode/plugin/x.js"), "evil()").unwrap();
+    fs::write(guarded.home.path().join("sandboxes/.quarantine"), "").unwrap();
+    let result = guarded.hosting.turn("And now?").await;
+    assert_eq!(result.status, TurnStatus::Error);
+    let error = result.error.unwrap();
+    assert!(
+        error
+            .message
+            .contains("configuration that OpenCode would run"),
+        "{error:?}"
+    );
+    assert!(error.message.contains(".opencode"), "{error:?}");
+    let prompts = guarded.hosting.impostor.ledger().prompt_posts().len();
+    assert_eq!(prompts, 1, "the second was never posted");
+}
+
+/// A real server, a sandbox, and an agent with a patch tool.
+struct Live {
+    home: tempfile::TempDir,
+    server: RealServer,
+    _model: ModelServer,
+    host: Host,
+    conversation: ConversationId,
+    recorder: Recorder,
+}
+
+impl Live {
+    async fn new(own: OwnConfiguration, script: impl FnOnce(&Path) -> ModelScript) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let model = ModelServer::scripted(script(home.path())).await.unwrap();
+        // Settings that one might trust. Without them it is worse: any first request runs what is there.
+        let settings = [
+            ("OPENCODE_DISABLE_PROJECT_CONFIG", "1"),
+            ("OPENCODE_PURE", "1"),
+        ];
+        let config = model.opencode_config();
+        let server = RealServer::start_with(&config, &settings);
+        let server = server.await.unwrap();
+        let root = SandboxRoot::open(home.path().join("sandboxes")).unwrap();
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let recorder = Recorder::default();
+        let client = Client::builder(server.url()).password(server.password());
+        let client = client.timeout(Duration::from_secs(20)).build().unwrap();
+        let host = Host::builder(client, Arc::clone(&store))
+            .product(Strict(own))
+            .sandboxes(root)
+            .tracer(recorder.clone())
+            .error_reporter(recorder.clone())
+            .build();
+        let conversation = store.open_conversation("live").await.unwrap().id;
+        Self {
+            home,
+            server,
+            _model: model,
+            host,
+            conversation,
+            recorder,
+        }
+    }
+
+    async fn turn(&self, text: &str) -> TurnResult {
+        let prompt = Prompt {
+            model: Some("local/gpt-5-scripted".parse().unwrap()),
+            ..Prompt::text(text)
+        };
+        let submitted = self
+            .host
+            .submit(self.conversation, prompt, SubmitOptions::default());
+        let turn = submitted.await.unwrap().turn.id;
+        let working = self.host.run_turn(turn, CancellationToken::new());
+        tokio::time::timeout(PATIENCE, working)
+            .await
+            .expect("the turn did not end")
+            .unwrap();
+        self.host.result(turn).await.unwrap().unwrap()
+    }
+
+    fn sandbox(&self) -> PathBuf {
+        let sandboxes = self.home.path().join("sandboxes");
+        sandboxes.join(self.conversation.to_string())
+    }
+}
+
+fn patch(lines: &[String]) -> Round {
+    let text = format!("*** Begin Patch\n{}\n*** End Patch", lines.join("\n"));
+    Round::call("apply_patch", json!({ "patchText": text }))
+}
+
+fn add(path: &str, lines: &[&str]) -> String {
+    format!("*** Add File: {path}\n+{}", lines.join("\n+"))
+}
+
+/// A patch that moves must change something too.
+fn move_to(from: &str, to: &str, old: &str, new: &str) -> String {
+    format!("*** Update File: {from}\n*** Move to: {to}\n@@\n-{old}\n+{new}")
+}
+
+/// Moves a plugin to where the server looks for them; when run it leaves a mark outside.
+fn plugin(home: &Path) -> ModelScript {
+    let mark = home.join("mark").display().to_string();
+    let run = format!("import fs from \"node:fs\"; fs.writeFileSync({mark:?}, \"ran\");");
+    ModelScript::new()
+        .on(
+            "[[plant]]",
+            [
+                patch(&[add(
+                    "x.js",
+                    &[&run, "// one", "export const X = async () => ({});"],
+                )]),
+                patch(&[move_to("x.js", ".opencode/plugin/x.js", "// one", "// two")]),
+                Round::text("Planted"),
+            ],
+        )
+        .on("[[reap]]", [Round::text("Reaped")])
+}
+
+async fn plant_and_reap(own: OwnConfiguration) -> Live {
+    let mut live = Live::new(own, plugin).await;
+    let result = live.turn("[[plant]]").await;
+    assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
+    let calls = result.tool_calls();
+    let fine = calls
+        .iter()
+        .filter(|call| call.status == ToolStatus::Completed);
+    assert_eq!(fine.count(), 2, "no rule sees the move: {calls:?}");
+    // A server reads a folder once in its life.
+    live.server.restart().await.unwrap();
+    let result = live.turn("[[reap]]").await;
+    assert_eq!(result.content, "Reaped", "{result:?}");
+    live
+}
+
+#[tokio::test]
+async fn a_plugin_that_a_patch_moved_in_is_not_run() {
+    let live = plant_and_reap(OwnConfiguration::Remove).await;
+    assert!(!live.home.path().join("mark").exists(), "the plugin ran");
+    assert!(!live.sandbox().join(".opencode").exists());
+    let events = live.recorder.named("sandbox.configuration_removed");
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0]["names"], json!([".opencode"]));
+}
+
+/// The test above would see it: where the configuration is kept, the plugin runs.
+#[tokio::test]
+async fn a_plugin_that_is_kept_is_run() {
+    let live = plant_and_reap(OwnConfiguration::Keep).await;
+    let mark = live.home.path().join("mark");
+    let ran = async {
+        while !mark.exists() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ran)
+        .await
+        .expect("the plugin was not run: this proves nothing any more");
+    assert!(live.sandbox().join(".opencode/plugin/x.js").exists());
+}
+
+/// Makes the sandbox a Git worktree whose border is the folder above the sandboxes, and writes there.
+fn worktree(home: &Path) -> ModelScript {
+    let border = format!("\tworktree = {}", home.display());
+    let escaped = home.join("escaped.md").display().to_string();
+    ModelScript::new()
+        .on(
+            "[[plant]]",
+            [
+                patch(&[
+                    add("head", &["ref: refs/heads/main", "old"]),
+                    add(
+                        "config",
+                        &[
+                            "[core]",
+                            "\trepositoryformatversion = 0",
+                            "\told = 1",
+                            &border,
+                        ],
+                    ),
+                    add("objects", &["old"]),
+                    add("refs", &["old"]),
+                ]),
+                patch(&[
+                    "*** Update File: head\n*** Move to: .git/HEAD\n@@\n-old".to_owned(),
+                    move_to("config", ".git/config", "\told = 1", "\told = 2"),
+                    move_to("objects", ".git/objects/x", "old", "new"),
+                    move_to("refs", ".git/refs/x", "old", "new"),
+                ]),
+                Round::text("Planted"),
+            ],
+        )
+        .on(
+            "[[reap]]",
+            [patch(&[add(&escaped, &["out"])]), Round::text("Reaped")],
+        )
+}
+
+async fn widen_and_escape(own: OwnConfiguration) -> bool {
+    let mut live = Live::new(own, worktree).await;
+    let result = live.turn("[[plant]]").await;
+    let calls = result.tool_calls();
+    let fine = calls
+        .iter()
+        .filter(|call| call.status == ToolStatus::Completed);
+    assert_eq!(fine.count(), 2, "{calls:?}");
+    live.server.restart().await.unwrap();
+    live.turn("[[reap]]").await;
+    live.home.path().join("escaped.md").exists()
+}
+
+#[tokio::test]
+async fn a_worktree_of_the_agents_own_does_not_widen_its_folder() {
+    assert!(!widen_and_escape(OwnConfiguration::Remove).await);
+    assert!(
+        widen_and_escape(OwnConfiguration::Keep).await,
+        "the border did not move: this proves nothing any more"
+    );
+}
