@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use futures_util::StreamExt as _;
 use opencode_host::Host;
 use opencode_host::blobs::{BlobError, Blobs};
 use opencode_host::id::ConversationId;
@@ -10,6 +11,7 @@ use opencode_host::store::Attachment;
 use opencode_host::uploads::{UploadError, Uploads};
 use serde_json::{Value, json};
 use tokio::fs::{self, File, OpenOptions};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
 use crate::exit::Failure;
 
@@ -155,13 +157,28 @@ async fn is_same(blobs: &Blobs, file: &Attachment, path: &Path) -> bool {
     if !plain {
         return false;
     }
-    let (Ok(there), Ok(ours)) = (
-        fs::read(path).await,
-        blobs.read(&file.digest, file.size).await,
-    ) else {
-        return false;
-    };
-    there == ours
+    same_bytes(blobs, file, path).await.unwrap_or(false)
+}
+
+/// Compares as the bytes come: files are as large as they are.
+async fn same_bytes(
+    blobs: &Blobs,
+    file: &Attachment,
+    path: &Path,
+) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+    let mut there = BufReader::new(File::open(path).await?);
+    let mut ours = blobs.get(&file.digest).await?;
+    let mut chunk_there = Vec::new();
+    while let Some(chunk) = ours.next().await {
+        let chunk = chunk?;
+        chunk_there.resize(chunk.len(), 0);
+        there.read_exact(&mut chunk_there).await?;
+        if chunk_there != chunk {
+            return Ok(false);
+        }
+    }
+    // It may have grown since it was looked at.
+    Ok(there.fill_buf().await?.is_empty())
 }
 
 /// A name that is one name, not hidden, and steers no terminal.

@@ -1,9 +1,14 @@
 //! `/`: the conversations there are, and the beginning of a new one.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use askama::Template;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{Html, IntoResponse, Redirect, Response};
+use opencode_host::id::ConversationId;
+use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 use super::layout::{Composer, Shell};
@@ -41,36 +46,65 @@ pub(super) async fn begin(
     let prompt = submission.fields.take("prompt");
     let key = submission.fields.first("key");
     let key = key.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
-    let give_back = |problem: Problem| problem.with_draft(&app, BEGIN.to_owned(), prompt.clone());
     if let Err(problem) = prompts::check(&prompt) {
         submission.pass_over(&app).await;
-        return Err(give_back(problem));
+        return Err(problem.with_draft(&app, BEGIN.to_owned(), prompt));
     }
-    let conversation = app
-        .host
-        .store()
-        .open_conversation(&name::of(&prompt, &key))
-        .await?;
-    let page = format!("/conversations/{}", conversation.id);
-    let begun = async {
-        let uploads = submission.uploads(&app, conversation.id).await?;
-        prompts::send(&app, conversation.id, prompt.clone(), Some(key), uploads).await
-    };
-    if let Err(problem) = begun.await {
-        // Nobody wants a conversation in which nothing was said.
-        let store = app.host.store();
-        if store
-            .messages(Some(conversation.id), None, 1)
-            .await?
-            .is_empty()
-        {
-            app.host.delete_conversation(conversation.id).await?;
-        }
-        return Err(give_back(problem));
-    }
+    // A browser that goes away in the middle does not take with it what cleans up after it.
+    let beginning = tokio::spawn(first(app.clone(), prompt.clone(), key, submission));
+    let begun = beginning.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "first prompt");
+        Err(Problem::unexpected())
+    });
+    let conversation =
+        begun.map_err(|problem| problem.with_draft(&app, BEGIN.to_owned(), prompt))?;
+    let page = format!("/conversations/{conversation}");
     Ok(if is_script(&headers) {
         Patches(vec![Patch::Visit(page)]).into_response()
     } else {
         Redirect::to(&page).into_response()
     })
+}
+
+/// Opens the conversation that a form stands for, and says its first prompt there. Nobody wants a conversation in which
+/// nothing was said: it is gone again when that fails.
+async fn first(
+    app: App,
+    prompt: String,
+    key: String,
+    submission: Submission,
+) -> Result<ConversationId, Problem> {
+    let name = name::of(&prompt, &key);
+    // The same form may be sent again while the first one's end is cleaned up after.
+    let _alone = app.beginnings.alone(&name).await;
+    let store = app.host.store();
+    let conversation = store.open_conversation(&name).await?.id;
+    let begun = async {
+        let uploads = submission.uploads(&app, conversation).await?;
+        prompts::send(&app, conversation, prompt, Some(key), uploads).await
+    };
+    if let Err(problem) = begun.await {
+        let said = store.messages(Some(conversation), None, 1).await?;
+        if said.is_empty() {
+            app.host.delete_conversation(conversation).await?;
+        }
+        return Err(problem);
+    }
+    Ok(conversation)
+}
+
+/// First prompts that are being said, by the names of their conversations.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Beginnings(Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>);
+
+impl Beginnings {
+    /// Waits until nobody else begins the conversation of this name, and keeps others waiting.
+    async fn alone(&self, name: &str) -> OwnedMutexGuard<()> {
+        let one = {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|_, one| Arc::strong_count(one) > 1);
+            Arc::clone(all.entry(name.to_owned()).or_default())
+        };
+        one.lock_owned().await
+    }
 }

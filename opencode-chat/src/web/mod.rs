@@ -53,6 +53,7 @@ struct App {
     stand_in: bool,
     /// The most bytes of a file that is uploaded.
     max_upload: u64,
+    beginnings: home::Beginnings,
     /// What files turned out to be.
     seen: files::Seen,
     shutdown: CancellationToken,
@@ -83,6 +84,7 @@ pub(crate) async fn serve(
         host: site.host,
         stand_in: site.upstream == Kind::Impostor,
         max_upload: site.max_upload,
+        beginnings: home::Beginnings::default(),
         seen: files::Seen::default(),
         shutdown: shutdown.clone(),
     };

@@ -130,7 +130,7 @@ impl From<StoreError> for Problem {
 }
 
 impl Problem {
-    fn unexpected() -> Self {
+    pub(super) fn unexpected() -> Self {
         let text = "The log of this application says more.";
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -1,6 +1,7 @@
 //! The application in a real browser, as a person uses it.
 
 mod chromium;
+mod files;
 
 use opencode_impostor::{Impostor, Script, Step, Streamed};
 
@@ -8,8 +9,8 @@ use crate::support::{Chat, Running};
 use chromium::Chromium;
 
 /// The application, and its address.
-async fn serve(chat: &Chat) -> (Running, String) {
-    let mut running = chat.start(&["serve", "--listen", "127.0.0.1:0"]);
+async fn serve(chat: &Chat, more: &[&str]) -> (Running, String) {
+    let mut running = chat.start(&[&["serve", "--listen", "127.0.0.1:0"], more].concat());
     let line = running.logs("open http://").await;
     let url = &line[line.find("http://").unwrap()..];
     let end = url.find(|c: char| !c.is_ascii_alphanumeric() && !":/.".contains(c));
@@ -41,7 +42,7 @@ async fn a_conversation_streams_survives_a_reload_and_is_stopped() {
         );
     let impostor = Impostor::scripted(script).await.unwrap();
     let chat = Chat::with(&impostor);
-    let (_running, url) = serve(&chat).await;
+    let (_running, url) = serve(&chat, &[]).await;
     let mut browser = Chromium::start().await;
 
     // The box to write in has the focus; Enter sends.
@@ -121,7 +122,7 @@ async fn questions_are_answered_and_a_lost_application_loses_no_draft() {
     .await
     .unwrap();
     let chat = Chat::with(&impostor);
-    let (running, url) = serve(&chat).await;
+    let (running, url) = serve(&chat, &[]).await;
     let mut browser = Chromium::start().await;
     browser.open(&format!("{url}/")).await;
     browser.types("Ask me").await;

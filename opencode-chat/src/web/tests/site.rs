@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::chart::ChartPage;
 use crate::web::files;
 use crate::web::guard::Reach;
+use crate::web::home::Beginnings;
 use crate::web::{App, router};
 
 /// No step of a test takes longer.
@@ -168,6 +169,7 @@ impl Site {
             host: host.clone(),
             stand_in: false,
             max_upload: MAX_UPLOAD,
+            beginnings: Beginnings::default(),
             seen: files::Seen::default(),
             shutdown: shutdown.clone(),
         };

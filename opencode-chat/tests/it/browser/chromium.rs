@@ -182,6 +182,32 @@ impl Chromium {
         .await;
     }
 
+    /// Chooses files as a person does in the dialog of a file field.
+    pub(crate) async fn choose(&mut self, field: &str, files: &[&Path]) {
+        let document = self.call("DOM.getDocument", json!({})).await;
+        let query = json!({"nodeId": document["root"]["nodeId"], "selector": field});
+        let field = self.call("DOM.querySelector", query).await;
+        let chosen = json!({"nodeId": field["nodeId"], "files": files});
+        self.call("DOM.setFileInputFiles", chosen).await;
+    }
+
+    /// Sends at most so many bytes a second from now on; as fast as it goes with -1.
+    pub(crate) async fn sends(&mut self, bytes: i64) {
+        self.call("Network.enable", json!({})).await;
+        let pace = json!({
+            "offline": false, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes,
+        });
+        self.call("Network.emulateNetworkConditions", pace).await;
+    }
+
+    /// Saves downloads in this folder.
+    pub(crate) async fn downloads_to(&mut self, folder: &Path) {
+        let session = self.session.take();
+        let to = json!({"behavior": "allow", "downloadPath": folder});
+        self.call("Browser.setDownloadBehavior", to).await;
+        self.session = session;
+    }
+
     /// Types text where the focus is.
     pub(crate) async fn types(&mut self, text: &str) {
         self.call("Input.insertText", json!({"text": text})).await;
@@ -204,6 +230,35 @@ impl Chromium {
         let mut up = stroke;
         up["type"] = "keyUp".into();
         self.call("Input.dispatchKeyEvent", up).await;
+    }
+
+    /// Waits until the frame at this address shows a text. Such frames are pages of their own, in a sandbox: only the
+    /// browser itself can look into them.
+    pub(crate) async fn frame_shows(&mut self, url: &str, text: &str) {
+        let page = self.session.take();
+        let look = json!({"expression": "document.body?.innerText", "returnByValue": true});
+        let find = async {
+            loop {
+                let all = self.call("Target.getTargets", json!({})).await;
+                let mut all = all["targetInfos"].as_array().into_iter().flatten();
+                let frame = all.find(|target| target["url"] == url).cloned();
+                if let Some(frame) = frame {
+                    let attach = json!({"targetId": frame["targetId"], "flatten": true});
+                    let attached = self.call("Target.attachToTarget", attach).await;
+                    self.session = attached["sessionId"].as_str().map(str::to_owned);
+                    let shown = self.call("Runtime.evaluate", look.clone()).await;
+                    self.session = None;
+                    let shown = shown["result"]["value"].as_str().unwrap_or_default();
+                    if shown.contains(text) {
+                        return;
+                    }
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        let found = timeout(PATIENCE, find).await;
+        assert!(found.is_ok(), "the frame at {url} never showed {text}");
+        self.session = page;
     }
 
     /// Fails when the page had something to complain about.
