@@ -10,6 +10,7 @@
 mod browser;
 mod cli;
 mod files;
+mod large;
 mod live;
 mod supervisor;
 mod support;
