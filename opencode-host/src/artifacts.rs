@@ -21,6 +21,7 @@
 mod echo;
 mod exchange;
 mod message;
+mod naming;
 mod transform;
 
 use bytes::Bytes;

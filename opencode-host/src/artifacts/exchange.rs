@@ -55,12 +55,15 @@ pub struct Dropped {
 #[derive(Debug)]
 pub struct ExchangeFiles<'a> {
     files: Vec<ExchangeFile<'a>>,
+    shadowed: Vec<ExchangeFile<'a>>,
 }
 
 /// One file that tools changed.
 #[derive(Debug)]
 pub struct ExchangeFile<'a> {
     name: Option<String>,
+    /// Where it is, in one spelling: relative to the sandbox where it is in it.
+    place: String,
     path: String,
     content: Content<'a>,
 }
@@ -97,11 +100,15 @@ impl<'a> ExchangeFiles<'a> {
         files.sort_by_key(|(order, _)| std::cmp::Reverse(*order));
         let mut names = BTreeSet::new();
         let newest = files.into_iter().map(|(_, file)| file);
-        let mut files: Vec<_> = newest
-            .filter(|file| file.name.is_none() || names.insert(file.name.clone()))
-            .collect();
+        let (mut files, shadowed): (Vec<_>, Vec<_>) =
+            newest.partition(|file| file.name.is_none() || names.insert(file.name.clone()));
         files.reverse();
-        Self { files }
+        Self { files, shadowed }
+    }
+
+    /// The files that have the name of one that was changed later, in another folder.
+    pub(super) fn shadowed(&self) -> &[ExchangeFile<'a>] {
+        &self.shadowed
     }
 
     /// The files, none read yet.
@@ -136,6 +143,10 @@ impl ExchangeFile<'_> {
     /// Its name without folders; `None` when that cannot be a file's name.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    pub(super) fn place(&self) -> &str {
+        &self.place
     }
 
     /// Its path, relative to the sandbox where it is in it. For people, not to be opened.
@@ -240,6 +251,7 @@ impl<'a> Touched<'a, '_> {
         self.order += 1;
         let file = ExchangeFile {
             name,
+            place: place.clone(),
             path: shown,
             content,
         };

@@ -9,6 +9,7 @@ use futures_util::FutureExt as _;
 use opencode_client::Exchange;
 use serde_json::{Value, json};
 
+use super::naming::Naming;
 use super::{
     Artifact, Counterfeit, DefaultAttach, Dropped, Echo, ExchangeFiles, FileError, MAX_ARTIFACT,
     Transform,
@@ -102,8 +103,10 @@ impl MessageArtifacts<'_> {
     /// Attaches what transforms make, then the files of the tools, then what is
     /// new in the sandbox since `cutoff` (by the file system's clock, with two
     /// seconds of slack), but no name that the message has already, and nothing
-    /// of the echo. A file that cannot be attached is reported, and the others still
-    /// are.
+    /// of the echo. A file is attached under its name without folders; of several
+    /// of one name all but one get their folders in front: `b/report.md` becomes
+    /// `b-report.md`. A file that cannot be attached is reported, and the others
+    /// still are.
     ///
     /// May be called again, and by several at once: the outcome is the same.
     ///
@@ -133,8 +136,9 @@ impl MessageArtifacts<'_> {
                 .await?;
         }
         if self.default_attach == DefaultAttach::All {
-            work.tools(&tools, sandbox).await?;
-            work.sandbox(&listed).await?;
+            let naming = Naming::of(&tools, &listed);
+            work.tools(&tools, &naming, sandbox).await?;
+            work.sandbox(&listed, &naming).await?;
         }
         work.report.counterfeits = work.counterfeits.len();
         work.report.attachments = self.store.attachments(self.message).await?;
@@ -271,17 +275,24 @@ impl Work<'_> {
     async fn tools(
         &mut self,
         tools: &ExchangeFiles<'_>,
+        naming: &Naming,
         sandbox: Option<&Sandbox>,
     ) -> Result<(), StoreError> {
         let mut dropped = Vec::new();
-        for file in tools.files() {
-            if file.name().is_some_and(|name| !self.wants(name)) {
+        for file in tools.files().iter().chain(tools.shadowed()) {
+            let own = file.name().unwrap_or_default();
+            let name = naming.name(file.place(), own);
+            if file.name().is_some() && !self.wants(own, name) {
                 continue;
             }
             match file.read(sandbox).await {
                 Ok(artifact) => {
                     let digest = Digest::of(&artifact.bytes);
                     if !self.echo.is_upload(&artifact.name, &digest) {
+                        let artifact = Artifact {
+                            name: name.to_owned(),
+                            ..artifact
+                        };
                         self.attach(artifact, AttachmentSource::Tool).await?;
                     }
                 }
@@ -295,13 +306,14 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn sandbox(&mut self, listed: &[SandboxFile]) -> Result<(), StoreError> {
+    async fn sandbox(&mut self, listed: &[SandboxFile], naming: &Naming) -> Result<(), StoreError> {
         let of_sandbox = |file: &&Attachment| file.source == AttachmentSource::Sandbox;
         let taken = self.present.iter().filter(of_sandbox).count();
         let mut left = MAX_SANDBOX_FILES.saturating_sub(taken);
         let mut too_many = 0;
         for file in listed {
-            if !self.wants(file.name()) {
+            let name = naming.name(file.path().as_str(), file.name());
+            if !self.wants(file.name(), name) {
                 continue;
             }
             if left == 0 {
@@ -313,11 +325,14 @@ impl Work<'_> {
                 Err(SandboxError::Gone { .. }) => {}
                 Err(error) => self.failed(error.into(), file.path().as_str())?,
                 Ok(bytes) => {
-                    if self.echo.is_known(file.name(), &Digest::of(&bytes)) {
+                    let digest = Digest::of(&bytes);
+                    // Alone in another turn, it had its own name.
+                    if self.echo.is_known(file.name(), &digest) || self.echo.is_known(name, &digest)
+                    {
                         continue;
                     }
                     left -= 1;
-                    let artifact = Artifact::new(file.name(), bytes);
+                    let artifact = Artifact::new(name, bytes);
                     self.attach(artifact, AttachmentSource::Sandbox).await?;
                 }
             }
@@ -329,8 +344,13 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Whether the agent's file of this name is still to be attached.
-    fn wants(&mut self, name: &str) -> bool {
+    /// Whether the agent's file `own`, to be attached as `name`, is still to be.
+    fn wants(&mut self, own: &str, name: &str) -> bool {
+        self.may_have(own) && self.may_have(name) && !self.names.contains(name)
+    }
+
+    /// Whether an agent's file may have this name.
+    fn may_have(&mut self, name: &str) -> bool {
         if self.owned.contains(&name.to_lowercase()) {
             let is_destination = |transform: &&Arc<dyn Transform>| {
                 transform.destination_name().to_lowercase() == name.to_lowercase()
@@ -345,7 +365,7 @@ impl Work<'_> {
             }
             return false;
         }
-        !self.names.contains(name)
+        true
     }
 
     /// Bytes first, then the row, then a look whether the bytes are still there: a

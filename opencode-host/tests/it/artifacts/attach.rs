@@ -174,3 +174,102 @@ async fn a_store_that_does_not_work_leaves_nothing_half_attached() {
         pairs(&[("a.txt", "a"), ("b.txt", "b")])
     );
 }
+
+#[tokio::test]
+async fn files_of_one_name_are_told_apart_by_their_folders() {
+    let bench = Bench::new().await;
+    for (path, content) in [
+        ("a/report.md", "of a"),
+        ("b/report.md", "of b"),
+        ("b/c/report.md", "of c"),
+        ("b-report.md", "posing as b's"),
+        ("b-c/report.md", "posing as c's"),
+    ] {
+        bench.put(path, content);
+    }
+    // Under retries: the same names for the same files.
+    for added in [5, 0, 0] {
+        let report = bench.attach(&nothing()).await;
+        assert_eq!((report.added, report.failed), (added, 0));
+        let mut files = bench.files().await;
+        files.sort();
+        let expected = [
+            ("2-b-c-report.md", "of c"),
+            ("2-b-report.md", "of b"),
+            ("b-c-report.md", "posing as c's"),
+            ("b-report.md", "posing as b's"),
+            ("report.md", "of a"),
+        ];
+        assert_eq!(files, pairs(&expected));
+    }
+}
+
+#[tokio::test]
+async fn of_files_of_one_name_the_one_a_tool_changed_last_keeps_it() {
+    let bench = Bench::new().await;
+    let at = |path: &str| bench.sandbox.path().join(path);
+    for (path, content) in [
+        ("report.md", "top"),
+        ("a/report.md", "a"),
+        ("b/report.md", "b"),
+    ] {
+        bench.put(path, content);
+    }
+    let calls = [
+        write(&at("b/report.md"), "b before"),
+        write(&at("a/report.md"), "a"),
+        write(&at("b/report.md"), "b"),
+        write(Path::new("/elsewhere/x/report.md"), "outside"),
+        write(&at("b/report.md"), "b at last"),
+    ];
+    for added in [4, 0] {
+        assert_eq!(bench.attach(&exchange(&calls)).await.added, added);
+    }
+    let mut files = bench.files().await;
+    files.sort();
+    let expected = [
+        ("2-report.md", "top"),
+        ("a-report.md", "a"),
+        ("report.md", "b at last"),
+        ("x-report.md", "outside"),
+    ];
+    assert_eq!(files, pairs(&expected));
+}
+
+/// As many as can be attach at once, some of them half-way there already.
+#[tokio::test]
+async fn names_are_told_apart_the_same_way_by_all() {
+    let bench = Bench::new().await;
+    for folder in ["a", "b", "c", "d"] {
+        bench.put(&format!("{folder}/data.csv"), folder);
+    }
+    bench
+        .present("b-data.csv", "b", AttachmentSource::Sandbox)
+        .await;
+    let attaching = (0..8).map(|_| async { bench.attach(&nothing()).await });
+    let reports = futures_util::future::join_all(attaching).await;
+    assert_eq!(reports.iter().map(|report| report.added).sum::<usize>(), 3);
+    let mut files = bench.files().await;
+    files.sort();
+    let expected = [
+        ("b-data.csv", "b"),
+        ("c-data.csv", "c"),
+        ("d-data.csv", "d"),
+        ("data.csv", "a"),
+    ];
+    assert_eq!(files, pairs(&expected));
+}
+
+/// Alone in the turn before, `b/report.md` was `report.md`.
+#[tokio::test]
+async fn a_file_that_gets_company_is_not_attached_again() {
+    let mut bench = Bench::new().await;
+    bench.put("b/report.md", "of b");
+    bench.attach(&nothing()).await;
+    let earlier = bench.store.attachments(bench.message).await.unwrap();
+    bench.message = super::message(&*bench.store).await;
+    bench.echo = Echo::of(&earlier);
+    bench.put("a/report.md", "of a");
+    bench.attach(&nothing()).await;
+    assert_eq!(bench.files().await, pairs(&[("report.md", "of a")]));
+}
