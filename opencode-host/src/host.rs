@@ -35,7 +35,7 @@ use crate::telemetry::Telemetry;
 use crate::turn::TurnResult;
 use crate::turn::control::Control;
 use crate::turn::plan::Limits;
-use crate::uploads::{DEFAULT_MAX_UPLOAD, Uploads};
+use crate::uploads::{DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA, Uploads};
 
 /// The largest prompt, in bytes of text, unless the options say otherwise.
 pub const DEFAULT_MAX_PROMPT: usize = 1 << 20;
@@ -60,6 +60,8 @@ pub struct HostOptions {
     pub max_prompt: usize,
     /// The largest upload, in bytes. Default 50 MiB.
     pub max_upload: u64,
+    /// The most bytes that all uploads of one conversation may have together. Default 1 GiB.
+    pub upload_quota: u64,
     /// The age at which a worker removes bytes that no message names, once an hour;
     /// `None` for never. Only where no other store names the same blobs. Default: never.
     pub sweep: Option<Duration>,
@@ -77,6 +79,7 @@ impl Default for HostOptions {
             concurrency: 2048,
             max_prompt: DEFAULT_MAX_PROMPT,
             max_upload: DEFAULT_MAX_UPLOAD,
+            upload_quota: DEFAULT_UPLOAD_QUOTA,
             sweep: None,
             heartbeat_limit: Duration::from_secs(45),
         }

@@ -244,7 +244,7 @@ fn cut(text: &str, max: usize) -> &str {
 }
 
 /// A number of bytes as people read it.
-struct Size(u64);
+pub(crate) struct Size(pub(crate) u64);
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

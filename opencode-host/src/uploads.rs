@@ -21,17 +21,23 @@ use tokio::io::AsyncRead;
 use uuid::Uuid;
 
 use crate::artifacts::{SANDBOX_NAME, mime_type_of};
-use crate::blobs::{BlobError, Blobs};
+use crate::blobs::{Blob, BlobError, Blobs};
 use crate::clock::Clock;
 use crate::host::Host;
 use crate::id::{AttachmentId, ConversationId, MessageId};
 use crate::one_line::one_line;
 use crate::sandbox::{Sandbox, SandboxError, SandboxId};
-use crate::store::{AttachmentSource, NewAttachment, NewUploads};
+use crate::store::{Attachment, AttachmentSource, NewAttachment, NewUploads, Store, StoreError};
 use crate::uploaded_files_prompt::{UploadedFile, UploadedFilesPrompt};
 
 /// The most bytes of one upload unless the options say otherwise: 50 MiB.
 pub const DEFAULT_MAX_UPLOAD: u64 = 50 * 1024 * 1024;
+
+/// The most bytes of all uploads of one conversation unless the options say otherwise: 1 GiB.
+pub const DEFAULT_UPLOAD_QUOTA: u64 = 1024 * 1024 * 1024;
+
+/// How many of the conversation's newest files may be sent again by a submit that is repeated.
+const REPEATED: u32 = 2 * MAX_FILES as u32;
 
 /// The most files one prompt may bring.
 pub const MAX_FILES: usize = 50;
@@ -55,6 +61,9 @@ pub enum UploadError {
     /// It did not get into the agent's folder.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// The conversation has too much already ([`StoreError::QuotaExceeded`]), or the store cannot say.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// The files of a prompt that is yet to be submitted.
@@ -64,6 +73,9 @@ pub struct Uploads {
     blobs: Blobs,
     clock: Arc<dyn Clock>,
     cap: u64,
+    quota: u64,
+    store: Arc<dyn Store>,
+    conversation: ConversationId,
     prompt: UploadedFilesPrompt,
     files: Vec<NewAttachment>,
 }
@@ -95,6 +107,7 @@ impl Uploads {
             None => mime_type_of(&name),
         };
         let blob = self.blobs.put(content, self.cap).await?;
+        self.check_quota(&blob).await?;
         let kept = self.blobs.get(&blob.digest).await?.into_reader();
         let file = self.prompt.upload(&self.sandbox, &name, &mime_type, kept);
         let file = file.await?;
@@ -125,8 +138,32 @@ impl Uploads {
         let uploads = NewUploads {
             said: said.to_owned(),
             files: self.files,
+            quota: Some(self.quota),
         };
         (prompt, uploads)
+    }
+
+    /// Refuses what the submit would refuse. A file that the conversation has already may belong to a submit
+    /// that is repeated, which adds nothing: the submit knows.
+    async fn check_quota(&self, blob: &Blob) -> Result<(), UploadError> {
+        let used = self.store.uploaded_bytes(self.conversation).await?;
+        let sizes = self.files.iter().map(|file| file.size);
+        let adding = sizes.fold(blob.size, u64::saturating_add);
+        if used.saturating_add(adding) <= self.quota {
+            return Ok(());
+        }
+        let newest = self.store.newest_attachments(self.conversation, REPEATED);
+        let is_this = |file: &Attachment| {
+            file.source == AttachmentSource::Upload && file.digest == blob.digest
+        };
+        if newest.await?.iter().any(is_this) {
+            return Ok(());
+        }
+        Err(UploadError::Store(StoreError::QuotaExceeded {
+            used,
+            adding,
+            allowed: self.quota,
+        }))
     }
 
     /// The name the person knows; numbered when there are several of it.
@@ -169,6 +206,9 @@ impl Host {
             blobs: blobs.clone(),
             clock: Arc::clone(&shared.clock),
             cap: shared.options.max_upload,
+            quota: shared.options.upload_quota,
+            store: Arc::clone(&shared.store),
+            conversation,
             prompt: UploadedFilesPrompt::new(""),
             files: Vec::new(),
         })

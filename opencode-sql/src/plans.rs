@@ -18,6 +18,7 @@ const EXPECTED: &[Expected] = &[
         "attachments_by_conversation",
         "text, bigint",
     ),
+    (attachments::UPLOADED, "attachments_by_conversation", "text"),
     (attachments::IN_USE, "attachments_by_digest", "text"),
     (
         claims::TAKE_LEFT_BEHIND,

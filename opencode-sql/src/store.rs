@@ -269,6 +269,12 @@ impl<E: Engine> Store for SqlStore<E> {
         ))
     }
 
+    async fn uploaded_bytes(&self, conversation: ConversationId) -> StoreResult<u64> {
+        statement!(self.reader, "uploaded_bytes", |on| {
+            attachments::uploaded_bytes(&mut on, conversation)
+        })
+    }
+
     async fn newest_attachments(
         &self,
         conversation: ConversationId,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Message, MessageRole, MessageStatus, NewTurn, Usage};
+use super::{Message, MessageRole, MessageStatus, NewTurn, StoreError, StoreResult, Usage};
 use crate::blobs::Digest;
 use crate::clock::Timestamp;
 use crate::id::{AttachmentId, ConversationId, MessageId};
@@ -134,6 +134,27 @@ impl NewTurn {
             .map_or(&self.prompt.text, |uploads| &uploads.said)
     }
 
+    /// Refuses the submit if its files are too much beside what the conversation has.
+    ///
+    /// # Errors
+    /// [`StoreError::QuotaExceeded`].
+    pub fn check_quota(&self, used: u64) -> StoreResult<()> {
+        let adding = self
+            .files()
+            .map(|file| file.size)
+            .fold(0, u64::saturating_add);
+        match self.uploads.as_ref().and_then(|uploads| uploads.quota) {
+            Some(allowed) if adding > 0 && used.saturating_add(adding) > allowed => {
+                Err(StoreError::QuotaExceeded {
+                    used,
+                    adding,
+                    allowed,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The files that come with it, on the person's message.
     pub fn files(&self) -> impl Iterator<Item = NewAttachment> {
         let files = self.uploads.iter().flat_map(|uploads| &uploads.files);
@@ -151,4 +172,6 @@ pub struct NewUploads {
     pub said: String,
     /// The files, attached to the person's message in the same transaction.
     pub files: Vec<NewAttachment>,
+    /// The most bytes that all uploads of the conversation may have with these; `None` for any number.
+    pub quota: Option<u64>,
 }

@@ -429,6 +429,10 @@ impl Store for MemoryStore {
             .collect())
     }
 
+    async fn uploaded_bytes(&self, conversation: ConversationId) -> StoreResult<u64> {
+        Ok(self.lock().uploaded_bytes(conversation))
+    }
+
     async fn newest_attachments(
         &self,
         conversation: ConversationId,

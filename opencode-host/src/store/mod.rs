@@ -50,6 +50,7 @@ pub use session_gates::{SessionGate, SessionGates};
 use crate::blobs::Digest;
 use crate::clock::Timestamp;
 use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
+use crate::uploaded_files_prompt::Size;
 
 /// Why a store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +110,20 @@ pub enum StoreError {
         what: &'static str,
         /// The most characters it may have.
         limit: usize,
+    },
+    /// The conversation's uploads would be more than it may have.
+    #[error(
+        "the files of this conversation have {}, and it may have {}: {} more are too many; \
+         send smaller ones, or start another conversation",
+        Size(*used), Size(*allowed), Size(*adding)
+    )]
+    QuotaExceeded {
+        /// What the uploads of the conversation have, in bytes.
+        used: u64,
+        /// What was to be added, in bytes.
+        adding: u64,
+        /// The most they may have together, in bytes.
+        allowed: u64,
     },
     /// The store was set up wrongly.
     #[error("{0}")]
@@ -220,6 +235,8 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// with the id of a turn that is there: answers that turn, and changes nothing.
     ///
     /// # Errors
+    /// [`StoreError::QuotaExceeded`] when the conversation's uploads and the new files
+    /// together pass [`NewUploads::quota`], also when another submit is at it at the same time.
     /// See [`StoreError`].
     async fn submit(&self, turn: &NewTurn) -> StoreResult<Submitted>;
 
@@ -360,6 +377,12 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// See [`StoreError`].
     async fn attachments(&self, message: MessageId) -> StoreResult<Vec<Attachment>>;
+
+    /// The bytes of all uploads of a conversation's messages, each counted as often as it was uploaded.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn uploaded_bytes(&self, conversation: ConversationId) -> StoreResult<u64>;
 
     /// The files attached last to a conversation's messages, newest first, at most `limit`.
     ///

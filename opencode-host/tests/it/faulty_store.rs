@@ -154,6 +154,7 @@ forward! {
     counted attach(file: &NewAttachment) -> Attached;
     through attachment(id: AttachmentId) -> Option<Attachment>;
     through attachments(message: MessageId) -> Vec<Attachment>;
+    through uploaded_bytes(conversation: ConversationId) -> u64;
     through newest_attachments(conversation: ConversationId, limit: u32) -> Vec<Attachment>;
     through digests_in_use(digests: &[Digest]) -> Vec<Digest>;
     through detach(id: AttachmentId) -> Option<Attachment>;

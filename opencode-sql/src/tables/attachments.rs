@@ -37,6 +37,11 @@ pub(crate) const NEWEST: Sql = sql!(
     columns!(),
     " FROM attachments WHERE conversation = $1 ORDER BY seq DESC LIMIT $2"
 );
+/// No database adds up what would be too large for a number: the quota sees to that.
+pub(crate) const UPLOADED: Sql = sql!(
+    "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) AS size, $1 AS conversation FROM attachments \
+     WHERE conversation = $1 AND source = 'upload'"
+);
 /// The digests are one parameter, so that any number is one statement.
 pub(crate) const IN_USE: Sql = Sql {
     sqlite: "SELECT value AS digest FROM json_each($1) \
@@ -103,6 +108,16 @@ pub(crate) async fn of_message(
 ) -> SqlResult<Vec<Attachment>> {
     let rows = on.rows(OF_MESSAGE, args![message]).await?;
     Ok(rows.iter().map(read).collect::<StoreResult<_>>()?)
+}
+
+pub(crate) async fn uploaded_bytes(
+    on: &mut impl Handle,
+    conversation: ConversationId,
+) -> SqlResult<u64> {
+    match on.row(UPLOADED, args![conversation]).await? {
+        Some(row) => Ok(Columns::new(&row, "attachments", "conversation")?.count("size")?),
+        None => Ok(0),
+    }
 }
 
 pub(crate) async fn newest(

@@ -20,6 +20,11 @@ pub(crate) async fn submit(on: &mut impl Handle, new: &NewTurn) -> SqlResult<Sub
             created: false,
         });
     }
+    if new.uploads.is_some() {
+        // Under the conversation's lock: of two that would pass the quota together one sees the other.
+        let used = attachments::uploaded_bytes(on, new.conversation).await?;
+        new.check_quota(used)?;
+    }
     let now = on.now().await?;
     match new.on_busy {
         OnBusy::Enqueue => {}

@@ -9,7 +9,8 @@ use crate::blobs::Digest;
 use crate::clock::Clock as _;
 use crate::id::{AttachmentId, MessageId};
 use crate::store::{
-    Attachment, AttachmentSource, NewAttachment, NewUploads, StoreError, Submitted,
+    Attachment, AttachmentSource, Conversation, NewAttachment, NewTurn, NewUploads, StoreError,
+    Submitted,
 };
 
 impl dyn Fixture + '_ {
@@ -24,6 +25,25 @@ impl dyn Fixture + '_ {
             source: AttachmentSource::Tool,
             trust: serde_json::Map::new(),
         }
+    }
+
+    /// A turn that brings files of this content.
+    fn with_files(&self, conversation: &Conversation, bytes: &[&str], quota: u64) -> NewTurn {
+        let mut new = self.new_turn(conversation, "Look");
+        let files = bytes
+            .iter()
+            .enumerate()
+            .map(|(number, bytes)| NewAttachment {
+                source: AttachmentSource::Upload,
+                ..self.file(new.user_message, &number.to_string(), bytes)
+            });
+        let files = files.collect();
+        new.uploads = Some(NewUploads {
+            said: "Look".to_owned(),
+            files,
+            quota: Some(quota),
+        });
+        new
     }
 
     async fn a_message(&self, conversation: &str) -> MessageId {
@@ -150,6 +170,7 @@ pub async fn a_submit_brings_its_files(on: &dyn Fixture) {
     new.uploads = Some(NewUploads {
         said: "What sold best?".to_owned(),
         files: vec![file.clone()],
+        quota: None,
     });
     let Submitted { turn, created } = on.store().submit(&new).await.unwrap();
     assert!(created);
@@ -172,12 +193,102 @@ pub async fn a_submit_brings_its_files(on: &dyn Fixture) {
     again.uploads = Some(NewUploads {
         said: "Other words".to_owned(),
         files: vec![on.file(again.user_message, "other.csv", "c")],
+        quota: None,
     });
     assert!(!on.store().submit(&again).await.unwrap().created);
     assert_eq!(
         on.store().attachments(new.user_message).await.unwrap(),
         expected
     );
+}
+
+/// What a conversation's uploads may have together is not passed; what is refused leaves nothing behind, and a
+/// repeated submit counts once.
+pub async fn uploads_have_a_quota(on: &dyn Fixture) {
+    let conversation = on.open("garden").await;
+    let submit = async |key: &str, bytes: &[&str]| {
+        let new = on.with_files(&conversation, bytes, 10);
+        let new = NewTurn {
+            client_key: Some(key.to_owned()),
+            ..new
+        };
+        on.store().submit(&new).await
+    };
+    let used = async || on.store().uploaded_bytes(conversation.id).await.unwrap();
+    assert_eq!(used().await, 0);
+    submit("one", &["1234", "12"]).await.unwrap();
+    assert_eq!(used().await, 6);
+    for _ in 0..2 {
+        let again = submit("one", &["1234", "12"]).await.unwrap();
+        assert!(!again.created, "known, so it adds nothing");
+    }
+    let refused = submit("two", &["1", "1234"]).await.unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            StoreError::QuotaExceeded {
+                used: 6,
+                adding: 5,
+                allowed: 10
+            }
+        ),
+        "{refused:?}"
+    );
+    assert!(!refused.is_transient());
+    let messages = on.store().messages(Some(conversation.id), None, 10).await;
+    assert_eq!(messages.unwrap().len(), 2, "nothing of the refused one");
+    assert_eq!(used().await, 6);
+    // Up to the last byte; nothing is always allowed, and another conversation has its own.
+    submit("two", &["1234"]).await.unwrap();
+    assert_eq!(used().await, 10);
+    submit("none", &[]).await.unwrap();
+    assert!(submit("three", &["1"]).await.is_err());
+    let other = on.open("other").await;
+    let elsewhere = on.with_files(&other, &["1"], 10);
+    on.store().submit(&elsewhere).await.unwrap();
+    // What an agent makes does not count, and what is detached no more.
+    let message = on.submit(&other, "Hello").await.message;
+    on.store()
+        .attach(&on.file(message, "made.md", "made"))
+        .await
+        .unwrap();
+    assert_eq!(on.store().uploaded_bytes(other.id).await.unwrap(), 1);
+    let upload = on
+        .store()
+        .attachments(elsewhere.user_message)
+        .await
+        .unwrap()
+        .remove(0);
+    on.store().detach(upload.id).await.unwrap();
+    assert_eq!(on.store().uploaded_bytes(other.id).await.unwrap(), 0);
+}
+
+/// Of submits that fit alone, and not together, those that fit are taken, whole, whatever the process.
+pub async fn a_quota_is_kept_by_many_at_once(on: &dyn Fixture) {
+    let stores = [on.store(), on.another().await, on.another().await];
+    for round in 0..5 {
+        let conversation = on.open(&format!("garden {round}")).await;
+        let new: Vec<_> = (0..6)
+            .map(|_| on.with_files(&conversation, &["123", "123"], 13))
+            .collect();
+        let submitting = new
+            .iter()
+            .enumerate()
+            .map(|(number, new)| stores[number % stores.len()].submit(new));
+        let outcomes = join_all(submitting).await;
+        let taken = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        assert_eq!(taken, 2, "round {round}: {outcomes:?}");
+        for (new, outcome) in new.iter().zip(&outcomes) {
+            let files = on.store().attachments(new.user_message).await.unwrap();
+            assert_eq!(files.len(), if outcome.is_ok() { 2 } else { 0 });
+            assert!(matches!(
+                outcome,
+                Ok(Submitted { created: true, .. }) | Err(StoreError::QuotaExceeded { .. })
+            ));
+        }
+        let used = on.store().uploaded_bytes(conversation.id).await.unwrap();
+        assert_eq!(used, 12);
+    }
 }
 
 /// The newest files of one conversation come first, as many as were asked for.

@@ -158,7 +158,8 @@ macro_rules! store_conformance {
             content: a_prompt_record_is_kept, a_checkpoint_is_kept, an_equal_checkpoint_is_no_progress,
                 any_text_is_kept, deep_nesting_is_kept, five_megabytes_are_kept, numbers_are_kept, messages_come_in_pages;
             attachments: a_file_is_kept, a_name_is_one_file, one_of_many_attaches_wins,
-                a_file_needs_its_message, a_submit_brings_its_files, the_newest_files_come_first,
+                a_file_needs_its_message, a_submit_brings_its_files, uploads_have_a_quota,
+                a_quota_is_kept_by_many_at_once, the_newest_files_come_first,
                 digests_in_use_are_told, a_file_is_detached_once, deletion_takes_files;
             nodes: each_turn_is_claimed_once, a_conversation_has_one_turn_at_a_time;
         }

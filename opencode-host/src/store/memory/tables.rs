@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::store::{
-    Attached, Attachment, CancelOutcome, Conversation, ConversationSummary, Finish, Lease,
-    LeaseStatus, Message, NewAttachment, NewTurn, OnBusy, StoreError, StoreResult, Submitted, Turn,
-    TurnEvent, TurnState,
+    Attached, Attachment, AttachmentSource, CancelOutcome, Conversation, ConversationSummary,
+    Finish, Lease, LeaseStatus, Message, NewAttachment, NewTurn, OnBusy, StoreError, StoreResult,
+    Submitted, Turn, TurnEvent, TurnState,
 };
 
 /// Everything, behind one mutex: each method of the store is one transaction.
@@ -266,6 +266,13 @@ impl Tables {
         best.map(|(.., number)| number)
     }
 
+    pub(super) fn uploaded_bytes(&self, conversation: ConversationId) -> u64 {
+        let uploads = self.attachments.values().filter(|file| {
+            file.conversation == conversation && file.source == AttachmentSource::Upload
+        });
+        uploads.map(|file| file.size).fold(0, u64::saturating_add)
+    }
+
     pub(super) fn submit(&mut self, new: &NewTurn, now: Timestamp) -> StoreResult<Submitted> {
         if let Some(row) = self.row(new.id) {
             return Ok(Submitted {
@@ -291,6 +298,7 @@ impl Tables {
                 created: false,
             });
         }
+        new.check_quota(self.uploaded_bytes(new.conversation))?;
         let unfinished = self.unfinished(conversation);
         match (new.on_busy, unfinished.first()) {
             (OnBusy::Reject, Some(turn)) => return Err(StoreError::Busy { turn: *turn }),
