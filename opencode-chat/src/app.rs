@@ -8,7 +8,7 @@ use opencode_host::store::Store;
 use opencode_host::turn::plan::Limits;
 use opencode_host::{Host, HostOptions};
 
-use crate::cli::{LimitArgs, StoreArgs};
+use crate::cli::{LimitArgs, StoreArgs, UploadArgs};
 use crate::exit::Failure;
 use crate::product::Chat;
 
@@ -39,7 +39,7 @@ pub(crate) fn host(
     store: Arc<dyn Store>,
     product: Chat,
     limits: &LimitArgs,
-    max_upload: u64,
+    uploads: &UploadArgs,
 ) -> Host {
     let patient = Limits::default();
     let options = HostOptions {
@@ -51,8 +51,7 @@ pub(crate) fn host(
         },
         lease: limits.lease,
         sweep: product.sweep(),
-        max_upload,
-        ..HostOptions::default()
+        ..uploads.options()
     };
     let (blobs, sandboxes) = (product.blobs().clone(), product.sandboxes().clone());
     Host::builder(client, store)

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use opencode_client::wire::{ModelRef, PermissionReply};
+use opencode_host::HostOptions;
 use opencode_host::id::TurnId;
 use opencode_host::live::Cursor;
 use opencode_host::store::OnBusy;
-use opencode_host::uploads::DEFAULT_MAX_UPLOAD;
+use opencode_host::uploads::{DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA};
 
 pub(crate) use size::ByteSize;
 
@@ -122,6 +123,35 @@ pub(crate) struct UploadArgs {
         env = "OPENCODE_CHAT_MAX_UPLOAD"
     )]
     pub(crate) max_upload: ByteSize,
+    /// The most that all files of yours in one conversation may have together, in bytes or as 500K, 50M, 2G. What would
+    /// pass it is refused, and nothing is sent; another conversation begins at nothing
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value_t = ByteSize(DEFAULT_UPLOAD_QUOTA),
+        env = "OPENCODE_CHAT_UPLOAD_QUOTA"
+    )]
+    pub(crate) upload_quota: ByteSize,
+}
+
+impl Default for UploadArgs {
+    fn default() -> Self {
+        Self {
+            max_upload: ByteSize(DEFAULT_MAX_UPLOAD),
+            upload_quota: ByteSize(DEFAULT_UPLOAD_QUOTA),
+        }
+    }
+}
+
+impl UploadArgs {
+    /// Options of a host that takes files within these limits.
+    pub(crate) fn options(&self) -> HostOptions {
+        HostOptions {
+            max_upload: self.max_upload.0,
+            upload_quota: self.upload_quota.0,
+            ..HostOptions::default()
+        }
+    }
 }
 
 /// How turns are limited.

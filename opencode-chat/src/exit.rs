@@ -63,6 +63,7 @@ impl From<StoreError> for Failure {
         match error {
             StoreError::NewerSchema { .. }
             | StoreError::Configuration(_)
+            | StoreError::QuotaExceeded { .. }
             | StoreError::NotFound { .. } => Self::configuration(error.to_string()),
             error => Self::error(error.to_string()),
         }

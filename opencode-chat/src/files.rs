@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use opencode_host::Host;
 use opencode_host::blobs::{BlobError, Blobs};
 use opencode_host::id::ConversationId;
-use opencode_host::store::Attachment;
+use opencode_host::store::{Attachment, StoreError};
 use opencode_host::uploads::{UploadError, Uploads};
 use serde_json::{Value, json};
 use tokio::fs::{self, File, OpenOptions};
@@ -57,6 +57,7 @@ pub(crate) async fn upload(
             Ok(_) => {}
             Err(
                 error @ (UploadError::TooMany
+                | UploadError::Store(StoreError::QuotaExceeded { .. })
                 | UploadError::Blob(BlobError::TooLarge { .. } | BlobError::Source(_))),
             ) => {
                 return Err(told(path, &error));

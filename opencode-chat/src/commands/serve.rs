@@ -30,7 +30,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
         store,
         product,
         &args.limits,
-        max_upload,
+        &args.uploads,
     );
     let shutdown = shutdown_signal();
     let serving = async {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use opencode_client::Client;
-use opencode_host::{Host, HostOptions, SubmitOptions};
+use opencode_host::{Host, SubmitOptions};
 use serde_json::json;
 
 use super::{prompt, submit_options};
@@ -26,10 +26,7 @@ pub(crate) async fn run(args: SubmitArgs) -> Result<ExitCode, Failure> {
         host = host
             .blobs(product.blobs().clone())
             .sandboxes(product.sandboxes().clone())
-            .options(HostOptions {
-                max_upload: args.uploads.max_upload.0,
-                ..HostOptions::default()
-            });
+            .options(args.uploads.options());
     }
     let host = host.build();
     let name = &args.prompt.conversation;

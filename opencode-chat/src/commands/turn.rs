@@ -58,7 +58,7 @@ async fn turn(args: TurnArgs) -> Result<ExitCode, Failure> {
             store,
             product,
             &args.limits,
-            args.uploads.max_upload.0,
+            &args.uploads,
         );
         drive(&host, &args, prompt).await
     }

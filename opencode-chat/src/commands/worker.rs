@@ -7,12 +7,11 @@ use opencode_client::Health;
 use opencode_host::Host;
 use opencode_host::outcome::Reason;
 use opencode_host::turn::plan::Limits;
-use opencode_host::uploads::DEFAULT_MAX_UPLOAD;
 use tokio_util::sync::CancellationToken;
 
 use super::shutdown_signal;
 use crate::app::{host, open_store};
-use crate::cli::WorkerArgs;
+use crate::cli::{UploadArgs, WorkerArgs};
 use crate::exit::Failure;
 use crate::product::Chat;
 use crate::upstream::{Upstream, models_warning};
@@ -30,7 +29,7 @@ pub(crate) async fn run(args: WorkerArgs) -> Result<ExitCode, Failure> {
         store,
         product,
         &args.limits,
-        DEFAULT_MAX_UPLOAD,
+        &UploadArgs::default(),
     );
     let outcome = work(&host, &upstream, shutdown_signal()).await;
     upstream.stop().await;

@@ -116,6 +116,11 @@ impl From<StoreError> for Problem {
                 "Too long",
                 error.to_string(),
             ),
+            StoreError::QuotaExceeded { .. } => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "Too much for one conversation",
+                sentence(&error),
+            ),
             error if error.is_transient() => {
                 tracing::warn!(%error, "store");
                 let text = "The database is busy or cannot be reached. Try again in a moment.";

@@ -7,6 +7,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use opencode_host::blobs::BlobError;
 use opencode_host::id::ConversationId;
+use opencode_host::store::StoreError;
 use opencode_host::uploads::{MAX_FILES, UploadError, Uploads};
 use tokio::io::AsyncReadExt as _;
 
@@ -147,7 +148,7 @@ impl Files {
                     .take()
                     .filter(|kind| is_plain_type(kind));
                 let added = uploads.add(&name, kind.as_deref(), content).await;
-                added.map_err(|error| refused(&error, &name).about_file(number))?;
+                added.map_err(|error| refused(error, &name).about_file(number))?;
                 number += 1;
             }
             match self.form.next_part().await.map_err(|error| cut(&error))? {
@@ -165,7 +166,7 @@ impl Files {
 
 async fn begin(app: &App, conversation: ConversationId) -> Result<Uploads, Problem> {
     let begun = app.host.uploads(conversation).await;
-    begun.map_err(|error| refused(&error, "The first file"))
+    begun.map_err(|error| refused(error, "The first file"))
 }
 
 /// A type that says something: `application/octet-stream` is what browsers say when they do not know, and the name may
@@ -182,9 +183,15 @@ fn is_plain_type(kind: &str) -> bool {
 }
 
 /// Why a file was not taken, by its name.
-fn refused(error: &UploadError, name: &str) -> Problem {
+fn refused(error: UploadError, name: &str) -> Problem {
     let unsent = "Nothing was sent.";
-    match error {
+    let error = match error {
+        UploadError::Store(error) if !matches!(error, StoreError::QuotaExceeded { .. }) => {
+            return error.into();
+        }
+        error => error,
+    };
+    match &error {
         UploadError::Blob(BlobError::TooLarge { cap }) => {
             let text = format!(
                 "“{name}” has more than {}, the most that a file may have here. {unsent} Whoever runs this application \
@@ -194,18 +201,26 @@ fn refused(error: &UploadError, name: &str) -> Problem {
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "A file is too large", text)
         }
         UploadError::Blob(BlobError::Source(source)) => cut(source),
+        UploadError::Store(StoreError::QuotaExceeded { .. }) => {
+            let text = format!(
+                "“{name}”: {} {unsent} Whoever runs this application allows more with --upload-quota.",
+                sentence(&error)
+            );
+            let title = "Too much for one conversation";
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, title, text)
+        }
         UploadError::Blob(_) | UploadError::Sandbox(_) => {
-            let cause = std::error::Error::source(error).map(ToString::to_string);
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
             tracing::error!(%error, cause, "upload");
-            let text = format!("“{name}”: {} {unsent}", sentence(error));
+            let text = format!("“{name}”: {} {unsent}", sentence(&error));
             Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "A file could not be kept",
                 text,
             )
         }
-        error => {
-            let text = format!("“{name}”: {} {unsent}", sentence(error));
+        _ => {
+            let text = format!("“{name}”: {} {unsent}", sentence(&error));
             Problem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "A file was not taken",

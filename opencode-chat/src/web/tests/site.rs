@@ -149,6 +149,7 @@ impl Site {
         };
         let options = HostOptions {
             max_upload: MAX_UPLOAD,
+            upload_quota: 2 * MAX_UPLOAD + 500,
             limits: Limits {
                 pace,
                 ..Limits::default()

@@ -168,6 +168,38 @@ async fn a_file_that_is_too_large_is_named_and_nothing_is_sent() {
 }
 
 #[tokio::test]
+async fn a_conversation_takes_so_much_and_no_more() {
+    let site = echoing().await;
+    let full = vec![b'x'; MAX_UPLOAD as usize];
+    let three = |prompt: &str| {
+        let other = vec![prompt.as_bytes()[0]; MAX_UPLOAD as usize];
+        FileForm::new(prompt, prompt)
+            .file("a.bin", "application/x-thing", &full)
+            .file("b.bin", "application/x-thing", other)
+    };
+    let page = site
+        .request(three("one").request("/conversations", HTML))
+        .await;
+    let conversation = conversation_of(&page);
+    let path = format!("/conversations/{conversation}/turns");
+    let page = site
+        .request(three("two").request(&path, "application/json"))
+        .await;
+    let (status, error, file) = error_of(&page);
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{error}");
+    assert!(
+        file.is_number() && error.contains("--upload-quota"),
+        "{error}"
+    );
+    assert!(error.contains("another conversation"), "{error}");
+    assert_eq!(given(&site, conversation).await.len(), 2);
+    let page = site
+        .request(three("three").request("/conversations", HTML))
+        .await;
+    assert_ne!(conversation_of(&page), conversation);
+}
+
+#[tokio::test]
 async fn too_many_files_are_refused() {
     let site = echoing().await;
     let mut form = FileForm::new("look", "k");
