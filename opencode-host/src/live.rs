@@ -6,6 +6,7 @@
 //! for without bound: it gets the whole instead.
 
 mod cursor;
+mod kept;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -18,12 +19,8 @@ use tokio::sync::watch;
 
 pub use cursor::{Cursor, NotACursor};
 
+use self::kept::KeptChanges;
 use crate::id::TurnId;
-
-/// How many changes are kept for watchers that come back.
-const KEPT_CHANGES: usize = 1024;
-/// How many bytes of text these may hold.
-const KEPT_BYTES: usize = 256 << 10;
 
 /// What a watcher is told.
 #[derive(Clone, Debug)]
@@ -84,8 +81,7 @@ struct State {
     sequence: u64,
     parts: Vec<SnapshotPart>,
     requests: Vec<PendingRequest>,
-    kept: VecDeque<(u64, Arc<Change<'static>>)>,
-    kept_bytes: usize,
+    kept: KeptChanges,
     finished: bool,
 }
 
@@ -140,23 +136,7 @@ impl LiveTurn {
         let mut state = self.lock();
         state.fold(change);
         state.sequence += 1;
-        let (sequence, bytes) = (state.sequence, size(change));
-        if matches!(change, Change::Snapshot { .. }) || bytes > KEPT_BYTES {
-            // Whoever is behind this gets the whole.
-            state.kept.clear();
-            state.kept_bytes = 0;
-        } else {
-            state
-                .kept
-                .push_back((sequence, Arc::new(change.clone().into_owned())));
-            state.kept_bytes += bytes;
-            while state.kept.len() > KEPT_CHANGES || state.kept_bytes > KEPT_BYTES {
-                let Some((_, oldest)) = state.kept.pop_front() else {
-                    break;
-                };
-                state.kept_bytes -= size(&oldest);
-            }
-        }
+        state.kept.push(change);
         drop(state);
         self.moved.send_modify(|moves| *moves += 1);
     }
@@ -193,11 +173,15 @@ impl LiveTurn {
             let behind = cursor.generation == state.generation && cursor.sequence >= first;
             let fresh = cursor == Cursor::START && first == 0;
             if behind || fresh {
-                let seen = if behind { cursor.sequence } else { 0 };
-                let missed = state.kept.iter().filter(|(sequence, _)| *sequence > seen);
-                events.extend(missed.map(|(sequence, change)| LiveEvent::Change {
-                    cursor: at(*sequence),
-                    change: Arc::clone(change),
+                let seen = if behind { cursor.sequence - first } else { 0 };
+                let missed = state
+                    .kept
+                    .after(usize::try_from(seen).unwrap_or(usize::MAX));
+                events.extend((first + seen + 1..).zip(missed).map(|(sequence, change)| {
+                    LiveEvent::Change {
+                        cursor: at(sequence),
+                        change,
+                    }
                 }));
             } else {
                 events.push_back(LiveEvent::Snapshot {
@@ -215,39 +199,6 @@ impl LiveTurn {
     /// Hears of every move from now on.
     pub(crate) fn moves(&self) -> watch::Receiver<u64> {
         self.moved.subscribe()
-    }
-}
-
-/// About how much memory a change takes.
-fn size(change: &Change<'_>) -> usize {
-    const FIXED: usize = 128;
-    match change {
-        Change::PartDelta { delta, .. } => FIXED + delta.len(),
-        Change::PartAdded { part, .. }
-        | Change::PartReplaced { part, .. }
-        | Change::PartFinal { part, .. }
-        | Change::Tool { part, .. } => FIXED + part_size(part),
-        Change::Subtask { change, .. } => FIXED + size(change),
-        _ => FIXED * 2,
-    }
-}
-
-fn part_size(part: &PersistedPart) -> usize {
-    match part {
-        PersistedPart::Text { content } | PersistedPart::Reasoning { content } => content.len(),
-        PersistedPart::Tool(tool) => {
-            let json = tool
-                .input
-                .as_ref()
-                .map_or(0, |input| input.to_string().len())
-                + tool.metadata.as_ref().map_or(0, |metadata| {
-                    metadata
-                        .iter()
-                        .map(|(key, value)| key.len() + value.to_string().len())
-                        .sum()
-                });
-            json + tool.output.as_ref().map_or(0, String::len)
-        }
     }
 }
 
@@ -317,6 +268,7 @@ impl Observer for Publisher {
 
 #[cfg(test)]
 mod tests {
+    use super::kept::MOST_CHANGES;
     use super::*;
     use opencode_client::reply::Checkpoint;
 
@@ -407,7 +359,7 @@ mod tests {
     #[test]
     fn a_watcher_too_far_behind_gets_the_whole() {
         let turn = running();
-        for _ in 0..=KEPT_CHANGES {
+        for _ in 0..=MOST_CHANGES {
             turn.push(&delta("x"));
         }
         for cursor in [
@@ -425,7 +377,7 @@ mod tests {
             let [LiveEvent::Snapshot { cursor, parts, .. }] = &events[..] else {
                 panic!("{events:?}")
             };
-            assert_eq!(parts[0].part, text(&"x".repeat(KEPT_CHANGES + 1)));
+            assert_eq!(parts[0].part, text(&"x".repeat(MOST_CHANGES + 1)));
             assert!(missed(&turn, *cursor).is_empty());
         }
     }
@@ -446,16 +398,6 @@ mod tests {
         assert!(
             matches!(&missed(&turn, seen)[..], [LiveEvent::Snapshot { parts, .. }] if parts.len() == 1)
         );
-    }
-
-    #[test]
-    fn memory_is_bounded_by_bytes_too() {
-        let turn = running();
-        for _ in 0..100 {
-            turn.push(&delta(&"x".repeat(10 << 10)));
-        }
-        let state = turn.lock();
-        assert!(state.kept_bytes <= KEPT_BYTES && state.kept.len() < 30);
     }
 
     #[test]
