@@ -129,3 +129,54 @@ async fn what_is_no_file_is_told_before_anything_is_stored() {
     );
     assert_eq!(chat.show().await, Vec::<Value>::new());
 }
+
+#[tokio::test]
+async fn sizes_are_the_persons_to_set() {
+    let impostor = answering().await;
+    let chat = Chat::with(&impostor);
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("data.bin");
+    std::fs::write(&file, vec![7; 2048]).unwrap();
+    let file = file.to_str().unwrap();
+    for (option, size, told) in [
+        ("--max-upload", "2047", "larger than 2047 bytes"),
+        ("--upload-quota", "1K", "another conversation"),
+        ("--max-upload", "much", "such as 1048576, 500K, 50M or 2G"),
+    ] {
+        let ran = chat
+            .run(&["turn", "please", "--file", file, option, size])
+            .await;
+        ran.refused(told);
+        let ran = chat
+            .run(&["submit", "please", "--file", file, option, size])
+            .await;
+        ran.refused(told);
+    }
+    assert_eq!(chat.show().await, Vec::<Value>::new());
+    let ran = chat
+        .run(&["turn", "please", "--file", file, "--max-upload", "2K"])
+        .await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+#[tokio::test]
+async fn files_are_queued_without_a_server() {
+    let chat = Chat::new();
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("notes.md");
+    std::fs::write(&file, "notes").unwrap();
+    let file = file.to_str().unwrap();
+    for key in ["one", "one", "two"] {
+        let ran = chat
+            .run(&["submit", "read it", "--file", file, "--client-key", key])
+            .await;
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    let shown = chat.show().await;
+    assert_eq!(shown.len(), 4);
+    assert_eq!(shown[0]["content"], "read it");
+    assert_eq!(shown[0]["artifacts"][0]["name"], "notes.md");
+    let sandboxes = std::fs::read_dir(chat.data().join("sandboxes")).unwrap();
+    let mut names = sandboxes.map(|folder| folder.unwrap().path().join("notes.md"));
+    assert!(names.any(|name| name.exists()));
+}

@@ -12,5 +12,6 @@ mod cli;
 mod files;
 mod large;
 mod live;
+mod proxied;
 mod supervisor;
 mod support;
