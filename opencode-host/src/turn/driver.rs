@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use opencode_client::reply::{Checkpoint, ProblemSink, Reply};
+use opencode_client::reply::{Checkpoint, Reply};
 use opencode_client::{Client, Error as ClientError, Exchange, Subscription};
 use tokio::time::Instant;
 
 use super::control::Control;
-use super::plan::{Confirmed, Content, Failure, Inspection, Prompting, Situation, Step, plan};
+use super::plan::{
+    Confirmed, Content, Ending, Failure, Inspection, Prompting, Situation, Step, plan,
+};
 use crate::host::Shared;
 use crate::live::LiveTurn;
 use crate::reporter::Severity;
@@ -108,7 +110,9 @@ pub(crate) struct Driver {
     pub(super) reposted: bool,
     pub(super) orderly_idle: bool,
     pub(super) requests_due: bool,
-    pub(super) aborted: Option<Instant>,
+    pub(super) stopping: Option<Ending>,
+    /// When the session was told to stop, first and last.
+    pub(super) aborted: Option<(Instant, Instant)>,
     unmended: Option<Unmended>,
 
     pub(super) counted: Instant,
@@ -161,6 +165,7 @@ impl Driver {
             reposted: false,
             orderly_idle: false,
             requests_due: claimed.turn.prompted.is_some(),
+            stopping: None,
             aborted: None,
             unmended: None,
             counted: now,
@@ -230,7 +235,10 @@ impl Driver {
                 Step::Follow { at_most } => self.follow(at_most).await,
                 Step::Inspect => self.inspect().await,
                 Step::Recreate => self.recreate().await,
-                Step::Abort => self.abort().await,
+                Step::Abort { ending } => {
+                    self.stopping = ending;
+                    self.abort().await
+                }
                 Step::Wait { pause } => {
                     self.pause(pause).await;
                     continue;
@@ -301,7 +309,9 @@ impl Driver {
                 .as_ref()
                 .filter(|unmended| !unmended.retrying)
                 .map(|unmended| (unmended.failure.clone(), ago(unmended.since))),
-            aborted: self.aborted.map(ago),
+            stopping: self.stopping.clone(),
+            aborted: self.aborted.map(|(first, _)| ago(first)),
+            aborted_again: self.aborted.map(|(_, last)| ago(last)),
         }
     }
 
@@ -383,140 +393,5 @@ impl Driver {
             product: &*self.host.product,
             telemetry: &self.host.telemetry,
         }
-    }
-
-    async fn connect(&mut self) -> Result<(), Trouble> {
-        self.guard().await?;
-        let ensured = self.sessions().ensure(&self.conversation).await?;
-        if ensured.just_created {
-            self.host.telemetry.event(
-                "session.created",
-                [
-                    ("session", ensured.record.id.to_string().into()),
-                    ("conversation", self.conversation.id.to_string().into()),
-                ],
-            );
-        }
-        // A prompt of a session that was replaced meanwhile is not upstream any more.
-        if self
-            .prompted
-            .as_ref()
-            .is_some_and(|prompted| prompted.session != ensured.record.id)
-        {
-            self.prompted = None;
-            self.resent = true;
-            self.salvage = std::mem::take(&mut self.turn.checkpoint);
-        }
-        self.listen(ensured.record).await
-    }
-
-    async fn listen(&mut self, record: SessionRecord) -> Result<(), Trouble> {
-        self.subscription = match self
-            .host
-            .hub
-            .subscribe(&record.id, record.directory.as_deref())
-            .await
-        {
-            Ok(subscription) => Some(subscription),
-            Err(error @ (ClientError::Unauthorized { .. } | ClientError::Connection { .. })) => {
-                return Err(error.into());
-            }
-            // A server without a working stream can still be asked.
-            Err(error) => {
-                self.report(&error);
-                None
-            }
-        };
-        self.stream_live = self.subscription.is_some();
-        self.stream_whole = self.stream_live;
-        self.conversation.session = Some(record.clone());
-        self.session = Some(record);
-        self.take_up_unheard();
-        Ok(())
-    }
-
-    /// Goes on from the checkpoint of the prompt that is recorded, or from nothing.
-    pub(super) fn take_up_reply(&mut self) {
-        let (Some(prompted), Some(session)) = (&self.prompted, &self.session) else {
-            return;
-        };
-        let mut checkpoint = std::mem::take(&mut self.turn.checkpoint);
-        if !checkpoint.is_of(&prompted.ids.message) {
-            // What the lost session said is no part of the fresh one's answer.
-            self.salvage = std::mem::take(&mut checkpoint);
-        }
-        let mut reply =
-            Reply::restore(session.id.clone(), prompted.ids.message.clone(), checkpoint);
-        self.begun |= reply.has_begun();
-        self.live.reset(&reply);
-        reply.observe(self.live.observer());
-        let telemetry = self.host.telemetry.clone();
-        reply.report_problems_to(ProblemSink::new(move |error| {
-            telemetry.report(
-                error.as_ref(),
-                Severity::Warning,
-                [("action", "observer".into())],
-            );
-        }));
-        self.host
-            .observers
-            .iter()
-            .for_each(|make| reply.observe(make(&self.turn)));
-        self.reply = Some(reply);
-    }
-
-    /// A prompt that was recorded before may have been answered unheard.
-    fn take_up_unheard(&mut self) {
-        self.take_up_reply();
-        if let Some(reply) = &mut self.reply {
-            reply.gap();
-        }
-    }
-
-    async fn recreate(&mut self) -> Result<(), Trouble> {
-        let lost = match (&self.session, &self.conversation.session) {
-            (Some(session), _) | (None, Some(session)) => session.id.clone(),
-            (None, None) => return Ok(()),
-        };
-        let ensured = self.sessions().recreate(&self.conversation, &lost).await?;
-        if self.prompted.take().is_some() {
-            self.resent = true;
-            self.host.telemetry.event(
-                "session.recreated_with_resend",
-                [
-                    ("session", ensured.record.id.to_string().into()),
-                    ("lost", lost.to_string().into()),
-                    ("conversation", self.conversation.id.to_string().into()),
-                ],
-            );
-        }
-        (
-            self.posted,
-            self.heard,
-            self.looked,
-            self.inspection,
-            self.aborted,
-        ) = (None, None, None, None, None);
-        (
-            self.exchange,
-            self.look_due,
-            self.orderly_idle,
-            self.followed,
-        ) = (None, false, false, 0);
-        if let Some(reply) = self.reply.take() {
-            self.salvage = reply.checkpoint();
-        }
-        self.listen(ensured.record).await
-    }
-
-    async fn abort(&mut self) -> Result<(), Trouble> {
-        if let Some(session) = &self.session {
-            self.sessions()
-                .abort(self.conversation.id, &session.id)
-                .await;
-        }
-        self.aborted = Some(Instant::now());
-        self.look_due = true;
-        Ok(())
     }
 }

@@ -5,6 +5,7 @@
 //! path ends in one terminal state and one `turn.finished` event.
 
 mod attach;
+mod connecting;
 pub(crate) mod control;
 mod driver;
 mod ending;

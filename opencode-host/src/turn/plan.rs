@@ -39,12 +39,15 @@ pub fn plan(now: &Situation, limits: &Limits) -> Step {
     if now.cancel {
         return cancel(now, &limits.pace);
     }
+    if let Some(ending) = &now.stopping {
+        return stopping(now, ending.clone(), &limits.pace);
+    }
     if let Some((failure, since)) = &now.failure {
         return recover(now, failure, *since, limits);
     }
     // What kills every worker may be the look itself.
     if now.attempts > limits.attempts.saturating_mul(2) {
-        return stop(now, given_up());
+        return stop(now, given_up(), &limits.pace);
     }
     if now.prompting == Prompting::None && is_given_up(now, limits) {
         return Step::End(given_up());
@@ -74,19 +77,16 @@ fn given_up() -> Ending {
 /// The prompt is with the server: its answer comes, or does not.
 fn answer(now: &Situation, ago: Duration, limits: &Limits) -> Step {
     let hopeless = is_given_up(now, limits);
-    if hopeless && now.aborted.is_some() {
-        return Step::End(given_up());
-    }
     match overdue(now, ago, limits) {
         // Nothing ever ran: a fresh session may do better, once.
         Some(ending) if ending.reason == Some(Reason::Stale) && !now.resent => {
             return if now.aborted.is_some() {
                 Step::Recreate
             } else {
-                Step::Abort
+                Step::Abort { ending: None }
             };
         }
-        Some(ending) => return stop(now, ending),
+        Some(ending) => return stop(now, ending, &limits.pace),
         None => {}
     }
     if now.look_due {
@@ -101,10 +101,10 @@ fn answer(now: &Situation, ago: Duration, limits: &Limits) -> Step {
         };
         match judge(now, inspection, confirmed, ago, &limits.pace) {
             Verdict::End(ending) => return Step::End(ending),
-            Verdict::Stop(ending) => return stop(now, ending),
+            Verdict::Stop(ending) => return stop(now, ending, &limits.pace),
             Verdict::PromptLost if !hopeless => return Step::Look,
             Verdict::GoOn | Verdict::LookAgain | Verdict::PromptLost if hopeless => {
-                return stop(now, given_up());
+                return stop(now, given_up(), &limits.pace);
             }
             Verdict::LookAgain => {
                 let confirm = limits.pace.confirm;
@@ -321,12 +321,43 @@ fn interrupted() -> Ending {
 }
 
 /// The turn ends while the server may still be at work: stop it first.
-fn stop(now: &Situation, ending: Ending) -> Step {
-    let nothing_runs = now.prompting == Prompting::None || !now.connected;
-    if now.aborted.is_some() || nothing_runs {
-        Step::End(ending)
-    } else {
-        Step::Abort
+fn stop(now: &Situation, ending: Ending, pace: &Pace) -> Step {
+    if now.prompting == Prompting::None || !now.connected {
+        return Step::End(ending);
+    }
+    stopping(now, ending, pace)
+}
+
+/// Tells the server to stop, looks whether it has, and tells it again: the word may have been lost.
+fn stopping(now: &Situation, ending: Ending, pace: &Pace) -> Step {
+    let tenth = pace.abort / 10;
+    match &now.failure {
+        Some((Failure::Unreachable(_) | Failure::Broken(_), since)) if *since < pace.abort => {
+            return Step::Wait { pause: tenth };
+        }
+        Some(_) => return Step::End(ending),
+        None => {}
+    }
+    if !now.connected {
+        // A worker that takes the turn over: the session is all an abort needs.
+        return Step::Connect;
+    }
+    let at_work = match &now.inspection {
+        Some((look, _)) if !now.look_due => Some(look.busy),
+        _ => None,
+    };
+    let again = now.aborted_again.is_some_and(|ago| ago >= pace.abort / 5);
+    match (now.aborted, at_work) {
+        (Some(ago), _) if ago >= pace.abort => Step::End(ending),
+        (Some(_), Some(false)) => Step::End(ending),
+        (None, _) => Step::Abort {
+            ending: Some(ending),
+        },
+        (Some(_), Some(true)) if again => Step::Abort {
+            ending: Some(ending),
+        },
+        _ if now.look_due || now.looked.is_none_or(|looked| looked >= tenth) => Step::Inspect,
+        _ => Step::Follow { at_most: tenth },
     }
 }
 
@@ -335,27 +366,7 @@ fn cancel(now: &Situation, pace: &Pace) -> Step {
     if now.prompting == Prompting::None {
         return Step::End(ending);
     }
-    if let Some((failure, since)) = &now.failure
-        && (!matches!(failure, Failure::Unreachable(_) | Failure::Broken(_))
-            || *since >= pace.abort)
-    {
-        return Step::End(ending);
-    }
-    match now.aborted {
-        None if now.connected => Step::Abort,
-        // A worker that takes over a cancelled turn: the session is all an abort needs.
-        None => Step::Connect,
-        Some(ago) if ago >= pace.abort => Step::End(ending),
-        Some(_) => match &now.inspection {
-            Some((look, _)) if !now.look_due && !look.busy => Step::End(ending),
-            _ if now.look_due || now.looked.is_none_or(|looked| looked >= pace.abort / 10) => {
-                Step::Inspect
-            }
-            _ => Step::Follow {
-                at_most: pace.abort / 10,
-            },
-        },
-    }
+    stopping(now, ending, pace)
 }
 
 fn recover(now: &Situation, failure: &Failure, since: Duration, limits: &Limits) -> Step {

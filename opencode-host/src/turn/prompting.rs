@@ -12,12 +12,16 @@ impl Driver {
         let Some(session) = &self.session else {
             return Ok(());
         };
-        let ids = self
-            .client()
-            .mint_prompt_ids(&session.id, self.host.clock.entropy())
-            .await?;
+        let session = session.id.clone();
+        let client = self.client();
+        let mint = || client.mint_prompt_ids(&session, self.host.clock.entropy());
+        let (mut ids, status) = tokio::try_join!(mint(), client.status(&session))?;
+        if status.is_busy() {
+            self.stop_leftover().await?;
+            ids = mint().await?;
+        }
         let record = PromptRecord {
-            session: session.id.clone(),
+            session,
             ids,
             resend: self.resent,
         };

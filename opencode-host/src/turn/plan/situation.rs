@@ -179,8 +179,12 @@ pub struct Situation {
     pub content: Content,
     /// What keeps failing, and for how long.
     pub failure: Option<(Failure, Duration)>,
-    /// How long ago the session was told to stop, and what for.
+    /// How the turn ends, once the session that was told to stop has stopped.
+    pub stopping: Option<Ending>,
+    /// How long ago the session was first told to stop.
     pub aborted: Option<Duration>,
+    /// How long ago it was last told so.
+    pub aborted_again: Option<Duration>,
 }
 
 /// Whether a look was repeated.
@@ -213,7 +217,10 @@ pub enum Step {
     /// Replace the lost session, and prompt it.
     Recreate,
     /// Tell the session to stop.
-    Abort,
+    Abort {
+        /// How the turn ends once it has; `None` where it goes on elsewhere.
+        ending: Option<Ending>,
+    },
     /// Wait, then try again what failed.
     Wait {
         /// So long.

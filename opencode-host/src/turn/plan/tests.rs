@@ -51,7 +51,9 @@ fn running() -> Situation {
             tools: false,
         },
         failure: None,
+        stopping: None,
         aborted: None,
+        aborted_again: None,
     }
 }
 

@@ -154,3 +154,49 @@ async fn a_slow_server_is_waited_for() {
     assert_ended(&result, TurnStatus::Completed, None, "At last.");
     test.assert_prompted_once(&result);
 }
+
+#[tokio::test]
+async fn a_lost_word_to_stop_is_said_again() {
+    let script = Script::new()
+        .once("one", [Step::text("Half"), Step::gate("hold")])
+        .otherwise([Step::text("Next.")]);
+    let test = Hosting::new(Impostor::scripted(script).await.unwrap()).await;
+    let lost = test
+        .impostor
+        .faults()
+        .lose_request("POST /session/:id/abort", Calls::Nth(1));
+    let turn = test.submit("one").await;
+    let working = test.work(turn);
+    test.shown(turn, "Half").await;
+    test.host.cancel(turn).await.unwrap();
+    let result = test.finished(turn, working).await;
+    assert_ended(&result, TurnStatus::Cancelled, Some("cancelled"), "Half");
+    assert!(test.impostor.ledger().busy().is_empty());
+    assert_eq!(test.impostor.ledger().count("POST /session/:id/abort"), 2);
+    test.impostor.faults().remove(lost);
+}
+
+#[tokio::test]
+async fn what_an_earlier_turn_left_at_work_is_stopped_before_the_next_prompt() {
+    let script = Script::new()
+        .once("one", [Step::text("Half"), Step::gate("hold")])
+        .otherwise([Step::text("Next.")]);
+    let test = Hosting::new(Impostor::scripted(script).await.unwrap()).await;
+    let deaf = test
+        .impostor
+        .faults()
+        .lose_request("POST /session/:id/abort", Calls::All);
+    let turn = test.submit("one").await;
+    let working = test.work(turn);
+    test.shown(turn, "Half").await;
+    test.host.cancel(turn).await.unwrap();
+    let result = test.finished(turn, working).await;
+    assert_eq!(result.status, TurnStatus::Cancelled);
+    assert_eq!(test.impostor.ledger().busy().len(), 1, "nothing reached it");
+
+    test.impostor.faults().remove(deaf);
+    let next = test.turn("two").await;
+    assert_ended(&next, TurnStatus::Completed, None, "Next.");
+    // It would tell of a prompt that came while the session was busy.
+    test.impostor.assert_clean();
+}

@@ -37,16 +37,32 @@ fn deadlines_stop_the_server_before_they_end_the_turn() {
         ),
     ];
     for (reason, now) in cases {
-        assert_eq!(plan(&now, &LIMITS), Step::Abort, "{reason}");
-        let aborted = Situation {
-            aborted: Some(Duration::ZERO),
-            ..now
+        let Step::Abort { ending } = plan(&now, &LIMITS) else {
+            panic!("{reason}: {:?}", plan(&now, &LIMITS));
         };
-        assert_eq!(
-            ends(&plan(&aborted, &LIMITS)),
-            Some((TurnStatus::Error, Some(reason)))
-        );
+        // What the abort itself makes the server say is no reason to think again.
+        let looked = |busy| Situation {
+            stopping: ending.clone(),
+            aborted: Some(Duration::ZERO),
+            aborted_again: Some(Duration::ZERO),
+            heard: Some(Duration::ZERO),
+            inspection: Some((look(busy, failed(UpstreamError::ABORTED)), Confirmed::Once)),
+            looked: Some(Duration::ZERO),
+            ..now.clone()
+        };
+        let ended = Some((TurnStatus::Error, Some(reason)));
+        assert_eq!(ends(&plan(&looked(false), &LIMITS)), ended);
+        assert_eq!(ends(&plan(&looked(true), &LIMITS)), None, "{reason}");
+        let deaf = Situation {
+            aborted: Some(secs(3)),
+            ..looked(true)
+        };
+        assert_eq!(ends(&plan(&deaf, &LIMITS)), ended);
     }
+}
+
+fn is_abort(step: &Step) -> bool {
+    matches!(step, Step::Abort { .. })
 }
 
 #[test]
@@ -59,7 +75,7 @@ fn a_person_is_waited_for() {
         ..running()
     };
     assert_eq!(ends(&plan(&waiting, &LIMITS)), None);
-    assert_ne!(plan(&waiting, &LIMITS), Step::Abort);
+    assert!(!is_abort(&plan(&waiting, &LIMITS)));
 }
 
 #[test]
@@ -69,7 +85,7 @@ fn a_stale_session_is_replaced_once() {
         prompting: Prompting::Posted { ago: secs(120) },
         ..running()
     };
-    assert_eq!(plan(&stale, &LIMITS), Step::Abort);
+    assert_eq!(plan(&stale, &LIMITS), Step::Abort { ending: None });
     assert_eq!(
         plan(
             &Situation {
@@ -84,15 +100,16 @@ fn a_stale_session_is_replaced_once() {
 
 #[test]
 fn a_looping_server_is_stopped() {
-    let looping = Inspection {
+    let looping = |busy| Inspection {
         restarts: 1,
-        ..look(true, last(false, false))
+        ..look(busy, last(false, false))
     };
-    let now = after(looping, Confirmed::Once, false);
-    assert_eq!(plan(&now, &LIMITS), Step::Abort);
+    let now = after(looping(true), Confirmed::Once, false);
+    assert!(is_abort(&plan(&now, &LIMITS)));
     let aborted = Situation {
         aborted: Some(Duration::ZERO),
-        ..now
+        aborted_again: Some(Duration::ZERO),
+        ..after(looping(false), Confirmed::Once, false)
     };
     assert_eq!(
         ends(&plan(&aborted, &LIMITS)),
@@ -107,7 +124,7 @@ fn a_cancel_stops_the_server_and_waits_until_it_has() {
         cancel: true,
         ..running()
     };
-    assert_eq!(plan(&cancel, &LIMITS), Step::Abort);
+    assert!(is_abort(&plan(&cancel, &LIMITS)));
     let told = Situation {
         aborted: Some(Duration::ZERO),
         look_due: true,
@@ -126,11 +143,28 @@ fn a_cancel_stops_the_server_and_waits_until_it_has() {
             at_most: Duration::from_millis(300)
         }
     );
+    // The word may have been lost.
+    let again = Situation {
+        aborted_again: Some(Duration::from_millis(600)),
+        ..busy.clone()
+    };
+    assert!(is_abort(&plan(&again, &LIMITS)));
     let stopped = Situation {
         inspection: Some((look(false, last(false, false)), Confirmed::Once)),
         ..busy.clone()
     };
     assert_eq!(ends(&plan(&stopped, &LIMITS)), cancelled);
+    let down = |since| Situation {
+        failure: Some((Failure::Unreachable("no".to_owned()), since)),
+        ..told.clone()
+    };
+    assert_eq!(
+        plan(&down(secs(1)), &LIMITS),
+        Step::Wait {
+            pause: Duration::from_millis(300)
+        }
+    );
+    assert_eq!(ends(&plan(&down(secs(3)), &LIMITS)), cancelled);
     let deaf = Situation {
         aborted: Some(secs(3)),
         ..busy
@@ -233,10 +267,11 @@ fn a_turn_that_workers_die_of_is_given_up() {
         Some((TurnStatus::Completed, None))
     );
     let busy = seen(look(true, last(false, false)));
-    assert_eq!(plan(&busy, &LIMITS), Step::Abort);
+    assert!(is_abort(&plan(&busy, &LIMITS)));
     let stopped = Situation {
         aborted: Some(secs(0)),
-        look_due: true,
+        aborted_again: Some(secs(0)),
+        inspection: Some((look(false, last(false, false)), Confirmed::Once)),
         ..busy.clone()
     };
     assert_eq!(ends(&plan(&stopped, &LIMITS)), given_up);
