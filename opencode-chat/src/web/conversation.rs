@@ -53,7 +53,8 @@ pub(super) async fn page(
     };
     let (earlier, newest) = newest(&app, conversation.id, limit).await?;
     let folder = folder_of(&conversation);
-    let mut files = files::by_message(&app, &conversation).await?;
+    let shown = newest.iter().map(|message| message.id).collect();
+    let mut files = files::by_message(&app, &conversation, &shown).await?;
     let settling = settling(&app, &newest).await?;
     let mut messages = Vec::with_capacity(newest.len());
     for message in &newest {

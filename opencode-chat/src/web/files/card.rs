@@ -1,6 +1,6 @@
 //! Files of messages, as cards.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use askama::Template;
 use opencode_host::id::{AttachmentId, MessageId};
@@ -67,13 +67,15 @@ pub(in crate::web) async fn of_message(
     Ok(views(app, conversation, &files).await)
 }
 
-/// The files of a conversation's messages.
+/// The files of these messages of a conversation.
 pub(in crate::web) async fn by_message(
     app: &App,
     conversation: &Conversation,
+    messages: &HashSet<MessageId>,
 ) -> Result<HashMap<MessageId, Vec<FileView>>, Problem> {
     let store = app.host.store();
     let mut files = store.newest_attachments(conversation.id, u32::MAX).await?;
+    files.retain(|file| messages.contains(&file.message));
     files.reverse();
     let views = views(app, conversation, &files).await;
     let mut all: HashMap<_, Vec<_>> = HashMap::new();

@@ -8,12 +8,14 @@ use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use opencode_host::blobs::{BlobError, Blobs, Digest};
 use opencode_host::store::Attachment;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 /// How many bytes are looked at.
 const HEAD: u64 = 512;
 /// How many verdicts are kept. They are true for good: bytes of one digest never change.
 const KEPT: usize = 10_000;
+/// How many files are looked at at once.
+const AT_ONCE: usize = 16;
 /// How long a page waits for its looks, all together. Without one a file is shown as a download.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -82,11 +84,16 @@ impl Seen {
         blobs: Option<&Blobs>,
         files: &[Attachment],
     ) -> Vec<Option<Looks>> {
-        let looks = files.iter().map(|file| async {
-            let look = self.one(blobs?, &file.digest, file.size);
-            timeout(PATIENCE, look).await.ok()?.ok()
-        });
-        join_all(looks).await
+        let until = Instant::now() + PATIENCE;
+        let mut all = Vec::with_capacity(files.len());
+        for some in files.chunks(AT_ONCE) {
+            let looks = some.iter().map(|file| async {
+                let look = self.one(blobs?, &file.digest, file.size);
+                timeout_at(until, look).await.ok()?.ok()
+            });
+            all.extend(join_all(looks).await);
+        }
+        all
     }
 
     /// What one file looks like.
