@@ -28,6 +28,10 @@ use crate::telemetry::Telemetry;
 /// The most files of the sandbox that one message gets.
 pub const MAX_SANDBOX_FILES: usize = 20;
 
+/// After so many files in a row that a storage did not answer for, the others are not tried: each may take half
+/// a minute.
+const MAX_UNANSWERED: u32 = 2;
+
 /// How many paths an event names.
 const NAMED_PATHS: usize = 5;
 
@@ -72,6 +76,8 @@ enum Trouble {
     Blob(#[from] BlobError),
     #[error("the file's row could not be written")]
     Store(#[source] StoreError),
+    #[error("the file was not kept: the blob storage did not answer for the files before it")]
+    Away,
     #[error("the transform failed: {0}")]
     Render(HookError),
 }
@@ -127,6 +133,7 @@ impl MessageArtifacts<'_> {
             names: present.iter().map(|file| file.name.clone()).collect(),
             present,
             counterfeits: HashSet::new(),
+            unanswered: 0,
             report: AttachReport::default(),
         };
         let tools = ExchangeFiles::of(exchange, sandbox);
@@ -165,6 +172,8 @@ struct Work<'a> {
     names: HashSet<String>,
     /// Names, so that a file that is told twice counts once.
     counterfeits: HashSet<String>,
+    /// How many files in a row the blob storage did not answer for.
+    unanswered: u32,
     report: AttachReport,
 }
 
@@ -376,7 +385,15 @@ impl Work<'_> {
         source: AttachmentSource,
     ) -> Result<(), StoreError> {
         let name = artifact.name.clone();
-        match self.keep(artifact, source).await {
+        if self.unanswered >= MAX_UNANSWERED {
+            return self.failed(Trouble::Away, &name);
+        }
+        let kept = self.keep(artifact, source).await;
+        self.unanswered = match &kept {
+            Err(Trouble::Blob(BlobError::Unreachable(_))) => self.unanswered + 1,
+            _ => 0,
+        };
+        match kept {
             Ok(attached) => {
                 self.report.added += usize::from(attached.created);
                 self.names.insert(name);

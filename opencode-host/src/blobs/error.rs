@@ -69,6 +69,7 @@ pub enum OpenError {
 pub(super) fn of_store(error: object_store::Error) -> BlobError {
     use object_store::Error as Store;
     match error {
+        Store::PermissionDenied { .. } if says_full(&error) => BlobError::Full(error),
         Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => BlobError::Denied(error),
         _ => match kind(&error) {
             Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
@@ -77,6 +78,7 @@ pub(super) fn of_store(error: object_store::Error) -> BlobError {
             Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
                 BlobError::Denied(error)
             }
+            _ if says_full(&error) => BlobError::Full(error),
             _ => BlobError::Unreachable(error),
         },
     }
@@ -88,6 +90,26 @@ pub(super) fn of_read(digest: Digest, error: object_store::Error) -> BlobError {
         object_store::Error::NotFound { .. } => BlobError::Missing { digest },
         error => of_store(error),
     }
+}
+
+/// Whether an S3 service says that there is no room: status 507, or one of the codes of MinIO and of Ceph. The
+/// object store gives both as words only.
+fn says_full(error: &object_store::Error) -> bool {
+    const WORDS: [&str; 4] = [
+        "507 Insufficient Storage",
+        "StorageFull",
+        "BucketQuotaExceeded",
+        "<Code>QuotaExceeded",
+    ];
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if WORDS.iter().any(|words| text.contains(words)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The kind of the system's error at the bottom.

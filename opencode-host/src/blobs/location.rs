@@ -1,8 +1,17 @@
 use std::path::Path;
 use std::sync::Arc;
+#[cfg(feature = "s3")]
+use std::time::Duration;
 
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
+
+#[cfg(feature = "s3")]
+use object_store::{
+    ClientConfigKey, RetryConfig,
+    aws::{AmazonS3Builder, AmazonS3ConfigKey},
+    prefix::PrefixStore,
+};
 
 use super::{Blobs, OpenError};
 
@@ -24,7 +33,7 @@ impl Blobs {
         }
         #[cfg(feature = "s3")]
         if url.starts_with("s3://") {
-            return Self::in_bucket(url);
+            return Self::in_bucket_of_builder(url, AmazonS3Builder::from_env());
         }
         Err(OpenError::Unknown(url.to_owned()))
     }
@@ -57,14 +66,28 @@ impl Blobs {
         })
     }
 
+    /// Opens the blobs in `s3://BUCKET/PREFIX` with these settings instead of the environment's: names as in
+    /// the environment, in lower case, such as `aws_endpoint_url` or `aws_access_key_id`. A service that is
+    /// spoken to over plain HTTP needs `aws_allow_http`.
+    ///
+    /// # Errors
+    /// [`OpenError::Settings`] for a name that is none, or a setting that is missing; [`OpenError::Unknown`].
     #[cfg(feature = "s3")]
-    fn in_bucket(url: &str) -> Result<Self, OpenError> {
-        use std::time::Duration;
+    pub fn in_bucket<'a>(
+        url: &str,
+        settings: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, OpenError> {
+        let mut builder = AmazonS3Builder::new();
+        for (name, value) in settings {
+            let key = name.parse();
+            let key = key.map_err(|error| OpenError::Settings(url.to_owned(), error))?;
+            builder = builder.with_config(key, value);
+        }
+        Self::in_bucket_of_builder(url, builder)
+    }
 
-        use object_store::RetryConfig;
-        use object_store::aws::AmazonS3Builder;
-        use object_store::prefix::PrefixStore;
-
+    #[cfg(feature = "s3")]
+    fn in_bucket_of_builder(url: &str, builder: AmazonS3Builder) -> Result<Self, OpenError> {
         // What follows is reached over TLS; another user of the process may have chosen already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let rest = url.strip_prefix("s3://").unwrap_or_default();
@@ -78,7 +101,16 @@ impl Blobs {
             retry_timeout: Duration::from_secs(20),
             ..RetryConfig::default()
         };
-        let store = AmazonS3Builder::from_env()
+        // A download takes as long as the person's line, so there is no limit to the whole; there is one to the
+        // silence within, unless the settings have another (`AWS_READ_TIMEOUT`).
+        let silence = AmazonS3ConfigKey::Client(ClientConfigKey::ReadTimeout);
+        let whole = AmazonS3ConfigKey::Client(ClientConfigKey::Timeout);
+        let builder = match builder.get_config_value(&silence) {
+            Some(_) => builder,
+            None => builder.with_config(silence, "30 seconds"),
+        };
+        let store = builder
+            .with_config(whole, "1 day")
             .with_bucket_name(bucket)
             .with_retry(retry)
             .build()

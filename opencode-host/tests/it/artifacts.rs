@@ -5,6 +5,7 @@ mod crowd;
 mod exchange;
 mod live;
 mod transform;
+mod trouble;
 mod turns;
 
 use std::path::Path;

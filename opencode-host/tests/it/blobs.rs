@@ -1,4 +1,9 @@
-//! Bytes by digest, in a folder and in memory.
+//! Bytes by digest, in a folder, in memory and on S3.
+
+#[cfg(feature = "s3")]
+mod s3;
+#[cfg(feature = "s3")]
+mod services;
 
 use std::io;
 use std::pin::Pin;
@@ -70,10 +75,35 @@ impl AsyncRead for Source {
     }
 }
 
-fn everywhere() -> (tempfile::TempDir, [Blobs; 2]) {
-    let home = tempfile::tempdir().unwrap();
-    let folder = Blobs::open(&format!("file://{}/blobs", home.path().display())).unwrap();
-    (home, [folder, Blobs::open("memory://").unwrap()])
+/// In a folder, in memory, and on what speaks like S3.
+struct Everywhere {
+    home: tempfile::TempDir,
+    folder: Blobs,
+    memory: Blobs,
+    #[cfg(feature = "s3")]
+    s3: s3::Double,
+}
+
+impl Everywhere {
+    async fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        Self {
+            folder: Blobs::open(&format!("file://{}/blobs", home.path().display())).unwrap(),
+            memory: Blobs::open("memory://").unwrap(),
+            #[cfg(feature = "s3")]
+            s3: s3::Double::start().await,
+            home,
+        }
+    }
+
+    fn stores(&self) -> Vec<Blobs> {
+        vec![
+            self.folder.clone(),
+            self.memory.clone(),
+            #[cfg(feature = "s3")]
+            self.s3.blobs(),
+        ]
+    }
 }
 
 /// All files below a folder.
@@ -92,8 +122,8 @@ fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 
 #[tokio::test]
 async fn what_is_put_comes_out() {
-    let (_home, stores) = everywhere();
-    for blobs in stores {
+    let everywhere = Everywhere::new().await;
+    for blobs in everywhere.stores() {
         blobs.check().await.unwrap();
         for size in [0, 1, 70_001, PART, 2 * PART + 7] {
             let blob = blobs.put(Source::of(size), size).await.unwrap();
@@ -132,9 +162,10 @@ async fn what_is_put_comes_out() {
 
 #[tokio::test]
 async fn what_is_refused_leaves_nothing() {
-    let (home, stores) = everywhere();
+    let everywhere = Everywhere::new().await;
+    let home = &everywhere.home;
     let sizes = [10, 9 * 1024 * 1024];
-    for blobs in &stores {
+    for blobs in &everywhere.stores() {
         for size in sizes {
             let refused = blobs.put(Source::of(size), size - 1).await;
             assert!(matches!(refused, Err(BlobError::TooLarge { cap }) if cap == size - 1));
@@ -165,11 +196,20 @@ async fn what_is_refused_leaves_nothing() {
         );
     }
     assert_eq!(files(home.path()).len(), 1, "{:?}", files(home.path()));
+    #[cfg(feature = "s3")]
+    assert_eq!(
+        (everywhere.s3.keys().len(), everywhere.s3.unfinished()),
+        (1, 0)
+    );
 }
 
 #[tokio::test]
 async fn damage_is_told() {
-    let (home, [blobs, _]) = everywhere();
+    let Everywhere {
+        home,
+        folder: blobs,
+        ..
+    } = Everywhere::new().await;
     let blob = blobs.put(Source::of(200_000), u64::MAX).await.unwrap();
     let path = files(home.path()).remove(0);
     let whole = std::fs::read(&path).unwrap();
@@ -198,7 +238,11 @@ async fn damage_is_told() {
 
 #[tokio::test]
 async fn orphans_are_swept_when_they_are_old() {
-    let (home, [blobs, _]) = everywhere();
+    let Everywhere {
+        home,
+        folder: blobs,
+        ..
+    } = Everywhere::new().await;
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
     let hour = Duration::from_secs(3600);
     let [young, old] = ["young", "old"].map(|text| text.as_bytes());
