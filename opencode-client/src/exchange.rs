@@ -10,11 +10,16 @@ const MAX_PAGES: usize = 100;
 
 /// What the server holds of one turn: the assistant messages that answer one
 /// prompt, oldest first. Authoritative for text and finished tools.
+///
+/// A server whose context runs full asks itself for a summary in the middle of an answer, and
+/// goes on in answer to a user message of its own (seen on 1.18.33). All of that belongs to the
+/// turn: the summary's cost too, though not its text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exchange {
     /// Whether the prompt's own message was found.
     pub prompt_seen: bool,
-    /// Every model step is a message of its own; all name the prompt as parent.
+    /// Every model step is a message of its own; all name the prompt as parent, or
+    /// what the server wrote to itself to go on.
     pub messages: Vec<Message>,
 }
 
@@ -25,16 +30,49 @@ impl Exchange {
             prompt_seen: false,
             messages: Vec::new(),
         };
+        let mut asked = vec![prompt.clone()];
+        let mut said: Vec<String> = Vec::new();
         for message in messages {
-            if message.info.id == *prompt {
-                exchange.prompt_seen = true;
-            } else if message.info.role == Role::Assistant
-                && message.info.parent_id.as_ref() == Some(prompt)
-            {
-                exchange.messages.push(message);
+            let info = &message.info;
+            match info.role {
+                Role::User if info.id == *prompt => {
+                    exchange.prompt_seen = true;
+                    said = texts(&message).map(|(text, _)| text.to_owned()).collect();
+                }
+                Role::User if exchange.goes_on_with(&message, &said) => asked.push(info.id.clone()),
+                Role::Assistant if info.parent_id.as_ref().is_some_and(|to| asked.contains(to)) => {
+                    exchange.messages.push(message);
+                }
+                _ => exchange.prompt_seen |= info.id == *prompt,
             }
         }
         exchange
+    }
+
+    /// Whether the server wrote this user message itself, to go on with the answer: the order for
+    /// a summary, or what follows one.
+    fn goes_on_with(&self, message: &Message, said: &[String]) -> bool {
+        if !self.prompt_seen {
+            return false;
+        }
+        if message
+            .parts
+            .iter()
+            .any(|part| part.body == PartBody::Compaction)
+        {
+            return true;
+        }
+        let behind_summary = self.last().is_some_and(|last| last.info.summary);
+        let mut words = texts(message).peekable();
+        behind_summary
+            && words.peek().is_some()
+            // A prompt that was too long itself is put once more.
+            && words.all(|(text, synthetic)| synthetic || said.iter().any(|said| said == text))
+    }
+
+    /// The messages whose parts are the answer: all but summaries.
+    pub fn answers(&self) -> impl Iterator<Item = &Message> {
+        self.messages.iter().filter(|message| !message.info.summary)
     }
 
     /// Cost over all messages of the turn, US dollars.
@@ -102,12 +140,25 @@ impl Exchange {
     /// How often the answer went on after it had ended, without a new prompt: a
     /// server that loops (seen on 1.15.13 and 1.2.27 with an id from the future).
     pub fn restarts(&self) -> usize {
-        let before_last = self.messages.len().saturating_sub(1);
-        self.messages[..before_last]
-            .iter()
-            .filter(|message| message.info.finish.is_some() && !message.info.wants_more())
+        let pairs = self.messages.iter().zip(self.messages.iter().skip(1));
+        pairs
+            .filter(|(message, next)| {
+                message.info.finish.is_some()
+                    && !message.info.wants_more()
+                    && next.info.parent_id == message.info.parent_id
+            })
             .count()
     }
+}
+
+/// The texts of a message, and whether the server wrote each itself.
+fn texts(message: &Message) -> impl Iterator<Item = (&str, bool)> {
+    message.parts.iter().filter_map(|part| match &part.body {
+        PartBody::Text {
+            text, synthetic, ..
+        } => Some((text.as_str(), *synthetic)),
+        _ => None,
+    })
 }
 
 impl Client {

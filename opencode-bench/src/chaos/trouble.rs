@@ -71,9 +71,17 @@ pub(crate) struct Trouble {
 struct Worker {
     child: Child,
     since: Instant,
+    /// It was told to stop. Told twice, it would leave its turns where they are.
+    told: bool,
 }
 
 impl Worker {
+    fn tell_to_stop(&mut self) {
+        if !std::mem::replace(&mut self.told, true) {
+            signal(&self.child, Signal::TERM);
+        }
+    }
+
     /// Whether it may end like that: in order, or told to stop before it was up.
     fn ended_well(&self, status: ExitStatus) -> bool {
         let early = self.since.elapsed() < START;
@@ -126,6 +134,7 @@ impl Trouble {
         Ok(Worker {
             child: self.programs.worker(&log)?,
             since: Instant::now(),
+            told: false,
         })
     }
 
@@ -152,7 +161,7 @@ impl Trouble {
                 _ => {
                     self.count("workers asked to stop");
                     let at = self.dice.below(self.workers.len());
-                    signal(&self.workers[at].child, Signal::TERM);
+                    self.workers[at].tell_to_stop();
                 }
             }
         }
@@ -250,9 +259,9 @@ impl Trouble {
 
     /// SIGTERM: every worker stops by itself, and says that all is well.
     async fn dismiss(&mut self) -> anyhow::Result<()> {
-        for worker in &self.workers {
+        for worker in &mut self.workers {
             signal(&worker.child, Signal::CONT);
-            signal(&worker.child, Signal::TERM);
+            worker.tell_to_stop();
         }
         for worker in &mut self.workers {
             let status = tokio::time::timeout(STOP, worker.child.wait()).await;

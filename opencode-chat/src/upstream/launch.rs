@@ -70,9 +70,7 @@ impl Launch {
             .env("OPENCODE_DISABLE_AUTOUPDATE", "1")
             // An agent can write to its sandbox: a configuration found there is not the server's. Plugins found
             // there are run all the same (1.18.33, at the first prompt in that folder), with OPENCODE_PURE too.
-            .env("OPENCODE_DISABLE_PROJECT_CONFIG", "1")
-            // The messages after a compaction answer a prompt of the server's own, not the person's.
-            .env("OPENCODE_DISABLE_AUTOCOMPACT", "1");
+            .env("OPENCODE_DISABLE_PROJECT_CONFIG", "1");
         if let Some(folder) = &self.isolated {
             command.env("OPENCODE_DISABLE_MODELS_FETCH", "1");
             for (name, folder) in folders(folder) {

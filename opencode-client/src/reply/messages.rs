@@ -3,13 +3,15 @@
 use super::part::Slot;
 use super::{Change, Reply, Scope};
 use crate::id::{MessageId, PartId};
-use crate::wire::{MessageInfo, Role, Tokens};
+use crate::wire::{MessageInfo, PartBody, Role, Tokens};
 
 #[derive(Debug)]
 pub(super) struct TrackedMessage {
     pub(super) id: MessageId,
     pub(super) standing: Standing,
     pub(super) finished: bool,
+    /// The user message it answers.
+    pub(super) parent: Option<MessageId>,
     /// It ended the answer: the model stopped, and not for tools.
     pub(super) last_word: bool,
     /// Cost and tokens of each step, by part.
@@ -23,11 +25,51 @@ pub(super) enum Standing {
     Unknown,
     /// It answers the prompt.
     Answer,
+    /// A summary that the server made in the middle of the answer: its cost counts, its text
+    /// is no part of the reply.
+    Summary,
     /// The prompt itself, or part of another turn.
     Foreign,
 }
 
+impl Standing {
+    /// Whether a message's cost, tokens and errors are the turn's.
+    pub(super) fn counts(self) -> bool {
+        matches!(self, Self::Answer | Self::Summary)
+    }
+}
+
 impl Reply {
+    /// Hears a part of a user message: the server may have written it itself, to go on with the answer; see
+    /// [`Exchange`](crate::Exchange).
+    pub(super) fn heard_of_user(&mut self, message: &MessageId, body: &PartBody) {
+        let Scope::Prompt(prompt) = &self.scope else {
+            return;
+        };
+        let behind_summary = || {
+            let mut own = self.messages.iter().rev();
+            own.find(|message| message.standing.counts())
+                .is_some_and(|last| last.standing == Standing::Summary && last.finished)
+        };
+        let goes_on = match body {
+            PartBody::Compaction => true,
+            PartBody::Text {
+                synthetic: true, ..
+            } => behind_summary(),
+            _ => false,
+        };
+        if goes_on && self.state.prompt_seen && message != prompt {
+            self.continue_with(message);
+        }
+    }
+
+    /// What answers this message is part of the reply from now on.
+    pub(super) fn continue_with(&mut self, message: &MessageId) {
+        if !self.continued.contains(message) {
+            self.continued.push(message.clone());
+        }
+    }
+
     pub(super) fn message_updated(&mut self, info: &MessageInfo) {
         let standing = self.standing_of(info);
         let at = self.track(&info.id);
@@ -35,7 +77,8 @@ impl Reply {
         let before = std::mem::replace(&mut tracked.standing, standing);
         tracked.finished |= info.is_finished();
         tracked.last_word |= info.finish.is_some() && !info.wants_more();
-        if standing == Standing::Answer {
+        tracked.parent.clone_from(&info.parent_id);
+        if standing.counts() {
             if let Some(error) = info.error.as_ref().filter(|error| !error.is_abort()) {
                 self.state.error = Some(error.clone());
             }
@@ -43,7 +86,9 @@ impl Reply {
         }
         if before == Standing::Unknown {
             self.state.restarted |= standing == Standing::Answer
-                && self.messages[..at].iter().any(|earlier| earlier.last_word);
+                && self.messages[..at]
+                    .iter()
+                    .any(|earlier| earlier.last_word && earlier.parent == info.parent_id);
             self.message_became(at, standing);
         }
     }
@@ -53,8 +98,9 @@ impl Reply {
         let answers = match &self.scope {
             Scope::Session => info.role == Role::Assistant,
             Scope::Prompt(prompt) => {
-                let answers =
-                    info.role == Role::Assistant && info.parent_id.as_ref() == Some(prompt);
+                let to = info.parent_id.as_ref();
+                let answers = info.role == Role::Assistant
+                    && to.is_some_and(|to| to == prompt || self.continued.contains(to));
                 self.state.prompt_seen |= answers || info.id == *prompt;
                 answers
             }
@@ -62,7 +108,9 @@ impl Reply {
         if self.scope == Scope::Session {
             self.state.prompt_seen = true;
         }
-        if answers {
+        if answers && info.summary {
+            Standing::Summary
+        } else if answers {
             Standing::Answer
         } else {
             Standing::Foreign
@@ -79,7 +127,9 @@ impl Reply {
                     }
                 }
             }
-            Standing::Foreign => self.remove_slots(|slot| slot.message == Some(at)),
+            Standing::Foreign | Standing::Summary => {
+                self.remove_slots(|slot| slot.message == Some(at));
+            }
             Standing::Unknown => {}
         }
     }
@@ -136,6 +186,7 @@ impl Reply {
             id: id.clone(),
             standing,
             finished: false,
+            parent: None,
             last_word: false,
             steps: Vec::new(),
         });

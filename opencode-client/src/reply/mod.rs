@@ -47,6 +47,8 @@ pub enum Scope {
 pub struct Reply {
     session: SessionId,
     scope: Scope,
+    /// What the server wrote to itself, to go on with the answer.
+    continued: Vec<MessageId>,
     messages: Vec<TrackedMessage>,
     slots: Vec<Slot>,
     index: HashMap<PartId, usize>,
@@ -86,6 +88,7 @@ impl Reply {
         Self {
             session,
             scope,
+            continued: Vec::new(),
             messages: Vec::new(),
             slots: Vec::new(),
             index: HashMap::new(),
@@ -161,7 +164,7 @@ impl Reply {
     pub fn message_count(&self) -> usize {
         self.messages
             .iter()
-            .filter(|message| message.standing == Standing::Answer)
+            .filter(|message| message.standing.counts())
             .count()
     }
 
@@ -196,7 +199,7 @@ impl Reply {
         for message in self
             .messages
             .iter()
-            .filter(|message| message.standing == Standing::Answer)
+            .filter(|message| message.standing.counts())
         {
             for (_, step_cost, step_tokens) in &message.steps {
                 cost += step_cost;
@@ -284,7 +287,10 @@ impl Reply {
             Some(at) => at,
             None => {
                 let message = self.track(&MessageId::from(delta.message));
-                if self.messages[message].standing == Standing::Foreign {
+                if matches!(
+                    self.messages[message].standing,
+                    Standing::Foreign | Standing::Summary
+                ) {
                     return;
                 }
                 let part = PartId::from(delta.part);
@@ -324,11 +330,13 @@ impl Reply {
             None => None,
         };
         let message = message.unwrap_or_else(|| self.track(&part.message_id));
-        if self.messages[message].standing == Standing::Foreign {
-            return;
+        match (self.messages[message].standing, &part.body) {
+            (Standing::Foreign, body) => return self.heard_of_user(&part.message_id, body),
+            (Standing::Summary, body) if !matches!(body, PartBody::StepFinish { .. }) => return,
+            _ => {}
         }
         match &part.body {
-            PartBody::Text { text, ended } => {
+            PartBody::Text { text, ended, .. } => {
                 self.text_updated(part, message, &Content::Text(String::new()), text, *ended);
             }
             PartBody::Reasoning { text, ended } => {
@@ -344,7 +352,7 @@ impl Reply {
             PartBody::StepFinish { cost, tokens } => {
                 self.step_finished(part, message, *cost, *tokens)
             }
-            PartBody::Other { .. } => {}
+            PartBody::Compaction | PartBody::Other { .. } => {}
         }
     }
 
@@ -402,7 +410,7 @@ impl Reply {
             return;
         }
         tracked.steps.push((part.id.clone(), cost, tokens));
-        if tracked.standing == Standing::Answer {
+        if tracked.standing.counts() {
             self.emit(&Change::step(cost, tokens));
         }
     }
@@ -414,7 +422,7 @@ impl Reply {
                 Standing::Answer => true,
                 // A session watched as a whole: a server may not say who wrote.
                 Standing::Unknown => self.scope == Scope::Session,
-                Standing::Foreign => false,
+                Standing::Foreign | Standing::Summary => false,
             },
         }
     }

@@ -22,8 +22,16 @@ impl Reply {
         let mut places: HashMap<MessageId, usize> = HashMap::new();
         for message in &exchange.messages {
             let at = self.track(&message.info.id);
+            if let Some(parent) = &message.info.parent_id {
+                self.continue_with(parent);
+            }
             let tracked = &mut self.messages[at];
-            tracked.standing = Standing::Answer;
+            tracked.standing = if message.info.summary {
+                Standing::Summary
+            } else {
+                Standing::Answer
+            };
+            tracked.parent.clone_from(&message.info.parent_id);
             tracked.finished |= message.info.is_finished();
             places.insert(message.info.id.clone(), at);
             if let Some(error) = message
@@ -43,7 +51,7 @@ impl Reply {
                 .is_none_or(|at| self.messages[at].standing == Standing::Answer)
         });
         let mut merged = Merge::new(streamed, self.state.gapped);
-        for message in &exchange.messages {
+        for message in exchange.answers() {
             merged.take_message(message, places[&message.info.id]);
         }
         self.slots = merged.finish(
@@ -224,7 +232,7 @@ fn content_of(part: &Part, streamed: Option<&Slot>, finished: bool) -> Option<Co
             }
             Some(Content::Tool(Box::new(tool)))
         }
-        PartBody::StepFinish { .. } | PartBody::Other { .. } => None,
+        PartBody::StepFinish { .. } | PartBody::Compaction | PartBody::Other { .. } => None,
     }
 }
 

@@ -83,6 +83,10 @@ pub struct MessageInfo {
     /// What went wrong, when something did.
     #[serde(default, deserialize_with = "upstream_error")]
     pub error: Option<UpstreamError>,
+    /// An assistant message that is no answer but the server's own summary of the session, to go
+    /// on in less space. (User messages carry an object of that name.)
+    #[serde(default, deserialize_with = "lenient")]
+    pub summary: bool,
 }
 
 /// Epoch milliseconds by the server's clock.
@@ -102,10 +106,10 @@ impl MessageInfo {
         self.time.completed.is_some() || self.finish.is_some() || self.error.is_some()
     }
 
-    /// Whether the model stopped to have tools run: another message follows,
-    /// unless a question was rejected or the turn was aborted.
+    /// Whether the model stopped to have tools run, or to go on behind a summary: another message
+    /// follows, unless a question was rejected or the turn was aborted.
     pub fn wants_more(&self) -> bool {
-        self.finish.as_deref() == Some("tool-calls")
+        self.summary || self.finish.as_deref() == Some("tool-calls")
     }
 }
 

@@ -24,6 +24,8 @@ pub enum PartBody {
         text: String,
         /// The server is done with it.
         ended: bool,
+        /// The server wrote it, not a person or a model.
+        synthetic: bool,
     },
     /// The model's thinking.
     Reasoning {
@@ -41,6 +43,8 @@ pub enum PartBody {
         /// Tokens of the step.
         tokens: Tokens,
     },
+    /// The server asks itself for a summary of the session (seen on 1.18.33).
+    Compaction,
     /// Anything else: `step-start`, `file`, `snapshot`, `patch`, kinds still unknown.
     Other {
         /// The part's `type`.
@@ -86,6 +90,8 @@ struct RawPart {
     kind: String,
     #[serde(default)]
     text: Value,
+    #[serde(default, deserialize_with = "super::lenient")]
+    synthetic: bool,
     #[serde(default)]
     time: Value,
     #[serde(default)]
@@ -105,9 +111,11 @@ impl<'de> Deserialize<'de> for Part {
         let raw = RawPart::deserialize(deserializer)?;
         let ended = raw.time["end"].is_number();
         let body = match raw.kind.as_str() {
+            "compaction" => PartBody::Compaction,
             "text" => PartBody::Text {
                 text: string(raw.text).unwrap_or_default(),
                 ended,
+                synthetic: raw.synthetic,
             },
             "reasoning" => PartBody::Reasoning {
                 text: string(raw.text).unwrap_or_default(),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use opencode_client::wire::{Message, Role};
+use opencode_client::wire::{Message, PartBody, Role};
 use opencode_client::{MessageId, SessionId};
 use serde_json::Value;
 
@@ -48,7 +48,7 @@ impl Tape {
             })
             .collect();
         tapes.sort_by(|a, b| a.name.cmp(&b.name));
-        assert_eq!(tapes.len(), 22, "the recordings are not all there");
+        assert_eq!(tapes.len(), 23, "the recordings are not all there");
         tapes
     }
 
@@ -93,11 +93,15 @@ impl Tape {
                 .unwrap();
             let messages: Vec<Message> =
                 serde_json::from_value(self.lines[answer]["http"]["response"].clone()).unwrap();
-            let prompt = messages
-                .iter()
-                .rev()
-                .find(|message| message.info.role == Role::User)
-                .unwrap();
+            let asked = &self.lines[post]["http"]["body"]["parts"][0]["text"];
+            // The server writes user messages of its own.
+            let prompt = messages.iter().rev().find(|message| {
+                message.info.role == Role::User
+                    && message.parts.iter().any(
+                        |part| matches!(&part.body, PartBody::Text { text, .. } if text == asked),
+                    )
+            });
+            let prompt = prompt.unwrap();
             RecordedTurn {
                 session: SessionId::from(session),
                 prompt: prompt.info.id.clone(),

@@ -2,7 +2,7 @@
 
 use opencode_client::event::{Event, EventBody};
 use opencode_client::reply::{Change, Observer, ObserverError, PersistedPart, ReplyResult};
-use opencode_client::wire::{Message, PartBody, TodoStatus};
+use opencode_client::wire::{Message, PartBody, Role, TodoStatus};
 use opencode_client::{Exchange, Reply};
 use proptest::prelude::*;
 use std::sync::{Arc, Mutex};
@@ -31,11 +31,13 @@ fn rebuilt(turn: &RecordedTurn) -> ReplyResult {
 
 /// The text by the simplest reading of the wire: no code of the reply's.
 fn plain_text(turn: &RecordedTurn) -> String {
-    let answers = |message: &&Message| message.info.parent_id.as_ref() == Some(&turn.prompt);
+    let behind = |message: &&Message| message.info.id != turn.prompt;
+    let says = |message: &&Message| message.info.role == Role::Assistant && !message.info.summary;
     let texts: Vec<&str> = turn
         .messages
         .iter()
-        .filter(answers)
+        .skip_while(behind)
+        .filter(says)
         .flat_map(|message| &message.parts)
         .filter_map(|part| match &part.body {
             PartBody::Text { text, .. } if !text.is_empty() => Some(text.as_str()),
@@ -63,6 +65,29 @@ fn live_and_rebuilt_are_the_same_for_every_recording() {
             );
         }
     }
+}
+
+#[test]
+fn a_summary_in_the_middle_costs_and_says_nothing() {
+    let turn = Tape::named("compaction").turns().remove(0);
+    let reply = fold(&turn, &turn.events);
+    let result = reply.result();
+    assert_eq!(
+        result.full_text,
+        "The first part.\n\nAnd the second part, after the summary."
+    );
+    let exchange = exchange(&turn);
+    let summaries: Vec<_> = exchange
+        .messages
+        .iter()
+        .filter(|message| message.info.summary)
+        .collect();
+    assert_eq!((exchange.messages.len(), summaries.len()), (3, 1));
+    assert!(summaries[0].info.cost > 0.0);
+    assert_eq!(exchange.restarts(), 0);
+    // The next turn has nothing of it.
+    let next = Exchange::of(&"msg_next".into(), turn.messages.clone());
+    assert_eq!((next.prompt_seen, next.messages.len()), (false, 0));
 }
 
 #[test]

@@ -217,9 +217,23 @@ async fn fifty_ensures_at_once_make_one_session() {
 }
 
 #[tokio::test]
+async fn an_answer_that_goes_on_behind_a_summary_is_whole() {
+    let test = Hosting::new(Impostor::tape("compaction").await.unwrap()).await;
+    let result = test.turn("go through it").await;
+    assert_ended(
+        &result,
+        TurnStatus::Completed,
+        None,
+        "The first part.\n\nAnd the second part, after the summary.",
+    );
+    assert_eq!(result.tool_calls().len(), 1);
+}
+
+#[tokio::test]
 async fn every_recording_replayed_ends_as_it_did() {
     let expected = [
         ("text", TurnStatus::Completed, None),
+        ("compaction", TurnStatus::Completed, None),
         ("reasoning", TurnStatus::Completed, None),
         ("write-file", TurnStatus::Completed, None),
         ("todos", TurnStatus::Completed, None),
