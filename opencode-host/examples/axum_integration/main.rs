@@ -1,7 +1,8 @@
 //! The wiring of a web application with tables of its own: sign in, ask, watch, download.
 //!
 //! Run an OpenCode server (`opencode serve --port 4096`), then
-//! `cargo run -p opencode-host --example axum_integration` and open <http://127.0.0.1:3001>.
+//! `cargo run -p opencode-host --example axum_integration` and open <http://127.0.0.1:3001>. Without an OpenCode,
+//! `cargo run -p opencode-impostor -- serve --port 4096` stands in.
 
 mod chart;
 mod failure;
@@ -26,7 +27,7 @@ use opencode_host::live::{Cursor, LiveEvent};
 use opencode_host::product::{HookError, Product};
 use opencode_host::sandbox::SandboxRoot;
 use opencode_host::store::{AttachmentSource, Conversation, MemoryStore};
-use opencode_host::{Host, SubmitOptions};
+use opencode_host::{Host, SubmitError, SubmitOptions};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -90,14 +91,12 @@ async fn ask(
     user: User,
     Form(form): Form<Ask>,
 ) -> Result<Json<Value>, Failure> {
-    let submitted = app
-        .host
-        .submit(
-            user.conversation,
-            Prompt::text(form.text),
-            SubmitOptions::default(),
-        )
-        .await?;
+    let (prompt, options) = (Prompt::text(form.text), SubmitOptions::default());
+    let submitted = app.host.submit(user.conversation, prompt, options).await;
+    let submitted = submitted.map_err(|error| match error {
+        SubmitError::Store(error) => error.into(),
+        _ => Failure(StatusCode::UNPROCESSABLE_ENTITY),
+    })?;
     Ok(Json(json!({"turn": submitted.turn.id, "user": user.name})))
 }
 
@@ -162,12 +161,16 @@ async fn download(
     let blobs = app.host.blobs().ok_or(Failure(StatusCode::NOT_FOUND))?;
     // What the host rendered may be shown; what an agent wrote is only ever saved.
     let (kind, how) = match row.source {
-        AttachmentSource::Transform => (&*row.mime_type, "inline"),
-        _ => ("application/octet-stream", "attachment"),
+        AttachmentSource::Transform => (&*row.mime_type, "inline".to_owned()),
+        _ => {
+            let name = percent_encoded(&row.name);
+            let how = format!("attachment; filename*=UTF-8''{name}");
+            ("application/octet-stream", how)
+        }
     };
     let headers = [
         (header::CONTENT_TYPE, kind),
-        (header::CONTENT_DISPOSITION, how),
+        (header::CONTENT_DISPOSITION, &*how),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (
             header::CONTENT_SECURITY_POLICY,
@@ -177,22 +180,43 @@ async fn download(
     Ok((headers, Body::from_stream(blobs.get(&row.digest).await?)).into_response())
 }
 
+/// A name as RFC 5987 has it: an agent chose it, and it may hold anything.
+fn percent_encoded(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    name.bytes().fold(String::new(), |encoded, byte| {
+        if plain(byte) {
+            encoded + char::from(byte).encode_utf8(&mut [0; 4])
+        } else {
+            encoded + &format!("%{byte:02X}")
+        }
+    })
+}
+
 /// Serves on loopback, and works on the turns.
 #[tokio::main]
 async fn main() -> Result<(), HookError> {
     let url =
         std::env::var("OPENCODE_BASE_URL").unwrap_or_else(|_| "http://127.0.0.1:4096".to_owned());
-    let host = host(Client::builder(url).build()?, "data".as_ref())?;
+    tracing_subscriber::fmt::init();
+    // Outside every Git worktree, in which OpenCode would take all of it for the agent's.
+    let data = std::env::temp_dir().join("opencode-host-example");
+    let host = host(Client::builder(url).build()?, &data)?;
     let shutdown = CancellationToken::new();
     let working = tokio::spawn({
         let (host, shutdown) = (host.clone(), shutdown.clone());
         async move { host.run_worker(shutdown).await }
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3001").await?;
-    let stopped = async { drop(tokio::signal::ctrl_c().await) };
-    axum::serve(listener, app(host))
-        .with_graceful_shutdown(stopped)
-        .await?;
+    println!(
+        "http://{}, data in {}",
+        listener.local_addr()?,
+        data.display()
+    );
+    // Not a graceful stop of the server: that would wait for those who watch a turn.
+    tokio::select! {
+        served = axum::serve(listener, app(host)).into_future() => served?,
+        stopped = tokio::signal::ctrl_c() => stopped?,
+    }
     shutdown.cancel();
     Ok(working.await??)
 }

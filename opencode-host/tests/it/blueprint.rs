@@ -118,14 +118,24 @@ async fn sign_in_send_stream_download() {
             text(response).await,
         ));
     }
+    let empty = site.send("POST", "/ask", &ann, "text=").await;
+    assert_eq!(empty.status(), 422);
     let expected = [
         (
             "chart.html",
             "inline",
             "<meter max=100 value=10></meter><meter max=100 value=20.5></meter>",
         ),
-        ("chart.json", "attachment", r#"{"bars": [10, 20.5]}"#),
-        ("notes.html", "attachment", "<script>an agent's</script>"),
+        (
+            "chart.json",
+            "attachment; filename*=UTF-8''chart.json",
+            r#"{"bars": [10, 20.5]}"#,
+        ),
+        (
+            "notes.html",
+            "attachment; filename*=UTF-8''notes.html",
+            "<script>an agent's</script>",
+        ),
     ];
     assert_eq!(
         files,

@@ -9,7 +9,7 @@ use opencode_client::{Client, Exchange};
 use opencode_host::blobs::{BlobError, Blobs};
 use opencode_host::product::{HookError, Product};
 use opencode_host::sandbox::SandboxRoot;
-use opencode_host::store::{AttachmentSource, Message, Store, TurnStatus};
+use opencode_host::store::{AttachmentSource, Message, Store, StoreError, TurnStatus};
 use opencode_host::turn::TurnResult;
 use opencode_host::uploads::UploadError;
 use opencode_host::{Host, HostOptions, SubmitOptions};
@@ -268,4 +268,63 @@ async fn a_worker_that_died_after_the_end_is_made_up_for() {
         assert_eq!(first.store.turn_events(turn).await.unwrap().len(), 1);
         first.assert_prompted_once(&result);
     }
+}
+
+#[tokio::test]
+async fn a_conversations_uploads_have_a_quota() {
+    let home = tempfile::tempdir().unwrap();
+    let root = SandboxRoot::open(home.path().join("sandboxes")).unwrap();
+    let impostor = Impostor::scripted(Script::always([Step::text("Read.")]));
+    let options = HostOptions {
+        upload_quota: 10,
+        ..quick()
+    };
+    let hosting = Hosting::with(impostor.await.unwrap(), options, |builder| {
+        builder
+            .blobs(Blobs::open("memory://").unwrap())
+            .sandboxes(root)
+    });
+    let hosting = hosting.await;
+    let (host, conversation) = (&hosting.host, hosting.conversation);
+    let submit = async |uploads| {
+        let options = SubmitOptions {
+            client_key: Some("first".to_owned()),
+            uploads: Some(uploads),
+            ..SubmitOptions::default()
+        };
+        host.submit(conversation, Prompt::text("Look"), options)
+            .await
+            .unwrap()
+    };
+    let mut uploads = host.uploads(conversation).await.unwrap();
+    uploads.add("a.txt", None, &b"123456"[..]).await.unwrap();
+    // Early: what has not been submitted counts too.
+    let refused = uploads.add("b.txt", None, &b"12345"[..]).await.unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            UploadError::Store(StoreError::QuotaExceeded {
+                used: 0,
+                adding: 11,
+                allowed: 10
+            })
+        ),
+        "{refused:?}"
+    );
+    assert!(refused.to_string().contains("10 bytes"), "{refused}");
+    assert_eq!(uploads.files().len(), 1, "the one before stays");
+    assert!(submit(uploads).await.created);
+    // The answer was lost: the same again, and it is the same turn.
+    let mut again = host.uploads(conversation).await.unwrap();
+    again.add("a.txt", None, &b"123456"[..]).await.unwrap();
+    assert!(!submit(again).await.created);
+    let mut more = host.uploads(conversation).await.unwrap();
+    assert!(more.add("c.txt", None, &b"12345"[..]).await.is_err());
+    more.add("c.txt", None, &b"1234"[..]).await.unwrap();
+    assert_eq!(hosting.store.uploaded_bytes(conversation).await.unwrap(), 6);
+    let home = home.path().join("sandboxes").join(conversation.to_string());
+    assert!(
+        !home.join("b.txt").exists(),
+        "what is refused does not reach the agent"
+    );
 }
