@@ -171,7 +171,15 @@ async fn check_blobs(args: &DoctorArgs, report: &mut Report) {
     };
     match blobs.check().await {
         Ok(()) => report.ok("blobs", format!("{}, can be written", blobs.location())),
-        Err(error) => report.broken("blobs", error.to_string(), advice()),
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            // A service may answer with a page.
+            let cause: String = cause.unwrap_or_default().chars().take(300).collect();
+            let advice =
+                "check its settings (s3: the AWS_… variables), or name another place with --blobs";
+            let detail = format!("{}: {error}: {cause}", blobs.location());
+            report.broken("blobs", detail, Some(advice.to_owned()));
+        }
     }
 }
 

@@ -116,7 +116,7 @@ mod tests {
         for (place, name) in [
             ("b/report.md", Some("b-report.md")),
             ("a/b/report.md", Some("a-b-report.md")),
-            ("/home/x/secret/report.md", Some("secret-report.md")),
+            ("/elsewhere/x/secret/report.md", Some("secret-report.md")),
             ("/report.md", None),
             ("report.md", None),
         ] {

@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
 use tokio::sync::Semaphore;
@@ -19,7 +19,10 @@ use crate::turn::{Driven, Driver};
 /// How long drivers get to write down what there is when the process ends.
 const RELEASE_GRACE: Duration = Duration::from_secs(5);
 
-/// How long between two sweeps of blobs.
+/// A file that has been on its way into a sandbox for so long was left behind.
+const LEFT_BEHIND: Duration = Duration::from_secs(24 * 3600);
+
+/// How long between two sweeps.
 const SWEEP_PAUSE: Duration = Duration::from_secs(3600);
 
 /// A worker that looks for turns so much later than it wanted to was suspended.
@@ -43,7 +46,7 @@ impl Host {
     pub async fn run_worker(&self, shutdown: CancellationToken) -> Result<(), WorkerError> {
         let shared = &self.shared;
         let keeper = tokio::spawn(keep_leases(Arc::clone(shared)));
-        let sweeper = tokio::spawn(sweep_blobs(self.clone()));
+        let sweeper = tokio::spawn(sweep(self.clone()));
         let permits = Arc::new(Semaphore::new(shared.options.concurrency));
         let mut drivers = JoinSet::new();
         let mut awake = tokio::time::Instant::now();
@@ -229,19 +232,27 @@ async fn drive(shared: Arc<Shared>, claimed: ClaimedTurn) {
     shared.running().remove(&turn);
 }
 
-/// Removes bytes that no message names, now and then, where the options say so.
-async fn sweep_blobs(host: Host) {
-    let Some(age) = host.shared.options.sweep else {
-        return;
+/// Removes, now and then, what crashed uploads left beside the sandboxes, and bytes that no message names where
+/// the options say so. Sandboxes themselves stay: another store's conversations may have theirs below the same
+/// root.
+async fn sweep(host: Host) {
+    let report = |error: &(dyn std::error::Error + 'static)| {
+        let telemetry = &host.shared.telemetry;
+        telemetry.report(error, Severity::Warning, [("action", "sweep".into())]);
     };
     loop {
-        match host.sweep_blobs(age).await {
-            Ok(swept) => tracing::debug!(?swept, "swept blobs"),
-            Err(error) => {
-                let context = [("action", "sweep".into())];
-                let telemetry = &host.shared.telemetry;
-                telemetry.report(&error, Severity::Warning, context);
+        if let Some(age) = host.shared.options.sweep {
+            match host.sweep_blobs(age).await {
+                Ok(swept) => tracing::debug!(?swept, "swept blobs"),
+                Err(error) => report(&error),
             }
+        }
+        if let (Some(root), Some(before)) = (
+            host.shared.sandboxes.clone(),
+            SystemTime::now().checked_sub(LEFT_BEHIND),
+        ) && let Err(error) = crate::sandbox::blocking(move || root.sweep(before)).await
+        {
+            report(&error);
         }
         tokio::time::sleep(SWEEP_PAUSE).await;
     }

@@ -270,7 +270,9 @@ impl SandboxRoot {
 
     /// Removes what crashed copies left behind before `before`, and returns how many files that were.
     ///
-    /// Choose a time before which no copy can still be running, a day ago for instance.
+    /// Choose a time before which no copy can still be running, a day ago for instance. A worker of a
+    /// [`Host`](crate::Host) with sandboxes does this each hour. Sandboxes are not swept: whoever deletes a
+    /// conversation [removes](SandboxRoot::remove) its own.
     ///
     /// # Errors
     ///
@@ -280,10 +282,17 @@ impl SandboxRoot {
             let mut swept = 0;
             for entry in self.staging.entries()? {
                 let entry = entry?;
-                if file::modified(&entry.metadata()?) < before {
-                    self.staging.remove_file(entry.file_name())?;
-                    swept += 1;
-                }
+                // It may be placed, or swept by somebody else, at any moment.
+                let sweep = || match entry.metadata()? {
+                    metadata if file::modified(&metadata) < before => {
+                        self.staging.remove_file(entry.file_name()).map(|()| 1)
+                    }
+                    _ => Ok(0),
+                };
+                swept += match sweep() {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+                    other => other?,
+                };
             }
             Ok(swept)
         };

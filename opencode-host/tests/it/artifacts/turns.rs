@@ -328,3 +328,31 @@ async fn a_conversations_uploads_have_a_quota() {
         "what is refused does not reach the agent"
     );
 }
+
+#[tokio::test]
+async fn a_worker_removes_what_crashed_uploads_left() {
+    let filed = Filed::new([Step::text("Hello")]).await;
+    let staging = filed.home.path().join("sandboxes/.staging");
+    let [old, young] = ["1-1", "1-2"].map(|name| staging.join(name));
+    for path in [&old, &young] {
+        std::fs::write(path, "half of it").unwrap();
+    }
+    let file = std::fs::File::options().write(true).open(&old).unwrap();
+    let days = Duration::from_secs(2 * 24 * 3600);
+    file.set_modified(std::time::SystemTime::now() - days)
+        .unwrap();
+    let shutdown = CancellationToken::new();
+    let worker = tokio::spawn({
+        let (host, shutdown) = (filed.hosting.host.clone(), shutdown.clone());
+        async move { host.run_worker(shutdown).await }
+    });
+    let swept = async {
+        while old.exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, swept).await.unwrap();
+    shutdown.cancel();
+    worker.await.unwrap().unwrap();
+    assert!(young.exists());
+}
