@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Semaphore;
 use url::Url;
 
 use super::{Client, RequestTrace};
@@ -28,6 +29,9 @@ pub struct ClientBuilder {
 
 pub(super) type RequestListener = Arc<dyn Fn(&RequestTrace<'_>) + Send + Sync>;
 
+/// How many calls are under way at once, as a rule. Each has a connection of its own.
+const IN_FLIGHT: usize = 128;
+
 /// What all clones of a client share.
 #[derive(Clone)]
 pub(crate) struct Settings {
@@ -37,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) timeout: Duration,
     pub(crate) workspace: Option<String>,
     pub(super) on_request: Option<RequestListener>,
+    /// Places for calls under way.
+    pub(super) in_flight: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Settings {
@@ -179,6 +185,7 @@ impl ClientBuilder {
                 timeout: self.timeout,
                 workspace: self.workspace,
                 on_request: self.on_request,
+                in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
             }),
         })
     }

@@ -84,6 +84,9 @@ pub(super) fn path_segment(id: &str) -> String {
     url::form_urlencoded::byte_serialize(id.as_bytes()).collect()
 }
 
+/// How long a call waits for its turn where many are under way.
+const TURN: Duration = Duration::from_secs(1);
+
 impl Client {
     /// The URL of `path`, with this client's directory and workspace.
     pub(crate) fn url(&self, path: &str) -> Url {
@@ -136,6 +139,10 @@ impl Client {
         call: Call<'_>,
         limit: Duration,
     ) -> Result<Answer, Error> {
+        // Thousands of turns that start at once are no reason for thousands of connections. A call that has waited
+        // for long goes all the same: those before it may hang.
+        let waiting = tokio::time::timeout(TURN, self.settings.in_flight.acquire());
+        let _permit = waiting.await.ok();
         let started = Instant::now();
         let outcome = tokio::time::timeout(limit, self.round_trip(&call)).await;
         let outcome = outcome.unwrap_or_else(|_| {
