@@ -6,14 +6,14 @@
 
 mod chart;
 mod failure;
+mod files;
 mod users;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use axum::body::Body;
 use axum::extract::{Form, Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
@@ -22,11 +22,11 @@ use futures_util::stream;
 use opencode_host::artifacts::Transform;
 use opencode_host::blobs::Blobs;
 use opencode_host::client::{Client, wire::Prompt};
-use opencode_host::id::{AttachmentId, TurnId};
+use opencode_host::id::TurnId;
 use opencode_host::live::{Cursor, LiveEvent};
 use opencode_host::product::{HookError, Product};
 use opencode_host::sandbox::SandboxRoot;
-use opencode_host::store::{AttachmentSource, Conversation, MemoryStore};
+use opencode_host::store::{Conversation, MemoryStore};
 use opencode_host::{Host, SubmitError, SubmitOptions};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use chart::ChartPage;
 use failure::Failure;
+use files::download;
 use users::{User, Users, sign_in};
 
 /// What every request has at hand.
@@ -144,52 +145,6 @@ async fn events(
     Ok(Sse::new(events)
         .keep_alive(KeepAlive::default())
         .into_response())
-}
-
-async fn download(
-    State(app): State<App>,
-    user: User,
-    Path(file): Path<AttachmentId>,
-) -> Result<Response, Failure> {
-    let row = app
-        .host
-        .store()
-        .attachment(file)
-        .await?
-        .filter(|row| row.conversation == user.conversation);
-    let row = row.ok_or(Failure(StatusCode::NOT_FOUND))?;
-    let blobs = app.host.blobs().ok_or(Failure(StatusCode::NOT_FOUND))?;
-    // What the host rendered may be shown; what an agent wrote is only ever saved.
-    let (kind, how) = match row.source {
-        AttachmentSource::Transform => (&*row.mime_type, "inline".to_owned()),
-        _ => {
-            let name = percent_encoded(&row.name);
-            let how = format!("attachment; filename*=UTF-8''{name}");
-            ("application/octet-stream", how)
-        }
-    };
-    let headers = [
-        (header::CONTENT_TYPE, kind),
-        (header::CONTENT_DISPOSITION, &*how),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (
-            header::CONTENT_SECURITY_POLICY,
-            "sandbox; default-src 'none'",
-        ),
-    ];
-    Ok((headers, Body::from_stream(blobs.get(&row.digest).await?)).into_response())
-}
-
-/// A name as RFC 5987 has it: an agent chose it, and it may hold anything.
-fn percent_encoded(name: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    name.bytes().fold(String::new(), |encoded, byte| {
-        if plain(byte) {
-            encoded + char::from(byte).encode_utf8(&mut [0; 4])
-        } else {
-            encoded + &format!("%{byte:02X}")
-        }
-    })
 }
 
 /// Serves on loopback, and works on the turns.
