@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use reqwest::Method;
 use serde_json::Value;
 
@@ -88,7 +90,27 @@ impl Client {
         ids: &PromptIds,
         prompt: &Prompt,
     ) -> Result<(), Error> {
+        self.start(Call::on_session(Method::POST, session, "/prompt_async").body(prompt.body(ids)))
+            .await
+    }
+
+    /// As [`Client::prompt_async`], but nothing is sent behind `not_after`: who decided to prompt may have been
+    /// suspended since, and somebody else may have gone on.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when it is too late: nothing was sent then. See [`Client::prompt_async`].
+    pub async fn prompt_async_before(
+        &self,
+        session: &SessionId,
+        ids: &PromptIds,
+        prompt: &Prompt,
+        not_after: Instant,
+    ) -> Result<(), Error> {
         let call = Call::on_session(Method::POST, session, "/prompt_async").body(prompt.body(ids));
+        self.start(call.not_after(not_after)).await
+    }
+
+    async fn start(&self, call: Call<'_>) -> Result<(), Error> {
         let answer = self.send(call).await?;
         // A catch-all page answers 200 with HTML where the route is unknown.
         if answer.status.as_u16() == 204

@@ -34,6 +34,7 @@ pub(super) struct Call<'a> {
     query: Vec<(&'static str, String)>,
     body: Option<Value>,
     session: Option<&'a SessionId>,
+    not_after: Option<Instant>,
 }
 
 /// An answer with a good status.
@@ -51,6 +52,7 @@ impl<'a> Call<'a> {
             query: Vec::new(),
             body: None,
             session: None,
+            not_after: None,
         }
     }
 
@@ -62,6 +64,12 @@ impl<'a> Call<'a> {
         );
         call.session = Some(session);
         call
+    }
+
+    /// The call is not sent any more behind this moment.
+    pub(super) fn not_after(mut self, moment: Instant) -> Self {
+        self.not_after = Some(moment);
+        self
     }
 
     pub(super) fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -193,6 +201,13 @@ impl Client {
             server: self.settings.server.clone(),
             detail: network_detail(&error),
         };
+        // The last word before it goes: the process may have been stopped since it was decided.
+        if call.not_after.is_some_and(|moment| Instant::now() > moment) {
+            return Err(Error::Timeout {
+                call: call.name(),
+                seconds: 0,
+            });
+        }
         let mut response = request.send().await.map_err(connection)?;
         let status = response.status();
         let headers = response.headers().clone();

@@ -231,7 +231,6 @@ impl Driver {
                 Step::Connect => self.connect().await,
                 Step::Mint => self.mint().await,
                 Step::Look => self.look().await,
-                Step::Post => self.post().await,
                 Step::Follow { at_most } => self.follow(at_most).await,
                 Step::Inspect => self.inspect().await,
                 Step::Recreate => self.recreate().await,

@@ -13,6 +13,7 @@ impl Driver {
             return Ok(());
         };
         let session = session.id.clone();
+        self.guard().await?;
         let client = self.client();
         let mint = || client.mint_prompt_ids(&session, self.host.clock.entropy());
         let (mut ids, status) = tokio::try_join!(mint(), client.status(&session))?;
@@ -25,11 +26,12 @@ impl Driver {
             ids,
             resend: self.resent,
         };
+        let fenced = Instant::now();
         // Durable before the first post: whoever goes on posts the same message.
         self.host.store.record_prompt(&self.lease, &record).await?;
         self.prompted = Some(record);
         self.take_up_reply();
-        self.post().await
+        self.post(fenced).await
     }
 
     pub(super) async fn look(&mut self) -> Result<(), Trouble> {
@@ -56,23 +58,25 @@ impl Driver {
                 Ok(())
             }
             None => {
+                let fenced = Instant::now();
                 // Still ours? Whoever else has it may have posted it meanwhile.
                 self.host.store.record_prompt(&self.lease, prompted).await?;
-                self.post().await
+                self.post(fenced).await
             }
         }
     }
 
-    pub(super) async fn post(&mut self) -> Result<(), Trouble> {
-        self.guard().await?;
+    /// Posts the recorded prompt. The turn was ours at `fenced`; a process that was suspended since may have lost it.
+    async fn post(&mut self, fenced: Instant) -> Result<(), Trouble> {
         let (Some(session), Some(prompted)) = (&self.session, &self.prompted) else {
             return Ok(());
         };
         let prompt = self.prompt();
         self.unbroken = self.stream_live;
+        let not_after = fenced + self.host.options.lease / 2;
         match self
             .client()
-            .prompt_async(&session.id, &prompted.ids, &prompt)
+            .prompt_async_before(&session.id, &prompted.ids, &prompt, not_after.into())
             .await
         {
             Ok(()) => {

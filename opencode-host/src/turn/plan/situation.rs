@@ -201,12 +201,10 @@ pub enum Confirmed {
 pub enum Step {
     /// Ensure the session and listen to it.
     Connect,
-    /// Mint ids and write them down.
+    /// Mint ids, write them down, and post the prompt.
     Mint,
-    /// Look for the recorded prompt upstream.
+    /// Look for the recorded prompt upstream, and post it where it is absent.
     Look,
-    /// Post the recorded prompt.
-    Post,
     /// Listen, for so long at most.
     Follow {
         /// At most.

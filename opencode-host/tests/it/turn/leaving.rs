@@ -200,3 +200,33 @@ async fn what_an_earlier_turn_left_at_work_is_stopped_before_the_next_prompt() {
     // It would tell of a prompt that came while the session was busy.
     test.impostor.assert_clean();
 }
+
+/// Holds the process up between the word of the store that the turn is ours and the post.
+#[derive(Debug, Default)]
+struct Suspended(std::sync::atomic::AtomicBool);
+
+impl Product for Suspended {
+    fn agent(&self, _: &opencode_host::store::Conversation) -> Option<String> {
+        if !self.0.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(700));
+        }
+        None
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_was_suspended_looks_again_before_it_prompts() {
+    let mut options: HostOptions = quick();
+    options.lease = Duration::from_secs(1);
+    let impostor = Impostor::scripted(Script::always([Step::text("Fine.")]));
+    let test = Hosting::with(impostor.await.unwrap(), options, |builder| {
+        builder.product(Suspended::default())
+    })
+    .await;
+    let result = test.turn("go").await;
+    assert_ended(&result, TurnStatus::Completed, None, "Fine.");
+    test.assert_prompted_once(&result);
+    let ledger = test.impostor.ledger();
+    let looks = ledger.count("GET /session/:id/message/:messageID");
+    assert_eq!((looks, ledger.prompt_posts().len()), (1, 1));
+}
