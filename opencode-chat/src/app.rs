@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use opencode_client::Client;
+use opencode_host::outcome::Reason;
 use opencode_host::store::Store;
 use opencode_host::turn::plan::Limits;
 use opencode_host::{Host, HostOptions};
@@ -16,7 +17,14 @@ use crate::product::Chat;
 pub(crate) async fn open_store(args: &StoreArgs) -> Result<Arc<dyn Store>, Failure> {
     let opened = opencode_sql::connect(&database_url(args)).await;
     // Whatever it is, the person can mend it: nothing has been done yet.
-    opened.map_err(|error| Failure::configuration(error.to_string()))
+    opened.map_err(|error| {
+        let failure = Failure::configuration(error.to_string());
+        if error.is_transient() {
+            failure.because(Reason::Unreachable)
+        } else {
+            failure
+        }
+    })
 }
 
 /// The database the arguments name.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::shutdown_signal;
-use super::worker::{greet, work};
+use super::worker::{greet, patiently, work};
 use crate::app::{host, open_store};
 use crate::cli::ServeArgs;
 use crate::exit::Failure;
@@ -13,7 +13,7 @@ use crate::web;
 
 /// Serves the pages, and runs the turns unless told not to.
 pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
-    let store = open_store(&args.store).await?;
+    let store = patiently(|| open_store(&args.store)).await?;
     let product = Chat::new(&args.upstream.sandbox, &args.store)?;
     let listener = tokio::net::TcpListener::bind(args.listen)
         .await

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use opencode_client::Health;
 use opencode_host::Host;
 use opencode_host::outcome::Reason;
 use opencode_host::turn::plan::Limits;
@@ -21,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Works on turns until it is told to stop.
 pub(crate) async fn run(args: WorkerArgs) -> Result<ExitCode, Failure> {
-    let store = open_store(&args.store).await?;
+    let store = patiently(|| open_store(&args.store)).await?;
     let product = Chat::new(&args.upstream.sandbox, &args.store)?;
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
     let host = host(
@@ -60,7 +59,7 @@ pub(crate) async fn greet(
         return Ok(true);
     }
     let health = tokio::select! {
-        health = answering(upstream) => health?,
+        health = patiently(|| upstream.ready()) => health?,
         () = shutdown.cancelled() => return Ok(false),
     };
     let version = health.map(|health| health.version);
@@ -75,13 +74,15 @@ pub(crate) async fn greet(
     Ok(true)
 }
 
-/// Waits for a server that is away for a moment: one that is restarted, or started beside this.
-async fn answering(upstream: &Upstream) -> Result<Option<Health>, Failure> {
+/// Tries again what is away for a moment: a server or a database that is restarted, or started beside this.
+pub(crate) async fn patiently<T>(
+    attempt: impl AsyncFn() -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let patience = Limits::default().unreachable;
     let since = Instant::now();
     let mut told = false;
     loop {
-        match upstream.ready().await {
+        match attempt().await {
             Err(failure) if failure.reason == Reason::Unreachable && since.elapsed() < patience => {
                 if !told {
                     let seconds = patience.as_secs();
@@ -90,7 +91,7 @@ async fn answering(upstream: &Upstream) -> Result<Option<Health>, Failure> {
                 }
                 tokio::time::sleep(PAUSE).await;
             }
-            answered => return answered,
+            done => return done,
         }
     }
 }

@@ -104,6 +104,17 @@ async fn a_worker_waits_for_a_server_that_is_being_restarted() {
 }
 
 #[tokio::test]
+async fn a_worker_waits_for_a_database_too() {
+    let chat = Chat::new();
+    let away = "postgres://me@127.0.0.1:9/x";
+    let mut worker = chat.start(&["worker", "--database", away]);
+    let told = worker.logs("trying again for 20 s").await;
+    assert!(told.contains("127.0.0.1:9"), "{told}");
+    worker.signal(Signal::KILL);
+    worker.end().await;
+}
+
+#[tokio::test]
 async fn another_process_follows_a_turn() {
     let answer = Streamed::new("One two three four.")
         .gate("middle")
