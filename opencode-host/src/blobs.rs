@@ -109,7 +109,11 @@ impl Blobs {
         let mut upload = upload.map_err(error::of_store)?;
         match fill(&mut *upload, first, &mut reader, cap).await {
             Ok(blob) => {
-                upload.complete().await.map_err(error::of_store)?;
+                if let Err(error) = upload.complete().await
+                    && !self.is_there(&staged, blob.size).await
+                {
+                    return Err(error::of_store(error));
+                }
                 let renamed = self.store.rename(&staged, &path(&blob.digest)).await;
                 renamed.map_err(error::of_store)?;
                 Ok(blob)
@@ -121,6 +125,13 @@ impl Blobs {
                 Err(error)
             }
         }
+    }
+
+    /// Whether an upload is complete whose completion failed: its answer may have been lost, and a
+    /// service that is told again does not know the upload any more.
+    async fn is_there(&self, staged: &Path, size: u64) -> bool {
+        let found = self.store.head(staged).await;
+        found.is_ok_and(|found| found.size == size)
     }
 
     /// Keeps what is in memory already.

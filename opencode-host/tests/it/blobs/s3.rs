@@ -33,6 +33,8 @@ pub(super) enum Fault {
     Denied,
     /// Requests are taken and never answered.
     Silent,
+    /// The next upload is completed, and an error is answered.
+    LostCompletion,
 }
 
 #[derive(Default)]
@@ -219,7 +221,16 @@ async fn answer(
                 &format!("<UploadId>{id}</UploadId>"),
             )
         }
-        ("POST", _) => bucket.complete(query.get("uploadId").map_or("", String::as_str)),
+        ("POST", _) => {
+            let answer = bucket.complete(query.get("uploadId").map_or("", String::as_str));
+            match bucket.fault.take() {
+                Some(Fault::LostCompletion) => problem(500, "InternalError"),
+                fault => {
+                    bucket.fault = fault;
+                    answer
+                }
+            }
+        }
         ("DELETE", key) => {
             match query.get("uploadId") {
                 Some(upload) => drop(bucket.uploads.remove(upload)),
