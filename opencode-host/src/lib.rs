@@ -12,7 +12,6 @@ pub mod clock;
 mod host;
 pub mod id;
 pub mod live;
-mod one_line;
 pub mod outcome;
 pub mod product;
 pub mod reporter;
@@ -25,6 +24,7 @@ pub mod tracer;
 pub mod turn;
 pub mod uploaded_files_prompt;
 pub mod uploads;
+pub mod visible;
 
 pub use host::{
     AnswerError, DEFAULT_MAX_PROMPT, Host, HostBuilder, HostOptions, LiveStream, SubmitError,

@@ -28,8 +28,8 @@ use std::fmt;
 
 use tokio::io::AsyncRead;
 
-use crate::one_line::one_line;
 use crate::sandbox::{Sandbox, SandboxError, SandboxPath, Staged, blocking};
+use crate::visible::short;
 
 /// How many characters of an original name the agent is shown.
 const SHOWN_NAME: usize = 200;
@@ -156,8 +156,8 @@ impl fmt::Display for UploadedFilesPrompt {
         }
         for file in &self.files {
             // Quoted and on one line: a file's name must not read as part of the prompt.
-            let original = one_line(&file.original_name, SHOWN_NAME).replace('"', "'");
-            let mime_type = one_line(&file.mime_type, SHOWN_NAME);
+            let original = short(&file.original_name, SHOWN_NAME).replace('"', "'");
+            let mime_type = short(&file.mime_type, SHOWN_NAME);
             let name = &file.sandbox_name;
             let size = Size(file.size);
             write!(

@@ -25,10 +25,10 @@ use crate::blobs::{Blob, BlobError, Blobs};
 use crate::clock::Clock;
 use crate::host::Host;
 use crate::id::{AttachmentId, ConversationId, MessageId};
-use crate::one_line::one_line;
 use crate::sandbox::{Sandbox, SandboxError, SandboxId};
 use crate::store::{Attachment, AttachmentSource, NewAttachment, NewUploads, Store, StoreError};
 use crate::uploaded_files_prompt::{UploadedFile, UploadedFilesPrompt};
+use crate::visible::short;
 
 /// The most bytes of one upload unless the options say otherwise: 50 MiB.
 pub const DEFAULT_MAX_UPLOAD: u64 = 50 * 1024 * 1024;
@@ -103,7 +103,7 @@ impl Uploads {
         }
         let name = self.free_name(original_name);
         let mime_type = match mime_type {
-            Some(mime_type) => one_line(mime_type, KEPT_NAME),
+            Some(mime_type) => short(mime_type, KEPT_NAME),
             None => mime_type_of(&name),
         };
         let blob = self.blobs.put(content, self.cap).await?;
@@ -170,7 +170,7 @@ impl Uploads {
     fn free_name(&self, original: &str) -> String {
         let taken: BTreeSet<_> = self.files.iter().map(|file| file.name.as_str()).collect();
         let last = original.rsplit(['/', '\\']).next().unwrap_or_default();
-        let name = match one_line(last, KEPT_NAME) {
+        let name = match short(last, KEPT_NAME) {
             empty if empty.is_empty() => "file".to_owned(),
             name => name,
         };

@@ -12,8 +12,8 @@ use opencode_client::wire::{PartBody, ToolState};
 use serde_json::Value;
 
 use super::{Artifact, MAX_ARTIFACT};
-use crate::one_line::one_line;
 use crate::sandbox::{Sandbox, SandboxError, SandboxPath};
+use crate::visible::short;
 
 /// How many characters of a path are told.
 const SHOWN_PATH: usize = 200;
@@ -241,7 +241,7 @@ impl<'a> Touched<'a, '_> {
         let (place, inside) = self.place(path);
         let last = path.rsplit('/').next().unwrap_or_default();
         let name = last.parse::<SandboxPath>().ok().map(|_| last.to_owned());
-        let shown = one_line(if inside.is_some() { &place } else { last }, SHOWN_PATH);
+        let shown = short(if inside.is_some() { &place } else { last }, SHOWN_PATH);
         let content = match (told, inside, self.sandbox) {
             (Some(content), ..) => Content::Told(content),
             (None, Some(path), _) => Content::At(path),

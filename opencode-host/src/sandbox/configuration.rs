@@ -7,7 +7,7 @@ use cap_std::fs::Dir;
 use uuid::Uuid;
 
 use super::{Refusal, SandboxError, SandboxId, folder};
-use crate::one_line::one_line;
+use crate::visible::short;
 
 /// Where moved entries lie: one folder for each sandbox. No [`SandboxId`] starts with a dot.
 pub(super) const QUARANTINE: &str = ".quarantine";
@@ -59,7 +59,7 @@ impl Quarantine {
                 // The entry itself, at once and whatever it is: a link is not followed, a tree not walked.
                 let new_name = format!("{}{canonical}", Uuid::now_v7().simple());
                 match rustix::fs::renameat(sandbox, &*name, &aside, &*new_name) {
-                    Ok(()) => moved.push(one_line(&name, SHOWN_NAME)),
+                    Ok(()) => moved.push(short(&name, SHOWN_NAME)),
                     Err(rustix::io::Errno::NOENT) => {}
                     Err(error) => return Err(failed("move away", &name, error.into())),
                 }
@@ -116,7 +116,7 @@ fn is_ignored(c: char) -> bool {
 fn failed(action: &'static str, name: &str, source: io::Error) -> SandboxError {
     SandboxError::Io {
         action,
-        path: one_line(name, SHOWN_NAME),
+        path: short(name, SHOWN_NAME),
         source,
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::one_line::one_line;
+use crate::visible::short;
 
 /// The most names a path may have: folders this deep are neither listed nor made.
 pub const MAX_DEPTH: usize = 16;
@@ -86,7 +86,7 @@ impl FromStr for SandboxPath {
         match path.split('/').find_map(fault).or_else(too_deep) {
             None => Ok(Self(path.to_owned())),
             Some(reason) => Err(InvalidPath {
-                path: one_line(path, 200),
+                path: short(path, 200),
                 reason,
             }),
         }

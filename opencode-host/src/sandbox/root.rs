@@ -13,7 +13,7 @@ use cap_std::fs::Dir;
 
 use super::configuration::{QUARANTINE, Quarantine};
 use super::{Refusal, Sandbox, SandboxError, file, folder};
-use crate::one_line::one_line;
+use crate::visible::short;
 
 /// Where files grow before they are given their name. No [`SandboxId`] starts with a dot.
 const STAGING: &str = ".staging";
@@ -44,7 +44,7 @@ impl FromStr for SandboxId {
         if (1..=64).contains(&id.len()) && id.bytes().all(allowed) {
             Ok(Self(id.to_owned()))
         } else {
-            Err(InvalidSandboxId(one_line(id, 80)))
+            Err(InvalidSandboxId(short(id, 80)))
         }
     }
 }

@@ -38,7 +38,7 @@ pub use icon::Icon;
 pub use registry::{Tool, Tools, View};
 pub use todo::{Todo, TodoStatus};
 
-use crate::one_line::one_line;
+use crate::visible::short;
 
 /// Titles are cut to this many characters: a command may be a whole script.
 const TITLE_LIMIT: usize = 200;
@@ -359,7 +359,7 @@ impl<'a> ToolDisplay<'a> {
         if self.is_known() {
             return None;
         }
-        let given = text(self.part, "title").map(|title| one_line(title, TITLE_LIMIT));
+        let given = text(self.part, "title").map(|title| short(title, TITLE_LIMIT));
         Some(match given {
             Some(title) if !title.is_empty() => Cow::Owned(title),
             _ => self.kind(),
@@ -383,7 +383,7 @@ impl<'a> ToolDisplay<'a> {
             return title;
         }
         let target = self.target_from(self.folder).unwrap_or_default();
-        let target = one_line(&target, TITLE_LIMIT);
+        let target = short(&target, TITLE_LIMIT);
         if target.is_empty() {
             return verb;
         }
@@ -418,7 +418,7 @@ impl fmt::Display for ToolDisplay<'_> {
         }
         write!(f, "{} failed", self.sentence(self.kind(), " ", "`"))?;
         match self.error().and_then(|error| error.trim().lines().next()) {
-            Some(line) => write!(f, ": {}", one_line(line, TITLE_LIMIT)),
+            Some(line) => write!(f, ": {}", short(line, TITLE_LIMIT)),
             None => Ok(()),
         }
     }
@@ -446,7 +446,7 @@ fn relative<'a>(path: &'a str, folder: &Path) -> &'a str {
 
 /// `web_fetch` as "Web fetch".
 fn humanise(name: &str) -> String {
-    let words = one_line(&name.replace(['_', '-'], " "), TITLE_LIMIT);
+    let words = short(&name.replace(['_', '-'], " "), TITLE_LIMIT);
     let mut chars = words.chars();
     match chars.next() {
         Some(first) => first.to_uppercase().chain(chars).collect(),

@@ -378,9 +378,9 @@ fn unknown_tools_are_humanised_unless_the_server_gives_a_title() {
 
     let titled = json!({"tool": "frobnicate", "status": "completed", "title": "Did a\nthing"});
     let display = ToolDisplay::new(&titled);
-    assert_eq!(display.title(), "Did a thing");
-    assert_eq!(display.past_tense_title(), "Did a thing");
-    assert_eq!(display.to_string(), "Did a thing");
+    assert_eq!(display.title(), "Did a\\nthing");
+    assert_eq!(display.past_tense_title(), "Did a\\nthing");
+    assert_eq!(display.to_string(), "Did a\\nthing");
 
     let failed = json!({"tool": "étude-α", "status": "error", "title": "  ", "error": "no\nmore"});
     assert_eq!(ToolDisplay::new(&failed).to_string(), "Étude α failed: no");

@@ -59,7 +59,7 @@ fn the_terminal_form() {
         ),
         (
             json!({"tool": "bash", "status": "running", "input": {"command": "cat <<E\n\u{1b}[2Jx\nE"}}),
-            "Running command: `cat <<E [2Jx E`",
+            "Running command: `cat <<E\\n\\u{1b}[2Jx\\nE`",
         ),
         (
             json!({"tool": "edit", "status": "completed", "input": {"filePath": "/s/c/a.txt"},
