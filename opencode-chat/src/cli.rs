@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use opencode_client::wire::{ModelRef, PermissionReply};
 use opencode_host::HostOptions;
 use opencode_host::id::TurnId;
@@ -16,6 +17,8 @@ use opencode_host::store::OnBusy;
 use opencode_host::uploads::{DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA};
 
 pub(crate) use size::ByteSize;
+
+use crate::web::{BasePath, Host};
 
 /// Talk to an OpenCode agent in the browser or the terminal. Nothing said is lost.
 #[derive(Debug, Parser)]
@@ -202,9 +205,10 @@ pub(crate) struct AnswerArgs {
     pub(crate) answer: Option<String>,
 }
 
+/// From where the pages can be reached.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct ServeArgs {
-    /// Address to listen on
+pub(crate) struct ReachArgs {
+    /// Address to listen on. One that other machines can reach needs --allow-network-without-accounts
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -214,14 +218,40 @@ pub(crate) struct ServeArgs {
     pub(crate) listen: SocketAddr,
     /// A name under which browsers reach this application, such as chat.example.org behind a reverse proxy; give it
     /// once for each name. Requests for other names are refused (421), since any web site can point a name of its own
-    /// here. Addresses and localhost are always known; on an address of a network, every name is until you give one
+    /// here. Addresses and localhost are always known
     #[arg(
         long = "allowed-host",
         value_name = "NAME",
         env = "OPENCODE_CHAT_ALLOWED_HOSTS",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = allowed_host
     )]
-    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) allowed_hosts: Vec<Host>,
+    /// Listen on an address of a network although there are no accounts: whoever reaches it reads all conversations,
+    /// prompts the agent, and approves what it runs on this machine
+    #[arg(
+        long,
+        env = "OPENCODE_CHAT_ALLOW_NETWORK_WITHOUT_ACCOUNTS",
+        value_parser = FalseyValueParser::new(),
+        action = ArgAction::SetTrue
+    )]
+    pub(crate) allow_network_without_accounts: bool,
+    /// The path below which browsers see this application, such as /chat behind a reverse proxy. All addresses in its
+    /// pages begin with it; the proxy may pass requests on with it or without
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "",
+        hide_default_value = true,
+        env = "OPENCODE_CHAT_BASE_PATH"
+    )]
+    pub(crate) base_path: BasePath,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) reach: ReachArgs,
     /// Serve the pages only; workers elsewhere run the turns
     #[arg(long)]
     pub(crate) no_worker: bool,
@@ -329,6 +359,8 @@ pub(crate) struct DoctorArgs {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
+    pub(crate) reach: ReachArgs,
+    #[command(flatten)]
     pub(crate) store: StoreArgs,
     #[command(flatten)]
     pub(crate) upstream: UpstreamArgs,
@@ -399,6 +431,15 @@ fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse::<f64>().ok().filter(|seconds| *seconds > 0.0);
     let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     seconds.ok_or_else(|| "give a number of seconds above 0".to_owned())
+}
+
+/// A name of `--allowed-host`.
+fn allowed_host(text: &str) -> Result<Host, String> {
+    Host::parse(text.trim()).ok_or_else(|| {
+        "give a name alone, without scheme, port and path, such as chat.example.org; a name with other letters as \
+         browsers send it, such as xn--bcher-kva.example"
+            .to_owned()
+    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod app;
 mod chart;
 mod cli;
 mod commands;
+mod descriptors;
 mod exit;
 mod files;
 mod ndjson;

@@ -8,6 +8,7 @@ use opencode_client::{Client, Error as ClientError, EventHub, HubOptions};
 use opencode_sql::describe;
 use serde::Serialize;
 
+use super::exposure::{Exposure, refusal};
 use crate::app::{database_url, open_store, tools_dir};
 use crate::cli::{DoctorArgs, StoreArgs};
 use crate::exit::Failure;
@@ -29,6 +30,7 @@ pub(crate) async fn run(args: DoctorArgs) -> Result<ExitCode, Failure> {
     check_blobs(&args, &mut report).await;
     check_sandboxes(&args, &mut report);
     check_opencode(&args, &mut report).await;
+    check_reach(&args, &mut report);
     Ok(if report.broken {
         ExitCode::from(2)
     } else {
@@ -158,6 +160,24 @@ async fn check_database(store: &StoreArgs, report: &mut Report) {
             );
         }
         Err(error) => report.broken("database", error.to_string(), None),
+    }
+}
+
+/// Who would reach the pages of a `serve` with the same arguments and environment.
+fn check_reach(args: &DoctorArgs, report: &mut Report) {
+    let exposure = Exposure::of(&args.reach);
+    let warning = exposure.warning().unwrap_or_default();
+    match exposure {
+        Exposure::Machine(address) => report.ok("network", format!("{address}, from this machine alone")),
+        Exposure::Proxied(_) => report.warning("network", warning, "look at the proxy's configuration for a login"),
+        Exposure::Network(_) => report.warning(
+            "network",
+            warning,
+            "listen on 127.0.0.1 behind a proxy that asks for a login, or keep strangers out of this network",
+        ),
+        Exposure::Refused(address) => {
+            report.broken("network", "`serve` refuses this address", Some(refusal(address)));
+        }
     }
 }
 

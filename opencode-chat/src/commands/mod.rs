@@ -2,6 +2,7 @@
 
 pub(crate) mod cancel;
 pub(crate) mod doctor;
+mod exposure;
 pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod submit;

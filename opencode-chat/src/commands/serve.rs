@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
+use super::exposure::{Exposure, refusal};
 use super::shutdown_signal;
 use super::worker::{greet, patiently, work};
 use crate::app::{host, open_store};
 use crate::cli::ServeArgs;
+use crate::descriptors;
 use crate::exit::Failure;
 use crate::product::Chat;
 use crate::upstream::Upstream;
@@ -13,16 +15,24 @@ use crate::web;
 
 /// Serves the pages, and runs the turns unless told not to.
 pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
+    let exposure = Exposure::of(&args.reach);
+    if let Exposure::Refused(address) = exposure {
+        return Err(Failure::configuration(refusal(address)));
+    }
+    let descriptors = descriptors::raise();
     let store = patiently(|| open_store(&args.store)).await?;
     let product = Chat::new(&args.upstream.sandbox, &args.store)?;
-    let listener = tokio::net::TcpListener::bind(args.listen)
+    let listener = tokio::net::TcpListener::bind(args.reach.listen)
         .await
         .map_err(|error| {
             Failure::configuration(format!(
                 "cannot listen on {}: {error}. Choose another with --listen",
-                args.listen
+                args.reach.listen
             ))
         })?;
+    if let Some(warning) = exposure.warning() {
+        tracing::warn!("{warning}");
+    }
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
     let max_upload = args.uploads.max_upload.0;
     let host = host(
@@ -38,9 +48,12 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
             listener,
             web::Site {
                 host: host.clone(),
+                base: args.reach.base_path,
                 upstream: upstream.kind.clone(),
                 max_upload,
-                allowed_hosts: args.allowed_hosts,
+                descriptors,
+                allowed_hosts: args.reach.allowed_hosts,
+                open_to_network: matches!(exposure, Exposure::Network(_)),
             },
             shutdown.clone(),
         )

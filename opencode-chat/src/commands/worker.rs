@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::shutdown_signal;
 use crate::app::{host, open_store};
 use crate::cli::{UploadArgs, WorkerArgs};
+use crate::descriptors;
 use crate::exit::Failure;
 use crate::product::Chat;
 use crate::upstream::{Upstream, models_warning};
@@ -20,6 +21,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Works on turns until it is told to stop.
 pub(crate) async fn run(args: WorkerArgs) -> Result<ExitCode, Failure> {
+    descriptors::raise();
     let store = patiently(|| open_store(&args.store)).await?;
     let product = Chat::new(&args.upstream.sandbox, &args.store)?;
     let upstream = Upstream::find(&args.upstream, &args.store).await?;

@@ -11,6 +11,7 @@ use opencode_host::live::{Cursor, LiveEvent};
 use opencode_host::store::{Conversation, Message, MessageRole, MessageStatus, Turn, TurnState};
 use serde::Deserialize;
 
+use super::base_path::BasePath;
 use super::layout::{Composer, Shell};
 use super::live::LiveAnswer;
 use super::message::{AnswerView, PromptView, THINKING, WAITING};
@@ -38,6 +39,7 @@ pub(super) async fn page(
     #[derive(Template)]
     #[template(path = "conversation.html")]
     struct Page<'a> {
+        base: &'a BasePath,
         shell: Shell,
         id: ConversationId,
         name: &'a str,
@@ -72,19 +74,20 @@ pub(super) async fn page(
                     .ok_or_else(Problem::no_such_page)?;
                 pending(&app, &turn, folder).await?
             }
-            (MessageRole::Assistant, _) => AnswerView::of(message, folder, files)
+            (MessageRole::Assistant, _) => AnswerView::of(&app.base, message, folder, files)
                 .settling(settling == Some(message.id))
                 .render()?,
         });
     }
     let page = Page {
+        base: &app.base,
         shell: Shell::new(&app, Some(conversation.id)).await?,
         id: conversation.id,
         name: name::shown(&conversation.name),
         earlier,
         messages,
         composer: Composer::new(
-            format!("/conversations/{}/turns", conversation.id),
+            format!("{}/conversations/{}/turns", app.base, conversation.id),
             app.max_upload,
         )
         .placeholder("Reply"),
@@ -151,7 +154,12 @@ pub(super) async fn pending(
     turn: &Turn,
     folder: Option<&str>,
 ) -> Result<String, Problem> {
-    let mut answer = LiveAnswer::new(turn.id, turn.message, folder.map(str::to_owned));
+    let mut answer = LiveAnswer::new(
+        app.base.clone(),
+        turn.id,
+        turn.message,
+        folder.map(str::to_owned),
+    );
     let requests: Vec<_> = turn.checkpoint.requests.iter().cloned().collect();
     answer.reset(&events::written_down(turn), &requests);
     let mut cursor = Cursor::START;
@@ -185,6 +193,7 @@ pub(super) async fn pending(
 #[derive(Template)]
 #[template(path = "delete.html")]
 struct Confirm<'a> {
+    base: &'a BasePath,
     shell: Shell,
     id: ConversationId,
     name: &'a str,
@@ -199,6 +208,7 @@ pub(super) async fn confirm(
     let shell = Shell::new(&app, Some(conversation.id)).await?;
     Ok(Html(
         Confirm {
+            base: &app.base,
             shell,
             id: conversation.id,
             name: name::shown(&conversation.name),
@@ -214,5 +224,5 @@ pub(super) async fn delete(
 ) -> Result<Response, Problem> {
     let conversation = find(&app, &conversation).await?;
     app.host.delete_conversation(conversation.id).await?;
-    Ok(Redirect::to("/").into_response())
+    Ok(Redirect::to(&format!("{}/", app.base)).into_response())
 }

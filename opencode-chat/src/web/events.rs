@@ -9,13 +9,14 @@
 //! larger ones, and the whole when it is too far behind.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template as _;
 use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
-use axum::response::IntoResponse;
+use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
 use opencode_host::LiveStream;
 use opencode_host::client::reply::SnapshotPart;
@@ -53,13 +54,24 @@ pub(super) async fn stream(
     Path(turn): Path<String>,
     Query(from): Query<From>,
     headers: HeaderMap,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Response, Problem> {
+    let seat = Arc::clone(&app.streams).try_acquire_owned();
+    let seat = seat.map_err(|_| Problem::crowded())?;
     let feed = Feed::open(&app, &turn, place(&headers, from.after.as_deref())).await?;
-    let events = stream::unfold(feed, async |mut feed| {
+    let events = stream::unfold((feed, seat), async |(mut feed, seat)| {
         let event = feed.next().await?;
-        Some((Ok::<_, Infallible>(event), feed))
+        Some((Ok::<_, Infallible>(event), (feed, seat)))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    let events = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    let mut response = events.into_response();
+    // Proxies hold back what they may buffer or compress, and nobody would see a question.
+    let headers = response.headers_mut();
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
+    Ok(response)
 }
 
 /// Where the browser is: what it saw last, or what its page was made of.
@@ -118,7 +130,7 @@ impl Feed {
         let folder = folder_of(&conversation).map(str::to_owned);
         Ok(Self {
             live: app.host.live(turn.id, Cursor::START).await?,
-            answer: LiveAnswer::new(turn.id, turn.message, folder),
+            answer: LiveAnswer::new(app.base.clone(), turn.id, turn.message, folder),
             app: app.clone(),
             turn,
             after,
@@ -269,7 +281,8 @@ impl Feed {
         let patch = match message.zip(conversation) {
             Some((message, conversation)) => {
                 let files = files::of_message(&self.app, &conversation, message.id).await?;
-                let answer = AnswerView::of(&message, folder_of(&conversation), files);
+                let answer =
+                    AnswerView::of(&self.app.base, &message, folder_of(&conversation), files);
                 Patch::Replace(element, answer.render()?)
             }
             None => Patch::Remove(element),

@@ -1,11 +1,14 @@
 //! The fields of a form.
 
 use axum::Form;
-use axum::extract::rejection::FormRejection;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 
 use super::problem::Problem;
+
+/// The most fields of a form: of a few bytes each, its text would make far more of them than anybody fills in.
+const MAX_FIELDS: usize = 1024;
 
 /// Names and values, in order. A name may come more than once.
 #[derive(Debug)]
@@ -46,17 +49,27 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let whole = Request::from_parts(parts.clone(), body);
+        let bytes = match Bytes::from_request(whole, state).await {
+            Ok(bytes) => bytes,
+            Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                return Err(Problem::too_much());
+            }
+            Err(rejection) => return Err(unreadable(&rejection, rejection.status())),
+        };
+        if memchr::memchr_iter(b'&', &bytes).count() >= MAX_FIELDS {
+            return Err(Problem::too_much());
+        }
+        let request = Request::from_parts(parts, Body::from(bytes));
         match Form::from_request(request, state).await {
             Ok(Form(fields)) => Ok(Self(fields)),
-            Err(FormRejection::BytesRejection(rejection))
-                if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE =>
-            {
-                Err(Problem::too_much())
-            }
-            Err(rejection) => {
-                tracing::debug!(%rejection, "form");
-                Err(Problem::unreadable_form(rejection.status()))
-            }
+            Err(rejection) => Err(unreadable(&rejection, rejection.status())),
         }
     }
+}
+
+fn unreadable(rejection: &dyn std::fmt::Display, status: StatusCode) -> Problem {
+    tracing::debug!(%rejection, "form");
+    Problem::unreadable_form(status)
 }

@@ -4,15 +4,19 @@
 //! are other web sites open in the same browser. A form of theirs says where it
 //! comes from (`Sec-Fetch-Site`, `Origin`), and a name of theirs that leads to
 //! this machine (DNS rebinding) shows in `Host`.
-
-use std::net::{IpAddr, SocketAddr};
+//!
+//! What a request leaves out is not taken for harmless. Every browser of today
+//! sends `Origin` with a form; old ones, and some that hide who sends it, do not,
+//! and look like a program. So a program says it too: `Origin: http://` and the
+//! host that it asks.
 
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
+use super::authority::{Authority, Host, Unclear};
 use super::problem::Problem;
 
 /// Scripts, styles, connections and frames of our own, and nothing else.
@@ -54,150 +58,193 @@ pub(super) async fn headers(request: Request, next: Next) -> Response {
     response
 }
 
-/// Refuses requests that change something and come from another site. Programs,
-/// which send neither header, are no browser that could be misled.
+/// Refuses requests that change something and come from another site, or do not say from where.
 pub(super) async fn same_origin(request: Request, next: Next) -> Response {
-    if matches!(*request.method(), Method::GET | Method::HEAD) || is_own(request.headers()) {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
         return next.run(request).await;
     }
-    Problem::new(
-        StatusCode::FORBIDDEN,
-        "This came from another site",
-        "The form was sent from another web site, so nothing was done. Open this application and send it from there.",
-    )
-    .into_response()
+    let (title, text) = match Sender::of(request.headers()) {
+        Sender::Own => return next.run(request).await,
+        Sender::Foreign => (
+            "This came from another site",
+            "The form was sent from another web site, so nothing was done. Open this application and send it from there.",
+        ),
+        Sender::Unknown => (
+            "This does not say where it comes from",
+            "The form was sent without Origin and Sec-Fetch-Site, so it may be another web site's, and nothing was done. \
+             Use a browser of today; from a program, send the header Origin: http:// and the host that you ask, as \
+             Origin: http://localhost:3000.",
+        ),
+    };
+    Problem::new(StatusCode::FORBIDDEN, title, text).into_response()
 }
 
-fn is_own(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    if let Some(site) = text("sec-fetch-site") {
-        return matches!(site, "same-origin" | "none");
-    }
-    match text("origin") {
-        Some(origin) => {
-            let authority = origin.split_once("://").map(|(_, authority)| authority);
-            authority.is_some() && authority == text("host")
+/// Whose form a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sender {
+    Own,
+    Foreign,
+    Unknown,
+}
+
+impl Sender {
+    fn of(headers: &HeaderMap) -> Self {
+        let all = |name| headers.get_all(name).iter().map(HeaderValue::as_bytes);
+        let own = |is: bool| if is { Self::Own } else { Self::Foreign };
+        if headers.contains_key("sec-fetch-site") {
+            return own(all("sec-fetch-site").all(|site| matches!(site, b"same-origin" | b"none")));
         }
-        None => true,
+        if !headers.contains_key(header::ORIGIN) {
+            return Self::Unknown;
+        }
+        let host = headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok());
+        let host = host.and_then(Authority::parse);
+        own(all("origin").all(|origin| {
+            let origin = std::str::from_utf8(origin).ok();
+            match (origin.and_then(Authority::of_origin), &host) {
+                (
+                    Some(
+                        origin @ Authority {
+                            port: Some(port), ..
+                        },
+                    ),
+                    Some(host),
+                ) => origin == host.clone().or_port(port),
+                _ => false,
+            }
+        }))
     }
 }
 
-/// Under which names the listener can be reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// This machine's own, and these.
-    Names(Vec<String>),
-    /// From a network, by names that cannot be known here.
-    Network,
-}
+/// Names that lead here, beside this machine's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Names(Vec<Host>);
 
-impl Reach {
-    /// Of a listener that was told of these names.
-    pub(super) fn of(listener: SocketAddr, names: &[String]) -> Self {
-        if listener.ip().is_loopback() || !names.is_empty() {
-            Self::Names(names.iter().map(|name| plain(name)).collect())
-        } else {
-            Self::Network
+impl Names {
+    pub(super) fn new(names: &[Host]) -> Self {
+        Self(names.to_vec())
+    }
+
+    /// Whether a request for `host` can be meant for us. An address cannot be rebound; a name can.
+    fn include(&self, host: &Host) -> bool {
+        match host {
+            Host::Address(_) => true,
+            Host::Name(name) => {
+                name == "localhost" || name.ends_with(".localhost") || self.0.contains(host)
+            }
         }
     }
-
-    /// Whether a request for `host` can be meant for us.
-    fn includes(&self, host: &str) -> bool {
-        let Self::Names(names) = self else {
-            return true;
-        };
-        let name = match host.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or_default(),
-            None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-        };
-        let name = plain(name);
-        // An address cannot be rebound; a name can.
-        name.parse::<IpAddr>().is_ok()
-            || name == "localhost"
-            || name.ends_with(".localhost")
-            || names.contains(&name)
-    }
 }
 
-fn plain(name: &str) -> String {
-    name.trim_end_matches('.').to_ascii_lowercase()
-}
-
-/// Refuses requests for a name that is not this machine's.
+/// Refuses requests for a name that is not this machine's, and those that leave in the dark whom they are for.
 pub(super) async fn known_host(
-    State(reach): State<Reach>,
-    uri: Uri,
+    State(names): State<Names>,
     request: Request,
     next: Next,
 ) -> Response {
-    let host = request
-        .headers()
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    let host = uri.authority().map(|authority| authority.as_str()).or(host);
-    // A request without a host is no browser's.
-    if host.is_none_or(|host| reach.includes(host)) {
-        return next.run(request).await;
-    }
-    Problem::new(
-        StatusCode::MISDIRECTED_REQUEST,
-        "This name is not known here",
-        "Open the application as http://localhost with its port. Behind a reverse proxy, tell it the name that \
-         browsers know: `opencode-chat serve --allowed-host NAME`.",
-    )
-    .into_response()
+    let authority = Authority::of_request(request.version(), request.uri(), request.headers());
+    let problem = match authority {
+        // Only a request of HTTP/1.0 may name nobody, which no browser sends.
+        Ok(authority) if authority.as_ref().is_none_or(|to| names.include(&to.host)) => {
+            return next.run(request).await;
+        }
+        Ok(_) => Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "This name is not known here",
+            "Open the application as http://localhost with its port, or by an address. Behind a reverse proxy, tell it \
+             the name that browsers know: `opencode-chat serve --allowed-host NAME`.",
+        ),
+        Err(Unclear) => Problem::new(
+            StatusCode::BAD_REQUEST,
+            "This request cannot be read",
+            "It must say once, in its header Host, whom it is for (RFC 9112, 3.2). A browser does.",
+        ),
+    };
+    problem.into_response()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn own(headers: &[(&'static str, &'static str)]) -> bool {
-        let headers = headers.iter().map(|(name, value)| {
-            (
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            )
-        });
-        is_own(&headers.collect())
+    fn sender(headers: &[(&'static str, &'static str)]) -> Sender {
+        let mut all = HeaderMap::new();
+        for (name, value) in headers {
+            all.append(*name, HeaderValue::from_static(value));
+        }
+        Sender::of(&all)
     }
 
     #[test]
     fn forms_of_other_sites_are_known() {
-        assert!(own(&[]));
-        assert!(own(&[("sec-fetch-site", "same-origin")]));
-        assert!(own(&[("sec-fetch-site", "none")]));
-        assert!(own(&[
-            ("origin", "http://localhost:3000"),
-            ("host", "localhost:3000")
-        ]));
-        for foreign in ["cross-site", "same-site", ""] {
-            assert!(
-                !own(&[
-                    ("sec-fetch-site", foreign),
-                    ("origin", "http://a"),
-                    ("host", "a")
-                ]),
-                "{foreign}"
-            );
+        for own in [
+            &[("sec-fetch-site", "same-origin")][..],
+            &[("sec-fetch-site", "none")],
+            &[
+                ("origin", "http://localhost:3000"),
+                ("host", "localhost:3000"),
+            ],
+            &[
+                ("origin", "https://chat.example.org"),
+                ("host", "Chat.example.org:443"),
+            ],
+            &[("origin", "http://[::1]"), ("host", "[::1]:80")],
+        ] {
+            assert_eq!(sender(own), Sender::Own, "{own:?}");
         }
-        for foreign in ["http://localhost:4000", "https://example.org", "null", ""] {
-            assert!(
-                !own(&[("origin", foreign), ("host", "localhost:3000")]),
-                "{foreign}"
-            );
+        for foreign in ["cross-site", "same-site", "", "same-origin, cross-site"] {
+            let headers = [
+                ("sec-fetch-site", foreign),
+                ("origin", "http://a"),
+                ("host", "a"),
+            ];
+            assert_eq!(sender(&headers), Sender::Foreign, "{foreign}");
         }
-        assert!(!own(&[("origin", "http://a")]));
+        for foreign in [
+            "http://localhost:4000",
+            "http://localhost",
+            "https://example.org",
+            "null",
+            "",
+            "localhost:3000",
+            "http://localhost:3000.example.org",
+            "http://me@localhost:3000",
+            "ftp://localhost:3000",
+            "http://",
+        ] {
+            let headers = [("origin", foreign), ("host", "localhost:3000")];
+            assert_eq!(sender(&headers), Sender::Foreign, "{foreign}");
+        }
+        assert_eq!(sender(&[("origin", "http://a")]), Sender::Foreign);
+        let two = [
+            ("origin", "http://a"),
+            ("origin", "http://b"),
+            ("host", "a"),
+        ];
+        assert_eq!(sender(&two), Sender::Foreign);
+        let two = [("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")];
+        assert_eq!(sender(&two), Sender::Foreign);
+    }
+
+    #[test]
+    fn what_does_not_say_where_it_comes_from_is_nobodys() {
+        assert_eq!(sender(&[]), Sender::Unknown);
+        assert_eq!(
+            sender(&[
+                ("host", "localhost:3000"),
+                ("referer", "http://localhost:3000/")
+            ]),
+            Sender::Unknown
+        );
     }
 
     #[test]
     fn a_name_that_leads_here_is_refused() {
-        let listener = |address: &str| -> SocketAddr { address.parse().unwrap() };
-        let told = ["Chat.Example.org.".to_owned()];
-        let machine = Reach::of(listener("127.0.0.1:3000"), &[]);
-        let proxied = Reach::of(listener("127.0.0.1:3000"), &told);
-        let network = Reach::of(listener("0.0.0.0:3000"), &[]);
-        let named = Reach::of(listener("0.0.0.0:3000"), &told);
+        let machine = Names::default();
+        let told = Names::new(&[Host::parse("Chat.Example.org.").unwrap()]);
+        let of = |host: &str| Authority::parse(host).unwrap().host;
         for host in [
             "localhost:3000",
             "localhost",
@@ -207,9 +254,10 @@ mod tests {
             "LOCALHOST.",
             "192.168.1.7",
         ] {
-            for reach in [&machine, &proxied, &network, &named] {
-                assert!(reach.includes(host), "{reach:?} {host}");
-            }
+            assert!(
+                machine.include(&of(host)) && told.include(&of(host)),
+                "{host}"
+            );
         }
         for host in [
             "evil.example",
@@ -217,20 +265,25 @@ mod tests {
             "localhost.evil.example",
             "127.0.0.1.evil.example",
             "chat.example.org.evil.example",
-            "",
+            "notlocalhost",
+            "127.1",
+            "0x7f.1",
+            "2130706433",
         ] {
-            for reach in [&machine, &proxied, &named] {
-                assert!(!reach.includes(host), "{reach:?} {host}");
-            }
-            assert!(network.includes(host), "{host}");
+            assert!(
+                !machine.include(&of(host)) && !told.include(&of(host)),
+                "{host}"
+            );
         }
         for host in [
             "chat.example.org",
             "CHAT.example.org:8443",
             "chat.example.org.",
         ] {
-            assert!(proxied.includes(host) && named.includes(host), "{host}");
-            assert!(!machine.includes(host), "{host}");
+            assert!(
+                told.include(&of(host)) && !machine.include(&of(host)),
+                "{host}"
+            );
         }
     }
 }

@@ -11,27 +11,33 @@ use opencode_host::id::ConversationId;
 use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
+use super::base_path::BasePath;
 use super::layout::{Composer, Shell};
 use super::patch::{Patch, Patches};
 use super::problem::{Problem, is_script};
 use super::submission::Submission;
 use super::{App, name, prompts};
 
-const BEGIN: &str = "/conversations";
+/// Where the first prompt of a conversation goes.
+fn begin_at(app: &App) -> String {
+    format!("{}/conversations", app.base)
+}
 
 /// `GET /`
 pub(super) async fn page(State(app): State<App>) -> Result<Html<String>, Problem> {
     #[derive(Template)]
     #[template(path = "home.html")]
     struct Page {
+        base: BasePath,
         shell: Shell,
         composer: Composer,
     }
     let shell = Shell::new(&app, None).await?;
     Ok(Html(
         Page {
+            base: app.base.clone(),
             shell,
-            composer: Composer::new(BEGIN.to_owned(), app.max_upload),
+            composer: Composer::new(begin_at(&app), app.max_upload),
         }
         .render()?,
     ))
@@ -48,7 +54,7 @@ pub(super) async fn begin(
     let key = key.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
     if let Err(problem) = prompts::check(&prompt) {
         submission.pass_over(&app).await;
-        return Err(problem.with_draft(&app, BEGIN.to_owned(), prompt));
+        return Err(problem.with_draft(&app, begin_at(&app), prompt));
     }
     // A browser that goes away in the middle does not take with it what cleans up after it.
     let beginning = tokio::spawn(first(app.clone(), prompt.clone(), key, submission));
@@ -56,9 +62,8 @@ pub(super) async fn begin(
         tracing::error!(%error, "first prompt");
         Err(Problem::unexpected())
     });
-    let conversation =
-        begun.map_err(|problem| problem.with_draft(&app, BEGIN.to_owned(), prompt))?;
-    let page = format!("/conversations/{conversation}");
+    let conversation = begun.map_err(|problem| problem.with_draft(&app, begin_at(&app), prompt))?;
+    let page = format!("{}/{conversation}", begin_at(&app));
     Ok(if is_script(&headers) {
         Patches(vec![Patch::Visit(page)]).into_response()
     } else {

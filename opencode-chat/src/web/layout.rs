@@ -17,6 +17,7 @@ const LISTED: u32 = 200;
 #[derive(Debug)]
 pub(super) struct Shell {
     pub(super) stand_in: bool,
+    pub(super) open_to_network: bool,
     pub(super) current: Option<ConversationId>,
     pub(super) conversations: Vec<Listed>,
 }
@@ -46,6 +47,7 @@ impl Shell {
             });
         Ok(Self {
             stand_in: app.stand_in,
+            open_to_network: app.open_to_network,
             current,
             conversations: listed.collect(),
         })

@@ -12,6 +12,7 @@ mod tests;
 use opencode_host::client::reply::{Change, PendingRequest, PersistedPart, SnapshotPart, ToolPart};
 use opencode_host::id::{MessageId, TurnId};
 
+use super::base_path::BasePath;
 use super::message;
 use super::request;
 use super::steps::Steps;
@@ -26,6 +27,7 @@ const TOO_LONG: &str = "This answer is very long. The rest shows when it is comp
 /// The answer of a running turn.
 #[derive(Debug)]
 pub(super) struct LiveAnswer {
+    base: BasePath,
     turn: TurnId,
     element: String,
     /// The conversation's folder: paths inside are shown relative to it.
@@ -85,8 +87,14 @@ struct LiveRequest {
 
 impl LiveAnswer {
     /// An answer of which nothing has come.
-    pub(super) fn new(turn: TurnId, message: MessageId, folder: Option<String>) -> Self {
+    pub(super) fn new(
+        base: BasePath,
+        turn: TurnId,
+        message: MessageId,
+        folder: Option<String>,
+    ) -> Self {
         Self {
+            base,
             turn,
             element: message::element(message),
             folder,

@@ -6,6 +6,7 @@ use opencode_host::live::Cursor;
 use opencode_host::outcome::Reason;
 use opencode_host::store::{Message, MessageStatus, Usage};
 
+use super::base_path::BasePath;
 use super::failure::Failure;
 use super::files::FileView;
 use super::part::PartView;
@@ -39,6 +40,7 @@ impl PromptView {
 #[derive(Debug, Template)]
 #[template(path = "answer.html")]
 pub(super) struct AnswerView {
+    base: BasePath,
     id: String,
     turn: TurnId,
     parts: Vec<PartView>,
@@ -53,7 +55,12 @@ pub(super) struct AnswerView {
 }
 
 impl AnswerView {
-    pub(super) fn of(message: &Message, folder: Option<&str>, files: Vec<FileView>) -> Self {
+    pub(super) fn of(
+        base: &BasePath,
+        message: &Message,
+        folder: Option<&str>,
+        files: Vec<FileView>,
+    ) -> Self {
         let parts = PartView::all_of(&message.parts, folder);
         let stopped = (message.status == MessageStatus::Cancelled).then(|| match message.reason {
             Some(Reason::Declined) => "You declined, so there is no answer.".to_owned(),
@@ -62,6 +69,7 @@ impl AnswerView {
             _ => "You stopped this answer.".to_owned(),
         });
         Self {
+            base: base.clone(),
             id: element(message.id),
             turn: message.turn,
             parts,
@@ -87,6 +95,7 @@ impl AnswerView {
 #[derive(Debug, Template)]
 #[template(path = "pending.html")]
 pub(super) struct PendingView<'a> {
+    pub(super) base: &'a BasePath,
     pub(super) id: &'a str,
     pub(super) turn: TurnId,
     /// Where the stream of changes goes on.

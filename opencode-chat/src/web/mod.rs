@@ -7,6 +7,9 @@
 
 mod answers;
 mod assets;
+mod authority;
+mod base_path;
+mod connections;
 mod conversation;
 mod events;
 mod failure;
@@ -32,13 +35,19 @@ mod submission;
 mod tests;
 mod tool;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{get, post};
-use opencode_host::Host;
+use opencode_host::Host as Turns;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use authority::Host;
+pub(crate) use base_path::BasePath;
 
 use crate::upstream::Kind;
 
@@ -48,12 +57,17 @@ const MAX_BODY: usize = 2 << 20;
 /// What every page has at hand.
 #[derive(Clone, Debug)]
 struct App {
-    host: Host,
+    host: Turns,
+    base: BasePath,
     /// A stand-in answers instead of OpenCode.
     stand_in: bool,
+    /// Whoever reaches the pages over a network is taken for the one person.
+    open_to_network: bool,
     /// The most bytes of a file that is uploaded.
     max_upload: u64,
     beginnings: home::Beginnings,
+    /// Live streams that there may be still.
+    streams: Arc<Semaphore>,
     /// What files turned out to be.
     seen: files::Seen,
     shutdown: CancellationToken,
@@ -63,13 +77,19 @@ struct App {
 #[derive(Debug)]
 pub(crate) struct Site {
     /// The turns.
-    pub(crate) host: Host,
+    pub(crate) host: Turns,
+    /// The path below which browsers see the pages.
+    pub(crate) base: BasePath,
     /// What answers them.
     pub(crate) upstream: Kind,
     /// The most bytes of a file that is uploaded.
     pub(crate) max_upload: u64,
+    /// How many descriptors this process may have open.
+    pub(crate) descriptors: usize,
     /// Names under which browsers reach the pages, beside this machine's own.
-    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) allowed_hosts: Vec<Host>,
+    /// Whoever reaches the pages over a network is taken for the one person.
+    pub(crate) open_to_network: bool,
 }
 
 /// Serves the pages until `shutdown`.
@@ -79,23 +99,27 @@ pub(crate) async fn serve(
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let address = listener.local_addr()?;
-    tracing::info!("open http://{address}");
+    let bounds = connections::Bounds::of(site.descriptors);
+    tracing::info!("open http://{address}{}", site.base);
     let app = App {
         host: site.host,
+        base: site.base,
         stand_in: site.upstream == Kind::Impostor,
+        open_to_network: site.open_to_network,
         max_upload: site.max_upload,
         beginnings: home::Beginnings::default(),
+        streams: Arc::new(Semaphore::new(bounds.streams())),
         seen: files::Seen::default(),
         shutdown: shutdown.clone(),
     };
-    let pages = router(app, guard::Reach::of(address, &site.allowed_hosts));
-    axum::serve(listener, pages)
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await
+    let pages = router(app, guard::Names::new(&site.allowed_hosts));
+    connections::serve(listener, pages, bounds, shutdown).await;
+    Ok(())
 }
 
-fn router(app: App, reach: guard::Reach) -> Router {
-    Router::new()
+fn router(app: App, names: guard::Names) -> Router {
+    let base = app.base.clone();
+    let pages = Router::new()
         .route("/", get(home::page))
         .route("/conversations", post(home::begin))
         .route("/conversations/{conversation}", get(conversation::page))
@@ -129,8 +153,13 @@ fn router(app: App, reach: guard::Reach) -> Router {
         .method_not_allowed_fallback(async || problem::Problem::no_such_action())
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(guard::same_origin))
-        .layer(middleware::from_fn_with_state(reach, guard::known_host))
-        .layer(middleware::from_fn(problem::present))
+        .layer(middleware::from_fn(connections::room))
+        .layer(middleware::from_fn_with_state(names, guard::known_host))
+        .layer(middleware::from_fn_with_state(
+            app.base.clone(),
+            problem::present,
+        ))
         .layer(middleware::from_fn(guard::headers))
-        .with_state(app)
+        .with_state(app);
+    base.before(pages)
 }

@@ -2,7 +2,8 @@
 //!
 //! A part's content goes through in the chunks in which it arrives. Never held
 //! is more than one chunk, the headers of one part ([`MAX_HEAD`]) and a
-//! boundary's length: a form of any size takes the same memory.
+//! boundary's length: a form of any size takes the same memory. Its parts and its
+//! bytes are counted, so that no form goes on for ever.
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,9 @@ const MAX_HEAD: usize = 16 << 10;
 /// The longest boundary there may be (RFC 2046, 5.1.1).
 const MAX_BOUNDARY: usize = 70;
 
+/// The most parts a form may have.
+pub(super) const MAX_PARTS: usize = 1024;
+
 /// Why a form could not be read on.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MultipartError {
@@ -32,6 +36,9 @@ pub(super) enum MultipartError {
     /// It is no such form.
     #[error("the form is not built as RFC 7578 says: {0}")]
     Malformed(&'static str),
+    /// It goes on beyond what a form may have.
+    #[error("the form has more bytes, or more parts, than a form may have")]
+    TooMuch,
 }
 
 /// What the headers of a part say.
@@ -54,6 +61,10 @@ pub(super) struct Multipart {
     /// A line's end, `--` and the boundary: what ends a part.
     delimiter: Finder<'static>,
     state: State,
+    /// Parts that may still come.
+    parts_left: usize,
+    /// Bytes that may still come.
+    bytes_left: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +78,8 @@ enum State {
 }
 
 impl Multipart {
-    /// A form of these headers; `None` where they tell of another content.
-    pub(super) fn new(headers: &HeaderMap, body: Body) -> Option<Self> {
+    /// A form of these headers, with so many bytes at most; `None` where they tell of another content.
+    pub(super) fn new(headers: &HeaderMap, body: Body, limit: u64) -> Option<Self> {
         let boundary = boundary(headers.get(CONTENT_TYPE)?.to_str().ok()?)?;
         let delimiter = format!("\r\n--{boundary}");
         Some(Self {
@@ -77,6 +88,8 @@ impl Multipart {
             buffer: BytesMut::from("\r\n"),
             delimiter: Finder::new(&delimiter).into_owned(),
             state: State::Content,
+            parts_left: MAX_PARTS,
+            bytes_left: limit,
         })
     }
 
@@ -91,6 +104,8 @@ impl Multipart {
             self.state = State::Ended;
             return Ok(None);
         }
+        let left = self.parts_left.checked_sub(1);
+        self.parts_left = left.ok_or(MultipartError::TooMuch)?;
         let head = self.head().await?;
         self.state = State::Content;
         Part::of(&head).map(Some)
@@ -131,14 +146,10 @@ impl Multipart {
     }
 
     /// Passes over the rest of the form, so that who sends it hears the answer.
-    pub(super) async fn pass_over(&mut self, limit: u64) {
-        let mut passed = 0;
+    pub(super) async fn pass_over(&mut self) {
         self.buffer.clear();
-        while let Some(Ok(bytes)) = self.body.next().await {
-            passed += bytes.len() as u64;
-            if passed > limit {
-                return;
-            }
+        while self.more().await.is_ok() {
+            self.buffer.clear();
         }
     }
 
@@ -168,18 +179,18 @@ impl Multipart {
     }
 
     async fn more(&mut self) -> Result<(), MultipartError> {
-        match self.body.next().await {
-            Some(Ok(bytes)) if self.buffer.is_empty() => {
-                // Unshared bytes are taken over as they are.
-                self.buffer = bytes.into();
-                Ok(())
-            }
-            Some(Ok(bytes)) => {
-                self.buffer.extend_from_slice(&bytes);
-                Ok(())
-            }
-            Some(Err(_)) | None => Err(MultipartError::Cut),
+        let Some(Ok(bytes)) = self.body.next().await else {
+            return Err(MultipartError::Cut);
+        };
+        let left = self.bytes_left.checked_sub(bytes.len() as u64);
+        self.bytes_left = left.ok_or(MultipartError::TooMuch)?;
+        if self.buffer.is_empty() {
+            // Unshared bytes are taken over as they are.
+            self.buffer = bytes.into();
+        } else {
+            self.buffer.extend_from_slice(&bytes);
         }
+        Ok(())
     }
 }
 

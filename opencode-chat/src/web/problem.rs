@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::Json;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
@@ -11,6 +11,7 @@ use opencode_host::{AnswerError, SubmitError};
 use serde_json::json;
 
 use super::App;
+use super::base_path::BasePath;
 use super::layout::Composer;
 
 /// What could not be done, and what to do. Never tells how the inside looks.
@@ -86,10 +87,11 @@ impl Problem {
         }
     }
 
-    fn page(&self) -> askama::Result<String> {
+    fn page(&self, base: &BasePath) -> askama::Result<String> {
         #[derive(Template)]
         #[template(path = "problem.html")]
         struct Page<'a> {
+            base: &'a BasePath,
             title: &'a str,
             text: &'a str,
             composer: Option<Composer>,
@@ -99,6 +101,7 @@ impl Problem {
             .clone()
             .map(|draft| Composer::new(draft.action, draft.max_upload).with_draft(draft.prompt));
         Page {
+            base,
             title: self.title,
             text: &self.text,
             composer,
@@ -210,7 +213,11 @@ pub(super) fn is_script(headers: &header::HeaderMap) -> bool {
 }
 
 /// Words a problem for who asked.
-pub(super) async fn present(request: Request, next: Next) -> Response {
+pub(super) async fn present(
+    State(base): State<BasePath>,
+    request: Request,
+    next: Next,
+) -> Response {
     let script = is_script(request.headers());
     let response = next.run(request).await;
     let Some(problem) = response.extensions().get::<Problem>().cloned() else {
@@ -223,7 +230,7 @@ pub(super) async fn present(request: Request, next: Next) -> Response {
         )
             .into_response()
     } else {
-        match problem.page() {
+        match problem.page(&base) {
             Ok(page) => (problem.status, Html(page)).into_response(),
             Err(_) => (problem.status, problem.text).into_response(),
         }

@@ -37,7 +37,7 @@ pub(super) async fn submit(
     let conversation = find(&app, &conversation).await?.id;
     let prompt = submission.fields.take("prompt");
     let key = submission.fields.first("key").map(str::to_owned);
-    let action = format!("/conversations/{conversation}/turns");
+    let action = format!("{}/conversations/{conversation}/turns", app.base);
     if let Err(problem) = check(&prompt) {
         submission.pass_over(&app).await;
         return Err(problem.with_draft(&app, action, prompt));
@@ -154,7 +154,7 @@ async fn uploads_of(
 /// Shows a turn that was queued: in the page that sent it, or by a new one.
 async fn queued(app: &App, turn: &Turn, script: bool) -> Result<Response, Problem> {
     if !script {
-        return Ok(back_to(turn.conversation));
+        return Ok(back_to(app, turn.conversation));
     }
     let messages = "messages".to_owned();
     let store = app.host.store();
@@ -173,8 +173,9 @@ async fn queued(app: &App, turn: &Turn, script: bool) -> Result<Response, Proble
 }
 
 /// The conversation's newest end.
-pub(super) fn back_to(conversation: ConversationId) -> Response {
-    Redirect::to(&format!("/conversations/{conversation}#end")).into_response()
+pub(super) fn back_to(app: &App, conversation: ConversationId) -> Response {
+    let page = format!("{}/conversations/{conversation}#end", app.base);
+    Redirect::to(&page).into_response()
 }
 
 /// A form is done, and the stream shows what came of it: nothing to change in
@@ -193,7 +194,7 @@ pub(super) async fn done(
         .turn(turn)
         .await?
         .ok_or_else(Problem::no_such_page)?;
-    Ok(back_to(turn.conversation))
+    Ok(back_to(app, turn.conversation))
 }
 
 /// `POST /turns/{turn}/cancel`

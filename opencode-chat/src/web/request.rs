@@ -5,6 +5,8 @@ use opencode_host::client::reply::PendingRequest;
 use opencode_host::client::wire::{PermissionRequest, QuestionRequest};
 use opencode_host::id::TurnId;
 
+use super::base_path::BasePath;
+
 /// Characters of each thing that permission is asked for.
 const MAX_SHOWN: usize = 2000;
 
@@ -12,13 +14,18 @@ const MAX_SHOWN: usize = 2000;
 #[derive(Debug, Template)]
 #[template(path = "request.html")]
 pub(super) struct RequestView<'a> {
+    base: &'a BasePath,
     turn: TurnId,
     request: &'a PendingRequest,
 }
 
 impl<'a> RequestView<'a> {
-    pub(super) fn new(turn: TurnId, request: &'a PendingRequest) -> Self {
-        Self { turn, request }
+    pub(super) fn new(base: &'a BasePath, turn: TurnId, request: &'a PendingRequest) -> Self {
+        Self {
+            base,
+            turn,
+            request,
+        }
     }
 }
 

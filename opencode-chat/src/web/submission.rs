@@ -17,6 +17,15 @@ use super::multipart::{Multipart, MultipartError, Part};
 use super::problem::{Problem, sentence};
 use super::{App, MAX_BODY};
 
+/// What a field takes beside its name and its value, in bytes.
+const FIELD: usize = 64;
+
+/// The most bytes of a form: its fields, its files, and what stands between them.
+fn largest_form(app: &App) -> u64 {
+    let files = app.max_upload.saturating_mul(MAX_FILES as u64);
+    files.saturating_add(2 * MAX_BODY as u64)
+}
+
 /// A form with a prompt.
 #[derive(Debug)]
 pub(super) struct Submission {
@@ -57,7 +66,7 @@ impl Submission {
                 files: None,
             });
         }
-        let form = Multipart::new(&parts.headers, body);
+        let form = Multipart::new(&parts.headers, body, largest_form(app));
         let mut form = form.ok_or_else(|| unreadable(&MultipartError::Malformed("no boundary")))?;
         let mut fields = Vec::new();
         let mut left = MAX_BODY;
@@ -68,6 +77,10 @@ impl Submission {
                     files: Some(Files { form, next: part }),
                 });
             }
+            // What an empty field takes too.
+            left = left
+                .checked_sub(part.name.len() + FIELD)
+                .ok_or_else(Problem::too_much)?;
             let mut value = Vec::new();
             while let Some(chunk) = form.chunk().await.map_err(|error| unreadable(&error))? {
                 left = left
@@ -75,9 +88,6 @@ impl Submission {
                     .ok_or_else(Problem::too_much)?;
                 value.extend_from_slice(&chunk);
             }
-            left = left
-                .checked_sub(part.name.len())
-                .ok_or_else(Problem::too_much)?;
             fields.push((part.name, String::from_utf8_lossy(&value).into_owned()));
         }
         Ok(Self {
@@ -117,9 +127,8 @@ impl Submission {
 
 impl Files {
     async fn pass_over(&mut self, app: &App) {
-        let limit = app.max_upload.saturating_mul(MAX_FILES as u64);
         tokio::select! {
-            () = self.form.pass_over(limit) => {}
+            () = self.form.pass_over() => {}
             () = app.shutdown.cancelled() => {}
         }
     }
@@ -151,7 +160,12 @@ impl Files {
                 added.map_err(|error| refused(error, &name).about_file(number))?;
                 number += 1;
             }
-            match self.form.next_part().await.map_err(|error| cut(&error))? {
+            match self
+                .form
+                .next_part()
+                .await
+                .map_err(|error| unreadable(&error))?
+            {
                 None => return Ok(uploads),
                 Some(part) if part.file_name.is_some() => self.next = part,
                 Some(_) => {
@@ -244,6 +258,7 @@ fn cut(error: &impl std::fmt::Display) -> Problem {
 fn unreadable(error: &MultipartError) -> Problem {
     match error {
         MultipartError::Cut => cut(error),
+        MultipartError::TooMuch => Problem::too_much(),
         MultipartError::Malformed(_) => {
             tracing::debug!(%error, "form");
             Problem::unreadable_form(StatusCode::BAD_REQUEST)

@@ -91,8 +91,8 @@ async fn a_large_file_takes_little_memory_in_and_out() {
     let tail = format!("\r\n--{BOUNDARY}--\r\n");
     let length = head.len() + SIZE + tail.len();
     let request = format!(
-        "POST /conversations HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n\
-         Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n{head}"
+        "POST /conversations HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nOrigin: http://{host}\r\n\
+         Content-Length: {length}\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n{head}"
     );
     let mut connection = TcpStream::connect(&host).await.unwrap();
     connection.write_all(request.as_bytes()).await.unwrap();

@@ -9,6 +9,7 @@
 
 mod browser;
 mod cli;
+mod connections;
 mod files;
 mod large;
 mod live;

@@ -22,6 +22,7 @@ pub(crate) struct Chat {
     data: TempDir,
     url: Option<String>,
     variables: Vec<(String, String)>,
+    descriptors: Option<u32>,
 }
 
 impl Chat {
@@ -31,6 +32,7 @@ impl Chat {
             data: tempfile::tempdir().unwrap(),
             url: None,
             variables: Vec::new(),
+            descriptors: None,
         }
     }
 
@@ -54,6 +56,14 @@ impl Chat {
         self
     }
 
+    /// With so many descriptors, and no more.
+    pub(crate) fn descriptors(self, descriptors: u32) -> Self {
+        Self {
+            descriptors: Some(descriptors),
+            ..self
+        }
+    }
+
     /// The data folder.
     pub(crate) fn data(&self) -> &Path {
         self.data.path()
@@ -65,7 +75,16 @@ impl Chat {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_opencode-chat"));
+        let program = env!("CARGO_BIN_EXE_opencode-chat");
+        let mut command = match self.descriptors {
+            None => Command::new(program),
+            Some(descriptors) => {
+                let mut shell = Command::new("/bin/sh");
+                let limited = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
+                shell.args(["-c", &limited, program]);
+                shell
+            }
+        };
         command
             .args(args)
             .env_clear()
@@ -191,6 +210,14 @@ impl Running {
                 return line;
             }
         }
+    }
+
+    /// The address that it serves at.
+    pub(crate) async fn address(&mut self) -> String {
+        let line = self.logs("open http://").await;
+        let (_, address) = line.split_once("http://").unwrap();
+        let end = address.find(|c: char| !c.is_ascii_digit() && !".:[]".contains(c));
+        address[..end.unwrap_or(address.len())].to_owned()
     }
 
     /// Waits until it has ended.

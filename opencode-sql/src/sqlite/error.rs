@@ -41,6 +41,9 @@ fn from_engine(error: &dyn DatabaseError, place: &str) -> StoreError {
         3 | 8 | 23 => StoreError::Configuration(format!(
             "{place} may not be written ({message}): check the permissions of the file and of its folder"
         )),
+        14 if is_out_of_descriptors() => StoreError::Unavailable(format!(
+            "{place} cannot be opened: this process has too many files and connections open"
+        )),
         14 => StoreError::Configuration(format!(
             "{place} cannot be opened ({message}): check that it is a file, and the permissions of its folder"
         )),
@@ -52,4 +55,11 @@ fn from_engine(error: &dyn DatabaseError, place: &str) -> StoreError {
         )),
         _ => StoreError::Unexpected(format!("{place}: {message} (code {code})")),
     }
+}
+
+/// SQLite does not tell this from a file that is not there.
+fn is_out_of_descriptors() -> bool {
+    // EMFILE and ENFILE have these numbers on every Unix.
+    let codes = [Some(24), Some(23)];
+    std::fs::File::open("/dev/null").is_err_and(|error| codes.contains(&error.raw_os_error()))
 }

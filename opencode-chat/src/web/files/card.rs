@@ -9,6 +9,7 @@ use opencode_host::store::{Attachment, AttachmentSource, Conversation};
 use super::disposition::segment;
 use super::looks::Looks;
 use crate::web::App;
+use crate::web::base_path::BasePath;
 use crate::web::problem::Problem;
 
 /// A file of a message.
@@ -49,10 +50,10 @@ pub(super) fn text_element(file: AttachmentId) -> String {
 }
 
 /// Where a file is.
-pub(super) fn url(file: &Attachment) -> String {
+pub(super) fn url(base: &BasePath, file: &Attachment) -> String {
     let (conversation, id) = (file.conversation, file.id);
     format!(
-        "/conversations/{conversation}/files/{id}/{}",
+        "{base}/conversations/{conversation}/files/{id}/{}",
         segment(&file.name)
     )
 }
@@ -89,7 +90,7 @@ async fn views(app: &App, conversation: &Conversation, files: &[Attachment]) -> 
     let looks = app.seen.all(app.host.blobs(), files).await;
     let view = |(file, looks)| {
         let trusted = is_page(file) && app.host.vouches_for(conversation, file);
-        FileView::new(file, looks, trusted)
+        FileView::new(&app.base, file, looks, trusted)
     };
     files.iter().zip(looks).map(view).collect()
 }
@@ -108,7 +109,7 @@ fn is_page(file: &Attachment) -> bool {
 }
 
 impl FileView {
-    fn new(file: &Attachment, looks: Option<Looks>, trusted: bool) -> Self {
+    fn new(base: &BasePath, file: &Attachment, looks: Option<Looks>, trusted: bool) -> Self {
         let declared = file.mime_type.as_str();
         let label = label(file);
         let (shown, is_said) = match looks {
@@ -123,7 +124,7 @@ impl FileView {
         };
         Self {
             id: file.id,
-            url: url(file),
+            url: url(base, file),
             facts: format!("{label} · {}", bytes(file.size)),
             note: (!is_said).then(|| format!("This is not a {label}, whatever its name says.")),
             name: file.name.clone(),

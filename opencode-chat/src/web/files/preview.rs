@@ -10,6 +10,7 @@ use opencode_host::store::Attachment;
 use super::Looks;
 use super::card::{bytes, text_element, url};
 use crate::web::App;
+use crate::web::base_path::BasePath;
 use crate::web::patch::{Patch, Patches};
 use crate::web::problem::{Problem, is_script};
 
@@ -19,6 +20,7 @@ const SHOWN: u64 = 64 << 10;
 #[derive(Template)]
 #[template(path = "preview.html")]
 struct Page<'a> {
+    base: &'a BasePath,
     name: &'a str,
     url: String,
     back: String,
@@ -58,16 +60,18 @@ pub(super) async fn show(
         id: text_element(file.id),
         text: beginning.map_err(|error| Problem::of_file(&error, file))?,
         whole: (file.size > SHOWN).then(|| bytes(file.size)),
-        url: url(file),
+        url: url(&app.base, file),
     };
     if is_script(headers) {
         return Ok(Patches(vec![Patch::Replace(text.id.clone(), text.render()?)]).into_response());
     }
     let page = Page {
+        base: &app.base,
         name: &file.name,
-        url: url(file),
+        url: url(&app.base, file),
         back: format!(
-            "/conversations/{}#{}",
+            "{}/conversations/{}#{}",
+            app.base,
             file.conversation,
             super::card::element(file.id)
         ),

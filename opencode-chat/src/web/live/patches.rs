@@ -28,7 +28,7 @@ impl LiveAnswer {
         let requests = self
             .requests
             .iter()
-            .map(|known| RequestView::new(self.turn, &known.request))
+            .map(|known| RequestView::new(&self.base, self.turn, &known.request))
             .collect();
         let notice = NoticeView {
             id: self.notice_element(),
@@ -39,6 +39,7 @@ impl LiveAnswer {
             label,
         };
         PendingView {
+            base: &self.base,
             id: &self.element,
             turn: self.turn,
             cursor,
@@ -84,7 +85,7 @@ impl LiveAnswer {
         }
         for known in self.requests.iter_mut().filter(|known| !known.sent) {
             known.sent = true;
-            let html = RequestView::new(self.turn, &known.request).render()?;
+            let html = RequestView::new(&self.base, self.turn, &known.request).render()?;
             patches.push(Patch::Append(format!("{}-requests", self.element), html));
         }
         if std::mem::take(&mut self.notice_outdated) {

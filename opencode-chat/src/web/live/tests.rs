@@ -4,6 +4,7 @@ use opencode_host::live::Cursor;
 use uuid::Uuid;
 
 use super::{LiveAnswer, MAX_LIVE};
+use crate::web::base_path::BasePath;
 use crate::web::patch::Patch;
 
 const HERE: Cursor = Cursor {
@@ -13,6 +14,7 @@ const HERE: Cursor = Cursor {
 
 fn answer() -> LiveAnswer {
     let mut answer = LiveAnswer::new(
+        BasePath::default(),
         TurnId::from_uuid(Uuid::nil()),
         MessageId::from_uuid(Uuid::nil()),
         None,

@@ -5,7 +5,7 @@ use futures_util::stream;
 use proptest::prelude::*;
 use tokio::io::AsyncReadExt as _;
 
-use super::{MAX_HEAD, Multipart, MultipartError, Part};
+use super::{MAX_HEAD, MAX_PARTS, Multipart, MultipartError, Part};
 
 const FORM: &str = "preamble that nobody reads\r\n--XyZ\r\nContent-Disposition: form-data; name=\"prompt\"\r\n\r\n\
     Hello\r\n--XyY\r\n\r\n--XyZ\t\r\ncontent-disposition: form-data; filename=\"a %22b%22.txt\"; name=files\r\n\
@@ -16,7 +16,8 @@ fn form(content_type: &str, chunks: Vec<Bytes>) -> Option<Multipart> {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
     let chunks = chunks.into_iter().map(Ok::<_, std::io::Error>);
-    Multipart::new(&headers, Body::from_stream(stream::iter(chunks)))
+    let body = Body::from_stream(stream::iter(chunks));
+    Multipart::new(&headers, body, u64::MAX)
 }
 
 async fn read(form: &mut Multipart) -> Result<Vec<(Part, String)>, MultipartError> {
@@ -155,4 +156,46 @@ async fn a_part_can_be_read_as_a_file_or_passed_over() {
     form.next_part().await.unwrap();
     assert_eq!(form.next_part().await.unwrap(), None);
     assert_eq!(form.next_part().await.unwrap(), None);
+}
+
+/// A form that goes on for ever, of which so many bytes may come.
+fn endless(begin: &'static str, piece: &'static str, limit: u64) -> Multipart {
+    let mut headers = HeaderMap::new();
+    let kind = "multipart/form-data; boundary=XyZ".parse().unwrap();
+    headers.insert(header::CONTENT_TYPE, kind);
+    let pieces = std::iter::repeat_with(move || piece);
+    let chunks = std::iter::once(begin).chain(pieces);
+    let chunks = stream::iter(chunks.map(Ok::<_, std::io::Error>));
+    Multipart::new(&headers, Body::from_stream(chunks), limit).unwrap()
+}
+
+#[tokio::test]
+async fn a_form_has_so_many_parts_and_no_more() {
+    let fields = "Content-Disposition: form-data; name=\"\"\r\n\r\n\r\n--XyZ\r\n";
+    let files = "Content-Disposition: form-data; name=\"f\"; filename=\"\"\r\n\r\n\r\n--XyZ\r\n";
+    for part in [fields, files] {
+        let mut form = endless("--XyZ\r\n", part, u64::MAX);
+        for _ in 0..MAX_PARTS {
+            assert!(form.next_part().await.unwrap().is_some());
+        }
+        let error = form.next_part().await.unwrap_err();
+        assert!(matches!(error, MultipartError::TooMuch), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_form_has_so_many_bytes_and_no_more() {
+    let head = "--XyZ\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n";
+    for begin in ["", head, "--XyZ--\r\n"] {
+        let mut form = endless(begin, "for ever", 100_000);
+        if begin != "--XyZ--\r\n" {
+            let error = form.next_part().await;
+            let error = match error {
+                Ok(_) => form.next_part().await.unwrap_err(),
+                Err(error) => error,
+            };
+            assert!(matches!(error, MultipartError::TooMuch), "{error}");
+        }
+        form.pass_over().await;
+    }
 }

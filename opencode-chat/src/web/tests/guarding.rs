@@ -1,7 +1,7 @@
 //! Who is let in, and what pages may do.
 
 use axum::body::Body;
-use axum::http::{Request, StatusCode, header};
+use axum::http::{HeaderValue, Request, StatusCode, Version, header};
 
 use super::site::{Site, form};
 
@@ -72,4 +72,78 @@ async fn a_name_that_leads_here_shows_nothing() {
     let page = site.request(request).await;
     assert_eq!(page.status, StatusCode::MISDIRECTED_REQUEST);
     page.lacks("What shall we work on?");
+}
+
+#[tokio::test]
+async fn a_form_that_does_not_say_where_it_comes_from_does_nothing() {
+    let site = Site::standard().await;
+    let request = || {
+        let mut request = form("/conversations", &[("prompt", "hi")], "text/html");
+        request.headers_mut().remove(header::ORIGIN);
+        request
+    };
+    let page = site.request(request()).await;
+    assert_eq!(page.status, StatusCode::FORBIDDEN);
+    page.shows(&["Origin: http://"]);
+    // As the page's words say, a program is let in.
+    for (name, value) in [
+        ("origin", "http://localhost:3000"),
+        ("sec-fetch-site", "same-origin"),
+    ] {
+        let mut request = request();
+        request.headers_mut().insert(name, value.parse().unwrap());
+        let page = site.request(request).await;
+        assert_eq!(page.status, StatusCode::SEE_OTHER, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_leaves_open_whom_it_is_for_is_not_answered() {
+    let site = Site::standard().await;
+    let request = |target: &str, hosts: &[&[u8]]| {
+        let mut request = Request::get(target).body(Body::empty()).unwrap();
+        for host in hosts {
+            let host = HeaderValue::from_bytes(host).unwrap();
+            request.headers_mut().append(header::HOST, host);
+        }
+        request
+    };
+    for (target, hosts) in [
+        ("/", &[][..]),
+        ("/", &[&b"localhost"[..], b"localhost"]),
+        ("/", &[b"localhost", b"evil.example"]),
+        ("/", &[b""]),
+        ("/", &["évil.example".as_bytes()]),
+        ("/", &[b"localhost\xff"]),
+        ("/", &[b"localhost:99999"]),
+        ("/", &[b"me@localhost"]),
+        ("http://localhost/", &[b"evil.example"]),
+        ("http://evil.example/", &[b"localhost"]),
+    ] {
+        for path in ["", "health", "turns/x/events"] {
+            let target = format!("{target}{path}");
+            let response = site.respond_as_it_is(request(&target, hosts)).await;
+            assert_eq!(
+                response.status(),
+                StatusCode::BAD_REQUEST,
+                "{target} {hosts:?}"
+            );
+        }
+    }
+    let absolute = request("http://localhost:3000/", &[b"localhost:3000"]);
+    assert_eq!(
+        site.respond_as_it_is(absolute).await.status(),
+        StatusCode::OK
+    );
+    let mut old = request("/health", &[]);
+    *old.version_mut() = Version::HTTP_10;
+    assert_eq!(site.respond_as_it_is(old).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_page_that_a_network_reaches_says_so() {
+    let site = Site::standard().await;
+    site.get("/").await.lacks("There are no accounts here.");
+    let site = site.open_to_network();
+    site.get("/").await.shows(&["There are no accounts here."]);
 }

@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod asking;
+mod below;
 mod downloading;
 mod endings;
 mod guarding;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, BodyDataStream, to_bytes};
-use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::Response;
 use futures_util::StreamExt as _;
 use opencode_host::artifacts::Transform;
@@ -20,13 +20,15 @@ use opencode_host::{Host, HostOptions};
 use opencode_impostor::{Impostor, Script, Step};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::chart::ChartPage;
+use crate::web::base_path::BasePath;
 use crate::web::files;
-use crate::web::guard::Reach;
+use crate::web::guard::Names;
 use crate::web::home::Beginnings;
 use crate::web::{App, router};
 
@@ -168,9 +170,12 @@ impl Site {
         let shutdown = CancellationToken::new();
         let app = App {
             host: host.clone(),
+            base: BasePath::default(),
             stand_in: false,
+            open_to_network: false,
             max_upload: MAX_UPLOAD,
             beginnings: Beginnings::default(),
+            streams: Arc::new(Semaphore::new(8)),
             seen: files::Seen::default(),
             shutdown: shutdown.clone(),
         };
@@ -178,7 +183,7 @@ impl Site {
             impostor,
             host,
             shutdown,
-            router: router(app.clone(), Reach::Names(Vec::new())),
+            router: router(app.clone(), Names::default()),
             app,
             worker: None,
             folder,
@@ -186,17 +191,47 @@ impl Site {
     }
 
     /// The same, told that a stand-in answers.
-    pub(super) fn with_stand_in(mut self) -> Self {
+    pub(super) fn with_stand_in(self) -> Self {
         let app = App {
             stand_in: true,
             ..self.app.clone()
         };
-        self.router = router(app, Reach::Names(Vec::new()));
+        self.with(app)
+    }
+
+    /// The same, told that a network reaches it.
+    pub(super) fn open_to_network(self) -> Self {
+        let app = App {
+            open_to_network: true,
+            ..self.app.clone()
+        };
+        self.with(app)
+    }
+
+    /// The same, seen by browsers below this path.
+    pub(super) fn below(self, base: &str) -> Self {
+        let app = App {
+            base: base.parse().unwrap(),
+            ..self.app.clone()
+        };
+        self.with(app)
+    }
+
+    fn with(mut self, app: App) -> Self {
+        self.router = router(app, Names::default());
         self
     }
 
     /// The answer to a request, its body still to come.
-    pub(super) async fn respond(&self, request: Request<Body>) -> Response {
+    pub(super) async fn respond(&self, mut request: Request<Body>) -> Response {
+        // As every client of HTTP/1.1 does.
+        let host = request.headers_mut().entry(header::HOST);
+        host.or_insert(HeaderValue::from_static("localhost:3000"));
+        self.respond_as_it_is(request).await
+    }
+
+    /// The same, without a header that the request does not have.
+    pub(super) async fn respond_as_it_is(&self, request: Request<Body>) -> Response {
         let answered = tower::ServiceExt::oneshot(self.router.clone(), request);
         timeout(PATIENCE, answered)
             .await
@@ -292,10 +327,7 @@ impl Site {
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }
-        let request = request.body(Body::empty()).unwrap();
-        let response = tower::ServiceExt::oneshot(self.router.clone(), request)
-            .await
-            .unwrap();
+        let response = self.respond(request.body(Body::empty()).unwrap()).await;
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(
             response.headers()[header::CONTENT_TYPE],

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
 use opencode_host::store::MessageStatus;
 use opencode_impostor::{Impostor, Script, Step, Streamed, Subtask};
 use serde_json::json;
@@ -341,4 +342,42 @@ async fn a_deleted_conversation_leaves_the_page() {
         events.last().unwrap().patches,
         [["remove", element.as_str()]]
     );
+}
+
+#[tokio::test]
+async fn a_stream_is_held_back_by_no_proxy() {
+    let site = Site::new([Step::text("Half"), Step::gate("hold")]).await;
+    let (_, turn) = site.begin("go").await;
+    let request = Request::get(format!("/turns/{turn}/events"));
+    let response = site.respond(request.body(Body::empty()).unwrap()).await;
+    let headers = response.headers();
+    assert_eq!(headers["x-accel-buffering"], "no");
+    assert_eq!(headers["cache-control"], "no-cache, no-transform");
+}
+
+#[tokio::test]
+async fn streams_leave_room_for_pages() {
+    let site = Site::new([Step::text("Half"), Step::gate("hold")]).await;
+    let (conversation, turn) = site.begin("go").await;
+    let request = || {
+        let request = Request::get(format!("/turns/{turn}/events"));
+        site.respond(request.body(Body::empty()).unwrap())
+    };
+    site.watch(turn, None).await.until("Half").await;
+    let mut streams = Vec::new();
+    loop {
+        let response = request().await;
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+            break;
+        }
+        streams.push(response);
+        assert!(
+            streams.len() <= 8,
+            "as many as the test's site has places for"
+        );
+    }
+    site.page(conversation).await.shows(&["Half"]);
+    // A place is free again once its stream is.
+    streams.pop();
+    assert_eq!(request().await.status(), StatusCode::OK);
 }

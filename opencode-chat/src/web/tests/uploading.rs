@@ -401,3 +401,35 @@ async fn an_application_that_stops_waits_for_no_upload() {
         assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE, "{end}");
     }
 }
+
+#[tokio::test]
+async fn a_form_that_goes_on_for_ever_is_refused_while_it_comes() {
+    let site = echoing().await;
+    let head = "------WebKitFormBoundaryX\r\nContent-Disposition: form-data; name=\"\"";
+    let endless = [
+        format!("{head}\r\n\r\n\r\n"),
+        format!("{head}; filename=\"\"\r\n\r\n\r\n"),
+        format!("{head}; filename=\"a\"\r\n\r\n\r\n"),
+        "a preamble".to_owned(),
+    ];
+    for part in endless {
+        let parts = stream::iter(std::iter::repeat_with(move || {
+            Ok::<_, std::io::Error>(part.clone())
+        }));
+        let page = site
+            .request(request("/conversations", HTML, Body::from_stream(parts)))
+            .await;
+        assert!(page.status.is_client_error(), "{}", page.status);
+    }
+    assert!(site.host.store().conversations(9).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_form_of_countless_fields_is_refused() {
+    let site = echoing().await;
+    let page = site.post("/conversations", &vec![("", ""); 5000]).await;
+    assert_eq!(page.status, StatusCode::PAYLOAD_TOO_LARGE);
+    let form = (0..5000).fold(FileForm::new("hi", "k"), |form, _| form.field("", ""));
+    let page = site.request(form.request("/conversations", HTML)).await;
+    assert_eq!(page.status, StatusCode::PAYLOAD_TOO_LARGE);
+}

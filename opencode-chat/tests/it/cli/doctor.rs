@@ -55,6 +55,7 @@ async fn all_is_well() {
         "event stream",
         "models",
         "agents",
+        "network",
     ] {
         assert_eq!(found(&ran, check).0, "ok", "{ran:?}");
     }
@@ -65,7 +66,7 @@ async fn all_is_well() {
     let ran = chat.run(&["doctor"]).await;
     assert_eq!(
         (ran.code, ran.stdout.matches('✓').count()),
-        (0, 9),
+        (0, 10),
         "{ran:?}"
     );
     impostor.assert_clean();
