@@ -166,3 +166,16 @@ pub async fn describe(url: &str) -> StoreResult<Description> {
         Target::Postgres(target) => crate::postgres::describe(&target).await,
     }
 }
+
+/// What a SQLite file has of damage, the first of it: empty for a sound one, one that is not there yet, and for Postgres, which
+/// looks after itself. Reads all of the file, and changes nothing.
+///
+/// # Errors
+/// [`Configuration`](opencode_host::store::StoreError::Configuration) when it is no database or cannot be opened,
+/// [`Unexpected`](opencode_host::store::StoreError::Unexpected) when it is damaged so that it cannot be looked at.
+pub async fn damage(url: &str) -> StoreResult<Vec<String>> {
+    match Target::parse(url)? {
+        Target::File(path) => crate::sqlite::damage(&path).await,
+        Target::Memory | Target::Postgres(_) => Ok(Vec::new()),
+    }
+}

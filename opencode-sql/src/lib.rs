@@ -33,4 +33,6 @@ mod store;
 mod tables;
 mod target;
 
-pub use connect::{Description, Dialect, LeaseClock, Options, connect, connect_with, describe};
+pub use connect::{
+    Description, Dialect, LeaseClock, Options, connect, connect_with, damage, describe,
+};

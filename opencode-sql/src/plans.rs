@@ -61,6 +61,12 @@ const EXPECTED: &[Expected] = &[
         "messages_by_conversation",
         "bigint, bigint, text",
     ),
+    (messages::INDEX, "(seq", "bigint, bigint"),
+    (
+        messages::INDEX_OF_CONVERSATION,
+        "messages_by_conversation",
+        "bigint, bigint, text",
+    ),
     (turns::AHEAD, "turns_open", "text"),
     (turns::BY_ID, "(id", "text"),
     (turns::BY_CLIENT_KEY, "turns_by_client_key", "text, text"),

@@ -9,8 +9,9 @@ use opencode_host::clock::Timestamp;
 use opencode_host::id::{AttachmentId, ConversationId, MessageId, TurnId};
 use opencode_host::store::{
     Attached, Attachment, CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary,
-    Finish, Finished, Lease, LeaseStatus, Message, NewAttachment, NewTurn, PromptRecord,
-    SessionLock, Store, StoreResult, Submitted, Turn, TurnEvent, check_attachment_name, check_key,
+    Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, NewAttachment, NewTurn,
+    PromptRecord, SessionLock, Store, StoreResult, Submitted, Turn, TurnEvent,
+    check_attachment_name, check_key,
 };
 
 use crate::engine::{Engine, Handle as _};
@@ -243,6 +244,20 @@ impl<E: Engine> Store for SqlStore<E> {
         limit: u32,
     ) -> StoreResult<Vec<Message>> {
         statement!(self.reader, "messages", |on| messages::page(
+            &mut on,
+            conversation,
+            after,
+            limit
+        ))
+    }
+
+    async fn message_index(
+        &self,
+        conversation: Option<ConversationId>,
+        after: u64,
+        limit: u32,
+    ) -> StoreResult<Vec<MessageEntry>> {
+        statement!(self.reader, "message_index", |on| messages::index(
             &mut on,
             conversation,
             after,

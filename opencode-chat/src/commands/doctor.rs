@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use opencode_client::{Client, Error as ClientError, EventHub, HubOptions};
+use opencode_host::store::{Store, StoreError};
 use opencode_sql::describe;
 use serde::Serialize;
 
 use super::exposure::{Exposure, refusal};
+use super::show::{PAGE, read};
 use crate::app::{database_url, open_store, tools_dir};
 use crate::cli::{DoctorArgs, StoreArgs};
 use crate::exit::Failure;
@@ -138,10 +140,30 @@ fn check_data(store: &StoreArgs, report: &mut Report) {
 
 async fn check_database(store: &StoreArgs, report: &mut Report) {
     let url = database_url(store);
+    // Before anything is written to it.
+    let lost = "stop everything that uses it, restore it from a backup, or save what can be read: `sqlite3 FILE .recover`";
+    match opencode_sql::damage(&url).await {
+        Ok(found) if found.is_empty() => {}
+        Ok(found) => {
+            let detail = format!("{url} is damaged: {}", found.join("; "));
+            return report.broken("database", detail, Some(lost.to_owned()));
+        }
+        Err(error @ StoreError::Unexpected(_)) => {
+            return report.broken("database", error.to_string(), Some(lost.to_owned()));
+        }
+        // Opening it says the same.
+        Err(_) => {}
+    }
     // Opening it brings its schema up to date, as any other command does.
-    if let Err(failure) = open_store(store).await {
-        let advice = "choose another database with --database, or correct what is said above";
-        return report.broken("database", failure.message(), Some(advice.to_owned()));
+    let opened = match open_store(store).await {
+        Ok(opened) => opened,
+        Err(failure) => {
+            let advice = "choose another database with --database, or correct what is said above";
+            return report.broken("database", failure.message(), Some(advice.to_owned()));
+        }
+    };
+    if let Some(detail) = unreadable(&*opened).await {
+        return report.broken("database", detail, Some(lost.to_owned()));
     }
     match describe(&url).await {
         Ok(found) => {
@@ -161,6 +183,26 @@ async fn check_database(store: &StoreArgs, report: &mut Report) {
         }
         Err(error) => report.broken("database", error.to_string(), None),
     }
+}
+
+/// What is wrong with the messages that are stored, in words.
+async fn unreadable(store: &dyn Store) -> Option<String> {
+    let (mut after, mut count, mut first) = (0, 0, None);
+    loop {
+        let page = match store.message_index(None, after, PAGE).await {
+            Ok(page) => page,
+            Err(error) => return Some(error.to_string()),
+        };
+        let Some(last) = page.last() else { break };
+        after = last.place;
+        for entry in page {
+            if let Err(error) = read(store, &entry).await {
+                count += 1;
+                first.get_or_insert(error);
+            }
+        }
+    }
+    first.map(|first| format!("{count} messages cannot be read; the first: {first}"))
 }
 
 /// Who would reach the pages of a `serve` with the same arguments and environment.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 
 use opencode_host::id::ConversationId;
-use opencode_host::store::{Message, MessageRole, Store};
+use opencode_host::store::{Message, MessageEntry, MessageRole, Store, StoreError, StoreResult};
 use serde_json::{Value, json};
 
 use crate::app::open_store;
@@ -13,7 +13,8 @@ use crate::exit::Failure;
 use crate::files;
 use crate::ndjson;
 
-const PAGE: u32 = 200;
+/// Messages looked for at once.
+pub(super) const PAGE: u32 = 200;
 
 /// Prints every message, oldest first.
 pub(crate) async fn run(args: ShowArgs) -> Result<ExitCode, Failure> {
@@ -31,28 +32,49 @@ pub(crate) async fn run(args: ShowArgs) -> Result<ExitCode, Failure> {
         ),
     };
     let mut names: HashMap<ConversationId, String> = HashMap::new();
-    let (mut after, mut shown) = (None, 0);
+    let (mut after, mut shown, mut unreadable) = (0, 0, 0);
     loop {
-        let page = store.messages(only, after, PAGE).await?;
+        // One message is in memory at a time, and one that cannot be read hides no other.
+        let page = store.message_index(only, after, PAGE).await?;
         let Some(last) = page.last() else { break };
-        after = Some(last.id);
-        for message in &page {
-            let name = match names.get(&message.conversation) {
-                Some(name) => name.clone(),
-                None => {
-                    let row = store.conversation(message.conversation).await?;
-                    let name = row.map(|row| row.name).unwrap_or_default();
-                    names.insert(message.conversation, name.clone());
-                    name
+        after = last.place;
+        for entry in &page {
+            let printed = async {
+                let Some(message) = read(&*store, entry).await? else {
+                    return Ok(());
+                };
+                let name = match names.get(&message.conversation) {
+                    Some(name) => name.clone(),
+                    None => {
+                        let row = store.conversation(message.conversation).await?;
+                        let name = row.map(|row| row.name).unwrap_or_default();
+                        names.insert(message.conversation, name.clone());
+                        name
+                    }
+                };
+                if args.json {
+                    ndjson::print(&line(&*store, &name, &message).await?);
+                } else {
+                    print_text(&name, &message);
                 }
+                Ok(())
             };
-            if args.json {
-                ndjson::print(&line(&*store, &name, message).await?);
-            } else {
-                print_text(&name, message);
+            match printed.await {
+                Ok(()) => {}
+                Err(error @ StoreError::Corrupt { .. }) => {
+                    unreadable += 1;
+                    print_unreadable(entry, &error, args.json);
+                }
+                Err(error) => return Err(error.into()),
             }
             shown += 1;
         }
+    }
+    if unreadable > 0 {
+        let text = format!(
+            "{unreadable} of {shown} messages cannot be read: restore the database from a backup"
+        );
+        return Err(Failure::error(text));
     }
     if shown == 0 && !args.json {
         eprintln!("nothing is stored yet: ask something with `opencode-chat turn \"…\"`");
@@ -60,7 +82,25 @@ pub(crate) async fn run(args: ShowArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn line(store: &dyn Store, conversation: &str, message: &Message) -> Result<Value, Failure> {
+/// The message of an entry; `None` for one that was deleted meanwhile.
+pub(super) async fn read(store: &dyn Store, entry: &MessageEntry) -> StoreResult<Option<Message>> {
+    let id = entry.id.parse().map_err(|error| StoreError::Corrupt {
+        table: "messages",
+        id: entry.id.clone(),
+        detail: format!("column id: {error}"),
+    })?;
+    store.message(id).await
+}
+
+fn print_unreadable(entry: &MessageEntry, error: &StoreError, json: bool) {
+    if json {
+        ndjson::print(&json!({ "message_id": entry.id, "unreadable": error.to_string() }));
+    } else {
+        println!("?\t?\tunreadable\t{}", error.to_string().escape_debug());
+    }
+}
+
+async fn line(store: &dyn Store, conversation: &str, message: &Message) -> StoreResult<Value> {
     let turn = store.turn(message.turn).await?;
     let files = store.attachments(message.id).await?;
     let prompted = turn.as_ref().and_then(|turn| turn.prompted.as_ref());

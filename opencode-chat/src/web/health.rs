@@ -10,13 +10,15 @@ use super::App;
 
 /// 200 while the database answers, else 503.
 pub(super) async fn check(State(app): State<App>) -> Response {
-    let (status, word) = match app.host.store().now().await {
-        Ok(_) => (StatusCode::OK, "ok"),
+    let (status, word, detail) = match app.host.store().now().await {
+        Ok(_) => (StatusCode::OK, "ok", None),
         Err(error) => {
             tracing::warn!(%error, "health");
-            (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+            let detail = Some(error.to_string());
+            (StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
         }
     };
-    let body = Json(json!({ "status": word, "version": env!("CARGO_PKG_VERSION") }));
+    let version = env!("CARGO_PKG_VERSION");
+    let body = Json(json!({ "status": word, "version": version, "detail": detail }));
     (status, [(header::CACHE_CONTROL, "no-store")], body).into_response()
 }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod bad_input;
+mod damage;
 mod doctor;
 mod faults;
 mod queue;

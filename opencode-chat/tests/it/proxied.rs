@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use crate::support::Chat;
 
 /// The status and the text of an answer to a request of these lines.
-async fn ask(address: &str, request: &str) -> (String, String) {
+pub(crate) async fn ask(address: &str, request: &str) -> (String, String) {
     let mut connection = TcpStream::connect(address).await.unwrap();
     connection.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use opencode_client::reply::Checkpoint;
+use opencode_client::reply::{Checkpoint, PersistedPart};
 
 use super::{
     Attached, Attachment, CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary,
-    Finish, Finished, Lease, LeaseStatus, Message, NewAttachment, NewTurn, PromptRecord,
-    SessionGate, SessionGates, SessionLock, SessionRecord, Store, StoreError, StoreResult,
-    Submitted, Turn, TurnEvent, TurnState, check_attachment_name, check_key,
+    Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, NewAttachment, NewTurn,
+    PromptRecord, SessionGate, SessionGates, SessionLock, SessionRecord, Store, StoreError,
+    StoreResult, Submitted, Turn, TurnEvent, TurnState, check_attachment_name, check_key,
 };
 use crate::blobs::Digest;
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -409,6 +409,24 @@ impl Store for MemoryStore {
         Ok(wanted.take(limit as usize).cloned().collect())
     }
 
+    async fn message_index(
+        &self,
+        conversation: Option<ConversationId>,
+        after: u64,
+        limit: u32,
+    ) -> StoreResult<Vec<MessageEntry>> {
+        let tables = self.lock();
+        let newer = tables.messages.range(after.saturating_add(1)..);
+        let wanted = newer
+            .filter(|(_, message)| conversation.is_none_or(|id| id == message.conversation))
+            .map(|(place, message)| MessageEntry {
+                place: *place,
+                id: message.id.to_string(),
+                bytes: size_of(message),
+            });
+        Ok(wanted.take(limit as usize).collect())
+    }
+
     async fn attach(&self, file: &NewAttachment) -> StoreResult<Attached> {
         check_attachment_name(&file.name)?;
         self.lock().attach(file, self.clock.now())
@@ -491,4 +509,13 @@ impl SessionLock for MemorySessionLock {
         row.conversation.session = Some(session.clone());
         Ok(Ok(()))
     }
+}
+
+/// About how many bytes a message has.
+fn size_of(message: &Message) -> u64 {
+    let parts = message.parts.iter().map(|part| match part {
+        PersistedPart::Text { content } | PersistedPart::Reasoning { content } => content.len(),
+        PersistedPart::Tool(_) => serde_json::to_vec(part).map_or(0, |json| json.len()),
+    });
+    (message.content.len() + message.reasoning.len() + parts.sum::<usize>()) as u64
 }

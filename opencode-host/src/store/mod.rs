@@ -42,8 +42,8 @@ pub use attachment::{
 pub use memory::MemoryStore;
 pub use rows::{
     CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary, Finish, Finished, Lease,
-    LeaseStatus, Message, MessageRole, MessageStatus, NewTurn, OnBusy, PromptRecord, SessionRecord,
-    Submitted, Turn, TurnEvent, TurnState, TurnStatus, Usage, WorkerId,
+    LeaseStatus, Message, MessageEntry, MessageRole, MessageStatus, NewTurn, OnBusy, PromptRecord,
+    SessionRecord, Submitted, Turn, TurnEvent, TurnState, TurnStatus, Usage, WorkerId,
 };
 pub use session_gates::{SessionGate, SessionGates};
 
@@ -356,6 +356,19 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         after: Option<MessageId>,
         limit: u32,
     ) -> StoreResult<Vec<Message>>;
+
+    /// Where the messages of a conversation are, or all, oldest first: at most `limit`, of those behind the place
+    /// `after` (0 is before the first). For who reads them one by one: none is in memory, and one that cannot be read
+    /// hides no other.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    async fn message_index(
+        &self,
+        conversation: Option<ConversationId>,
+        after: u64,
+        limit: u32,
+    ) -> StoreResult<Vec<MessageEntry>>;
 
     /// Attaches a file to a message, unless the message has one of that name:
     /// then answers that one, whatever it holds, and changes nothing. The

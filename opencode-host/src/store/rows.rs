@@ -150,6 +150,17 @@ impl Usage {
     }
 }
 
+/// Where a message is, and how much of it there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageEntry {
+    /// Its place among all messages, from 1. Later ones have greater places.
+    pub place: u64,
+    /// Its id as it is stored: of a damaged row, not always one.
+    pub id: String,
+    /// About how many bytes it has: content, parts and reasoning.
+    pub bytes: u64,
+}
+
 /// A message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {

@@ -12,8 +12,9 @@ use opencode_host::clock::Timestamp;
 use opencode_host::id::{AttachmentId, ConversationId, MessageId, TurnId};
 use opencode_host::store::{
     Attached, Attachment, CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary,
-    Finish, Finished, Lease, LeaseStatus, Message, NewAttachment, NewTurn, PromptRecord,
-    SessionLock, SessionRecord, Store, StoreError, StoreResult, Submitted, Turn, TurnEvent,
+    Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, NewAttachment, NewTurn,
+    PromptRecord, SessionLock, SessionRecord, Store, StoreError, StoreResult, Submitted, Turn,
+    TurnEvent,
 };
 use tokio::sync::Notify;
 
@@ -151,6 +152,7 @@ forward! {
     through turn_ahead(id: TurnId) -> Option<TurnId>;
     through message(id: MessageId) -> Option<Message>;
     through messages(conversation: Option<ConversationId>, after: Option<MessageId>, limit: u32) -> Vec<Message>;
+    through message_index(conversation: Option<ConversationId>, after: u64, limit: u32) -> Vec<MessageEntry>;
     counted attach(file: &NewAttachment) -> Attached;
     through attachment(id: AttachmentId) -> Option<Attachment>;
     through attachments(message: MessageId) -> Vec<Attachment>;

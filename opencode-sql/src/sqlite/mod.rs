@@ -8,10 +8,13 @@
 //!   start (`BEGIN IMMEDIATE`): within the process writers queue fairly for that
 //!   connection, between processes they wait for at most [`BUSY_TIMEOUT`]. A
 //!   transaction that began as a reader would fail at once instead.
+//! * A file that is removed or replaced is noticed before each piece of work: nothing is written to a file that nobody
+//!   will find again.
 //! * There are no row locks: the session lock holds within the process, and a
 //!   conditional update decides between processes.
 
 mod error;
+mod file;
 mod open;
 #[cfg(test)]
 mod tests;
@@ -33,8 +36,9 @@ use sqlx::{
 use crate::engine::{Arg, Engine, Handle, Row, Sql};
 use crate::failure::{Failure, SqlResult};
 use crate::tables::conversations::{self, StoredSession};
+use file::OpenedFile;
 
-pub(crate) use open::describe;
+pub(crate) use open::{damage, describe};
 
 /// How long another process may hold the write lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,6 +51,8 @@ pub(crate) struct SqliteEngine {
     readers: SqlitePool,
     clock: Arc<dyn Clock>,
     gates: Arc<SessionGates>,
+    /// The file that was opened; none for a database in memory.
+    file: Option<Arc<OpenedFile>>,
     /// Where it is, for errors.
     place: Arc<str>,
 }
@@ -73,6 +79,15 @@ impl SqliteEngine {
         }
     }
 
+    /// Refuses to go on with a file that is not at its path any more: what is written to it would be gone, and a new
+    /// connection would open another.
+    fn check_file(&self) -> SqlResult<()> {
+        match &self.file {
+            Some(file) => Ok(file.check()?),
+            None => Ok(()),
+        }
+    }
+
     fn failure(&self, error: &sqlx::Error) -> Failure {
         error::failure(error, &self.place)
     }
@@ -82,6 +97,7 @@ impl Engine for SqliteEngine {
     type Handle = SqliteHandle;
 
     async fn reader(&self) -> SqlResult<SqliteHandle> {
+        self.check_file()?;
         let connection = self
             .readers
             .acquire()
@@ -91,6 +107,7 @@ impl Engine for SqliteEngine {
     }
 
     async fn writer(&self) -> SqlResult<SqliteHandle> {
+        self.check_file()?;
         let connection = self
             .writer
             .acquire()
@@ -100,6 +117,7 @@ impl Engine for SqliteEngine {
     }
 
     async fn transaction(&self) -> SqlResult<SqliteHandle> {
+        self.check_file()?;
         let begun = async {
             let mut connection = self.writer.acquire().await?;
             forget_ended(&mut connection).await?;

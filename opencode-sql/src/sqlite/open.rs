@@ -7,6 +7,7 @@ use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
 
+use super::file::OpenedFile;
 use super::{BUSY_TIMEOUT, SqliteEngine, error};
 use crate::connect::{Description, Dialect, Options};
 use crate::failure::Failure;
@@ -17,6 +18,9 @@ use crate::schema;
 /// without waiting.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 const START_PAUSE: Duration = Duration::from_millis(50);
+
+/// How much of what is wrong with a file is told.
+const MAX_DAMAGE: u32 = 3;
 
 impl SqliteEngine {
     /// Opens the file, or a database in memory, and brings its schema up to date.
@@ -43,8 +47,15 @@ impl SqliteEngine {
             .max_lifetime(None);
         let writer = pool.clone().max_connections(1);
 
-        let (writer, readers) = if path.is_some() {
+        let mut file = None;
+        let (writer, readers) = if let Some(path) = path {
             migrate_patiently(&connecting, &place).await?;
+            let opened = OpenedFile::at(path).map_err(|error| {
+                StoreError::Unavailable(format!("{place} cannot be looked at: {error}"))
+            })?;
+            file = Some(Arc::new(opened));
+            // From here on a file that is not there was removed.
+            let connecting = connecting.create_if_missing(false);
             let readers = pool.max_connections(options.max_connections.max(2));
             let reading = connecting.clone().pragma("query_only", "ON");
             (
@@ -64,6 +75,7 @@ impl SqliteEngine {
             readers,
             clock: options.clock.or_machine(),
             gates: Arc::default(),
+            file,
             place: place.into(),
         })
     }
@@ -186,4 +198,28 @@ pub(crate) async fn describe(path: Option<&Path>) -> StoreResult<Description> {
         schema,
         known_schema: schema::newest(&schema::SQLITE),
     })
+}
+
+/// What SQLite finds wrong with a file, the first of it. It reads all of it, and changes nothing.
+pub(crate) async fn damage(path: &Path) -> StoreResult<Vec<String>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let place = place(Some(path));
+    let told = |error: sqlx::Error| told(&error, &place);
+    let looking = connect_options(Some(path)).read_only(true);
+    let mut connection = looking.connect().await.map_err(told)?;
+    let check = format!("PRAGMA quick_check({MAX_DAMAGE})");
+    let rows = sqlx::query(sqlx::AssertSqlSafe(check))
+        .fetch_all(&mut connection)
+        .await
+        .map_err(told)?;
+    let _ = connection.close().await;
+    let mut found: Vec<String> = rows
+        .iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<_, _>>()
+        .map_err(told)?;
+    found.retain(|line| line != "ok");
+    Ok(found)
 }

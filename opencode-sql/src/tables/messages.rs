@@ -3,7 +3,7 @@
 use opencode_client::reply::PersistedPart;
 use opencode_host::clock::Timestamp;
 use opencode_host::id::{ConversationId, MessageId};
-use opencode_host::store::{Finish, Message, StoreError, StoreResult, Usage};
+use opencode_host::store::{Finish, Message, MessageEntry, StoreError, StoreResult, Usage};
 
 use crate::columns::{Columns, escape, json, optional_json, word};
 use crate::engine::{Arg, Handle, Row, Sql, args, sql};
@@ -30,6 +30,23 @@ pub(crate) const PAGE: Sql = sql!(
 pub(crate) const PAGE_OF_CONVERSATION: Sql = sql!(
     "SELECT ",
     message_columns!(),
+    " FROM messages WHERE conversation = $3 AND seq > $1 ORDER BY seq LIMIT $2"
+);
+/// `octet_length` reads no text that is kept apart from its row.
+macro_rules! index_columns {
+    () => {
+        "seq, id, CAST(octet_length(content) AS BIGINT) + CAST(octet_length(parts) AS BIGINT) \
+         + CAST(octet_length(reasoning) AS BIGINT) AS bytes"
+    };
+}
+pub(crate) const INDEX: Sql = sql!(
+    "SELECT ",
+    index_columns!(),
+    " FROM messages WHERE seq > $1 ORDER BY seq LIMIT $2"
+);
+pub(crate) const INDEX_OF_CONVERSATION: Sql = sql!(
+    "SELECT ",
+    index_columns!(),
     " FROM messages WHERE conversation = $3 AND seq > $1 ORDER BY seq LIMIT $2"
 );
 const ADD: Sql = sql!(
@@ -101,6 +118,33 @@ pub(crate) async fn page(
         }
     };
     Ok(rows.iter().map(read).collect::<StoreResult<_>>()?)
+}
+
+fn entry(row: &impl Row) -> StoreResult<MessageEntry> {
+    let text = |column| row.text(column).ok().flatten();
+    let bytes = row.int("bytes").ok().flatten();
+    Ok(MessageEntry {
+        place: Columns::new(row, "messages", "id")?.count("seq")?,
+        id: text("id").unwrap_or_default(),
+        // What is no text has no size.
+        bytes: bytes.map_or(0, i64::cast_unsigned),
+    })
+}
+
+pub(crate) async fn index(
+    on: &mut impl Handle,
+    conversation: Option<ConversationId>,
+    after: u64,
+    limit: u32,
+) -> SqlResult<Vec<MessageEntry>> {
+    let rows = match conversation {
+        None => on.rows(INDEX, args![after, limit]).await?,
+        Some(id) => {
+            on.rows(INDEX_OF_CONVERSATION, args![after, limit, id])
+                .await?
+        }
+    };
+    Ok(rows.iter().map(entry).collect::<StoreResult<_>>()?)
 }
 
 pub(crate) async fn add(on: &mut impl Handle, message: &Message) -> SqlResult<()> {

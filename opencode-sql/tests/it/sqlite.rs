@@ -1,8 +1,8 @@
 //! What is SQLite's own: its file, and what can be wrong with it.
 
-use opencode_host::store::StoreError;
 use opencode_host::store::conformance::Fixture as _;
-use opencode_sql::{Dialect, connect, describe};
+use opencode_host::store::{Store, StoreError};
+use opencode_sql::{Dialect, connect, damage, describe};
 use sqlx::Connection as _;
 
 use crate::fixture::{SqliteFile, sqlite};
@@ -150,5 +150,89 @@ async fn a_broken_column_is_told_with_its_name() {
             assert!(detail.starts_with("column session: "), "{detail}");
         }
         other => panic!("{other:?}"),
+    }
+}
+
+/// Whether nothing is read from the store, nor written to it, and what is said about it.
+async fn is_closed(store: &dyn Store, why: &str) {
+    let told = [
+        store.now().await.unwrap_err(),
+        store.conversations(1).await.unwrap_err(),
+        store.open_conversation("garden").await.unwrap_err(),
+        store.open_conversation("meadow").await.unwrap_err(),
+    ];
+    for error in told {
+        let StoreError::Unavailable(said) = error else {
+            panic!("{error:?}")
+        };
+        assert!(said.contains(why), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_taken_away_is_not_written_to() {
+    let file = SqliteFile::new();
+    let store = connect(&file.url()).await.unwrap();
+    store.open_conversation("garden").await.unwrap();
+    let (path, aside) = (file.path(), file.path().with_extension("aside"));
+    std::fs::rename(&path, &aside).unwrap();
+    is_closed(&*store, "was removed").await;
+    assert!(!path.exists(), "no other one was made in its place");
+    std::fs::copy(&aside, &path).unwrap();
+    is_closed(&*store, "was replaced").await;
+    std::fs::write(&path, "").unwrap();
+    is_closed(&*store, "was replaced").await;
+    // Back where it was, it goes on.
+    std::fs::rename(&aside, &path).unwrap();
+    store.open_conversation("meadow").await.unwrap();
+    std::fs::remove_file(&path).unwrap();
+    is_closed(&*store, "was removed").await;
+}
+
+#[tokio::test]
+async fn damage_is_found_and_nothing_is_changed() {
+    let file = SqliteFile::new();
+    assert_eq!(damage(&file.url()).await.unwrap(), [""; 0]);
+    assert!(!file.path().exists());
+    let store = connect(&file.url()).await.unwrap();
+    for name in 0..500 {
+        store
+            .open_conversation(&format!("a name {name}"))
+            .await
+            .unwrap();
+    }
+    drop(store);
+    let mut beside = file.connection().await;
+    let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)");
+    checkpoint.execute(&mut beside).await.unwrap();
+    beside.close().await.unwrap();
+    assert_eq!(damage(&file.url()).await.unwrap(), [""; 0]);
+
+    let sound = std::fs::read(file.path()).unwrap();
+    let pages = sound.len() / 4096;
+    let mut spoilt = sound.clone();
+    spoilt[4096 * (pages - 1)..].fill(0xA5);
+    let mut beginning = sound.clone();
+    beginning[100..4096].fill(0xA5);
+    let cut = sound[..4096 * (pages / 2)].to_vec();
+    let other = b"a letter, and not a database at all".repeat(200);
+    for (what, bytes) in [
+        ("end", spoilt),
+        ("beginning", beginning),
+        ("half", cut),
+        ("letter", other),
+    ] {
+        std::fs::write(file.path(), &bytes).unwrap();
+        match damage(&file.url()).await {
+            Ok(found) => assert!(!found.is_empty(), "{what}"),
+            Err(StoreError::Unexpected(why) | StoreError::Configuration(why)) => {
+                assert!(
+                    why.contains("damaged") || why.contains("no SQLite"),
+                    "{what}: {why}"
+                );
+            }
+            Err(error) => panic!("{what}: {error:?}"),
+        }
+        assert!(std::fs::read(file.path()).unwrap() == bytes, "{what}");
     }
 }

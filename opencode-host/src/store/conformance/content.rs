@@ -20,6 +20,35 @@ pub(super) fn odd_text() -> String {
     format!("\0{plain}{controls}\0\0")
 }
 
+/// Every message has a place, its size is told, and those of others are left out.
+pub async fn messages_are_found_one_by_one(on: &dyn Fixture) {
+    let here = on.running("garden").await.turn;
+    let there = on.running("kitchen").await.turn;
+    let store = on.another().await;
+    let all = store.message_index(None, 0, 10).await.unwrap();
+    let ids: Vec<_> = all.iter().map(|entry| entry.id.clone()).collect();
+    let messages = store.messages(None, None, 10).await.unwrap();
+    let known: Vec<_> = messages
+        .iter()
+        .map(|message| message.id.to_string())
+        .collect();
+    assert_eq!(ids, known);
+    assert!(all.is_sorted_by(|one, next| 0 < one.place && one.place < next.place));
+    for (entry, message) in all.iter().zip(&messages) {
+        assert!(entry.bytes >= message.content.len() as u64, "{entry:?}");
+    }
+    let first = store.message_index(None, 0, 1).await.unwrap();
+    let rest = store.message_index(None, first[0].place, 10).await.unwrap();
+    assert_eq!([first, rest].concat(), all);
+    for turn in [here, there] {
+        let of = Some(turn.conversation);
+        let found = store.message_index(of, 0, 10).await.unwrap();
+        let found: Vec<_> = found.into_iter().map(|entry| entry.id).collect();
+        let own = [turn.user_message, turn.message].map(|id| id.to_string());
+        assert_eq!(found, own);
+    }
+}
+
 /// The session and ids of a prompt are kept; the same record twice is noted once.
 pub async fn a_prompt_record_is_kept(on: &dyn Fixture) {
     let ClaimedTurn { lease, turn, .. } = on.running("garden").await;
