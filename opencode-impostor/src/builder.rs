@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::net::TcpListener;
 
-use crate::config::{Config, Dialect};
+use crate::config::Config;
+use crate::dialect::Dialect;
 use crate::faults::Fault;
 use crate::impostor::Impostor;
 use crate::listener;
@@ -19,6 +21,7 @@ pub struct ImpostorBuilder {
     config: Config,
     script: Option<Script>,
     tape: Option<Arc<Tape>>,
+    dialect: Option<Dialect>,
     allow_concurrent_prompts: bool,
 }
 
@@ -47,15 +50,33 @@ impl ImpostorBuilder {
         self
     }
 
-    /// Asks every request for HTTP Basic authentication, user `opencode`.
+    /// The user of the authentication, as `OPENCODE_SERVER_USERNAME` names it; `opencode` by default.
+    pub fn username(mut self, username: impl Into<String>) -> Self {
+        self.config.username = username.into();
+        self
+    }
+
+    /// Asks every request for HTTP Basic authentication.
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.config.password = Some(password.into());
         self
     }
 
-    /// The habits of another version.
+    /// The habits of this version; see [`Dialect::of`].
+    pub fn version(self, version: &str) -> Self {
+        self.dialect(Dialect::of(version))
+    }
+
+    /// The habits of a version, with some of them changed. Not said: those of 1.18.33.
     pub fn dialect(mut self, dialect: Dialect) -> Self {
-        self.config.dialect = dialect;
+        self.dialect = Some(dialect);
+        self
+    }
+
+    /// Rules of the server's own configuration: `[{permission, pattern, action}]`. A session's rules come after them,
+    /// and a sub-agent's session has them too.
+    pub fn permission(mut self, rules: impl IntoIterator<Item = Value>) -> Self {
+        self.config.permission = rules.into_iter().collect();
         self
     }
 
@@ -146,8 +167,11 @@ impl ImpostorBuilder {
     ///
     /// # Errors
     /// The port cannot be bound.
-    pub async fn start(self) -> std::io::Result<Impostor> {
+    pub async fn start(mut self) -> std::io::Result<Impostor> {
         let script = self.script.unwrap_or_else(Script::standard);
+        if let Some(dialect) = self.dialect.or_else(|| script.dialect.clone()) {
+            self.config.dialect = dialect;
+        }
         let port = self.config.port;
         let world = Arc::new(World::new(self.config, script, self.tape));
         world.update(|state| {

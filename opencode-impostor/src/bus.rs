@@ -14,6 +14,7 @@ use futures_util::Stream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Interval, MissedTickBehavior};
 
+use crate::odd;
 use crate::state::World;
 
 /// What a subscriber listens to.
@@ -82,7 +83,7 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 fn frame(json: &str) -> Bytes {
-    Bytes::from(format!("data: {json}\n\n"))
+    Bytes::from(format!("data: {}\n\n", odd::on_wire(json)))
 }
 
 enum Item {

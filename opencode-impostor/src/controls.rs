@@ -1,6 +1,8 @@
 //! What a test holds in its hands while an impostor runs: gates and faults.
 
-use crate::faults::{Action, Calls, Events, Fault, FaultId};
+use serde_json::Value;
+
+use crate::faults::{Action, Calls, Events, Fault, FaultId, List, OddRecord, Oddity};
 use crate::impostor::Impostor;
 use crate::state::World;
 
@@ -203,6 +205,36 @@ impl<'a> Faults<'a> {
         self.add(Fault::HoldPrompts {
             gate: gate.to_owned(),
         })
+    }
+
+    /// Calls are accepted and never answered, and do nothing.
+    pub fn swallow(&self, on: &str, calls: Calls) -> FaultId {
+        self.request(on, calls, Action::Swallow)
+    }
+
+    /// The history of every session answers 500.
+    pub fn history_fails(&self, calls: Calls) -> FaultId {
+        self.add(Fault::HistoryFails { calls })
+    }
+
+    /// Each session is forgotten as soon as its creation was answered.
+    pub fn forget_sessions(&self) -> FaultId {
+        self.add(Fault::ForgetSessions)
+    }
+
+    /// Records of the assistant are odd, in events and lists. For a choice of them add a [`Fault::Odd`].
+    pub fn odd(&self, what: Oddity) -> FaultId {
+        self.add(Fault::Odd(OddRecord::new(what)))
+    }
+
+    /// A list begins and ends with this record.
+    pub fn stray(&self, among: List, record: Value) -> FaultId {
+        self.add(Fault::Stray { among, record })
+    }
+
+    /// The list of a session's messages names each of them twice.
+    pub fn repeat_messages(&self) -> FaultId {
+        self.add(Fault::RepeatMessages)
     }
 
     /// Every request is answered 401 from now on.

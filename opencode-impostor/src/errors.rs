@@ -10,6 +10,12 @@ use serde_json::{Value, json};
 pub(crate) enum Refusal {
     SessionNotFound(String),
     MessageNotFound(String),
+    /// As [`Refusal::MessageNotFound`], on versions that make a 500 of it.
+    MessageFailed(String),
+    /// The session's messages cannot be read.
+    HistoryBroken,
+    /// There is no such route, on versions that ask a site on the internet for those.
+    NoRoute,
     QuestionNotFound(String),
     PermissionNotFound(String),
     /// The body is JSON, but not what the endpoint takes.
@@ -37,6 +43,20 @@ impl IntoResponse for Refusal {
                 StatusCode::NOT_FOUND,
                 not_found(format!("Message not found: {id}")),
             ),
+            Self::MessageFailed(id) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                named(
+                    "UnknownError",
+                    &json!({"message": format!("Error: Message not found: {id}\n    at <anonymous>")}),
+                ),
+            ),
+            Self::NoRoute => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                named(
+                    "UnknownError",
+                    &json!({"message": "Error: Unable to connect. Is the computer able to access the url?"}),
+                ),
+            ),
             Self::QuestionNotFound(id) => (
                 StatusCode::NOT_FOUND,
                 json!({
@@ -54,7 +74,7 @@ impl IntoResponse for Refusal {
             Self::Payload(message) => (StatusCode::BAD_REQUEST, bad(message, "Payload")),
             Self::Params(message) => (StatusCode::BAD_REQUEST, bad(message, "Params")),
             Self::Query => (StatusCode::BAD_REQUEST, json!({"_tag": "BadRequest"})),
-            Self::Unexpected => (
+            Self::Unexpected | Self::HistoryBroken => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 named(
                     "UnknownError",

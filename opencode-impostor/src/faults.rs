@@ -5,9 +5,19 @@
 //! segment and a last `**` for all the rest; without a method every method fits.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+mod records;
+mod table;
+
+pub use records::{OddRecord, Oddity, Record, Seen};
+pub(crate) use table::{EventFate, FaultTable, endpoint_matches};
 
 /// Something that goes wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// A script file writes a fault as its name in snake case, with its fields: `"refuse_auth"`,
+/// `{"stray": {"among": "messages", "record": {}}}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
     /// A request is treated badly.
@@ -69,6 +79,40 @@ pub enum Fault {
     },
     /// Every request is answered 401 from now on.
     RefuseAuth,
+    /// The history of every session answers 500, as after a stored NaN (anomalyco/opencode#38703): `GET …/message`
+    /// from the named call on. One session's: [`Step::BreakHistory`](crate::Step::BreakHistory).
+    HistoryFails {
+        /// Which calls.
+        #[serde(default)]
+        calls: Calls,
+    },
+    /// The server forgets each session as soon as it has answered its creation.
+    ForgetSessions,
+    /// Records are odd: they lack fields, or hold what no client expects.
+    Odd(OddRecord),
+    /// A list begins and ends with a record that is none.
+    Stray {
+        /// Which list.
+        among: List,
+        /// What stands there: `null`, `{}`, a text, a record without what makes it one.
+        record: Value,
+    },
+    /// The list of a session's messages names each of them twice.
+    RepeatMessages,
+}
+
+/// A list that the server answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum List {
+    /// `GET /session/:id/message`
+    Messages,
+    /// The `parts` of each message there.
+    Parts,
+    /// `GET /session` and `GET /session/:id/children`
+    Sessions,
+    /// `GET /question` and `GET /permission`
+    Requests,
 }
 
 /// A choice of events.
@@ -121,6 +165,8 @@ pub enum Calls {
     First(u64),
     /// Every call after the first k.
     After(u64),
+    /// The first k calls after each start of the server.
+    FirstOfLife(u64),
 }
 
 impl Calls {
@@ -128,7 +174,7 @@ impl Calls {
         match self {
             Self::All => true,
             Self::Nth(k) => call == k,
-            Self::First(k) => call <= k,
+            Self::First(k) | Self::FirstOfLife(k) => call <= k,
             Self::After(k) => call > k,
         }
     }
@@ -144,6 +190,13 @@ pub enum Action {
     LoseResponse,
     /// Half of the answer arrives, then the connection is closed.
     CutResponse,
+    /// The request is accepted, nothing is done, and no answer ever comes (1.17.19, 1.18.33 and 1.18.34 do this in
+    /// their first seconds).
+    Swallow,
+    /// The request is done, and no answer ever comes.
+    SwallowResponse,
+    /// An informational answer of this status (100 to 199) comes before the answer itself.
+    Informational(u16),
     /// Waits this many milliseconds before anything is done.
     Delay(u64),
     /// The request is done, and its answer waits this many milliseconds.
@@ -206,237 +259,3 @@ impl Action {
 /// Names a fault that was set, to take it away again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FaultId(u64);
-
-/// What the bus does with an event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum EventFate {
-    Send,
-    Lose,
-    Hold { gate: String, following: bool },
-}
-
-#[derive(Debug)]
-struct Entry {
-    id: FaultId,
-    fault: Fault,
-    seen: u64,
-}
-
-/// The faults in force.
-#[derive(Debug, Default)]
-pub(crate) struct FaultTable {
-    entries: Vec<Entry>,
-    next: u64,
-}
-
-impl FaultTable {
-    pub(crate) fn add(&mut self, fault: Fault) -> FaultId {
-        self.next += 1;
-        let id = FaultId(self.next);
-        self.entries.push(Entry { id, fault, seen: 0 });
-        id
-    }
-
-    pub(crate) fn remove(&mut self, id: FaultId) {
-        self.entries.retain(|entry| entry.id != id);
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.entries.clear();
-    }
-
-    /// What befalls this call. Counts it.
-    pub(crate) fn on_request(&mut self, method: &str, path: &str) -> Vec<Action> {
-        let mut actions = Vec::new();
-        for entry in &mut self.entries {
-            if let Fault::Request { on, calls, action } = &entry.fault
-                && endpoint_matches(on, method, path)
-            {
-                entry.seen += 1;
-                if calls.includes(entry.seen) {
-                    actions.push(action.clone());
-                }
-            }
-        }
-        actions
-    }
-
-    /// After how many events a stream that opens now is cut. Counts the stream.
-    pub(crate) fn cut_after(&mut self, path: &str) -> Option<u64> {
-        self.entries.iter_mut().find_map(|entry| {
-            let Fault::DropStreams {
-                after,
-                path: only,
-                times,
-            } = &entry.fault
-            else {
-                return None;
-            };
-            if only.as_deref().is_some_and(|only| only != path)
-                || times.is_some_and(|times| entry.seen >= times)
-            {
-                return None;
-            }
-            entry.seen += 1;
-            Some(*after)
-        })
-    }
-
-    /// Whether streams of this path are silent; `Some(true)` when they still carry heartbeats.
-    pub(crate) fn silence(&self, path: &str) -> Option<bool> {
-        self.entries.iter().find_map(|entry| match &entry.fault {
-            Fault::SilentStreams {
-                path: only,
-                heartbeats,
-            } if only.as_deref().is_none_or(|only| only == path) => Some(*heartbeats),
-            _ => None,
-        })
-    }
-
-    /// What becomes of an event. Counts it.
-    pub(crate) fn on_event(&mut self, kind: &str, role: Option<&str>) -> EventFate {
-        for entry in &mut self.entries {
-            let (Fault::LoseEvents { events } | Fault::HoldEvents { events, .. }) = &entry.fault
-            else {
-                continue;
-            };
-            if events.event != kind
-                || events
-                    .role
-                    .as_deref()
-                    .is_some_and(|want| role != Some(want))
-                || events.times.is_some_and(|times| entry.seen >= times)
-            {
-                continue;
-            }
-            entry.seen += 1;
-            return match &entry.fault {
-                Fault::HoldEvents {
-                    gate, following, ..
-                } => EventFate::Hold {
-                    gate: gate.clone(),
-                    following: *following,
-                },
-                _ => EventFate::Lose,
-            };
-        }
-        EventFate::Send
-    }
-
-    /// Whether any fault looks at events at all.
-    pub(crate) fn touches_events(&self) -> bool {
-        self.entries.iter().any(|entry| {
-            matches!(
-                entry.fault,
-                Fault::LoseEvents { .. } | Fault::HoldEvents { .. }
-            )
-        })
-    }
-
-    pub(crate) fn late_idle(&self) -> Option<String> {
-        self.entries.iter().find_map(|entry| match &entry.fault {
-            Fault::LateIdle { gate } => Some(gate.clone()),
-            _ => None,
-        })
-    }
-
-    pub(crate) fn prompt_gate(&self) -> Option<String> {
-        self.entries.iter().find_map(|entry| match &entry.fault {
-            Fault::HoldPrompts { gate } => Some(gate.clone()),
-            _ => None,
-        })
-    }
-
-    pub(crate) fn refuses_auth(&self) -> bool {
-        self.entries
-            .iter()
-            .any(|entry| entry.fault == Fault::RefuseAuth)
-    }
-}
-
-/// Whether a request is one that `pattern` means.
-pub(crate) fn endpoint_matches(pattern: &str, method: &str, path: &str) -> bool {
-    let pattern = pattern.trim();
-    let (want_method, want_path) = match pattern.split_once(char::is_whitespace) {
-        Some((want_method, rest)) => (want_method, rest.trim()),
-        None => ("*", pattern),
-    };
-    if want_method != "*" && !want_method.eq_ignore_ascii_case(method) {
-        return false;
-    }
-    let mut have = path.split('/').filter(|segment| !segment.is_empty());
-    for want in want_path.split('/').filter(|segment| !segment.is_empty()) {
-        if want == "**" {
-            return true;
-        }
-        let Some(segment) = have.next() else {
-            return false;
-        };
-        if want != "*" && !want.starts_with(':') && want != segment {
-            return false;
-        }
-    }
-    have.next().is_none()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Action, Calls, EventFate, Events, Fault, FaultTable, endpoint_matches};
-
-    #[test]
-    fn patterns_mean_what_they_say() {
-        let path = "/session/ses_1/prompt_async";
-        assert!(endpoint_matches(
-            "POST /session/:id/prompt_async",
-            "POST",
-            path
-        ));
-        assert!(endpoint_matches("/session/*/prompt_async", "GET", path));
-        assert!(endpoint_matches("* /session/**", "GET", path));
-        assert!(!endpoint_matches(
-            "GET /session/:id/prompt_async",
-            "POST",
-            path
-        ));
-        assert!(!endpoint_matches("POST /session/:id", "POST", path));
-        assert!(!endpoint_matches(
-            "POST /session/:id/prompt_async/x",
-            "POST",
-            path
-        ));
-    }
-
-    #[test]
-    fn a_fault_befalls_the_calls_it_names() {
-        let mut table = FaultTable::default();
-        table.add(Fault::Request {
-            on: "GET /event".into(),
-            calls: Calls::Nth(2),
-            action: Action::LoseRequest,
-        });
-        let hits: Vec<bool> = (0..3)
-            .map(|_| !table.on_request("GET", "/event").is_empty())
-            .collect();
-        assert_eq!(hits, [false, true, false]);
-    }
-
-    #[test]
-    fn events_are_lost_as_often_as_said() {
-        let mut table = FaultTable::default();
-        table.add(Fault::LoseEvents {
-            events: Events::first("message.part.updated").role("user"),
-        });
-        assert_eq!(
-            table.on_event("message.part.updated", Some("assistant")),
-            EventFate::Send
-        );
-        assert_eq!(
-            table.on_event("message.part.updated", Some("user")),
-            EventFate::Lose
-        );
-        assert_eq!(
-            table.on_event("message.part.updated", Some("user")),
-            EventFate::Send
-        );
-    }
-}

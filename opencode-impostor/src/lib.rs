@@ -47,6 +47,7 @@ mod builder;
 mod bus;
 mod config;
 mod controls;
+mod dialect;
 mod errors;
 mod faults;
 mod files;
@@ -56,6 +57,8 @@ mod impostor;
 mod ledger;
 mod listener;
 mod model;
+mod odd;
+mod prefixed;
 mod prompt;
 #[cfg(unix)]
 pub mod real;
@@ -71,16 +74,17 @@ mod tools;
 mod turn;
 
 pub use builder::ImpostorBuilder;
-pub use config::Dialect;
 pub use controls::{Faults, Gate, WaitError};
-pub use faults::{Action, Calls, Events, Fault, FaultId};
+pub use dialect::Dialect;
+pub use faults::{Action, Calls, Events, Fault, FaultId, List, OddRecord, Oddity, Record, Seen};
 pub use impostor::Impostor;
 pub use ledger::{Ledger, Outcome, PromptPost, Request};
 pub use model::{ModelRule, ModelScript, ModelServer, Round, opencode_config};
+pub use odd::{LONE_SURROGATE, nested, raw_json};
 pub use script::{
     ApplyPatch, Deltas, Edit, Flood, Garbage, PatchKind, PatchedFile, Permission, ProviderError,
     Question, RawEvent, Retry, Rule, Script, Step, Streamed, Subtask, Todo, Tool, ToolError,
-    WriteFile,
+    WriteFile, attachment,
 };
 pub use standard::UNICODE_TEXT;
 pub use tape::{

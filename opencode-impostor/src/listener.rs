@@ -20,6 +20,8 @@ use tokio::task::JoinSet;
 
 use crate::faults::Action;
 use crate::ledger::{self, Outcome};
+use crate::odd;
+use crate::prefixed::{Prefix, Prefixed};
 use crate::routes;
 use crate::state::World;
 
@@ -50,7 +52,11 @@ pub(crate) async fn serve(world: Arc<World>, listener: TcpListener) {
         let world = world.clone();
         let router = router.clone();
         connections.spawn(async move {
-            let service = service_fn(move |request| handle(world.clone(), router.clone(), request));
+            let prefix = Prefix::default();
+            let socket = Prefixed::new(socket, prefix.clone());
+            let service = service_fn(move |request| {
+                handle(world.clone(), router.clone(), prefix.clone(), request)
+            });
             // An error here is a connection that a fault or the client closed.
             http1::Builder::new()
                 .serve_connection(TokioIo::new(socket), service)
@@ -78,6 +84,7 @@ impl std::error::Error for Dropped {}
 async fn handle(
     world: Arc<World>,
     router: Router,
+    prefix: Prefix,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Dropped> {
     let (mut head, body) = request.into_parts();
@@ -105,6 +112,10 @@ async fn handle(
             Action::LoseRequest => {
                 world.update(|state| state.ledger.set_outcome(number, Outcome::RequestLost));
                 return Err(Dropped);
+            }
+            Action::Swallow => std::future::pending().await,
+            Action::Informational(status) => {
+                prefix.push(format!("HTTP/1.1 {status} Informational\r\n\r\n").as_bytes());
             }
             Action::Delay(ms) => tokio::time::sleep(std::time::Duration::from_millis(*ms)).await,
             Action::Hold(gate) => world.pass(gate).await,
@@ -139,6 +150,7 @@ async fn handle(
                 world.update(|state| state.ledger.set_outcome(number, Outcome::ResponseLost));
                 return Ok(half_of(response).await);
             }
+            Action::SwallowResponse => std::future::pending().await,
             Action::DelayResponse(ms) => {
                 tokio::time::sleep(std::time::Duration::from_millis(*ms)).await;
             }
@@ -151,7 +163,25 @@ async fn handle(
             _ => {}
         }
     }
-    Ok(finish(&world, number, response))
+    Ok(finish(&world, number, with_odd_json(response).await))
+}
+
+/// Puts in what no serialiser writes; see [`odd`].
+async fn with_odd_json(response: Response<Body>) -> Response<Body> {
+    let json = response.headers().get(header::CONTENT_TYPE);
+    if json.is_none_or(|kind| kind != "application/json") {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX)
+        .await
+        .unwrap_or_default();
+    let odd = match std::str::from_utf8(&body).map(odd::on_wire) {
+        Ok(std::borrow::Cow::Owned(text)) => Body::from(text),
+        _ => return Response::from_parts(head, Body::from(body)),
+    };
+    head.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(head, odd)
 }
 
 fn finish(world: &World, number: usize, response: Response<Body>) -> Response<Body> {
@@ -174,7 +204,8 @@ fn authorized(world: &World, header: Option<&HeaderValue>) -> bool {
     let Some(password) = &world.config.password else {
         return true;
     };
-    let expected = base64::engine::general_purpose::STANDARD.encode(format!("opencode:{password}"));
+    let expected = base64::engine::general_purpose::STANDARD
+        .encode(format!("{}:{password}", world.config.username));
     header
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split_once(' '))

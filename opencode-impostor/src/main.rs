@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use opencode_impostor::{
-    Dialect, Impostor, ModelScript, ModelServer, Script, Tape, opencode_config,
-};
+use opencode_impostor::{Impostor, ModelScript, ModelServer, Script, Tape, opencode_config};
 
 /// A deterministic double of an OpenCode server, and of a model provider.
 #[derive(Debug, Parser)]
@@ -52,12 +50,16 @@ struct Serve {
     /// The port on 127.0.0.1; 0 lets the system choose.
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// Asks for HTTP Basic authentication with user "opencode" and this password.
+    /// The user of the HTTP Basic authentication; "opencode" when not given.
+    #[arg(long, env = "OPENCODE_SERVER_USERNAME", requires = "password")]
+    username: Option<String>,
+    /// Asks for HTTP Basic authentication with this password.
     #[arg(long, env = "OPENCODE_SERVER_PASSWORD", hide_env_values = true)]
     password: Option<String>,
-    /// The version whose habits to have: 1.18.33, 1.15.13, 1.14.48, 1.2.27 or 1.1.65.
-    #[arg(long, default_value = "1.18.33", value_parser = dialect)]
-    dialect: Dialect,
+    /// The version whose habits to have; the script's "dialect" or 1.18.33 when not given. Single habits are changed
+    /// in a script: "dialect": {"version": "1.14.48", "keeps_metadata": true}.
+    #[arg(long, value_name = "VERSION")]
+    dialect: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -68,17 +70,6 @@ struct Model {
     /// A script: JSON with "rules", tried before the built-in ones; see the library's `ModelScript`.
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
-}
-
-fn dialect(version: &str) -> Result<Dialect, String> {
-    match version {
-        "1.18.33" => Ok(Dialect::default()),
-        "1.15.13" => Ok(Dialect::v1_15_13()),
-        "1.14.48" => Ok(Dialect::v1_14_48()),
-        "1.2.27" => Ok(Dialect::v1_2_27()),
-        "1.1.65" => Ok(Dialect::v1_1_65()),
-        _ => Err("the known ones are 1.18.33, 1.15.13, 1.14.48, 1.2.27 and 1.1.65".into()),
-    }
 }
 
 #[tokio::main]
@@ -93,8 +84,13 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let mut builder = Impostor::builder()
         .port(options.port)
-        .dialect(options.dialect)
         .allow_concurrent_prompts();
+    if let Some(version) = options.dialect {
+        builder = builder.version(&version);
+    }
+    if let Some(username) = options.username {
+        builder = builder.username(username);
+    }
     if let Some(password) = options.password {
         builder = builder.password(password);
     }

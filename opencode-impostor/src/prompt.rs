@@ -213,6 +213,9 @@ fn accept(
     if let Some(agents) = &world.config.agents
         && !agents.contains(&agent)
     {
+        if world.config.dialect.silent_unknown_agent {
+            return Err(Refusal::Unexpected);
+        }
         let message = format!(
             "Agent not found: \"{agent}\". Available agents: {}",
             agents.join(", ")

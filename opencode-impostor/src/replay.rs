@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ids;
 use crate::prompt::text_of;
-use crate::sessions::NewSession;
-use crate::state::{Ask, Message, State, World};
+use crate::sessions::{Message, NewSession};
+use crate::state::{Ask, State, World};
 use crate::tape::{Tape, TapeEntry, TapedHttp};
 use crate::turn::End;
 

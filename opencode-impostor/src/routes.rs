@@ -13,10 +13,13 @@ use serde_json::{Map, Value, json};
 
 use crate::bus::{self, Scope};
 use crate::errors::Refusal;
+use crate::faults::List;
 use crate::sessions::NewSession;
-use crate::state::{Answer, Ask, State, World};
+use crate::state::{State, World};
 use crate::{prompt, run};
 
+mod asks;
+mod names;
 mod paging;
 
 type Server = Shared<Arc<World>>;
@@ -43,11 +46,17 @@ pub(crate) fn router(world: Arc<World>) -> Router {
         .route("/session/{id}/message/{message}", get(message))
         .route("/session/{id}/prompt_async", post(prompt::asynchronous))
         .route("/session/{id}/abort", post(abort))
-        .route("/question", get(questions))
-        .route("/question/{id}/reply", post(answer_question))
-        .route("/question/{id}/reject", post(reject_question))
-        .route("/permission", get(permissions))
-        .route("/permission/{id}/reply", post(reply_permission))
+        .route(
+            "/session/{id}/permissions/{permission}",
+            post(asks::respond),
+        )
+        .route("/agent", get(names::agents))
+        .route("/config/providers", get(names::providers))
+        .route("/question", get(asks::questions))
+        .route("/question/{id}/reply", post(asks::answer_question))
+        .route("/question/{id}/reject", post(asks::reject_question))
+        .route("/permission", get(asks::permissions))
+        .route("/permission/{id}/reply", post(asks::reply_permission))
         // The real server gives its web page for every path it does not know.
         .fallback(|| async {
             Html("<!doctype html>\n<html lang=\"en\"><body>opencode</body></html>")
@@ -98,8 +107,12 @@ pub(crate) fn known(
     Err(Refusal::SessionNotFound(id.to_owned()))
 }
 
-async fn health(Shared(world): Server) -> Json<Value> {
-    Json(json!({"healthy": true, "version": world.config.dialect.version}))
+async fn health(Shared(world): Server) -> Result<Json<Value>, Refusal> {
+    let dialect = &world.config.dialect;
+    if !dialect.health {
+        return Err(Refusal::NoRoute);
+    }
+    Ok(Json(json!({"healthy": true, "version": dialect.version})))
 }
 
 fn stream(world: &Arc<World>, scope: Scope) -> Response {
@@ -147,7 +160,9 @@ async fn list_sessions(Shared(world): Server, Query(query): QueryMap) -> Json<Va
             })
             .filter(|session| !roots || session.parent.is_none())
             .take(limit);
-        Json(sessions.map(|session| session.to_json()).collect())
+        let mut sessions = sessions.map(|session| session.to_json()).collect();
+        state.faults.alter_list(List::Sessions, &mut sessions);
+        Json(sessions.into())
     })
 }
 
@@ -161,16 +176,17 @@ async fn create_session(
     if let Some(rules) = body.get("permission") {
         check_rules(rules)?;
     }
+    let dialect = &world.config.dialect;
     let text = |value: Option<Value>| value.and_then(|value| value.as_str().map(str::to_owned));
     let new = NewSession {
         directory: directory(&world, &query, &headers),
         title: text(body.remove("title")),
         parent: text(body.remove("parentID")),
-        permission: body.remove("permission"),
+        permission: body.remove("permission").filter(|_| dialect.keeps_rules),
         agent: body.remove("agent"),
         model: body.remove("model"),
-        metadata: body.remove("metadata"),
-        version: world.config.dialect.version.clone(),
+        metadata: body.remove("metadata").filter(|_| dialect.keeps_metadata),
+        version: dialect.version.clone(),
     };
     Ok(world.update(|state| {
         if world.config.startup_events {
@@ -178,7 +194,12 @@ async fn create_session(
         }
         let id = state.create_session(new);
         state.ledger.session_created(&id, true);
-        Json(state.sessions[&id].to_json())
+        let session = state.sessions[&id].to_json();
+        if state.faults.forgets_sessions() {
+            state.forget_session(&id);
+            state.ledger.session_forgotten(&id);
+        }
+        Json(session)
     }))
 }
 
@@ -259,18 +280,35 @@ async fn delete_session(
     })
 }
 
-async fn children(Shared(world): Server, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
+async fn children(
+    Shared(world): Server,
+    Path(id): Path<String>,
+    Query(query): QueryMap,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Refusal> {
+    let directory = directory(&world, &query, &headers);
     world.quietly(|state| {
         known(state, "GET /session/:id/children", &id, false)?;
+        if elsewhere(&world, state, &id, &directory) {
+            return Ok(Json(json!([])));
+        }
         let children = state.children(&id);
-        Ok(Json(
-            children
-                .iter()
-                .filter_map(|child| state.sessions.get(child))
-                .map(|session| session.to_json())
-                .collect(),
-        ))
+        let children = children
+            .iter()
+            .filter_map(|child| state.sessions.get(child));
+        let mut children = children.map(|session| session.to_json()).collect();
+        state.faults.alter_list(List::Sessions, &mut children);
+        Ok(Json(children.into()))
     })
+}
+
+/// Whether this version does not find the session, because it works in another folder than the request names.
+fn elsewhere(world: &World, state: &State, id: &str, directory: &str) -> bool {
+    world.config.dialect.abort_needs_directory
+        && state
+            .sessions
+            .get(id)
+            .is_some_and(|session| session.directory != directory)
 }
 
 async fn todo(Shared(world): Server, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
@@ -292,124 +330,38 @@ async fn message(
     }
     world.quietly(|state| {
         known(state, "GET /session/:id/message/:messageID", &id, false)?;
-        state.sessions[&id]
-            .message(&message)
-            .map(|found| Json(found.to_json()))
-            .ok_or(Refusal::MessageNotFound(message))
+        let Some(found) = state.sessions[&id].message(&message) else {
+            return Err(if world.config.dialect.absent_message_is_500 {
+                Refusal::MessageFailed(message)
+            } else {
+                Refusal::MessageNotFound(message)
+            });
+        };
+        let mut found = found.to_json();
+        if state.faults.touches_records() {
+            paging::alter(&mut state.faults, &mut found);
+        }
+        Ok(Json(found))
     })
 }
 
-async fn abort(Shared(world): Server, Path(id): Path<String>) -> Json<bool> {
+async fn abort(
+    Shared(world): Server,
+    Path(id): Path<String>,
+    Query(query): QueryMap,
+    headers: HeaderMap,
+) -> Json<bool> {
+    let directory = directory(&world, &query, &headers);
     // The real server says true for sessions it does not know, too.
     world.update(|state| {
         known(state, "POST /session/:id/abort", &id, true).ok();
-        run::abort(state, &id);
+        if elsewhere(&world, state, &id, &directory) {
+            run::abort_elsewhere(state, &id, &directory);
+        } else {
+            run::abort(state, &id);
+        }
     });
     Json(true)
-}
-
-fn listed(asks: &std::collections::BTreeMap<String, Ask>) -> Json<Value> {
-    Json(
-        asks.values()
-            .filter(|ask| ask.answer.is_none())
-            .map(|ask| ask.body.clone())
-            .collect(),
-    )
-}
-
-async fn questions(Shared(world): Server) -> Json<Value> {
-    world.quietly(|state| listed(&state.questions))
-}
-
-async fn permissions(Shared(world): Server) -> Json<Value> {
-    world.quietly(|state| listed(&state.permissions))
-}
-
-async fn answer_question(
-    Shared(world): Server,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Result<Json<bool>, Refusal> {
-    let answers = json_body(&body)?
-        .remove("answers")
-        .filter(|answers| {
-            answers
-                .as_array()
-                .is_some_and(|all| all.iter().all(Value::is_array))
-        })
-        .ok_or_else(|| Refusal::Payload("Expected array\n  at [\"answers\"]".into()))?;
-    settle_question(&world, id, Answer::Labels(answers))
-}
-
-async fn reject_question(
-    Shared(world): Server,
-    Path(id): Path<String>,
-) -> Result<Json<bool>, Refusal> {
-    settle_question(&world, id, Answer::Rejected(None))
-}
-
-fn settle_question(world: &World, id: String, answer: Answer) -> Result<Json<bool>, Refusal> {
-    world.update(|state| {
-        let Some(ask) = state
-            .questions
-            .get_mut(&id)
-            .filter(|ask| ask.answer.is_none())
-        else {
-            return Err(Refusal::QuestionNotFound(id));
-        };
-        ask.answer = Some(answer.clone());
-        let session = ask.session.clone();
-        state.ledger.questions.remove(&id);
-        match answer {
-            Answer::Labels(answers) => state.emit(
-                &session,
-                "question.replied",
-                &json!({"requestID": id, "answers": answers}),
-            ),
-            _ => state.emit(&session, "question.rejected", &json!({"requestID": id})),
-        }
-        Ok(Json(true))
-    })
-}
-
-async fn reply_permission(
-    Shared(world): Server,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Result<Json<bool>, Refusal> {
-    let body = json_body(&body)?;
-    let reply = body.get("reply").cloned().unwrap_or_default();
-    let message = body
-        .get("message")
-        .and_then(Value::as_str)
-        .map(str::to_owned);
-    let answer = match reply.as_str() {
-        Some("once" | "always") => Answer::Allowed(reply.as_str().unwrap_or_default().to_owned()),
-        Some("reject") => Answer::Rejected(message),
-        _ => {
-            return Err(Refusal::Payload(format!(
-                "Expected \"once\" | \"always\" | \"reject\", got {reply}\n  at [\"reply\"]"
-            )));
-        }
-    };
-    world.update(|state| {
-        let Some(ask) = state
-            .permissions
-            .get_mut(&id)
-            .filter(|ask| ask.answer.is_none())
-        else {
-            return Err(Refusal::PermissionNotFound(id));
-        };
-        ask.answer = Some(answer);
-        let session = ask.session.clone();
-        state.ledger.permissions.remove(&id);
-        state.emit(
-            &session,
-            "permission.replied",
-            &json!({"requestID": id, "reply": reply}),
-        );
-        Ok(Json(true))
-    })
 }
 
 impl State {

@@ -7,7 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ids;
 use crate::replay;
-use crate::state::{State, Waiting, World};
+use crate::sessions::Waiting;
+use crate::state::{State, World};
 use crate::turn::{self, End};
 
 /// Puts a prompt in line, and starts the session's loop unless it runs.
@@ -109,6 +110,13 @@ fn never_ends(state: &State, session: &str, user: &str) -> bool {
             .last()
             .is_some_and(|last| ids::order(last.id()) < ids::order(user))
     })
+}
+
+/// `POST …/abort`, from another folder on a version that minds it: the session is not found there, and said to be idle.
+pub(crate) fn abort_elsewhere(state: &mut State, session: &str, directory: &str) {
+    let status = json!({"sessionID": session, "status": {"type": "idle"}});
+    state.emit_directory(directory, "session.status", &status);
+    state.emit_directory(directory, "session.idle", &json!({"sessionID": session}));
 }
 
 /// `POST …/abort`. An idle session is told to be idle once more, as on 1.18.33.

@@ -18,18 +18,20 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dialect::Dialect;
 use crate::faults::Fault;
+use crate::odd;
 
 mod kinds;
 mod step;
 
 pub use kinds::{
     ApplyPatch, Deltas, Edit, Flood, Garbage, PatchKind, PatchedFile, Permission, ProviderError,
-    Question, RawEvent, Retry, Streamed, Subtask, Todo, Tool, ToolError, WriteFile,
+    Question, RawEvent, Retry, Streamed, Subtask, Todo, Tool, ToolError, WriteFile, attachment,
 };
 pub use step::Step;
 
-/// Ordered rules, the faults to set at the start, and what a model step costs.
+/// Ordered rules, the faults to set at the start, and the version to be.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Script {
@@ -37,6 +39,10 @@ pub struct Script {
     pub rules: Vec<Rule>,
     /// Faults that are in force from the start.
     pub faults: Vec<Fault>,
+    /// The version whose habits the server has; [`ImpostorBuilder::dialect`](crate::ImpostorBuilder::dialect) wins.
+    /// Looked at when the server starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<Dialect>,
 }
 
 /// One rule of a [`Script`].
@@ -142,6 +148,6 @@ impl FromStr for Script {
     type Err = serde_json::Error;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        serde_json::from_str(text)
+        serde_json::from_str(&odd::from_file(text))
     }
 }

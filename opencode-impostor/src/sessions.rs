@@ -1,8 +1,85 @@
-//! Making, changing and removing sessions.
+//! Sessions and their messages: how they are kept, made, changed and removed.
+
+use std::collections::VecDeque;
 
 use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
 
-use crate::state::{Session, State};
+use crate::state::State;
+
+/// One message with its parts, as the server keeps them.
+#[derive(Debug, Clone)]
+pub(crate) struct Message {
+    pub(crate) info: Value,
+    pub(crate) parts: Vec<Value>,
+}
+
+impl Message {
+    pub(crate) fn id(&self) -> &str {
+        self.info["id"].as_str().unwrap_or_default()
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        json!({"info": self.info, "parts": self.parts})
+    }
+}
+
+/// A text or reasoning part that is being streamed. The server keeps it in memory only: what is stored is empty
+/// until the part is whole, and lost when the server dies.
+#[derive(Debug, Clone)]
+pub(crate) struct Live {
+    pub(crate) part: Value,
+    pub(crate) text: String,
+}
+
+/// A prompt that waits for its turn.
+#[derive(Debug, Clone)]
+pub(crate) struct Waiting {
+    pub(crate) message_id: String,
+    /// When a tape answers: the parts the client sent.
+    pub(crate) taped: Option<Vec<Value>>,
+}
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: String,
+    pub(crate) directory: String,
+    pub(crate) parent: Option<String>,
+    pub(crate) info: Map<String, Value>,
+    pub(crate) messages: Vec<Message>,
+    /// `None` is idle.
+    pub(crate) status: Option<Value>,
+    pub(crate) todos: Value,
+    pub(crate) pending: VecDeque<Waiting>,
+    /// Cancelled to abort the run that is under way.
+    pub(crate) run: Option<CancellationToken>,
+    pub(crate) live: Option<Live>,
+    pub(crate) seq: u64,
+    pub(crate) tape_prompts: usize,
+    /// Its history cannot be read any more.
+    pub(crate) broken: bool,
+}
+
+impl Session {
+    pub(crate) fn message(&self, id: &str) -> Option<&Message> {
+        self.messages
+            .iter()
+            .rev()
+            .find(|message| message.id() == id)
+    }
+
+    pub(crate) fn message_mut(&mut self, id: &str) -> Option<&mut Message> {
+        self.messages
+            .iter_mut()
+            .rev()
+            .find(|message| message.id() == id)
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        Value::Object(self.info.clone())
+    }
+}
 
 /// What `POST /session` may say.
 #[derive(Debug, Clone, Default)]
@@ -80,11 +157,12 @@ impl State {
                 messages: Vec::new(),
                 status: None,
                 todos: json!([]),
-                pending: std::collections::VecDeque::new(),
+                pending: VecDeque::new(),
                 run: None,
                 live: None,
                 seq: 0,
                 tape_prompts: 0,
+                broken: false,
             },
         );
         self.order.push(id.to_owned());
@@ -131,11 +209,34 @@ impl State {
             .collect()
     }
 
-    /// What the session's rules say of a permission: the last rule that fits wins.
-    pub(crate) fn rule_for(&self, id: &str, permission: &str, pattern: &str) -> Option<String> {
-        let rules = self.sessions.get(id)?.info.get("permission")?.as_array()?;
-        rules
+    /// The rules that a sub-agent's session gets: of its parent's only what denies, and what is said of other folders.
+    /// An `ask` is lost (seen on 1.18.33, there in `deriveSubagentSessionPermission`).
+    pub(crate) fn rules_of_child(&self, parent: &str) -> Vec<Value> {
+        let rules = self
+            .sessions
+            .get(parent)
+            .and_then(|found| found.info.get("permission")?.as_array());
+        let inherited = rules
+            .into_iter()
+            .flatten()
+            .filter(|rule| rule["action"] == "deny" || rule["permission"] == "external_directory");
+        let own = json!({"permission": "task", "pattern": "*", "action": "deny"});
+        inherited.cloned().chain([own]).collect()
+    }
+
+    /// What the server's rules, and after them the session's, say of a permission: the last rule that fits wins.
+    pub(crate) fn rule_for(
+        &self,
+        server: &[Value],
+        id: &str,
+        permission: &str,
+        pattern: &str,
+    ) -> Option<String> {
+        let of_session = self.sessions.get(id)?.info.get("permission");
+        let of_session = of_session.and_then(Value::as_array).into_iter().flatten();
+        server
             .iter()
+            .chain(of_session)
             .rev()
             .find(|rule| {
                 wildcard(rule["permission"].as_str().unwrap_or_default(), permission)

@@ -81,6 +81,7 @@ impl Script {
                     ("output".to_owned(), "hi\nreport.md\n".into()),
                     ("exit".to_owned(), 0.into()),
                 ]),
+                ..Tool::default()
             },
             by_rules: true,
         };
@@ -243,7 +244,7 @@ impl Script {
                     steps,
                 })
                 .collect(),
-            faults: Vec::new(),
+            ..Self::default()
         }
     }
 }

@@ -1,22 +1,23 @@
 //! The server's state: sessions, messages, what waits for an answer. One lock guards all of it, and events are sent
 //! under that lock, so what a client reads and what it hears never contradict each other.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, Event};
 use crate::config::Config;
-use crate::faults::{EventFate, FaultTable};
+use crate::faults::{EventFate, FaultTable, Record, Seen};
 use crate::gates::Gates;
 use crate::ids::Ids;
 use crate::ledger::Ledger;
 use crate::script::Script;
+use crate::sessions::{Message, Session};
 use crate::tape::Tape;
 
 /// Everything that requests, runs and tests share.
@@ -177,78 +178,6 @@ pub(crate) enum Answer {
     Allowed(String),
     /// Rejected, with the reason given.
     Rejected(Option<String>),
-}
-
-/// One message with its parts, as the server keeps them.
-#[derive(Debug, Clone)]
-pub(crate) struct Message {
-    pub(crate) info: Value,
-    pub(crate) parts: Vec<Value>,
-}
-
-impl Message {
-    pub(crate) fn id(&self) -> &str {
-        self.info["id"].as_str().unwrap_or_default()
-    }
-
-    pub(crate) fn to_json(&self) -> Value {
-        json!({"info": self.info, "parts": self.parts})
-    }
-}
-
-/// A text or reasoning part that is being streamed. The server keeps it in memory only: what is stored is empty
-/// until the part is whole, and lost when the server dies.
-#[derive(Debug, Clone)]
-pub(crate) struct Live {
-    pub(crate) part: Value,
-    pub(crate) text: String,
-}
-
-/// A prompt that waits for its turn.
-#[derive(Debug, Clone)]
-pub(crate) struct Waiting {
-    pub(crate) message_id: String,
-    /// When a tape answers: the parts the client sent.
-    pub(crate) taped: Option<Vec<Value>>,
-}
-
-/// One session.
-#[derive(Debug)]
-pub(crate) struct Session {
-    pub(crate) id: String,
-    pub(crate) directory: String,
-    pub(crate) parent: Option<String>,
-    pub(crate) info: Map<String, Value>,
-    pub(crate) messages: Vec<Message>,
-    /// `None` is idle.
-    pub(crate) status: Option<Value>,
-    pub(crate) todos: Value,
-    pub(crate) pending: VecDeque<Waiting>,
-    /// Cancelled to abort the run that is under way.
-    pub(crate) run: Option<CancellationToken>,
-    pub(crate) live: Option<Live>,
-    pub(crate) seq: u64,
-    pub(crate) tape_prompts: usize,
-}
-
-impl Session {
-    pub(crate) fn message(&self, id: &str) -> Option<&Message> {
-        self.messages
-            .iter()
-            .rev()
-            .find(|message| message.id() == id)
-    }
-
-    pub(crate) fn message_mut(&mut self, id: &str) -> Option<&mut Message> {
-        self.messages
-            .iter_mut()
-            .rev()
-            .find(|message| message.id() == id)
-    }
-
-    pub(crate) fn to_json(&self) -> Value {
-        Value::Object(self.info.clone())
-    }
 }
 
 /// The state behind the lock of [`World`].
@@ -421,7 +350,7 @@ impl State {
             return;
         };
         let role = info["role"].as_str().unwrap_or_default().to_owned();
-        let event = json!({"info": info});
+        let shown = info.clone();
         match found.message_mut(info["id"].as_str().unwrap_or_default()) {
             Some(message) => message.info = info,
             None => found.messages.push(Message {
@@ -429,17 +358,28 @@ impl State {
                 parts: Vec::new(),
             }),
         }
-        self.emit_of_role(session, "message.updated", &event, &role);
+        let shown = self.as_sent(Record::Message, &role, shown);
+        self.emit_of_role(session, "message.updated", &json!({"info": shown}), &role);
     }
 
     /// Stores a part of a message and sends it.
     pub(crate) fn put_part(&mut self, session: &str, part: Value) {
         let at = self.ids.now();
-        let event = json!({"part": part, "time": at});
+        let shown = part.clone();
         let Some(role) = self.store_part(session, part) else {
             return;
         };
+        let shown = self.as_sent(Record::Part, &role, shown);
+        let event = json!({"part": shown, "time": at});
         self.emit_of_role(session, "message.part.updated", &event, &role);
+    }
+
+    /// A record as an event tells it: faults may make it odd.
+    pub(crate) fn as_sent(&mut self, kind: Record, role: &str, mut record: Value) -> Value {
+        if self.faults.touches_records() {
+            self.faults.alter(kind, Seen::Events, role, &mut record);
+        }
+        record
     }
 
     /// Stores a part without sending it; the role of its message.
@@ -490,6 +430,7 @@ impl State {
         self.held.clear();
         self.stalled_by = None;
         self.bus.clear();
+        self.faults.died();
         self.ledger.died();
     }
 }

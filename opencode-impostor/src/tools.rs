@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use crate::faults::Record;
 use crate::files;
 use crate::script::{Permission, Question, Step, Subtask, Todo, Tool};
 use crate::sessions::NewSession;
@@ -16,6 +17,9 @@ pub(crate) enum Verdict {
     GoOn,
     Stop,
 }
+
+/// What 1.2.27 says of a rejected permission.
+const REJECTED_BY_NAME: &str = r#"PermissionRejectedError({"_tag":"PermissionRejectedError"})"#;
 
 /// One tool part: pending, running, then completed or error.
 pub(crate) struct Call {
@@ -90,12 +94,33 @@ impl Call {
     }
 
     fn completed(&self, output: &str, title: &str, metadata: &Map<String, Value>) {
+        self.completed_with(output, title, metadata, &[]);
+    }
+
+    fn completed_with(
+        &self,
+        output: &str,
+        title: &str,
+        metadata: &Map<String, Value>,
+        attachments: &[Value],
+    ) {
         let mut metadata = metadata.clone();
         metadata.entry("truncated").or_insert_with(|| false.into());
-        self.put(&json!({
+        let mut state = json!({
             "status": "completed", "input": self.input, "output": output, "title": title, "metadata": metadata,
             "time": self.time(),
-        }));
+        });
+        if !attachments.is_empty() {
+            // The server gives each an id of its own.
+            let attachments = attachments.iter().cloned().map(|mut file| {
+                file["id"] = self.world.update(|state| state.ids.ascending("prt")).into();
+                file["messageID"] = self.message.as_str().into();
+                file["sessionID"] = self.session.as_str().into();
+                file
+            });
+            state["attachments"] = attachments.collect();
+        }
+        self.put(&state);
     }
 
     fn failed(&self, error: &str) {
@@ -113,7 +138,7 @@ impl Call {
             }
         }
         let title = tool.title.as_deref().unwrap_or(&tool.tool);
-        self.completed(&tool.output, title, &tool.metadata);
+        self.completed_with(&tool.output, title, &tool.metadata, &tool.attachments);
     }
 
     /// Does what a tool does to files.
@@ -232,7 +257,8 @@ async fn ask(call: &mut Call, question: &Question) -> Verdict {
             "id": id, "sessionID": call.session, "questions": questions,
             "tool": {"messageID": call.message, "callID": call.as_called},
         });
-        state.emit(&call.session, "question.asked", &body);
+        let sent = state.as_sent(Record::Request, "", body.clone());
+        state.emit(&call.session, "question.asked", &sent);
         state.questions.insert(
             id.clone(),
             Ask {
@@ -276,11 +302,23 @@ async fn ask(call: &mut Call, question: &Question) -> Verdict {
 async fn ask_permission(call: &mut Call, permission: &Permission) -> Verdict {
     let tool = &permission.tool;
     call.pending(&tool.tool, tool.input.clone());
+    let dialect = &call.world.config.dialect;
+    let asked = if permission.permission == "external_directory" {
+        dialect.asks_outside
+    } else {
+        dialect.keeps_rules
+    };
+    if !asked {
+        call.running();
+        call.complete(tool);
+        return Verdict::GoOn;
+    }
     if permission.by_rules {
         let pattern = permission.patterns.first().map_or("*", String::as_str);
-        let rule = call
-            .world
-            .quietly(|state| state.rule_for(&call.session, &permission.permission, pattern));
+        let server = &call.world.config.permission;
+        let rule = call.world.quietly(|state| {
+            state.rule_for(server, &call.session, &permission.permission, pattern)
+        });
         match rule.as_deref() {
             Some("ask") => {}
             Some("deny") => {
@@ -310,7 +348,8 @@ async fn ask_permission(call: &mut Call, permission: &Permission) -> Verdict {
             "patterns": permission.patterns, "metadata": permission.metadata, "always": always,
             "tool": {"messageID": call.message, "callID": call.as_called},
         });
-        state.emit(&call.session, "permission.asked", &body);
+        let sent = state.as_sent(Record::Request, "", body.clone());
+        state.emit(&call.session, "permission.asked", &sent);
         state.permissions.insert(
             id.clone(),
             Ask {
@@ -332,14 +371,24 @@ async fn ask_permission(call: &mut Call, permission: &Permission) -> Verdict {
         .await;
     match answer {
         Answer::Rejected(Some(why)) => {
-            call.failed(&format!(
-                "The user rejected permission to use this specific tool call with the following feedback: {why}"
-            ));
+            let said = "The user rejected permission to use this specific tool call with the following feedback:";
+            call.failed(&if dialect.rejection_by_name {
+                format!(
+                    "PermissionCorrectedError({})",
+                    json!({"_tag": "PermissionCorrectedError", "feedback": why})
+                )
+            } else {
+                format!("{said} {why}")
+            });
             Verdict::GoOn
         }
         // Without a word of feedback the loop stops.
         Answer::Rejected(None) => {
-            call.failed("The user rejected permission to use this specific tool call.");
+            call.failed(if dialect.rejection_by_name {
+                REJECTED_BY_NAME
+            } else {
+                "The user rejected permission to use this specific tool call."
+            });
             Verdict::Stop
         }
         Answer::Allowed(_) | Answer::Labels(_) => {
@@ -359,7 +408,7 @@ async fn delegate(turn: &mut Turn, call: &mut Call, subtask: Subtask) -> Verdict
             directory: call.directory.clone(),
             title: Some(format!("{} (@{} subagent)", subtask.description, subtask.agent)),
             parent: Some(call.session.clone()),
-            permission: Some(json!([{"permission": "task", "pattern": "*", "action": "deny"}])),
+            permission: Some(state.rules_of_child(&call.session).into()),
             agent: Some(subtask.agent.clone().into()),
             version: call.world.config.dialect.version.clone(),
             ..NewSession::default()

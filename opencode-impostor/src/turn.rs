@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::prompt::text_of;
-use crate::script::{ProviderError, Retry, Step, Streamed};
+use crate::script::{Deltas, ProviderError, Retry, Step, Streamed};
 use crate::sessions::no_tokens;
 use crate::standard;
 use crate::state::{State, World};
@@ -47,6 +47,8 @@ pub(crate) struct Turn {
     before_tool: bool,
     steps_done: usize,
     calls: usize,
+    /// How messages with tool calls finish; `None`: not at all.
+    tools_finish: Option<String>,
     first_of_session: bool,
 }
 
@@ -100,6 +102,7 @@ impl Turn {
                 before_tool: false,
                 steps_done: 0,
                 calls: 0,
+                tools_finish: Some("tool-calls".into()),
                 first_of_session,
             })
         })
@@ -121,7 +124,7 @@ impl Turn {
         // After a tool the real loop asks the model once more.
         if self.message.is_some() || self.steps_done == 0 {
             self.part_of_step();
-            self.close("stop");
+            self.close(Some("stop"));
         }
         End::Done
     }
@@ -144,9 +147,10 @@ impl Turn {
                 if self.message.is_none() {
                     self.part_of_step();
                 }
-                self.close(&reason);
+                self.close(Some(&reason));
             }
-            Step::NewMessage => self.close("tool-calls"),
+            Step::ToolsFinish(word) => self.tools_finish = word,
+            Step::NewMessage => self.close_tools(),
             Step::Gate(gate) => self.world.pass(&gate).await,
             Step::Sleep(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
             Step::RawEvent(event) => self
@@ -171,9 +175,22 @@ impl Turn {
             }
             Step::Loop(text) => loop {
                 self.stream("text", &text).await;
-                self.close("stop");
+                self.close(Some("stop"));
                 tokio::time::sleep(Duration::from_millis(1)).await;
             },
+            Step::Endless(size) => {
+                self.deltas(Deltas {
+                    count: usize::MAX,
+                    size,
+                    ..Deltas::default()
+                })
+                .await;
+            }
+            Step::BreakHistory => self.world.update(|state| {
+                if let Some(found) = state.sessions.get_mut(&self.session) {
+                    found.broken = true;
+                }
+            }),
             Step::Kill => {
                 self.world.life().cancel();
                 std::future::pending::<()>().await;
@@ -201,7 +218,7 @@ impl Turn {
         for (call, step) in calls {
             // Boxed, because a sub-agent runs steps of its own.
             if Box::pin(tools::finish(self, call, step)).await == tools::Verdict::Stop {
-                self.close("tool-calls");
+                self.close_tools();
                 return Some(End::Stopped);
             }
         }
@@ -212,7 +229,7 @@ impl Turn {
     /// The id of the open assistant message; opens one when there is none.
     pub(crate) fn open(&mut self) -> String {
         if self.after_tool {
-            self.close("tool-calls");
+            self.close_tools();
         }
         if let Some(message) = &self.message {
             return message.clone();
@@ -285,8 +302,14 @@ impl Turn {
         }
     }
 
+    /// Ends an assistant message that called tools.
+    fn close_tools(&mut self) {
+        let word = self.tools_finish.clone();
+        self.close(word.as_deref());
+    }
+
     /// Ends the open assistant message.
-    fn close(&mut self, reason: &str) {
+    fn close(&mut self, reason: Option<&str>) {
         self.after_tool = false;
         let Some(message) = self.message.take() else {
             return;
@@ -301,10 +324,13 @@ impl Turn {
                 "cache": {"write": 0, "read": 0},
             });
             let id = state.ids.ascending("prt");
-            let part = json!({
-                "id": id, "reason": reason, "messageID": message, "sessionID": self.session, "type": "step-finish",
-                "tokens": tokens, "cost": config.cost,
+            let mut part = json!({
+                "id": id, "messageID": message, "sessionID": self.session, "type": "step-finish", "tokens": tokens,
+                "cost": config.cost,
             });
+            if let Some(reason) = reason {
+                part["reason"] = reason.into();
+            }
             state.put_part(&self.session, part);
             let now = state.ids.now();
             let Some(found) = state.sessions.get_mut(&self.session) else {
@@ -317,7 +343,9 @@ impl Turn {
             info["cost"] = config.cost.into();
             info["tokens"] = tokens;
             info["time"]["completed"] = now.into();
-            info["finish"] = reason.into();
+            if let Some(reason) = reason {
+                info["finish"] = reason.into();
+            }
             // The real server sends the finished message twice.
             state.put_message(&self.session, info.clone());
             state.put_message(&self.session, info);
@@ -356,9 +384,12 @@ impl Turn {
         for attempt in 1..=retry.attempts {
             self.world.update(|state| {
                 let next = state.ids.now() + retry.next_ms;
-                let status = json!({
+                let mut status = json!({
                     "type": "retry", "attempt": attempt, "message": retry.message, "next": next,
                 });
+                if let Some(action) = &retry.action {
+                    status["action"] = action.clone();
+                }
                 state.set_status(&self.session, Some(status));
             });
             tokio::time::sleep(Duration::from_millis(retry.next_ms)).await;

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::{QueryMap, Server, known};
 use crate::errors::Refusal;
+use crate::faults::{FaultTable, List, Record, Seen};
 
 pub(super) async fn messages(
     Shared(world): Server,
@@ -34,6 +35,9 @@ pub(super) async fn messages(
     };
     let (page, more) = world.quietly(|state| {
         known(state, "GET /session/:id/message", &id, false)?;
+        if state.faults.history_fails() || state.sessions[&id].broken {
+            return Err(Refusal::HistoryBroken);
+        }
         let all = &state.sessions[&id].messages;
         let end = match &before {
             Some(before) => all
@@ -50,15 +54,21 @@ pub(super) async fn messages(
             Some(limit) if limit > 0 => end.saturating_sub(limit),
             _ => 0,
         };
-        let page: Vec<Value> = all[start..end]
+        let oldest = all[start..end].first().map(|oldest| oldest.info.clone());
+        let mut page: Vec<Value> = all[start..end]
             .iter()
             .map(|message| message.to_json())
             .collect();
-        Ok((page, start > 0))
+        if state.faults.touches_records() {
+            for message in &mut page {
+                alter(&mut state.faults, message);
+            }
+            state.faults.alter_list(List::Messages, &mut page);
+        }
+        Ok((page, oldest.filter(|_| start > 0)))
     })?;
-    let oldest = page.first().map(|message| message["info"].clone());
     let mut response = Json(page).into_response();
-    if let (true, Some(oldest)) = (more, oldest) {
+    if let Some(oldest) = more {
         let cursor = URL_SAFE_NO_PAD
             .encode(json!({"id": oldest["id"], "time": oldest["time"]["created"]}).to_string());
         let host = headers
@@ -85,6 +95,21 @@ pub(super) async fn messages(
         );
     }
     Ok(response)
+}
+
+/// Makes a message of an answer as odd as the faults want it.
+pub(super) fn alter(faults: &mut FaultTable, message: &mut Value) {
+    let role = message["info"]["role"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    faults.alter(Record::Message, Seen::Lists, &role, &mut message["info"]);
+    if let Some(parts) = message["parts"].as_array_mut() {
+        for part in parts.iter_mut() {
+            faults.alter(Record::Part, Seen::Lists, &role, part);
+        }
+        faults.alter_list(List::Parts, parts);
+    }
 }
 
 fn cursor_id(cursor: &str) -> Option<String> {

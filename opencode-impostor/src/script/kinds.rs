@@ -1,7 +1,7 @@
 //! What the steps are made of.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::step::Step;
 
@@ -159,6 +159,14 @@ pub struct Tool {
     pub title: Option<String>,
     /// Metadata of the completed state.
     pub metadata: Map<String, Value>,
+    /// Files of the completed state, as [`attachment`] makes them; `read` of a picture has one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Value>,
+}
+
+/// A file part as a tool attaches it: `data` in base64.
+pub fn attachment(mime: &str, filename: &str, data: &str) -> Value {
+    json!({"type": "file", "mime": mime, "filename": filename, "url": format!("data:{mime};base64,{data}")})
 }
 
 /// A tool call that fails.
@@ -343,7 +351,7 @@ impl Default for ProviderError {
 }
 
 /// A busy model provider.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retry {
     /// How many times it says no.
@@ -352,6 +360,9 @@ pub struct Retry {
     pub message: String,
     /// The wait between two attempts, in milliseconds.
     pub next_ms: u64,
+    /// What a person can do about it: `{title, message, label, link}` (sent from 1.18.3 on).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<Value>,
 }
 
 impl Default for Retry {
@@ -360,6 +371,7 @@ impl Default for Retry {
             attempts: 1,
             message: "upstream says no".into(),
             next_ms: 20,
+            action: None,
         }
     }
 }

@@ -54,6 +54,9 @@ pub enum Step {
     Retry(Retry),
     /// Ends this assistant message with a finish reason: `stop`, `length`, `tool-calls`, …
     Finish(String),
+    /// From here on, messages with tool calls finish with this word instead of `tool-calls`, as many providers say
+    /// (`stop`, `length`, `eos`), or with none at all. OpenCode goes on all the same.
+    ToolsFinish(Option<String>),
     /// The next step starts a new assistant message.
     NewMessage,
     /// Holds the answer here until the test opens the gate of this name.
@@ -70,6 +73,10 @@ pub enum Step {
     Flood(Flood),
     /// Cuts every open event stream (of this path, when one is named). Clients may connect again.
     DropStreams(Option<String>),
+    /// Deltas of this many bytes without end, until aborted; of 0 bytes: empty ones.
+    Endless(usize),
+    /// From here on the session's history answers 500, as after a stored NaN (anomalyco/opencode#38703).
+    BreakHistory,
     /// Never goes on: the session stays busy while heartbeats arrive.
     Hang,
     /// A looping server: one finished assistant message after the other, until aborted.

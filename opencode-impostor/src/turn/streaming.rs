@@ -7,7 +7,8 @@ use serde_json::json;
 use super::Turn;
 use crate::bus::quoted;
 use crate::script::{Deltas, Garbage, Streamed};
-use crate::state::{Live, State};
+use crate::sessions::Live;
+use crate::state::State;
 
 /// Readers may be this many frames behind before a benchmark's deltas wait for them.
 const BACKLOG: usize = 8192;

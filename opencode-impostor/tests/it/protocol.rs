@@ -201,7 +201,7 @@ async fn a_repeated_post_is_one_message_and_one_run() {
 #[tokio::test]
 async fn old_versions_run_a_repeated_post_again() {
     let impostor = Impostor::builder()
-        .dialect(Dialect::v1_15_13())
+        .dialect(Dialect::of("1.15.13"))
         .script(Script::always([Step::gate("go"), Step::text("done")]))
         .start()
         .await
@@ -225,7 +225,7 @@ async fn old_versions_run_a_repeated_post_again() {
 #[tokio::test]
 async fn in_old_versions_ids_order_the_loop() {
     let impostor = Impostor::builder()
-        .dialect(Dialect::v1_2_27())
+        .dialect(Dialect::of("1.2.27"))
         .script(Script::always([Step::text("done")]))
         .start()
         .await
@@ -260,7 +260,13 @@ async fn in_old_versions_ids_order_the_loop() {
         .wait_for(|ledger| ledger.model_runs("msg_fffffffff001aaaaaaaaaaaaaa") > 5)
         .await
         .unwrap();
-    call(port, "POST", &format!("/session/{session}/abort"), None).await;
+    call(
+        port,
+        "POST",
+        &format!("/session/{session}/abort?directory=/workspace/demo"),
+        None,
+    )
+    .await;
     impostor
         .wait_for(|ledger| ledger.busy().is_empty())
         .await
