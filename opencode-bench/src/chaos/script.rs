@@ -129,6 +129,7 @@ impl Kind {
                     attempts: 2,
                     message: "too many requests".to_owned(),
                     next_ms: 150,
+                    ..Default::default()
                 }),
                 text(),
             ],
