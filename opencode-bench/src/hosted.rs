@@ -55,7 +55,8 @@ pub(crate) async fn run(args: &StreamArgs, store: &str) -> anyhow::Result<Report
     let events = EventCount::default();
     let host = Host::builder(client(args)?, store)
         .tracer(events.clone())
-        .build();
+        .shared_folder()
+        .build()?;
     let mut conversations = Vec::with_capacity(sessions);
     let run = std::process::id();
     for number in 0..sessions {

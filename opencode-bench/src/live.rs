@@ -45,7 +45,9 @@ pub(crate) async fn run(args: &StreamArgs) -> anyhow::Result<Report> {
         "none" => "memory",
         store => store,
     };
-    let host = Host::builder(client(args)?, open(store).await?).build();
+    let host = Host::builder(client(args)?, open(store).await?)
+        .shared_folder()
+        .build()?;
     let run = std::process::id();
     let mut turns = Vec::with_capacity(sessions);
     for number in 0..sessions {

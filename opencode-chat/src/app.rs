@@ -48,7 +48,7 @@ pub(crate) fn host(
     product: Chat,
     limits: &LimitArgs,
     uploads: &UploadArgs,
-) -> Host {
+) -> Result<Host, Failure> {
     let patient = Limits::default();
     let options = HostOptions {
         // A server that is away is not waited for longer than for the whole turn.
@@ -62,10 +62,11 @@ pub(crate) fn host(
         ..uploads.options()
     };
     let (blobs, sandboxes) = (product.blobs().clone(), product.sandboxes().clone());
-    Host::builder(client, store)
+    let host = Host::builder(client, store)
         .product(product)
         .blobs(blobs)
         .sandboxes(sandboxes)
         .options(options)
-        .build()
+        .build()?;
+    Ok(host)
 }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use opencode_client::Error as ClientError;
+use opencode_host::BuildError;
 use opencode_host::outcome::Reason;
 use opencode_host::store::{StoreError, TurnStatus};
 
@@ -67,6 +68,12 @@ impl From<StoreError> for Failure {
             | StoreError::NotFound { .. } => Self::configuration(error.to_string()),
             error => Self::error(error.to_string()),
         }
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        Self::error(error.to_string())
     }
 }
 

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use opencode_client::wire::{PermissionAction, PermissionRule};
 use opencode_host::artifacts::Transform;
 use opencode_host::blobs::{Blobs, OpenError};
-use opencode_host::product::{HookError, Product};
-use opencode_host::sandbox::{RootError, SandboxId, SandboxRoot, own_configuration_rules};
+use opencode_host::product::Product;
+use opencode_host::sandbox::{RootError, SandboxRoot, own_configuration_rules};
 use opencode_host::store::Conversation;
 
 use crate::chart::{self, ChartPage};
@@ -106,7 +105,6 @@ fn personal_root() -> Result<PathBuf, Failure> {
         })
 }
 
-#[async_trait]
 impl Product for Chat {
     /// The one local person is asked; see the README for what that means. What the server would run unasked is not
     /// written unasked.
@@ -125,15 +123,5 @@ impl Product for Chat {
 
     fn transforms(&self, _: &Conversation) -> Vec<Arc<dyn Transform>> {
         vec![Arc::new(ChartPage)]
-    }
-
-    async fn directory(&self, conversation: &Conversation) -> Result<Option<String>, HookError> {
-        let id: SandboxId = conversation.id.to_string().parse()?;
-        let sandbox = self.sandboxes.provision(&id)?;
-        let path = sandbox
-            .path()
-            .to_str()
-            .ok_or("the sandbox's path is not UTF-8")?;
-        Ok(Some(path.to_owned()))
     }
 }

@@ -2,7 +2,7 @@
 
 mod builder;
 mod guard;
-mod in_sandbox;
+mod hosted;
 mod requests;
 mod watch;
 mod worker;
@@ -17,7 +17,7 @@ use opencode_client::wire::Prompt;
 use opencode_client::{Client, Error as ClientError, EventHub};
 use tokio::sync::Notify;
 
-pub use builder::HostBuilder;
+pub use builder::{BuildError, HostBuilder};
 pub use requests::AnswerError;
 pub use watch::LiveStream;
 pub use worker::WorkerError;

@@ -27,8 +27,8 @@ pub mod uploads;
 pub mod visible;
 
 pub use host::{
-    AnswerError, DEFAULT_MAX_PROMPT, Host, HostBuilder, HostOptions, LiveStream, SubmitError,
-    SubmitOptions, WorkerError,
+    AnswerError, BuildError, DEFAULT_MAX_PROMPT, Host, HostBuilder, HostOptions, LiveStream,
+    SubmitError, SubmitOptions, WorkerError,
 };
 pub use opencode_client as client;
 

@@ -50,7 +50,10 @@ pub trait Product: Send + Sync + fmt::Debug + 'static {
         None
     }
 
-    /// The folder a new session works in; the server's own without one.
+    /// The folder a new session works in. Without one the host decides:
+    /// [`HostBuilder::sandboxes`](crate::HostBuilder::sandboxes),
+    /// [`product_folders`](crate::HostBuilder::product_folders) or
+    /// [`shared_folder`](crate::HostBuilder::shared_folder).
     ///
     /// # Errors
     /// The turn then fails, and the error is reported.

@@ -118,7 +118,9 @@ async fn make(args: &RunArgs, folder: &Path) -> anyhow::Result<bool> {
         Arc::clone(&over),
     ));
     let client = Client::builder(impostor.url()).build()?;
-    let host = Host::builder(client, Arc::clone(&store.0)).build();
+    let host = Host::builder(client, Arc::clone(&store.0))
+        .product_folders()
+        .build()?;
     let mut people = people(args, &store, &host, &programs, &book);
 
     let limit = Duration::from_secs(args.limit.unwrap_or(120 + args.turns as u64 * 2));

@@ -76,7 +76,8 @@ pub(crate) async fn work(args: WorkerArgs) -> anyhow::Result<()> {
     let host = Host::builder(Client::builder(&args.opencode_url).build()?, store)
         .product(Folders(args.sandbox_root))
         .options(options)
-        .build();
+        .product_folders()
+        .build()?;
     Ok(host.run_worker(shutdown).await?)
 }
 

@@ -41,7 +41,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
         product,
         &args.limits,
         &args.uploads,
-    );
+    )?;
     let shutdown = shutdown_signal();
     let serving = async {
         let served = web::serve(

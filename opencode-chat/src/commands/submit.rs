@@ -20,7 +20,7 @@ const NO_SERVER: &str = "http://127.0.0.1:9";
 pub(crate) async fn run(args: SubmitArgs) -> Result<ExitCode, Failure> {
     let prompt = prompt(&args.prompt)?;
     let store = open_store(&args.store).await?;
-    let mut host = Host::builder(Client::builder(NO_SERVER).build()?, store);
+    let mut host = Host::builder(Client::builder(NO_SERVER).build()?, store).product_folders();
     if !args.file.is_empty() {
         let product = Chat::new(&args.sandbox, &args.store)?;
         host = host
@@ -28,7 +28,7 @@ pub(crate) async fn run(args: SubmitArgs) -> Result<ExitCode, Failure> {
             .sandboxes(product.sandboxes().clone())
             .options(args.uploads.options());
     }
-    let host = host.build();
+    let host = host.build()?;
     let name = &args.prompt.conversation;
     let conversation = host.store().open_conversation(name).await?;
     let options = SubmitOptions {

@@ -59,7 +59,7 @@ async fn turn(args: TurnArgs) -> Result<ExitCode, Failure> {
             product,
             &args.limits,
             &args.uploads,
-        );
+        )?;
         drive(&host, &args, prompt).await
     }
     .await;

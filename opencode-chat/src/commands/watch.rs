@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use opencode_client::Client;
-use opencode_host::{Host, HostOptions};
+use opencode_host::Host;
 
 use super::turn::{Output, show};
 use crate::app::open_store;
@@ -15,9 +15,7 @@ pub(crate) async fn run(args: WatchArgs) -> Result<ExitCode, Failure> {
     let store = open_store(&args.store).await?;
     // Watching reads the database only: no server is ever contacted.
     let client = Client::builder("http://127.0.0.1:9").build()?;
-    let host = Host::builder(client, store)
-        .options(HostOptions::default())
-        .build();
+    let host = Host::builder(client, store).product_folders().build()?;
     let mut output = Output::new(args.json);
     let live = host.live(args.turn, args.cursor).await?;
     let result = show(&host, live, &mut output, None).await?;

@@ -31,7 +31,7 @@ pub(crate) async fn run(args: WorkerArgs) -> Result<ExitCode, Failure> {
         product,
         &args.limits,
         &UploadArgs::default(),
-    );
+    )?;
     let outcome = work(&host, &upstream, shutdown_signal()).await;
     upstream.stop().await;
     outcome.map(|()| ExitCode::SUCCESS)

@@ -65,7 +65,7 @@ pub(crate) fn host(client: Client, data: &std::path::Path) -> Result<Host, HookE
         .product(Charts)
         .blobs(Blobs::in_folder(data.join("blobs"))?)
         .sandboxes(SandboxRoot::open(data.join("sandboxes"))?)
-        .build())
+        .build()?)
 }
 
 /// The routes.

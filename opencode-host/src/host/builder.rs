@@ -5,7 +5,7 @@ use opencode_client::reply::Observer;
 use opencode_client::{Client, EventHub, HubOptions};
 use tokio::sync::Notify;
 
-use super::in_sandbox::InSandbox;
+use super::hosted::{Folders, Hosted};
 use super::{Host, HostOptions, MakeObserver, Shared};
 use crate::blobs::Blobs;
 use crate::clock::{Clock, SystemClock};
@@ -16,6 +16,19 @@ use crate::sandbox::SandboxRoot;
 use crate::store::{Store, Turn, WorkerId};
 use crate::telemetry::Telemetry;
 use crate::tracer::Tracer;
+
+/// Why a host cannot be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Nobody said where the agents work. Without a folder of their own, all conversations would read and change
+    /// each other's files in the server's.
+    #[error(
+        "the host has no folders for its agents: give each conversation its own with sandboxes(root), or name them \
+         in Product::directory and say product_folders(), or let all conversations share one with shared_folder()"
+    )]
+    NoFolders,
+}
 
 /// What a [`Host`] is built from.
 #[must_use]
@@ -30,7 +43,7 @@ pub struct HostBuilder {
     observers: Vec<MakeObserver>,
     worker: Option<WorkerId>,
     blobs: Option<Blobs>,
-    sandboxes: Option<SandboxRoot>,
+    folders: Option<Folders>,
 }
 
 impl std::fmt::Debug for HostBuilder {
@@ -54,7 +67,7 @@ impl HostBuilder {
             observers: Vec::new(),
             worker: None,
             blobs: None,
-            sandboxes: None,
+            folders: None,
         }
     }
 
@@ -115,15 +128,36 @@ impl HostBuilder {
         self
     }
 
-    /// Where each conversation has its folder, named by its id: the agent works
-    /// there unless [`Product::directory`] says otherwise, and its files come from there.
+    /// Gives each conversation a folder of its own below `sandboxes`, named by its id. The agent works there
+    /// unless [`Product::directory`] says otherwise, and its files come from there.
     pub fn sandboxes(mut self, sandboxes: SandboxRoot) -> Self {
-        self.sandboxes = Some(sandboxes);
+        self.folders = Some(Folders::Sandboxes(sandboxes));
+        self
+    }
+
+    /// Takes every conversation's folder from [`Product::directory`]. A conversation for which the product names
+    /// none gets no session, and its turns fail.
+    pub fn product_folders(mut self) -> Self {
+        self.folders = Some(Folders::Product);
+        self
+    }
+
+    /// Lets all conversations for which [`Product::directory`] names no folder work in the server's own.
+    ///
+    /// Each of their agents can then read and change what the others made. For one person's
+    /// conversations, or for agents without tools.
+    pub fn shared_folder(mut self) -> Self {
+        self.folders = Some(Folders::Shared);
         self
     }
 
     /// Makes the host. Nothing is contacted yet.
-    pub fn build(mut self) -> Host {
+    ///
+    /// # Errors
+    /// [`BuildError::NoFolders`] when none of [`sandboxes`](Self::sandboxes),
+    /// [`product_folders`](Self::product_folders) and [`shared_folder`](Self::shared_folder) was called.
+    pub fn build(mut self) -> Result<Host, BuildError> {
+        let folders = self.folders.ok_or(BuildError::NoFolders)?;
         let worker = self.worker.unwrap_or_else(|| {
             WorkerId(format!(
                 "{}-{:08x}",
@@ -149,30 +183,29 @@ impl HostBuilder {
                 ],
             );
         });
-        if let Some(sandboxes) = self.sandboxes.clone() {
-            self.product = Arc::new(InSandbox {
-                product: self.product,
-                sandboxes,
-                telemetry: self.telemetry.clone(),
-            });
-        }
-        Host {
+        let sandboxes = folders.sandboxes().cloned();
+        let product = Arc::new(Hosted {
+            product: self.product,
+            folders,
+            telemetry: self.telemetry.clone(),
+        });
+        Ok(Host {
             shared: Arc::new(Shared {
                 hub: EventHub::new(self.client.clone(), self.hub),
                 client: self.client,
                 store: self.store,
-                product: self.product,
+                product,
                 telemetry: self.telemetry,
                 clock: self.clock,
                 options: self.options,
                 observers: self.observers,
                 blobs: self.blobs,
-                sandboxes: self.sandboxes,
+                sandboxes,
                 live: LiveTurns::default(),
                 worker,
                 running: Mutex::new(HashMap::new()),
                 queue_changed: Notify::new(),
             }),
-        }
+        })
     }
 }

@@ -162,7 +162,8 @@ impl Live {
             .sandboxes(root)
             .tracer(recorder.clone())
             .error_reporter(recorder.clone())
-            .build();
+            .build()
+            .unwrap();
         let conversation = store.open_conversation("live").await.unwrap().id;
         Self {
             home,

@@ -119,8 +119,9 @@ impl Hosting {
             .tracer(recorder.clone())
             .error_reporter(recorder.clone())
             .options(options)
-            .hub_options(hub);
-        let host = adjust(builder).build();
+            .hub_options(hub)
+            .shared_folder();
+        let host = adjust(builder).build().unwrap();
         let conversation = store.open_conversation("test").await.unwrap().id;
         Self {
             impostor,

@@ -68,7 +68,9 @@ impl Live {
             .tracer(recorder.clone())
             .error_reporter(recorder.clone())
             .hub_options(HubOptions::default())
-            .build();
+            .product_folders()
+            .build()
+            .unwrap();
         let conversation = store.open_conversation("live").await.unwrap().id;
         Self {
             model,

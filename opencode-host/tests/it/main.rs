@@ -10,6 +10,7 @@ mod artifacts;
 mod blobs;
 mod blueprint;
 mod faulty_store;
+mod folders;
 mod guard;
 mod hosting;
 mod live;

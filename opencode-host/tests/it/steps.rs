@@ -121,7 +121,9 @@ impl Stage {
         Host::builder(client, store)
             .options(options)
             .hub_options(hub)
+            .shared_folder()
             .build()
+            .unwrap()
     }
 
     /// What the person does meanwhile: answers, or stops it. For ever.

@@ -166,7 +166,8 @@ impl Site {
             .product(Drawing)
             .blobs(Blobs::in_folder(folder.path().join("blobs")).unwrap())
             .sandboxes(sandboxes)
-            .build();
+            .build()
+            .unwrap();
         let shutdown = CancellationToken::new();
         let app = App {
             host: host.clone(),

@@ -69,7 +69,7 @@ async fn files_come_back_byte_for_byte_and_once() {
             .sandboxes(root.clone())
             .options(options)
     };
-    let host = builder().blobs(blobs.clone()).build();
+    let host = builder().blobs(blobs.clone()).build().unwrap();
     let conversation = store.open_conversation("live").await.unwrap().id;
 
     // The worker that runs the turn ends between the turn's end and its files.
@@ -87,7 +87,10 @@ async fn files_come_back_byte_for_byte_and_once() {
     let turn = host.submit(conversation, Prompt::text("[[work]]"), options);
     let turn = turn.await.unwrap().turn.id;
     let reached = Arc::new(Notify::new());
-    let dying = builder().product(Dies(Arc::clone(&reached))).build();
+    let dying = builder()
+        .product(Dies(Arc::clone(&reached)))
+        .build()
+        .unwrap();
     let doomed = tokio::runtime::Runtime::new().unwrap();
     doomed.spawn(async move { dying.run_turn(turn, CancellationToken::new()).await });
     tokio::time::timeout(PATIENCE, reached.notified())

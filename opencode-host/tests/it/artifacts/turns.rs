@@ -247,7 +247,8 @@ async fn a_worker_that_died_after_the_end_is_made_up_for() {
             .blobs(blobs.clone())
             .sandboxes(root)
             .options(options)
-            .build();
+            .build()
+            .unwrap();
         let shutdown = CancellationToken::new();
         let worker = tokio::spawn({
             let (second, shutdown) = (second.clone(), shutdown.clone());

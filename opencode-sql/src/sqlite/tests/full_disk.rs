@@ -82,7 +82,9 @@ async fn a_full_disk_costs_time_and_nothing_else() {
     let host = Host::builder(client, Arc::clone(&store))
         .error_reporter(reports.clone())
         .options(options)
-        .build();
+        .shared_folder()
+        .build()
+        .unwrap();
     let [one, two] = ["one", "two"].map(|name| store.open_conversation(name));
     let (one, two) = (one.await.unwrap().id, two.await.unwrap().id);
     let turn = submit(&host, one, "long").await.unwrap();

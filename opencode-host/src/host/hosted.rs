@@ -1,3 +1,8 @@
+//! A product as its host runs it: in the host's folders.
+//!
+//! Everything that asks a product something asks through this, so that what the host promises of every turn
+//! (where its agent works) holds whatever the product says.
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,22 +17,40 @@ use crate::store::{Conversation, Message};
 use crate::telemetry::Telemetry;
 use crate::turn::TurnResult;
 
-/// A product whose agents work in the sandboxes of the host, where it names no folder itself.
+/// Where a host's agents work when the product names no folder.
+#[derive(Clone, Debug)]
+pub(super) enum Folders {
+    /// In a sandbox of the conversation's own.
+    Sandboxes(SandboxRoot),
+    /// Nowhere: such a conversation is refused.
+    Product,
+    /// In the server's own folder, all conversations together.
+    Shared,
+}
+
+impl Folders {
+    pub(super) fn sandboxes(&self) -> Option<&SandboxRoot> {
+        match self {
+            Self::Sandboxes(root) => Some(root),
+            Self::Product | Self::Shared => None,
+        }
+    }
+}
+
+/// A product, and what its host adds.
 #[derive(Debug)]
-pub(super) struct InSandbox {
+pub(super) struct Hosted {
     pub(super) product: Arc<dyn Product>,
-    pub(super) sandboxes: SandboxRoot,
+    pub(super) folders: Folders,
     pub(super) telemetry: Telemetry,
 }
 
-impl InSandbox {
-    async fn provision(&self, conversation: &Conversation) -> Result<String, HookError> {
-        let id: SandboxId = conversation.id.to_string().parse()?;
-        let root = self.sandboxes.clone();
-        let sandbox = blocking(move || root.provision(&id)).await?;
-        let path = sandbox.path().to_str();
-        Ok(path.ok_or("the sandbox's path is not UTF-8")?.to_owned())
-    }
+async fn provision(root: &SandboxRoot, conversation: &Conversation) -> Result<String, HookError> {
+    let id: SandboxId = conversation.id.to_string().parse()?;
+    let root = root.clone();
+    let sandbox = blocking(move || root.provision(&id)).await?;
+    let path = sandbox.path().to_str();
+    Ok(path.ok_or("the sandbox's path is not UTF-8")?.to_owned())
 }
 
 #[async_trait]
@@ -35,7 +58,7 @@ impl InSandbox {
     clippy::missing_trait_methods,
     reason = "a method with a default would bypass the product"
 )]
-impl Product for InSandbox {
+impl Product for Hosted {
     fn agent(&self, conversation: &Conversation) -> Option<String> {
         self.product.agent(conversation)
     }
@@ -65,12 +88,21 @@ impl Product for InSandbox {
     }
 
     async fn directory(&self, conversation: &Conversation) -> Result<Option<String>, HookError> {
-        let directory = match self.product.directory(conversation).await? {
-            Some(directory) => directory,
-            None => self.provision(conversation).await?,
+        let named = self.product.directory(conversation).await?;
+        let directory = match (named, &self.folders) {
+            (Some(directory), _) => directory,
+            (None, Folders::Sandboxes(root)) => provision(root, conversation).await?,
+            (None, Folders::Shared) => return Ok(None),
+            (None, Folders::Product) => {
+                return Err("the product names no folder for this conversation, and the host was built with \
+                            product_folders(): name one in Product::directory, or give the host sandboxes(root)"
+                    .into());
+            }
         };
-        let (root, product) = (&self.sandboxes, &*self.product);
-        guard(root, product, &self.telemetry, conversation, &directory).await?;
+        if let Some(root) = self.folders.sandboxes() {
+            let product = &*self.product;
+            guard(root, product, &self.telemetry, conversation, &directory).await?;
+        }
         Ok(Some(directory))
     }
 
