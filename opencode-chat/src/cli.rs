@@ -63,10 +63,27 @@ impl Default for Command {
     }
 }
 
+impl Command {
+    /// Where this command keeps things, if it does.
+    pub(crate) fn store(&self) -> Option<&StoreArgs> {
+        Some(match self {
+            Self::Serve(args) => &args.store,
+            Self::Turn(args) => &args.store,
+            Self::Worker(args) => &args.store,
+            Self::Submit(args) => &args.store,
+            Self::Watch(args) => &args.store,
+            Self::Show(args) => &args.store,
+            Self::Cancel(args) => &args.store,
+            Self::Doctor(args) => &args.store,
+            Self::Guard(_) => return None,
+        })
+    }
+}
+
 /// Where things are kept.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct StoreArgs {
-    /// Folder for the database, the sandboxes and installed tools
+    /// Folder for the database, the sandboxes and installed tools; closed to other users at each start
     #[arg(
         long,
         value_name = "DIR",

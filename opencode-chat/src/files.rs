@@ -1,6 +1,8 @@
 //! Files of a turn on the command line: in with the prompt, out with the answer.
 
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt as _;
@@ -13,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::fs::{self, File, OpenOptions};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
+use crate::data::shared_file_mode;
 use crate::exit::Failure;
 
 /// How many names are tried for one file.
@@ -120,6 +123,9 @@ async fn save_one(blobs: &Blobs, file: &Attachment, folder: &Path) -> Result<Pat
         {
             Ok(mut to) => {
                 let written = write(blobs, file, &mut to).await;
+                // The person's to share, unlike what is in the data folder.
+                let mode = Permissions::from_mode(shared_file_mode());
+                let _ = to.set_permissions(mode).await;
                 if written.is_err() {
                     // Half a file is worse than none.
                     let _ = fs::remove_file(&path).await;

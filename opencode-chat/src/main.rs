@@ -5,6 +5,7 @@ mod app;
 mod chart;
 mod cli;
 mod commands;
+mod data;
 mod descriptors;
 mod exit;
 mod files;
@@ -22,6 +23,7 @@ use cli::{Cli, Command};
 use exit::Failure;
 
 fn main() -> ExitCode {
+    data::make_private_files();
     let cli = Cli::parse();
     init_logging(&cli);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -38,7 +40,11 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
-    match cli.command.unwrap_or_default() {
+    let command = cli.command.unwrap_or_default();
+    for problem in command.store().map(data::tighten).unwrap_or_default() {
+        tracing::warn!("{problem}");
+    }
+    match command {
         Command::Serve(args) => commands::serve::run(args).await,
         Command::Turn(args) => commands::turn::run(args).await,
         Command::Worker(args) => commands::worker::run(args).await,

@@ -93,7 +93,7 @@ impl Options {
 }
 
 /// Opens a store, and brings its schema up to date: `sqlite://PATH`, a bare path
-/// of a SQLite file (made when there is none, its folder too),
+/// of a SQLite file (made when there is none, its folder too, both for this user alone),
 /// `sqlite::memory:` for one that is gone with the store, or `postgres://…`.
 ///
 /// # Errors

@@ -6,13 +6,17 @@
 use std::io;
 
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
-use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, File, FileTypeExt, Metadata, OpenOptions};
+use cap_std::fs::{
+    Dir, DirBuilder, DirBuilderExt, File, FileTypeExt, Metadata, OpenOptions, OpenOptionsExt,
+};
 use rustix::io::Errno;
 
 use super::{Refusal, SandboxError, SandboxPath};
 
 /// Folders are for the user who runs the host (and OpenCode) alone.
 const FOLDER_MODE: u32 = 0o700;
+/// Files are, too.
+const FILE_MODE: u32 = 0o600;
 
 /// Opens the folder that holds `path`.
 pub(super) fn parent(dir: &Dir, path: &SandboxPath) -> Result<Dir, SandboxError> {
@@ -67,6 +71,7 @@ pub(super) fn create_file(dir: &Dir, name: &str) -> io::Result<File> {
     options
         .write(true)
         .create_new(true)
+        .mode(FILE_MODE)
         .follow(FollowSymlinks::No);
     dir.open_with(name, &options)
 }

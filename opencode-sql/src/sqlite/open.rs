@@ -1,3 +1,5 @@
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,13 +28,8 @@ impl SqliteEngine {
     /// Opens the file, or a database in memory, and brings its schema up to date.
     pub(crate) async fn open(path: Option<&Path>, options: &Options) -> StoreResult<Self> {
         let place = place(path);
-        if let Some(folder) = path.and_then(Path::parent) {
-            std::fs::create_dir_all(folder).map_err(|error| {
-                StoreError::Configuration(format!(
-                    "the folder {} cannot be made: {error}",
-                    folder.display()
-                ))
-            })?;
+        if let Some(path) = path {
+            make_private(path)?;
         }
         let connecting = connect_options(path)
             .create_if_missing(true)
@@ -79,6 +76,25 @@ impl SqliteEngine {
             place: place.into(),
         })
     }
+}
+
+/// Makes the file, and the folders above it, for this user alone; what is there stays as it is. SQLite gives the files
+/// it puts beside a database the database's own mode.
+fn make_private(path: &Path) -> StoreResult<()> {
+    if let Some(folder) = path.parent().filter(|folder| *folder != Path::new("")) {
+        let mut folders = DirBuilder::new();
+        let made = folders.recursive(true).mode(0o700).create(folder);
+        made.map_err(|error| {
+            StoreError::Configuration(format!(
+                "the folder {} cannot be made: {error}",
+                folder.display()
+            ))
+        })?;
+    }
+    let mut file = OpenOptions::new();
+    // What fails here fails again where SQLite opens the file, which says it better.
+    let _ = file.write(true).create_new(true).mode(0o600).open(path);
+    Ok(())
 }
 
 fn place(path: Option<&Path>) -> String {

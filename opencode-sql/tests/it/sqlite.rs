@@ -236,3 +236,24 @@ async fn damage_is_found_and_nothing_is_changed() {
         assert!(std::fs::read(file.path()).unwrap() == bytes, "{what}");
     }
 }
+
+#[tokio::test]
+async fn a_new_database_is_for_its_user_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a/b/host.db");
+    let store = connect(path.to_str().unwrap()).await.unwrap();
+    store.open_conversation("c").await.unwrap();
+    for beside in ["host.db", "host.db-wal", "host.db-shm"] {
+        assert_eq!(mode(&path.with_file_name(beside)), 0o600, "{beside}");
+    }
+    for made in ["a", "a/b"] {
+        assert_eq!(mode(&folder.path().join(made)), 0o700, "{made}");
+    }
+    drop(store);
+    // Whoever shares a database on purpose has said so.
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).unwrap();
+    connect(path.to_str().unwrap()).await.unwrap();
+    assert_eq!(mode(&path), 0o660);
+}
