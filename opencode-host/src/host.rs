@@ -35,7 +35,7 @@ use crate::telemetry::Telemetry;
 use crate::turn::TurnResult;
 use crate::turn::control::Control;
 use crate::turn::plan::Limits;
-use crate::uploads::{DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA, Uploads};
+use crate::uploads::{DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA, UploadError, Uploads};
 
 /// The largest prompt, in bytes of text, unless the options say otherwise.
 pub const DEFAULT_MAX_PROMPT: usize = 1 << 20;
@@ -110,6 +110,8 @@ pub(crate) struct Shared {
     pub(crate) live: LiveTurns,
     pub(crate) worker: WorkerId,
     pub(crate) running: Mutex<HashMap<TurnId, Control>>,
+    /// Files are given their names in sandboxes by one submit at a time.
+    pub(crate) placing: tokio::sync::Mutex<()>,
     /// A turn was submitted or settled in this process.
     pub(crate) queue_changed: Notify,
 }
@@ -150,6 +152,9 @@ pub enum SubmitError {
         /// How many are allowed.
         limit: usize,
     },
+    /// The files that came with it were not kept.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -180,11 +185,15 @@ impl Host {
             return Err(SubmitError::TooLong { bytes, limit });
         }
         let mut prompt = prompt;
-        let uploads = options.uploads.map(|uploads| {
-            let (text, uploads) = uploads.of(&prompt.text);
-            prompt.text = text;
-            uploads
-        });
+        let (mut uploads, mut placed, mut alone) = (None, None, None);
+        if let Some(files) = options.uploads {
+            // A second submit of the same files finds those of the first, which must not be taken back meanwhile.
+            alone = Some(self.shared.placing.lock().await);
+            let kept = files.keep(conversation, &prompt.text).await?;
+            prompt.text = kept.text;
+            uploads = Some(kept.uploads);
+            placed = Some(kept.placed);
+        }
         let clock = &self.shared.clock;
         let turn = NewTurn {
             id: TurnId::from_uuid(clock.new_uuid()),
@@ -196,7 +205,22 @@ impl Host {
             on_busy: options.on_busy,
             uploads,
         };
-        let submitted = self.shared.store.submit(&turn).await?;
+        let submitted = self.shared.store.submit(&turn).await;
+        let is_refused = match &submitted {
+            Ok(submitted) => !submitted.created,
+            // Whether it was written is not known then.
+            Err(error) => !error.is_transient() && !matches!(error, StoreError::Unexpected(_)),
+        };
+        if let Some(placed) = placed.filter(|_| is_refused) {
+            let taken_back = sandbox::blocking(move || {
+                placed.take_back();
+                Ok(())
+            });
+            // It has said already what went wrong.
+            let _ = taken_back.await;
+        }
+        drop(alone);
+        let submitted = submitted?;
         self.shared.queue_changed.notify_waiters();
         Ok(submitted)
     }

@@ -110,23 +110,39 @@ impl UploadedFilesPrompt {
         mime_type: &str,
         content: impl AsyncRead + Unpin,
     ) -> Result<&UploadedFile, SandboxError> {
-        let staged = sandbox.stage(content).await?;
-        let size = staged.size();
-        let safe = safe_name(original_name);
-        let sandbox = sandbox.clone();
-        let taken: BTreeSet<_> = self
-            .files
-            .iter()
-            .map(|file| file.sandbox_name.to_lowercase())
-            .collect();
-        let sandbox_name = blocking(move || place(staged, &sandbox, &safe, &taken)).await?;
-        self.files.push(UploadedFile {
-            original_name: original_name.to_owned(),
-            sandbox_name,
-            mime_type: mime_type.to_owned(),
-            size,
-        });
+        let mut staged = sandbox.stage(content).await?;
+        let (mut prompt, sandbox) = (self.clone(), sandbox.clone());
+        let (original_name, mime_type) = (original_name.to_owned(), mime_type.to_owned());
+        *self = blocking(move || {
+            prompt.place(&mut staged, &sandbox, original_name, mime_type)?;
+            Ok(prompt)
+        })
+        .await?;
         Ok(&self.files[self.files.len() - 1])
+    }
+
+    /// Gives a file its name in the sandbox and adds it to the prompt.
+    pub(crate) fn place(
+        &mut self,
+        staged: &mut Staged,
+        sandbox: &Sandbox,
+        original_name: String,
+        mime_type: String,
+    ) -> Result<(), SandboxError> {
+        let names = self.files.iter();
+        let taken = names.map(|file| file.sandbox_name.to_lowercase()).collect();
+        let sandbox_name = match staged.placed() {
+            // By an earlier submit of the same files.
+            Some(path) => path.to_string(),
+            None => place(staged, sandbox, &safe_name(&original_name), &taken)?,
+        };
+        self.files.push(UploadedFile {
+            original_name,
+            sandbox_name,
+            mime_type,
+            size: staged.size(),
+        });
+        Ok(())
     }
 
     /// The files, in the order they were uploaded.
@@ -171,7 +187,7 @@ impl fmt::Display for UploadedFilesPrompt {
 
 /// Gives the file the first name that is free, or already its own.
 fn place(
-    mut staged: Staged,
+    staged: &mut Staged,
     sandbox: &Sandbox,
     safe: &str,
     taken: &BTreeSet<String>,

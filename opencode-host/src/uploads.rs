@@ -1,7 +1,8 @@
 //! A person's files, on their way to the agent.
 //!
-//! Each is kept as a blob and copied into the conversation's sandbox, under a
-//! safe name of its own. With the submit they become files of the person's message.
+//! A file that is taken waits beside the sandboxes, and is gone with the [`Uploads`]. The submit makes it a blob, gives it a
+//! safe name of its own in the conversation's sandbox, and makes it a file of the person's message: of a prompt that is
+//! refused before that nothing stays.
 //!
 //! ```no_run
 //! # use opencode_host::{Host, SubmitOptions, client::wire::Prompt, id::ConversationId};
@@ -14,20 +15,24 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use serde_json::Map;
-use tokio::io::AsyncRead;
+use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncRead, ReadBuf};
 use uuid::Uuid;
 
 use crate::artifacts::{SANDBOX_NAME, mime_type_of};
-use crate::blobs::{Blob, BlobError, Blobs};
+use crate::blobs::{BlobError, Blobs, Digest};
 use crate::clock::Clock;
 use crate::host::Host;
 use crate::id::{AttachmentId, ConversationId, MessageId};
-use crate::sandbox::{Sandbox, SandboxError, SandboxId};
+use crate::sandbox::{Sandbox, SandboxError, SandboxId, SandboxRoot, Staged, blocking};
 use crate::store::{Attachment, AttachmentSource, NewAttachment, NewUploads, Store, StoreError};
-use crate::uploaded_files_prompt::{UploadedFile, UploadedFilesPrompt};
+use crate::uploaded_files_prompt::UploadedFilesPrompt;
 use crate::visible::short;
 
 /// The most bytes of one upload unless the options say otherwise: 50 MiB.
@@ -66,24 +71,40 @@ pub enum UploadError {
     Store(#[from] StoreError),
 }
 
+/// A file that was taken for a prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upload {
+    /// The name the person knows it by.
+    pub name: String,
+    /// Its MIME type.
+    pub mime_type: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The digest of its content.
+    pub digest: Digest,
+}
+
 /// The files of a prompt that is yet to be submitted.
 #[derive(Clone, Debug)]
 pub struct Uploads {
-    sandbox: Sandbox,
+    root: SandboxRoot,
     blobs: Blobs,
     clock: Arc<dyn Clock>,
     cap: u64,
     quota: u64,
     store: Arc<dyn Store>,
-    conversation: ConversationId,
-    prompt: UploadedFilesPrompt,
-    files: Vec<NewAttachment>,
+    /// Where they are going, when that is known already.
+    conversation: Option<ConversationId>,
+    instruction: String,
+    files: Vec<Upload>,
+    /// The bytes of `files`.
+    staged: Vec<Arc<Mutex<Staged>>>,
 }
 
 impl Uploads {
     /// A sentence of the product's about what the agent should do with the files.
     pub fn instruction(mut self, sentence: impl Into<String>) -> Self {
-        self.prompt = self.prompt.instruction(sentence);
+        self.instruction = sentence.into();
         self
     }
 
@@ -97,7 +118,7 @@ impl Uploads {
         original_name: &str,
         mime_type: Option<&str>,
         content: impl AsyncRead + Unpin,
-    ) -> Result<&UploadedFile, UploadError> {
+    ) -> Result<&Upload, UploadError> {
         if self.files.len() >= MAX_FILES {
             return Err(UploadError::TooMany);
         }
@@ -106,58 +127,131 @@ impl Uploads {
             Some(mime_type) => short(mime_type, KEPT_NAME),
             None => mime_type_of(&name),
         };
-        let blob = self.blobs.put(content, self.cap).await?;
-        self.check_quota(&blob).await?;
-        let kept = self.blobs.get(&blob.digest).await?.into_reader();
-        let file = self.prompt.upload(&self.sandbox, &name, &mime_type, kept);
-        let file = file.await?;
-        let mut trust = Map::new();
-        trust.insert(SANDBOX_NAME.to_owned(), file.sandbox_name.clone().into());
-        self.files.push(NewAttachment {
-            id: AttachmentId::from_uuid(self.clock.new_uuid()),
-            // Whose it is becomes known with the submit.
-            message: MessageId::from_uuid(Uuid::nil()),
+        let mut content = Measured::new(content, self.cap);
+        let staged = self.root.stage(&mut content).await;
+        if content.is_over {
+            return Err(BlobError::TooLarge { cap: self.cap }.into());
+        }
+        let staged = staged.map_err(|error| match error {
+            SandboxError::Source(error) => UploadError::Blob(BlobError::Source(error)),
+            error => error.into(),
+        })?;
+        let upload = Upload {
             name,
-            digest: blob.digest,
-            size: blob.size,
             mime_type,
-            source: AttachmentSource::Upload,
-            trust,
-        });
-        Ok(file)
+            size: staged.size(),
+            digest: Digest::from_bytes(content.hasher.finalize().into()),
+        };
+        self.check_quota(&upload).await?;
+        self.files.push(upload);
+        self.staged.push(Arc::new(Mutex::new(staged)));
+        Ok(&self.files[self.files.len() - 1])
     }
 
     /// The files, in the order they were added.
-    pub fn files(&self) -> &[UploadedFile] {
-        self.prompt.files()
+    pub fn files(&self) -> &[Upload] {
+        &self.files
     }
 
-    /// What the agent is sent, and what the person's message becomes.
-    pub(crate) fn of(self, said: &str) -> (String, NewUploads) {
-        let prompt = self.prompt.said(said).to_string();
-        let uploads = NewUploads {
-            said: said.to_owned(),
-            files: self.files,
-            quota: Some(self.quota),
-        };
-        (prompt, uploads)
+    /// Keeps the bytes and gives the files their names in the conversation's sandbox.
+    pub(crate) async fn keep(
+        self,
+        conversation: ConversationId,
+        said: &str,
+    ) -> Result<Kept, UploadError> {
+        for (upload, staged) in self.files.iter().zip(&self.staged) {
+            let staged = Arc::clone(staged);
+            let content = blocking(move || {
+                let staged = lock(&staged);
+                // One that has a name was kept by an earlier submit.
+                let waits = staged.placed().is_none();
+                waits.then(|| staged.read()).transpose()
+            });
+            if let Some(content) = content.await? {
+                let content = tokio::fs::File::from_std(content);
+                let blob = self.blobs.put(content, upload.size).await?;
+                if blob.digest != upload.digest {
+                    let digest = upload.digest;
+                    return Err(BlobError::Corrupt { digest }.into());
+                }
+            }
+        }
+        let id: SandboxId = conversation
+            .to_string()
+            .parse()
+            .map_err(|_| UploadError::NotConfigured)?;
+        let mut prompt = UploadedFilesPrompt::new(said).instruction(self.instruction);
+        let (root, files, staged) = (self.root, self.files.clone(), self.staged);
+        let (prompt, placed) = blocking(move || {
+            let sandbox = root.provision(&id)?;
+            let mut placed = Placed {
+                sandbox,
+                files: Vec::new(),
+            };
+            for (upload, staged) in files.into_iter().zip(staged) {
+                let mut file = lock(&staged);
+                let is_new = file.placed().is_none();
+                let named = prompt.place(&mut file, &placed.sandbox, upload.name, upload.mime_type);
+                let is_new = is_new && file.placed().is_some();
+                drop(file);
+                if is_new {
+                    placed.files.push(staged);
+                }
+                if let Err(error) = named {
+                    placed.take_back();
+                    return Err(error);
+                }
+            }
+            Ok((prompt, placed))
+        })
+        .await?;
+        let files = self.files.into_iter().zip(prompt.files());
+        let files = files.map(|(upload, file)| {
+            let mut trust = Map::new();
+            trust.insert(SANDBOX_NAME.to_owned(), file.sandbox_name.clone().into());
+            NewAttachment {
+                id: AttachmentId::from_uuid(self.clock.new_uuid()),
+                // Whose it is becomes known with the submit.
+                message: MessageId::from_uuid(Uuid::nil()),
+                name: upload.name,
+                digest: upload.digest,
+                size: upload.size,
+                mime_type: upload.mime_type,
+                source: AttachmentSource::Upload,
+                trust,
+            }
+        });
+        Ok(Kept {
+            uploads: NewUploads {
+                said: said.to_owned(),
+                files: files.collect(),
+                quota: Some(self.quota),
+            },
+            text: prompt.to_string(),
+            placed,
+        })
     }
 
     /// Refuses what the submit would refuse. A file that the conversation has already may belong to a submit
     /// that is repeated, which adds nothing: the submit knows.
-    async fn check_quota(&self, blob: &Blob) -> Result<(), UploadError> {
-        let used = self.store.uploaded_bytes(self.conversation).await?;
+    async fn check_quota(&self, upload: &Upload) -> Result<(), UploadError> {
+        let used = match self.conversation {
+            Some(conversation) => self.store.uploaded_bytes(conversation).await?,
+            None => 0,
+        };
         let sizes = self.files.iter().map(|file| file.size);
-        let adding = sizes.fold(blob.size, u64::saturating_add);
+        let adding = sizes.fold(upload.size, u64::saturating_add);
         if used.saturating_add(adding) <= self.quota {
             return Ok(());
         }
-        let newest = self.store.newest_attachments(self.conversation, REPEATED);
-        let is_this = |file: &Attachment| {
-            file.source == AttachmentSource::Upload && file.digest == blob.digest
-        };
-        if newest.await?.iter().any(is_this) {
-            return Ok(());
+        if let Some(conversation) = self.conversation {
+            let newest = self.store.newest_attachments(conversation, REPEATED);
+            let is_this = |file: &Attachment| {
+                file.source == AttachmentSource::Upload && file.digest == upload.digest
+            };
+            if newest.await?.iter().any(is_this) {
+                return Ok(());
+            }
         }
         Err(UploadError::Store(StoreError::QuotaExceeded {
             used,
@@ -186,31 +280,112 @@ impl Uploads {
     }
 }
 
+/// What a submit needs of files that are kept.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// What the agent is sent.
+    pub(crate) text: String,
+    pub(crate) uploads: NewUploads,
+    pub(crate) placed: Placed,
+}
+
+/// Files that have their names in a sandbox since this submit.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    sandbox: Sandbox,
+    files: Vec<Arc<Mutex<Staged>>>,
+}
+
+impl Placed {
+    /// Takes the names back: there is no turn that knows them.
+    pub(crate) fn take_back(&self) {
+        for file in &self.files {
+            if let Err(error) = lock(file).take_back(self.sandbox.dir()) {
+                tracing::warn!(%error, "a file of a refused prompt stays with the agent");
+            }
+        }
+    }
+}
+
+fn lock(staged: &Mutex<Staged>) -> std::sync::MutexGuard<'_, Staged> {
+    staged.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A reader whose bytes are counted and digested on the way.
+struct Measured<R> {
+    reader: R,
+    hasher: Sha256,
+    left: u64,
+    is_over: bool,
+}
+
+impl<R> Measured<R> {
+    fn new(reader: R, cap: u64) -> Self {
+        Self {
+            reader,
+            hasher: Sha256::new(),
+            left: cap,
+            is_over: false,
+        }
+    }
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Measured<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.reader).poll_read(cx, buffer);
+        let new = &buffer.filled()[before..];
+        let Some(left) = self.left.checked_sub(new.len() as u64) else {
+            self.is_over = true;
+            return Poll::Ready(Err(io::ErrorKind::FileTooLarge.into()));
+        };
+        self.left = left;
+        self.hasher.update(new);
+        read
+    }
+}
+
 impl Host {
-    /// Begins to take files for a prompt of this conversation, into its sandbox.
+    /// Begins to take files for a prompt of this conversation.
     ///
     /// # Errors
-    /// [`UploadError::NotConfigured`] without blobs or sandboxes, [`UploadError::Sandbox`].
+    /// [`UploadError::NotConfigured`] without blobs or sandboxes.
+    #[expect(
+        clippy::unused_async,
+        reason = "applications await it, and a store may have to be asked again"
+    )]
     pub async fn uploads(&self, conversation: ConversationId) -> Result<Uploads, UploadError> {
+        self.take_uploads(Some(conversation))
+    }
+
+    /// Begins to take files for the first prompt of a conversation that is yet to be opened.
+    ///
+    /// # Errors
+    /// As [`Host::uploads`].
+    pub fn uploads_of_new_conversation(&self) -> Result<Uploads, UploadError> {
+        self.take_uploads(None)
+    }
+
+    fn take_uploads(&self, conversation: Option<ConversationId>) -> Result<Uploads, UploadError> {
         let shared = self.shared();
-        let (Some(blobs), Some(root)) = (&shared.blobs, shared.sandboxes.clone()) else {
+        let (Some(blobs), Some(root)) = (&shared.blobs, &shared.sandboxes) else {
             return Err(UploadError::NotConfigured);
         };
-        let id: SandboxId = conversation
-            .to_string()
-            .parse()
-            .map_err(|_| UploadError::NotConfigured)?;
-        let sandbox = crate::sandbox::blocking(move || root.provision(&id)).await?;
         Ok(Uploads {
-            sandbox,
+            root: root.clone(),
             blobs: blobs.clone(),
             clock: Arc::clone(&shared.clock),
             cap: shared.options.max_upload,
             quota: shared.options.upload_quota,
             store: Arc::clone(&shared.store),
             conversation,
-            prompt: UploadedFilesPrompt::new(""),
+            instruction: String::new(),
             files: Vec::new(),
+            staged: Vec::new(),
         })
     }
 }

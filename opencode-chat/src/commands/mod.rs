@@ -73,6 +73,7 @@ impl From<SubmitError> for Failure {
     fn from(error: SubmitError) -> Self {
         match error {
             SubmitError::Store(error) => error.into(),
+            SubmitError::Upload(error) => Self::error(error.to_string()),
             error => Self::configuration(error.to_string()),
         }
     }

@@ -79,16 +79,15 @@ async fn first(
     key: String,
     submission: Submission,
 ) -> Result<ConversationId, Problem> {
+    // However long they take to come: the same form may be sent again meanwhile, and is not kept waiting.
+    let uploads = submission.uploads(&app, None).await?;
     let name = name::of(&prompt, &key);
     // The same form may be sent again while the first one's end is cleaned up after.
     let _alone = app.beginnings.alone(&name).await;
     let store = app.host.store();
     let conversation = store.open_conversation(&name).await?.id;
-    let begun = async {
-        let uploads = submission.uploads(&app, conversation).await?;
-        prompts::send(&app, conversation, prompt, Some(key), uploads).await
-    };
-    if let Err(problem) = begun.await {
+    let begun = prompts::send(&app, conversation, prompt, Some(key), uploads).await;
+    if let Err(problem) = begun {
         let said = store.messages(Some(conversation), None, 1).await?;
         if said.is_empty() {
             app.host.delete_conversation(conversation).await?;

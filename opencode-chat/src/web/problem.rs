@@ -13,6 +13,7 @@ use serde_json::json;
 use super::App;
 use super::base_path::BasePath;
 use super::layout::Composer;
+use super::submission::refused;
 
 /// What could not be done, and what to do. Never tells how the inside looks.
 #[derive(Clone, Debug)]
@@ -159,6 +160,7 @@ impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Self {
         match error {
             SubmitError::Store(error) => error.into(),
+            SubmitError::Upload(error) => refused(error, "The files"),
             error => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "This prompt cannot be sent",

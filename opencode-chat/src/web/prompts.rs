@@ -43,7 +43,7 @@ pub(super) async fn submit(
         return Err(problem.with_draft(&app, action, prompt));
     }
     let sent = async {
-        let uploads = submission.uploads(&app, conversation).await?;
+        let uploads = submission.uploads(&app, Some(conversation)).await?;
         send(&app, conversation, prompt.clone(), key, uploads).await
     };
     let turn = match sent.await {
@@ -114,7 +114,7 @@ async fn is_same(
         && files
             .iter()
             .zip(sent)
-            .all(|(file, sent)| file.name == sent.original_name && file.size == sent.size);
+            .all(|(file, sent)| file.name == sent.name && file.digest == sent.digest);
     Ok(same_files && said.is_some_and(|said| said.content == prompt))
 }
 

@@ -96,12 +96,12 @@ impl Submission {
         })
     }
 
-    /// Takes the files into a conversation; `None` when none came. After a refusal the rest of the form is passed over:
+    /// Takes the files for a conversation, or for one that is yet to be opened; `None` when none came. After a refusal the rest of the form is passed over:
     /// a browser reads no answer before it has sent all.
     pub(super) async fn uploads(
         self,
         app: &App,
-        conversation: ConversationId,
+        conversation: Option<ConversationId>,
     ) -> Result<Option<Uploads>, Problem> {
         let Some(mut files) = self.files else {
             return Ok(None);
@@ -136,7 +136,7 @@ impl Files {
     async fn take(
         &mut self,
         app: &App,
-        conversation: ConversationId,
+        conversation: Option<ConversationId>,
     ) -> Result<Option<Uploads>, Problem> {
         let mut uploads = None;
         let mut number = 0;
@@ -178,8 +178,11 @@ impl Files {
     }
 }
 
-async fn begin(app: &App, conversation: ConversationId) -> Result<Uploads, Problem> {
-    let begun = app.host.uploads(conversation).await;
+async fn begin(app: &App, conversation: Option<ConversationId>) -> Result<Uploads, Problem> {
+    let begun = match conversation {
+        Some(conversation) => app.host.uploads(conversation).await,
+        None => app.host.uploads_of_new_conversation(),
+    };
     begun.map_err(|error| refused(error, "The first file"))
 }
 
@@ -197,7 +200,7 @@ fn is_plain_type(kind: &str) -> bool {
 }
 
 /// Why a file was not taken, by its name.
-fn refused(error: UploadError, name: &str) -> Problem {
+pub(super) fn refused(error: UploadError, name: &str) -> Problem {
     let unsent = "Nothing was sent.";
     let error = match error {
         UploadError::Store(error) if !matches!(error, StoreError::QuotaExceeded { .. }) => {

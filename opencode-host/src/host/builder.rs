@@ -204,6 +204,7 @@ impl HostBuilder {
                 live: LiveTurns::default(),
                 worker,
                 running: Mutex::new(HashMap::new()),
+                placing: tokio::sync::Mutex::default(),
                 queue_changed: Notify::new(),
             }),
         })

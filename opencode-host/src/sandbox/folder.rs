@@ -76,6 +76,14 @@ pub(super) fn create_file(dir: &Dir, name: &str) -> io::Result<File> {
     dir.open_with(name, &options)
 }
 
+/// Sees to it that the names in a folder are on the disk, where its file system can do that.
+pub(super) fn sync(dir: &Dir) -> io::Result<()> {
+    match rustix::fs::fsync(dir) {
+        Ok(()) | Err(Errno::INVAL | Errno::NOTSUP | Errno::BADF) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Why this entry is not a plain file of the sandbox's own; `Ok` when it is.
 pub(super) fn plain_file(metadata: &Metadata) -> Result<(), Refusal> {
     use cap_std::fs::MetadataExt;

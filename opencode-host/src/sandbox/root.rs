@@ -10,9 +10,10 @@ use std::time::SystemTime;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+use tokio::io::AsyncRead;
 
 use super::configuration::{QUARANTINE, Quarantine};
-use super::{Refusal, Sandbox, SandboxError, file, folder};
+use super::{Refusal, Sandbox, SandboxError, Staged, file, folder};
 use crate::visible::short;
 
 /// Where files grow before they are given their name. No [`SandboxId`] starts with a dot.
@@ -121,6 +122,14 @@ pub struct SandboxRoot {
 }
 
 impl SandboxRoot {
+    /// Copies an async reader into a file that is in no sandbox yet.
+    pub(crate) async fn stage(
+        &self,
+        reader: impl AsyncRead + Unpin,
+    ) -> Result<Staged, SandboxError> {
+        Staged::copy_from_async(Arc::clone(&self.staging), reader).await
+    }
+
     /// Opens the folder at `path`, making it (for this user alone) if there is none.
     ///
     /// Folders above it may be links; they are resolved once, here.

@@ -24,7 +24,8 @@ pub(crate) struct Staged {
     name: String,
     file: File,
     size: u64,
-    placed: bool,
+    /// The name it has in a sandbox.
+    placed: Option<SandboxPath>,
 }
 
 impl Staged {
@@ -44,7 +45,7 @@ impl Staged {
                         name,
                         file,
                         size: 0,
-                        placed: false,
+                        placed: None,
                     });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -91,7 +92,7 @@ impl Staged {
                 .await
                 .map_err(SandboxError::Source)?;
             if buffer.is_empty() {
-                return Ok(staged);
+                return blocking(move || staged.synced()).await;
             }
             (staged, buffer) = blocking(move || {
                 staged.append(&buffer)?;
@@ -99,6 +100,48 @@ impl Staged {
             })
             .await?;
         }
+    }
+
+    /// Its bytes are on the disk from here on: its name, once it has one, is found with them after a crash.
+    fn synced(self) -> Result<Self, SandboxError> {
+        match self.file.sync_all() {
+            Ok(()) => Ok(self),
+            Err(source) => Err(SandboxError::Io {
+                action: "write",
+                path: "a file for the sandbox".to_owned(),
+                source,
+            }),
+        }
+    }
+
+    /// Its content, while it has no name.
+    pub(crate) fn read(&self) -> Result<std::fs::File, SandboxError> {
+        let opened = folder::open_file(&self.staging, &self.name);
+        opened.map(File::into_std).map_err(SandboxError::Source)
+    }
+
+    /// The name it has in a sandbox.
+    pub(crate) fn placed(&self) -> Option<&SandboxPath> {
+        self.placed.as_ref()
+    }
+
+    /// Takes its name from it again, unless something else has that by now.
+    pub(crate) fn take_back(&mut self, dir: &Dir) -> Result<(), SandboxError> {
+        use cap_std::fs::MetadataExt as _;
+
+        let Some(path) = self.placed.clone() else {
+            return Ok(());
+        };
+        let parent = folder::parent(dir, &path)?;
+        let failed = |error| folder::failed("take back", &path, error);
+        let there = parent.symlink_metadata(path.name()).map_err(failed)?;
+        let own = self.file.metadata().map_err(failed)?;
+        if (there.dev(), there.ino()) == (own.dev(), own.ino()) {
+            let moved = move_new(&parent, path.name(), &self.staging, &self.name);
+            moved.map_err(|error| failed(error.into()))?;
+            self.placed = None;
+        }
+        Ok(())
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), SandboxError> {
@@ -120,7 +163,8 @@ impl Staged {
         let parent = folder::parent_made(dir, path)?;
         match move_new(&self.staging, &self.name, &parent, path.name()) {
             Ok(()) => {
-                self.placed = true;
+                self.placed = Some(path.clone());
+                folder::sync(&parent).map_err(|error| folder::failed("write", path, error))?;
                 Ok(self.size)
             }
             Err(Errno::EXIST) => Err(SandboxError::Exists {
@@ -157,7 +201,7 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if !self.placed
+        if self.placed.is_none()
             && let Err(error) = self.staging.remove_file(&self.name)
         {
             tracing::warn!(%error, "a staged file was left behind; the next sweep removes it");

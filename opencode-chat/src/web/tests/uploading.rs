@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::http::StatusCode;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use opencode_host::id::ConversationId;
 use opencode_host::store::{AttachmentSource, MessageRole};
 use opencode_host::uploads::MAX_FILES;
@@ -432,4 +432,105 @@ async fn a_form_of_countless_fields_is_refused() {
     let form = (0..5000).fold(FileForm::new("hi", "k"), |form, _| form.field("", ""));
     let page = site.request(form.request("/conversations", HTML)).await;
     assert_eq!(page.status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+/// The files below the site's folder.
+fn kept(site: &Site) -> Vec<std::path::PathBuf> {
+    let mut folders = vec![site.folder.path().to_owned()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
+#[tokio::test]
+async fn a_form_that_is_refused_leaves_nothing() {
+    let site = echoing().await;
+    let (conversation, _) = site.begin("hi").await;
+    site.ended(conversation).await;
+    let full = vec![b'f'; 1000];
+    let small = || FileForm::new("look", "k").file("a.txt", "text/plain", "small");
+    let too_large = small().file("b.txt", "text/plain", vec![b'x'; 1001]);
+    let too_much = small()
+        .file("b.txt", "text/plain", &full)
+        .file("c.txt", "text/plain", &full)
+        .file("d.txt", "text/plain", &full);
+    let behind = small().field("prompt", "other words");
+    let empty = FileForm::new(" ", "k").file("a.txt", "text/plain", "small");
+    let many = (0..=MAX_FILES).fold(FileForm::new("look", "k"), |form, number| {
+        form.file(&format!("{number}.txt"), "text/plain", number.to_string())
+    });
+    for path in [
+        "/conversations".to_owned(),
+        format!("/conversations/{conversation}/turns"),
+    ] {
+        for form in [&too_large, &too_much, &behind, &empty, &many] {
+            let page = site.request(form.request(&path, HTML)).await;
+            assert!(page.status.is_client_error(), "{}", page.status);
+            assert_eq!(kept(&site), [] as [std::path::PathBuf; 0], "{path}");
+        }
+        let mut cut = small().bytes();
+        cut.truncate(cut.len() - 5);
+        let page = site.request(request(&path, HTML, Body::from(cut))).await;
+        assert!(page.status.is_client_error(), "{}", page.status);
+        assert_eq!(kept(&site), [] as [std::path::PathBuf; 0], "{path}");
+    }
+    // The same that was refused, and what is wrong with it mended.
+    let page = site
+        .request(small().request(&format!("/conversations/{conversation}/turns"), HTML))
+        .await;
+    assert_eq!(page.status, StatusCode::SEE_OTHER);
+    assert_eq!(kept(&site).len(), 2, "a blob and a copy: {:?}", kept(&site));
+}
+
+#[tokio::test]
+async fn a_form_that_is_sent_twice_leaves_one_copy() {
+    let site = echoing().await;
+    let form = FileForm::new("look", "k").file("a.txt", "text/plain", "small");
+    for _ in 0..3 {
+        let page = site.request(form.request("/conversations", HTML)).await;
+        assert_eq!(page.status, StatusCode::SEE_OTHER);
+    }
+    assert_eq!(kept(&site).len(), 2, "{:?}", kept(&site));
+    // Other words and another file in a page that the browser kept.
+    let page = site.request(form.request("/conversations", HTML)).await;
+    let turns = format!("/conversations/{}/turns", conversation_of(&page));
+    let other = FileForm::new("look", "k").file("a.txt", "text/plain", "other");
+    let page = site.request(other.request(&turns, HTML)).await;
+    assert_eq!(page.status, StatusCode::SEE_OTHER);
+    let given = given(&site, conversation_of(&page)).await;
+    assert_eq!(given.len(), 2, "{given:?}");
+    assert_eq!(kept(&site).len(), 4, "{:?}", kept(&site));
+}
+
+#[tokio::test]
+async fn a_form_that_stalls_keeps_no_other_waiting() {
+    let site = echoing().await;
+    let form = FileForm::new("look", "k").file("a.txt", "text/plain", "small");
+    let whole = form.bytes();
+    let half = whole[..whole.len() - 20].to_vec();
+    let (heard, hears) = tokio::sync::oneshot::channel();
+    let stalls = stream::once(async { Ok::<_, std::io::Error>(half) }).chain(stream::once(async {
+        // Asked for more: what came was taken.
+        let _ = heard.send(());
+        std::future::pending().await
+    }));
+    let stalled = request("/conversations", HTML, Body::from_stream(stalls));
+    let stalled = site.request(stalled);
+    tokio::pin!(stalled);
+    tokio::select! {
+        page = &mut stalled => panic!("{page:?}"),
+        taken = hears => taken.unwrap(),
+    }
+    let page = site.request(form.request("/conversations", HTML)).await;
+    let conversation = conversation_of(&page);
+    assert_eq!(given(&site, conversation).await.len(), 1);
 }
