@@ -31,6 +31,7 @@ use crate::reporter::Severity;
 use crate::sandbox::{self, SandboxRoot};
 use crate::session::Session;
 use crate::store::{CancelOutcome, NewTurn, OnBusy, Store, StoreError, Submitted, Turn, WorkerId};
+use crate::sub_agents::SubAgents;
 use crate::telemetry::Telemetry;
 use crate::turn::TurnResult;
 use crate::turn::control::Control;
@@ -101,6 +102,7 @@ pub(crate) struct Shared {
     pub(crate) hub: EventHub,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) product: Arc<dyn Product>,
+    pub(crate) sub_agents: SubAgents,
     pub(crate) telemetry: Telemetry,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: HostOptions,
@@ -269,6 +271,7 @@ impl Host {
                 client: &shared.client,
                 store: &*shared.store,
                 product: &*shared.product,
+                sub_agents: &shared.sub_agents,
                 telemetry: &shared.telemetry,
             };
             let removing = sessions.remove(id, &session.id);

@@ -18,6 +18,7 @@ pub mod reporter;
 pub mod sandbox;
 pub mod session;
 pub mod store;
+pub mod sub_agents;
 pub mod telemetry;
 pub mod tool_display;
 pub mod tracer;

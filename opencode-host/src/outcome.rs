@@ -31,6 +31,8 @@ pub enum Reason {
     Unreachable,
     /// OpenCode refused the password.
     Unauthorized,
+    /// This OpenCode would not do as the permission rules say, or is too old: nothing was asked of it.
+    UnsafeServer,
     /// Something unexpected.
     Internal,
 }
@@ -51,6 +53,7 @@ impl Reason {
             Self::Loop => "loop",
             Self::Unreachable => "unreachable",
             Self::Unauthorized => "unauthorized",
+            Self::UnsafeServer => "unsafe_server",
             Self::Internal => "internal",
         }
     }

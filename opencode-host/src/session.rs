@@ -8,6 +8,8 @@
 //! without a session looks for that mark before it mints another one. A server
 //! that does not list sessions with their metadata is believed to have none.
 
+mod upheld;
+
 use std::time::Duration;
 
 use opencode_client::wire::{NewSession, PermissionRule, Session as UpstreamSession};
@@ -19,7 +21,10 @@ use crate::id::ConversationId;
 use crate::product::{HookError, Product};
 use crate::reporter::Severity;
 use crate::store::{Conversation, SessionRecord, Store, StoreError};
+use crate::sub_agents::{RunsUnasked, SubAgents};
 use crate::telemetry::Telemetry;
+
+pub use upheld::{LOWEST_VERSION, UnsafeServer};
 
 /// How long a conversation's lock is waited for.
 const LOCK_WAIT: Duration = Duration::from_secs(20);
@@ -44,6 +49,9 @@ pub enum SessionError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The server would not do as the rules say. What was minted on it is deleted.
+    #[error(transparent)]
+    Unsafe(#[from] UnsafeServer),
     /// The product could not say where the session works.
     #[error("no folder for the session: {0}")]
     Product(HookError),
@@ -67,6 +75,8 @@ pub struct Session<'a> {
     pub store: &'a dyn Store,
     /// Whose conversations they are.
     pub product: &'a dyn Product,
+    /// What becomes of sub-agents where the product's rules hold an `ask`.
+    pub sub_agents: &'a SubAgents,
     /// Where swallowed errors go.
     pub telemetry: &'a Telemetry,
 }
@@ -78,7 +88,7 @@ impl Session<'_> {
     /// # Errors
     /// See [`SessionError`]. Nothing is left upstream.
     pub async fn ensure(&self, conversation: &Conversation) -> Result<Ensured, SessionError> {
-        let rules = self.product.permission_rules(conversation);
+        let rules = self.rules(conversation);
         if let Some(record) = &conversation.session
             && record.policy == fingerprint(&rules)
         {
@@ -115,8 +125,27 @@ impl Session<'_> {
                 just_created: false,
             });
         }
-        let rules = self.product.permission_rules(conversation);
+        let rules = self.rules(conversation);
         self.mint(lock, conversation, rules).await
+    }
+
+    /// Checks, before a prompt, that the server still does as the session's rules say: it may have been swapped.
+    ///
+    /// # Errors
+    /// [`SessionError::Unsafe`] when it does not, [`SessionError::Upstream`] when it cannot be asked.
+    pub(crate) async fn check(
+        &self,
+        client: &Client,
+        conversation: &Conversation,
+        session: &SessionId,
+    ) -> Result<(), SessionError> {
+        upheld::check(client, session, &self.rules(conversation)).await
+    }
+
+    /// The rules of the conversation's session.
+    fn rules(&self, conversation: &Conversation) -> Vec<PermissionRule> {
+        let rules = self.product.permission_rules(conversation);
+        self.sub_agents.complete(rules)
     }
 
     /// Stops what the session and the sessions below it do, as far as the
@@ -179,21 +208,36 @@ impl Session<'_> {
             policy: fingerprint(&rules),
         };
         let mut found = self.minted_before(client, &mark).await?;
-        let session = if found.is_empty() {
+        let fresh = found.is_empty();
+        let session = if fresh {
             let new = NewSession {
                 title: self.product.session_title(conversation),
-                permission: rules,
+                permission: rules.clone(),
                 metadata: Some(mark.metadata()),
                 ..NewSession::default()
             };
             self.create(client, &new, &mark).await?
         } else {
             let session = found.remove(0);
-            if Mark::policy_of(&session) != mark.policy {
-                client.append_permission(&session.id, &rules).await?;
+            if Mark::policy_of(&session) == mark.policy {
+                session
+            } else {
+                client.append_permission(&session.id, &rules).await?
             }
-            session
         };
+        // An older session names the version that made it, not the one that is there.
+        let version = session.version.as_deref().filter(|_| fresh);
+        let upheld = upheld::taken(&session, &rules)
+            .and_then(|()| UnsafeServer::check_version(version.unwrap_or_default()));
+        if let Err(refused) = upheld {
+            self.discard(conversation.id, &session.id).await;
+            return Err(refused.into());
+        }
+        if self.sub_agents.run_unasked(&rules) {
+            let context = [("conversation", conversation.id.to_string().into())];
+            self.telemetry
+                .report(&RunsUnasked, Severity::Warning, context);
+        }
         let record = SessionRecord {
             id: session.id,
             directory: directory.or(session.directory),
@@ -313,7 +357,8 @@ impl Session<'_> {
         record: SessionRecord,
         rules: &[PermissionRule],
     ) -> Result<Ensured, SessionError> {
-        self.client.append_permission(&record.id, rules).await?;
+        let session = self.client.append_permission(&record.id, rules).await?;
+        upheld::taken(&session, rules)?;
         let updated = SessionRecord {
             policy: fingerprint(rules),
             ..record

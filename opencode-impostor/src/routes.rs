@@ -251,11 +251,13 @@ async fn patch_session(
     }
     world.update(|state| {
         known(state, "PATCH /session/:id", &id, false)?;
+        let keeps_rules = world.config.dialect.keeps_rules;
         if let Some(session) = state.sessions.get_mut(&id) {
             if let Some(title) = body.get("title") {
                 session.info.insert("title".into(), title.clone());
             }
-            if let Some(Value::Array(more)) = body.get("permission") {
+            let rules = body.get("permission").filter(|_| keeps_rules);
+            if let Some(Value::Array(more)) = rules {
                 let rules = session
                     .info
                     .entry("permission")

@@ -124,6 +124,10 @@ fn own(reason: Reason) -> (&'static str, &'static str) {
             "OpenCode cannot be reached",
             "See what is wrong with `opencode-chat doctor`, then try again.",
         ),
+        Reason::UnsafeServer => (
+            "This OpenCode does not keep to permission rules",
+            "Nothing was asked of it. Update it (1.1.16 or newer) with `npm install -g opencode-ai`; `opencode-chat doctor` says more.",
+        ),
         Reason::Unauthorized => (
             "OpenCode refused the password",
             "Set `OPENCODE_SERVER_PASSWORD` to the server's password and restart this application.",

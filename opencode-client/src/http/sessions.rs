@@ -41,7 +41,7 @@ impl Client {
     }
 
     /// Appends permission rules: `PATCH /session/:id`. The last match wins, and
-    /// the server never forgets earlier ones: send only a changed policy.
+    /// the server never forgets earlier ones: send only a changed policy. Returns the session as it is now.
     ///
     /// # Errors
     /// See [`Error`].
@@ -49,10 +49,10 @@ impl Client {
         &self,
         session: &SessionId,
         rules: &[PermissionRule],
-    ) -> Result<(), Error> {
+    ) -> Result<Session, Error> {
         let call =
             Call::on_session(Method::PATCH, session, "").body(json!({ "permission": rules }));
-        self.send(call).await.map(drop)
+        self.json(call).await
     }
 
     /// Deletes a session: `DELETE /session/:id`. One that is gone already is fine.

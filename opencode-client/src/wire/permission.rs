@@ -44,7 +44,8 @@ impl PermissionRule {
 pub enum PermissionReply {
     /// This time.
     Once,
-    /// From now on in this session.
+    /// From now on: what the request's [`always`](PermissionRequest::always) patterns cover is not asked for again, by
+    /// any session of this folder, until the server restarts (read in 1.18.33).
     Always,
     /// No.
     Reject,
@@ -64,6 +65,13 @@ pub struct PermissionRequest {
     /// The exact things asked for.
     #[serde(default, alias = "pattern", deserialize_with = "one_or_many")]
     pub patterns: Vec<String>,
+    /// What an `always` grants: these patterns, in the whole folder, until the server forgets it.
+    #[serde(
+        default,
+        deserialize_with = "one_or_many",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub always: Vec<String>,
     /// Details, such as the command.
     #[serde(default, deserialize_with = "lenient")]
     pub metadata: Map<String, Value>,

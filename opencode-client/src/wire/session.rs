@@ -20,6 +20,12 @@ pub struct Session {
     /// When it was made, epoch milliseconds by the server's clock.
     #[serde(default, deserialize_with = "lenient")]
     pub time: SessionTime,
+    /// Its permission rules, those of its maker last. Absent on servers that ignore them (1.0.x).
+    #[serde(default, deserialize_with = "lenient")]
+    pub permission: Vec<PermissionRule>,
+    /// The version of the server that made it.
+    #[serde(default, deserialize_with = "lenient")]
+    pub version: Option<String>,
     /// What its maker wanted kept with it (1.18.33 gives it back; older servers may not).
     #[serde(default, deserialize_with = "lenient")]
     pub metadata: serde_json::Map<String, serde_json::Value>,

@@ -14,6 +14,7 @@ use crate::product::{PlainProduct, Product};
 use crate::reporter::{ErrorReporter, Severity};
 use crate::sandbox::SandboxRoot;
 use crate::store::{Store, Turn, WorkerId};
+use crate::sub_agents::SubAgents;
 use crate::telemetry::Telemetry;
 use crate::tracer::Tracer;
 
@@ -44,6 +45,7 @@ pub struct HostBuilder {
     worker: Option<WorkerId>,
     blobs: Option<Blobs>,
     folders: Option<Folders>,
+    sub_agents: SubAgents,
 }
 
 impl std::fmt::Debug for HostBuilder {
@@ -68,6 +70,7 @@ impl HostBuilder {
             worker: None,
             blobs: None,
             folders: None,
+            sub_agents: SubAgents::default(),
         }
     }
 
@@ -151,6 +154,13 @@ impl HostBuilder {
         self
     }
 
+    /// What becomes of sub-agents where the product's rules hold an `ask`. By default they are off, since OpenCode
+    /// asks for nothing that they do.
+    pub fn sub_agents(mut self, sub_agents: SubAgents) -> Self {
+        self.sub_agents = sub_agents;
+        self
+    }
+
     /// Makes the host. Nothing is contacted yet.
     ///
     /// # Errors
@@ -195,6 +205,7 @@ impl HostBuilder {
                 client: self.client,
                 store: self.store,
                 product,
+                sub_agents: self.sub_agents,
                 telemetry: self.telemetry,
                 clock: self.clock,
                 options: self.options,

@@ -1,9 +1,14 @@
+//! Answers to what a running turn's agent asks.
+
 use opencode_client::wire::PermissionReply;
-use opencode_client::{Client, Error as ClientError, PermissionId, QuestionId};
+use opencode_client::{Client, Error as ClientError, PermissionId, QuestionId, SessionId};
 
 use super::Host;
 use crate::id::TurnId;
-use crate::store::StoreError;
+use crate::store::{StoreError, TurnState};
+
+/// How deep sub-agents of sub-agents are followed. OpenCode's own limit is 1 unless it is configured.
+const DEEPEST: usize = 16;
 
 /// Why an answer did not arrive.
 #[derive(Debug, thiserror::Error)]
@@ -11,7 +16,7 @@ pub enum AnswerError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The agent does not wait for this any more.
+    /// The agent does not wait for this any more, or it is another conversation's.
     #[error("the agent does not wait for this answer any more")]
     NotWaiting,
     /// The server.
@@ -41,11 +46,8 @@ impl Host {
         question: &QuestionId,
         answers: &[Vec<String>],
     ) -> Result<(), AnswerError> {
-        Ok(self
-            .client_of(turn)
-            .await?
-            .answer_question(question, answers)
-            .await?)
+        let client = self.asked(turn, Asked::Question(question)).await?;
+        Ok(client.answer_question(question, answers).await?)
     }
 
     /// Declines a question of a running turn. The turn then ends.
@@ -57,11 +59,8 @@ impl Host {
         turn: TurnId,
         question: &QuestionId,
     ) -> Result<(), AnswerError> {
-        Ok(self
-            .client_of(turn)
-            .await?
-            .reject_question(question)
-            .await?)
+        let client = self.asked(turn, Asked::Question(question)).await?;
+        Ok(client.reject_question(question).await?)
     }
 
     /// Answers a permission request of a running turn. A rejection with a
@@ -76,15 +75,14 @@ impl Host {
         reply: PermissionReply,
         message: Option<&str>,
     ) -> Result<(), AnswerError> {
-        Ok(self
-            .client_of(turn)
-            .await?
-            .reply_permission(permission, reply, message)
-            .await?)
+        let client = self.asked(turn, Asked::Permission(permission)).await?;
+        Ok(client.reply_permission(permission, reply, message).await?)
     }
 
-    /// The client in the folder of the turn's session: requests are kept per folder.
-    async fn client_of(&self, turn: TurnId) -> Result<Client, AnswerError> {
+    /// The client in the folder of the turn's session, once the turn is known to wait for this: it runs, the request
+    /// is pending there, and the turn's session or a sub-agent's below it raised it. Conversations may share a
+    /// folder, and a server answers whatever id it is given.
+    async fn asked(&self, turn: TurnId, asked: Asked<'_>) -> Result<Client, AnswerError> {
         let store = &self.shared.store;
         let missing = || StoreError::NotFound {
             what: "turn",
@@ -95,16 +93,64 @@ impl Host {
             .conversation(turn.conversation)
             .await?
             .ok_or_else(missing)?;
+        let (TurnState::Running, Some(prompted), Some(session)) =
+            (turn.state, turn.prompted, &conversation.session)
+        else {
+            return Err(AnswerError::NotWaiting);
+        };
         if let Err(unguarded) = self.shared.guard(&conversation).await {
             let unguarded = ClientError::Configuration(unguarded.to_string());
             return Err(AnswerError::Upstream(unguarded));
         }
-        let client = self.shared.client.clone();
-        Ok(
-            match conversation.session.and_then(|session| session.directory) {
-                Some(directory) => client.in_directory(directory),
-                None => client,
-            },
-        )
+        let client = match &session.directory {
+            Some(directory) => self.shared.client.in_directory(directory.as_str()),
+            None => self.shared.client.clone(),
+        };
+        let asks = match asked {
+            Asked::Permission(id) => {
+                let waiting = client.permissions().await?;
+                let found = waiting.into_iter().find(|request| request.id == *id);
+                found.map(|request| request.session_id)
+            }
+            Asked::Question(id) => {
+                let waiting = client.questions().await?;
+                let found = waiting.into_iter().find(|request| request.id == *id);
+                found.map(|request| request.session_id)
+            }
+        };
+        let asks = asks.ok_or(AnswerError::NotWaiting)?;
+        if is_below(&client, asks, &prompted.session).await? {
+            Ok(client)
+        } else {
+            Err(AnswerError::NotWaiting)
+        }
     }
+}
+
+/// What a turn is said to wait for.
+enum Asked<'a> {
+    Permission(&'a PermissionId),
+    Question(&'a QuestionId),
+}
+
+/// Whether `session` is `root`, or a sub-agent's session below it.
+async fn is_below(
+    client: &Client,
+    mut session: SessionId,
+    root: &SessionId,
+) -> Result<bool, ClientError> {
+    for _ in 0..DEEPEST {
+        if session == *root {
+            return Ok(true);
+        }
+        match client.session(&session).await {
+            Ok(found) => match found.parent_id {
+                Some(parent) => session = parent,
+                None => return Ok(false),
+            },
+            Err(ClientError::SessionNotFound { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
 }

@@ -37,6 +37,8 @@ pub(super) enum Trouble {
     Store(StoreError),
     /// The product could not do its part.
     Product(String),
+    /// The server would not do as the rules say.
+    Unsafe(String),
 }
 
 impl From<ClientError> for Trouble {
@@ -56,6 +58,7 @@ impl From<SessionError> for Trouble {
         match error {
             SessionError::Upstream(error) => Self::Upstream(error),
             SessionError::Store(error) => Self::Store(error),
+            SessionError::Unsafe(refused) => Self::Unsafe(refused.to_string()),
             SessionError::Product(error) => Self::Product(error.to_string()),
         }
     }
@@ -333,6 +336,7 @@ impl Driver {
                 Failure::Broken(error.to_string())
             }
             Trouble::Product(detail) => Failure::Refused(detail),
+            Trouble::Unsafe(detail) => Failure::Unsafe(detail),
         };
         let since = self
             .unmended
@@ -390,6 +394,7 @@ impl Driver {
             client: &self.host.client,
             store: &*self.host.store,
             product: &*self.host.product,
+            sub_agents: &self.host.sub_agents,
             telemetry: &self.host.telemetry,
         }
     }

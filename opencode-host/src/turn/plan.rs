@@ -377,6 +377,7 @@ fn recover(now: &Situation, failure: &Failure, since: Duration, limits: &Limits)
         )),
         Failure::SessionLost => Step::Recreate,
         Failure::Unauthorized(message) => Step::End(Ending::own(Reason::Unauthorized, message)),
+        Failure::Unsafe(message) => Step::End(Ending::own(Reason::UnsafeServer, message)),
         Failure::Refused(message) => Step::End(Ending::own(Reason::Upstream, message)),
         Failure::Broken(message) if since >= limits.unreachable => {
             Step::End(Ending::failed(message))

@@ -1,7 +1,7 @@
 //! Prompting exactly once.
 
-use opencode_client::PromptIds;
 use opencode_client::wire::Prompt;
+use opencode_client::{PromptIds, SessionId};
 use tokio::time::Instant;
 
 use super::driver::{Driver, Trouble};
@@ -16,6 +16,7 @@ impl Driver {
         self.guard().await?;
         let client = self.client();
         let mint = || client.mint_prompt_ids(&session, self.host.clock.entropy());
+        self.check(&session).await?;
         let (mut ids, status) = tokio::try_join!(mint(), client.status(&session))?;
         if status.is_busy() {
             self.stop_leftover().await?;
@@ -58,6 +59,7 @@ impl Driver {
                 Ok(())
             }
             None => {
+                self.check(&session.id).await?;
                 let fenced = Instant::now();
                 // Still ours? Whoever else has it may have posted it meanwhile.
                 self.host.store.record_prompt(&self.lease, prompted).await?;
@@ -88,6 +90,13 @@ impl Driver {
                 Err(error.into())
             }
         }
+    }
+
+    /// Before a prompt: the server, maybe another than before, still does as the session's rules say.
+    async fn check(&self, session: &SessionId) -> Result<(), Trouble> {
+        let (sessions, client) = (self.sessions(), self.client());
+        let checked = sessions.check(&client, &self.conversation, session);
+        Ok(checked.await?)
     }
 
     /// Before the server reads the folder: nothing in it may configure the server.

@@ -14,6 +14,7 @@ mod folders;
 mod guard;
 mod hosting;
 mod live;
+mod rules;
 mod sandbox;
 mod steps;
 mod store;

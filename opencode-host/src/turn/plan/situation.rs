@@ -133,6 +133,8 @@ pub enum Failure {
     Unauthorized(String),
     /// The server refused the request.
     Refused(String),
+    /// The server would not do as the rules say.
+    Unsafe(String),
     /// The server answers, with errors.
     Broken(String),
     /// The server cannot be reached.

@@ -187,6 +187,7 @@ async fn fifty_ensures_at_once_make_one_session() {
         client: test.host.client(),
         store: &*test.store,
         product: &opencode_host::product::PlainProduct,
+        sub_agents: &opencode_host::sub_agents::SubAgents::Off,
         telemetry: &telemetry,
     };
     let ensured =

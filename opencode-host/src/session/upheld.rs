@@ -1,0 +1,132 @@
+//! Whether a server upholds the rules that a session was given.
+//!
+//! Some take them and do nothing with them (1.0.x: the session comes back without `permission`), some write outside
+//! the session's folder unasked (1.1.11). A server can be swapped for another one while a conversation rests, so it is
+//! looked at before each prompt: two short requests.
+
+use opencode_client::wire::{PermissionRule, Session as UpstreamSession};
+use opencode_client::{Client, Error as ClientError, SessionId};
+
+use super::SessionError;
+
+/// The lowest version of OpenCode that asks before it writes outside a session's folder (1.1.11 does not).
+pub const LOWEST_VERSION: [u64; 3] = [1, 1, 16];
+
+/// Why nothing is asked of a server.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnsafeServer {
+    /// It does not give the session's rules back.
+    #[error(
+        "this OpenCode ignores permission rules: its agent would run commands unasked, so nothing was asked of it. \
+         Update it (1.1.16 or newer): `npm install -g opencode-ai`"
+    )]
+    IgnoresRules,
+    /// It is too old.
+    #[error(
+        "OpenCode {0} is too old: its agent would write outside its folder unasked, so nothing was asked of it. Update \
+         it (1.1.16 or newer): `npm install -g opencode-ai`"
+    )]
+    TooOld(String),
+}
+
+impl UnsafeServer {
+    /// Checks what a server says of its version. What does not read as a release (`local`, `0.0.0-dev-…`, nothing at
+    /// all) is somebody's own build: it is judged by whether it keeps the rules, not by a number.
+    ///
+    /// # Errors
+    /// [`UnsafeServer::TooOld`] below [`LOWEST_VERSION`].
+    pub fn check_version(version: &str) -> Result<(), Self> {
+        match release(version) {
+            Some(release) if release < LOWEST_VERSION => Err(Self::TooOld(version.to_owned())),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The three numbers of a released version.
+fn release(version: &str) -> Option<[u64; 3]> {
+    let version = version.trim().trim_start_matches('v');
+    let numbers = version.split(['-', '+']).next().unwrap_or_default();
+    let mut numbers = numbers.split('.').map(|number| number.parse().ok());
+    let release = [numbers.next()??, numbers.next()??, numbers.next()??];
+    (numbers.next().is_none() && release != [0, 0, 0]).then_some(release)
+}
+
+/// Checks the answer to a request that gave a session its rules.
+pub(super) fn taken(
+    session: &UpstreamSession,
+    rules: &[PermissionRule],
+) -> Result<(), UnsafeServer> {
+    if session.permission.ends_with(rules) {
+        Ok(())
+    } else {
+        Err(UnsafeServer::IgnoresRules)
+    }
+}
+
+/// Checks a session that was given its rules earlier, maybe by another server. Others may have appended rules since.
+pub(super) async fn check(
+    client: &Client,
+    session: &SessionId,
+    rules: &[PermissionRule],
+) -> Result<(), SessionError> {
+    let (session, health) = tokio::join!(client.session(session), client.health());
+    let session = session?;
+    let known = |window: &[PermissionRule]| window == rules;
+    if !rules.is_empty() && !session.permission.windows(rules.len()).any(known) {
+        return Err(UnsafeServer::IgnoresRules.into());
+    }
+    match health {
+        Ok(health) => Ok(UnsafeServer::check_version(&health.version)?),
+        // It does not tell its version, and keeps the rules.
+        Err(ClientError::Server { .. } | ClientError::BadRequest { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_below_the_lowest_are_refused() {
+        for old in [
+            "1.1.15",
+            "1.1.11",
+            "1.0.220",
+            "0.15.2",
+            "v1.1.0",
+            "1.1.15-beta.1",
+            " 1.1.9 ",
+        ] {
+            let refused = UnsafeServer::check_version(old);
+            assert_eq!(refused, Err(UnsafeServer::TooOld(old.to_owned())));
+        }
+        for good in [
+            "1.1.16",
+            "1.1.65",
+            "1.2.0",
+            "1.18.33",
+            "2.0.0",
+            "v1.18.34",
+            "1.10.0-rc1",
+        ] {
+            assert_eq!(UnsafeServer::check_version(good), Ok(()), "{good}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_release_is_not_judged_by_a_number() {
+        for own in [
+            "",
+            "local",
+            "0.0.0-dev-202511251200",
+            "1.1",
+            "1.1.x",
+            "99999999999999999999.1.1",
+        ] {
+            assert_eq!(UnsafeServer::check_version(own), Ok(()), "{own}");
+        }
+    }
+}
