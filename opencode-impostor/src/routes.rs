@@ -220,9 +220,13 @@ fn check_rules(rules: &Value) -> Result<(), Refusal> {
     }
 }
 
-async fn status(Shared(world): Server) -> Json<Value> {
+/// As on 1.18.33, of the sessions of one folder alone.
+async fn status(Shared(world): Server, Query(query): QueryMap, headers: HeaderMap) -> Json<Value> {
+    let directory = directory(&world, &query, &headers);
     world.quietly(|state| {
-        let busy = state.sessions.values().filter_map(|session| {
+        let here = state.sessions.values();
+        let here = here.filter(|session| session.directory == directory);
+        let busy = here.filter_map(|session| {
             let status = session.status.clone()?;
             Some((session.id.clone(), status))
         });

@@ -1,30 +1,45 @@
 //! Questions and permissions: listed, answered, rejected.
+//!
+//! As on 1.18.33 each belongs to the folder of its session: a request that names another folder, or none, does not see
+//! it, and a reply there is a 404.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, State as Shared};
+use axum::extract::{Path, Query, State as Shared};
+use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::{Server, json_body};
+use super::{QueryMap, Server, directory, json_body};
 use crate::errors::Refusal;
 use crate::faults::{FaultTable, List, Record, Seen};
+use crate::sessions::Session;
 use crate::state::{Answer, Ask, World};
 
 fn listed(
     world: &World,
     faults: &mut FaultTable,
+    (directory, sessions): (&str, &HashMap<String, Session>),
     asks: &BTreeMap<String, Ask>,
 ) -> Result<Json<Value>, Refusal> {
     there(world)?;
-    let open = asks.values().filter(|ask| ask.answer.is_none());
+    let open = asks
+        .values()
+        .filter(|ask| ask.answer.is_none() && is_in(sessions, ask, directory));
     let mut open: Vec<Value> = open.map(|ask| ask.body.clone()).collect();
     for request in &mut open {
         faults.alter(Record::Request, Seen::Lists, "", request);
     }
     faults.alter_list(List::Requests, &mut open);
     Ok(Json(open.into()))
+}
+
+/// Whether what is asked belongs to this folder.
+fn is_in(sessions: &HashMap<String, Session>, ask: &Ask, directory: &str) -> bool {
+    sessions
+        .get(&ask.session)
+        .is_some_and(|session| session.directory == directory)
 }
 
 /// Whether this version has the routes of this page.
@@ -37,19 +52,37 @@ fn there(world: &World) -> Result<(), Refusal> {
 }
 
 /// `GET /question`
-pub(super) async fn questions(Shared(world): Server) -> Result<Json<Value>, Refusal> {
-    world.quietly(|state| listed(&world, &mut state.faults, &state.questions))
+pub(super) async fn questions(
+    Shared(world): Server,
+    Query(query): QueryMap,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Refusal> {
+    let directory = directory(&world, &query, &headers);
+    world.quietly(|state| {
+        let scope = (directory.as_str(), &state.sessions);
+        listed(&world, &mut state.faults, scope, &state.questions)
+    })
 }
 
 /// `GET /permission`
-pub(super) async fn permissions(Shared(world): Server) -> Result<Json<Value>, Refusal> {
-    world.quietly(|state| listed(&world, &mut state.faults, &state.permissions))
+pub(super) async fn permissions(
+    Shared(world): Server,
+    Query(query): QueryMap,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Refusal> {
+    let directory = directory(&world, &query, &headers);
+    world.quietly(|state| {
+        let scope = (directory.as_str(), &state.sessions);
+        listed(&world, &mut state.faults, scope, &state.permissions)
+    })
 }
 
 /// `POST /question/:id/reply`
 pub(super) async fn answer_question(
     Shared(world): Server,
     Path(id): Path<String>,
+    Query(query): QueryMap,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<bool>, Refusal> {
     let answers = json_body(&body)?
@@ -60,24 +93,41 @@ pub(super) async fn answer_question(
                 .is_some_and(|all| all.iter().all(Value::is_array))
         })
         .ok_or_else(|| Refusal::Payload("Expected array\n  at [\"answers\"]".into()))?;
-    settle_question(&world, id, Answer::Labels(answers))
+    settle_question(
+        &world,
+        &directory(&world, &query, &headers),
+        id,
+        Answer::Labels(answers),
+    )
 }
 
 /// `POST /question/:id/reject`
 pub(super) async fn reject_question(
     Shared(world): Server,
     Path(id): Path<String>,
+    Query(query): QueryMap,
+    headers: HeaderMap,
 ) -> Result<Json<bool>, Refusal> {
-    settle_question(&world, id, Answer::Rejected(None))
+    settle_question(
+        &world,
+        &directory(&world, &query, &headers),
+        id,
+        Answer::Rejected(None),
+    )
 }
 
-fn settle_question(world: &World, id: String, answer: Answer) -> Result<Json<bool>, Refusal> {
+fn settle_question(
+    world: &World,
+    directory: &str,
+    id: String,
+    answer: Answer,
+) -> Result<Json<bool>, Refusal> {
     there(world)?;
     world.update(|state| {
         let Some(ask) = state
             .questions
             .get_mut(&id)
-            .filter(|ask| ask.answer.is_none())
+            .filter(|ask| ask.answer.is_none() && is_in(&state.sessions, ask, directory))
         else {
             return Err(Refusal::QuestionNotFound(id));
         };
@@ -100,6 +150,8 @@ fn settle_question(world: &World, id: String, answer: Answer) -> Result<Json<boo
 pub(super) async fn reply_permission(
     Shared(world): Server,
     Path(id): Path<String>,
+    Query(query): QueryMap,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<bool>, Refusal> {
     there(&world)?;
@@ -107,18 +159,39 @@ pub(super) async fn reply_permission(
     let message = body.get("message").and_then(Value::as_str);
     let reply = body.get("reply").cloned().unwrap_or_default();
     let answer = answer_of(&reply, "reply", message.map(str::to_owned))?;
-    settle_permission(&world, id, &reply, answer)
+    settle_permission(
+        &world,
+        &directory(&world, &query, &headers),
+        id,
+        &reply,
+        answer,
+    )
 }
 
 /// `POST /session/:id/permissions/:permission`, the route of 1.0.x, which later versions still have.
 pub(super) async fn respond(
     Shared(world): Server,
-    Path((_, id)): Path<(String, String)>,
+    Path((session, id)): Path<(String, String)>,
+    Query(query): QueryMap,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<bool>, Refusal> {
+    let of_session = world.quietly(|state| {
+        let ask = state.permissions.get(&id);
+        ask.is_some_and(|ask| ask.session == session)
+    });
+    if !of_session {
+        return Err(Refusal::PermissionNotFound(id));
+    }
     let reply = json_body(&body)?.remove("response").unwrap_or_default();
     let answer = answer_of(&reply, "response", None)?;
-    settle_permission(&world, id, &reply, answer)
+    settle_permission(
+        &world,
+        &directory(&world, &query, &headers),
+        id,
+        &reply,
+        answer,
+    )
 }
 
 fn answer_of(reply: &Value, field: &str, message: Option<String>) -> Result<Answer, Refusal> {
@@ -133,6 +206,7 @@ fn answer_of(reply: &Value, field: &str, message: Option<String>) -> Result<Answ
 
 fn settle_permission(
     world: &World,
+    directory: &str,
     id: String,
     reply: &Value,
     answer: Answer,
@@ -141,7 +215,7 @@ fn settle_permission(
         let Some(ask) = state
             .permissions
             .get_mut(&id)
-            .filter(|ask| ask.answer.is_none())
+            .filter(|ask| ask.answer.is_none() && is_in(&state.sessions, ask, directory))
         else {
             return Err(Refusal::PermissionNotFound(id));
         };

@@ -47,13 +47,22 @@ async fn answers_can_be_replaced_held_and_cut() {
     let port = impostor.port();
     let faults = impostor.faults();
     let html = faults.request("GET /session/status", Calls::All, Action::html(500));
-    let answer = call(port, "GET", "/session/status", None).await;
+    let answer = call(
+        port,
+        "GET",
+        "/session/status?directory=/workspace/demo",
+        None,
+    )
+    .await;
     assert_eq!(
         (answer.status, answer.header("content-type")),
         (500, Some("text/html"))
     );
     faults.remove(html);
-    assert_eq!(get(port, "/session/status").await, json!({}));
+    assert_eq!(
+        get(port, "/session/status?directory=/workspace/demo").await,
+        json!({})
+    );
 
     faults.request("GET /global/health", Calls::Nth(1), Action::garbage());
     let answer = call(port, "GET", "/global/health", None).await;
@@ -232,7 +241,10 @@ async fn a_prompt_can_stay_out_of_sight() {
     let id = prompt(port, &session, "one").await;
     let path = format!("/session/{session}/message/{id}");
     assert_eq!(call(port, "GET", &path, None).await.status, 404);
-    assert_eq!(get(port, "/session/status").await, json!({}));
+    assert_eq!(
+        get(port, "/session/status?directory=/workspace/demo").await,
+        json!({})
+    );
     impostor.gate("window").open();
     impostor
         .wait_for(|ledger| ledger.model_runs(&id) == 1)
@@ -302,7 +314,10 @@ async fn a_server_that_died_comes_back_without_what_it_only_thought() {
     );
     impostor.restart().await.unwrap();
 
-    assert_eq!(get(port, "/session/status").await, json!({}));
+    assert_eq!(
+        get(port, "/session/status?directory=/workspace/demo").await,
+        json!({})
+    );
     let messages = get(port, &format!("/session/{session}/message")).await;
     assert_eq!(messages[1]["parts"][1]["text"], "");
     assert_eq!(messages[1]["info"].get("finish"), None);

@@ -61,7 +61,7 @@ async fn a_lone_surrogate_stands_in_any_text_of_events_and_answers() {
         streamed.push_str(&String::from_utf8(events.frame().await.unwrap().unwrap()).unwrap());
     }
     assert!(streamed.contains(r#""delta":"t \ud83d""#), "{streamed}");
-    let asked = call(port, "GET", "/permission", None).await;
+    let asked = call(port, "GET", "/permission?directory=/workspace/demo", None).await;
     let listed = String::from_utf8(asked.body).unwrap();
     assert!(
         listed.contains(r#""patterns":["pattern \ud83d"]"#),
@@ -72,7 +72,7 @@ async fn a_lone_surrogate_stands_in_any_text_of_events_and_answers() {
     call(
         port,
         "POST",
-        &format!("/permission/{ids}/reply"),
+        &format!("/permission/{ids}/reply?directory=/workspace/demo"),
         Some(&reply),
     )
     .await;
@@ -269,7 +269,10 @@ async fn strays_and_repeats_stand_in_lists() {
     assert_eq!(messages[1], messages[2]);
     assert_eq!(messages[3]["parts"][0], Value::Null);
     assert_eq!(get(port, "/session").await[0], "what");
-    for list in ["/permission", "/question"] {
+    for list in [
+        "/permission?directory=/workspace/demo",
+        "/question?directory=/workspace/demo",
+    ] {
         assert_eq!(get(port, list).await, json!([{"id": 7}, {"id": 7}]));
     }
 }
@@ -288,7 +291,7 @@ async fn requests_are_odd_when_they_are_asked_and_listed() {
     let mut events = Events::open(port, "/event?directory=/workspace/demo").await;
     prompt(port, &session, "go").await;
     let asked = events.until("permission.asked").await;
-    let listed = get(port, "/permission").await;
+    let listed = get(port, "/permission?directory=/workspace/demo").await;
     for request in [&asked.last().unwrap()["properties"], &listed[0]] {
         assert_eq!(request["permission"], "bash");
         assert!(request.get("patterns").is_none() && request.get("metadata").is_none());
@@ -333,12 +336,18 @@ async fn a_call_is_swallowed_and_again_after_each_start() {
         .faults()
         .swallow("GET /session/status", Calls::FirstOfLife(1));
     for life in 1..=2 {
-        let swallowed = tokio::spawn(try_call(port, "GET", "/session/status", "", None));
+        let swallowed = tokio::spawn(try_call(
+            port,
+            "GET",
+            "/session/status?directory=/workspace/demo",
+            "",
+            None,
+        ));
         impostor
             .wait_for(|ledger| ledger.count("GET /session/status") == 2 * life - 1)
             .await
             .unwrap();
-        get(port, "/session/status").await;
+        get(port, "/session/status?directory=/workspace/demo").await;
         assert!(!swallowed.is_finished());
         impostor.restart().await.unwrap();
         assert!(swallowed.await.unwrap().is_err());
@@ -564,7 +573,10 @@ async fn a_message_without_reply_is_kept_and_runs_nothing() {
         "a transcript"
     );
     assert_eq!(impostor.ledger().all_model_runs(), 0);
-    assert_eq!(get(port, "/session/status").await, json!({}));
+    assert_eq!(
+        get(port, "/session/status?directory=/workspace/demo").await,
+        json!({})
+    );
 }
 
 #[tokio::test]

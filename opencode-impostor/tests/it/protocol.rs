@@ -313,3 +313,67 @@ async fn deleted_sessions_are_gone_with_their_children() {
         );
     }
 }
+
+/// Measured on 1.18.33.
+#[tokio::test]
+async fn requests_and_statuses_belong_to_the_folder_of_their_session() {
+    let script = Script::new()
+        .on("ask", [Step::question("Which?", ["A"])])
+        .on("run", [Step::ask_bash("ls", "")]);
+    let impostor = Impostor::scripted(script).await.unwrap();
+    let port = impostor.port();
+    let one = new_session(port).await;
+    let two = new_session(port).await;
+    prompt(port, &one, "ask").await;
+    prompt(port, &two, "run").await;
+    impostor
+        .wait_for(|ledger| ledger.questions().len() + ledger.permissions().len() == 2)
+        .await
+        .unwrap();
+    let ledger = impostor.ledger();
+    let (question, permission) = (ledger.questions()[0], ledger.permissions()[0]);
+    let replies = [
+        (
+            format!("/question/{question}/reply"),
+            json!({"answers": [["A"]]}),
+        ),
+        (format!("/question/{question}/reject"), json!({})),
+        (
+            format!("/permission/{permission}/reply"),
+            json!({"reply": "once"}),
+        ),
+        (
+            format!("/session/{one}/permissions/{permission}"),
+            json!({"response": "once"}),
+        ),
+    ];
+    for query in ["", "?directory=/workspace/other"] {
+        for list in ["/question", "/permission"] {
+            assert_eq!(
+                get(port, &format!("{list}{query}")).await,
+                json!([]),
+                "{list}{query}"
+            );
+        }
+        assert_eq!(
+            get(port, &format!("/session/status{query}")).await,
+            json!({}),
+            "{query}"
+        );
+        for (path, body) in &replies {
+            let answer = call(port, "POST", &format!("{path}{query}"), Some(body)).await;
+            assert_eq!(answer.status, 404, "{path}{query}");
+        }
+    }
+    // In the right folder, but at another session.
+    let (path, body) = &replies[3];
+    let path = format!("{path}?directory=/workspace/demo");
+    assert_eq!(call(port, "POST", &path, Some(body)).await.status, 404);
+    let here = "?directory=/workspace/demo";
+    for list in ["/question", "/permission"] {
+        let listed = get(port, &format!("{list}{here}")).await;
+        assert_eq!(listed.as_array().unwrap().len(), 1, "{list}");
+    }
+    let busy = get(port, &format!("/session/status{here}")).await;
+    assert_eq!(busy.as_object().unwrap().len(), 2);
+}

@@ -145,21 +145,24 @@ async fn a_question_waits_and_its_answer_is_used() {
         .wait_until(|ledger| ledger.questions().first().map(ToString::to_string))
         .await
         .unwrap();
-    let listed = get(port, "/question").await;
+    let listed = get(port, "/question?directory=/workspace/demo").await;
     assert_eq!(listed[0]["id"], question.as_str());
     assert_eq!(listed[0]["sessionID"], session.as_str());
     let reply = json!({"answers": [["Yes"]]});
     call(
         port,
         "POST",
-        &format!("/question/{question}/reply"),
+        &format!("/question/{question}/reply?directory=/workspace/demo"),
         Some(&reply),
     )
     .await;
     idle(&impostor).await;
     let tool = &impostor.messages(&session)[1]["parts"][1];
     assert_eq!(tool["state"]["metadata"]["answers"], json!([["Yes"]]));
-    assert_eq!(get(port, "/question").await, json!([]));
+    assert_eq!(
+        get(port, "/question?directory=/workspace/demo").await,
+        json!([])
+    );
 }
 
 #[tokio::test]
@@ -176,7 +179,13 @@ async fn a_rejected_question_ends_the_turn_like_the_tape() {
     prompt(port, &session, "ask me [[question]]").await;
     let question = events.until("question.asked").await.pop().unwrap();
     let id = question["properties"]["id"].as_str().unwrap();
-    call(port, "POST", &format!("/question/{id}/reject"), None).await;
+    call(
+        port,
+        "POST",
+        &format!("/question/{id}/reject?directory=/workspace/demo"),
+        None,
+    )
+    .await;
     events.until("question.rejected").await;
     let seen = events.turn().await;
     let tape = opencode_impostor::tape("question-rejected").unwrap();
@@ -211,11 +220,14 @@ async fn permissions_are_granted_refused_and_refused_with_a_reason() {
             .wait_until(|ledger| ledger.permissions().first().map(ToString::to_string))
             .await
             .unwrap();
-        assert_eq!(get(port, "/permission").await[0]["permission"], "bash");
+        assert_eq!(
+            get(port, "/permission?directory=/workspace/demo").await[0]["permission"],
+            "bash"
+        );
         call(
             port,
             "POST",
-            &format!("/permission/{permission}/reply"),
+            &format!("/permission/{permission}/reply?directory=/workspace/demo"),
             Some(&reply),
         )
         .await;

@@ -33,11 +33,23 @@ async fn act(port: u16, name: &str, session: &str, event: &Value) {
     let id = event["properties"]["id"].as_str().unwrap_or_default();
     match (event["type"].as_str().unwrap(), name) {
         ("question.asked", "question-rejected") => {
-            call(port, "POST", &format!("/question/{id}/reject"), None).await;
+            call(
+                port,
+                "POST",
+                &format!("/question/{id}/reject?directory=/workspace/demo"),
+                None,
+            )
+            .await;
         }
         ("question.asked", _) => {
             let body = json!({"answers": [["Yes"]]});
-            call(port, "POST", &format!("/question/{id}/reply"), Some(&body)).await;
+            call(
+                port,
+                "POST",
+                &format!("/question/{id}/reply?directory=/workspace/demo"),
+                Some(&body),
+            )
+            .await;
         }
         ("permission.asked", _) => {
             let reply = if name == "permission-once" {
@@ -49,7 +61,7 @@ async fn act(port: u16, name: &str, session: &str, event: &Value) {
             call(
                 port,
                 "POST",
-                &format!("/permission/{id}/reply"),
+                &format!("/permission/{id}/reply?directory=/workspace/demo"),
                 Some(&body),
             )
             .await;

@@ -38,7 +38,10 @@ async fn a_turn_has_the_events_of_the_tape() {
     let exchange = get(port, &format!("/session/{session}/message")).await;
     assert_eq!(exchange[1]["parts"][1]["text"], UNICODE_TEXT);
     assert_eq!(exchange[1]["info"]["finish"], "stop");
-    assert_eq!(get(port, "/session/status").await, json!({}));
+    assert_eq!(
+        get(port, "/session/status?directory=/workspace/demo").await,
+        json!({})
+    );
     impostor.assert_clean();
 }
 
@@ -88,7 +91,13 @@ async fn turns_have_the_events_of_their_tapes() {
             seen = events.until("question.asked").await;
             let id = seen.last().unwrap()["properties"]["id"].as_str().unwrap();
             let body = json!({"answers": [["Yes"]]});
-            call(port, "POST", &format!("/question/{id}/reply"), Some(&body)).await;
+            call(
+                port,
+                "POST",
+                &format!("/question/{id}/reply?directory=/workspace/demo"),
+                Some(&body),
+            )
+            .await;
         }
         seen.extend(events.turn().await);
         let taped: Vec<Value> = tape

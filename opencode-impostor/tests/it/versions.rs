@@ -179,7 +179,7 @@ async fn a_rejection_has_other_words_on_1_2() {
         call(
             port,
             "POST",
-            &format!("/permission/{id}/reply"),
+            &format!("/permission/{id}/reply?directory=/workspace/demo"),
             Some(&body),
         )
         .await;
@@ -231,7 +231,11 @@ async fn servers_that_ignore_rules_run_unasked() {
 async fn on_1_0_requests_are_answered_at_their_session() {
     let impostor = of("1.0.185", Script::always([Step::gate("never")])).await;
     let port = impostor.port();
-    for path in ["/global/health", "/permission", "/question"] {
+    for path in [
+        "/global/health",
+        "/permission?directory=/workspace/demo",
+        "/question?directory=/workspace/demo",
+    ] {
         let answer = call(port, "GET", path, None).await;
         assert_eq!(
             (answer.status, answer.json()["name"].as_str()),
@@ -247,7 +251,7 @@ async fn on_1_0_requests_are_answered_at_their_session() {
         .wait_until(|ledger| Some((*ledger.permissions().first()?).to_owned()))
         .await
         .unwrap();
-    let path = format!("/session/{session}/permissions/{id}");
+    let path = format!("/session/{session}/permissions/{id}?directory=/workspace/demo");
     let answer = call(port, "POST", &path, Some(&json!({"response": "once"}))).await;
     assert_eq!(answer.json(), json!(true));
     impostor
