@@ -275,6 +275,9 @@ impl Feed {
         self.ended = Ended::Stream;
         let element = message::element(self.turn.message);
         let store = self.app.host.store();
+        // However many watch a large answer, it is in memory once.
+        let large = Arc::clone(&self.app.large);
+        let _alone = large.lock().await;
         let message = store.message(self.turn.message).await?;
         // Its folder may be known since.
         let conversation = store.conversation(self.turn.conversation).await?;

@@ -1,16 +1,36 @@
 //! Messages as HTML.
 
 use askama::Template;
+use opencode_host::client::reply::PersistedPart;
 use opencode_host::id::{MessageId, TurnId};
 use opencode_host::live::Cursor;
 use opencode_host::outcome::Reason;
-use opencode_host::store::{Message, MessageStatus, Usage};
+use opencode_host::store::{Message, MessageRole, MessageStatus, Usage};
 
 use super::base_path::BasePath;
 use super::failure::Failure;
 use super::files::FileView;
 use super::part::PartView;
 use super::request::RequestView;
+
+/// Bytes of an answer that are shown on its page. All of it is at an address of its own.
+pub(super) const MAX_SHOWN: usize = 512 << 10;
+
+/// Leaves of an answer what is shown, and a little more by which it is known to be cut.
+pub(super) fn cut(message: &mut Message) {
+    let mut left = MAX_SHOWN + 1;
+    for part in &mut message.parts {
+        if let PersistedPart::Text { content } | PersistedPart::Reasoning { content } = part {
+            content.truncate(content.floor_char_boundary(left));
+            content.shrink_to_fit();
+            left = left.saturating_sub(content.len());
+        }
+    }
+    message.reasoning = String::new();
+    if message.role == MessageRole::Assistant {
+        message.content = String::new();
+    }
+}
 
 /// The element of a message.
 pub(super) fn element(message: MessageId) -> String {
@@ -52,6 +72,8 @@ pub(super) struct AnswerView {
     stopped: Option<String>,
     failure: Option<Failure>,
     usage: Option<String>,
+    /// Where all of it is, when not all is shown.
+    whole: Option<String>,
 }
 
 impl AnswerView {
@@ -61,7 +83,9 @@ impl AnswerView {
         folder: Option<&str>,
         files: Vec<FileView>,
     ) -> Self {
-        let parts = PartView::all_of(&message.parts, folder);
+        let (parts, is_whole) = PartView::all_of(&message.parts, folder, MAX_SHOWN);
+        let (conversation, id) = (message.conversation, message.id);
+        let whole = format!("{base}/conversations/{conversation}/messages/{id}");
         let stopped = (message.status == MessageStatus::Cancelled).then(|| match message.reason {
             Some(Reason::Declined) => "You declined, so there is no answer.".to_owned(),
             // A fixed sentence stands in the place of a text that never came.
@@ -79,6 +103,7 @@ impl AnswerView {
             stopped,
             failure: (message.status == MessageStatus::Error).then(|| Failure::of(message)),
             usage: usage(&message.usage),
+            whole: (!is_whole).then_some(whole),
         }
     }
 

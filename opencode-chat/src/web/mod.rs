@@ -43,7 +43,7 @@ use axum::middleware;
 use axum::routing::{get, post};
 use opencode_host::Host as Turns;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use authority::Host;
@@ -53,6 +53,9 @@ use crate::upstream::Kind;
 
 /// The largest form, in bytes.
 const MAX_BODY: usize = 2 << 20;
+
+/// Whole answers that are sent at once. Each is in memory meanwhile.
+const WHOLES: usize = 4;
 
 /// What every page has at hand.
 #[derive(Clone, Debug)]
@@ -68,6 +71,10 @@ struct App {
     beginnings: home::Beginnings,
     /// Live streams that there may be still.
     streams: Arc<Semaphore>,
+    /// Held while a large answer is in memory to be shown.
+    large: Arc<Mutex<()>>,
+    /// Whole answers that may still be sent at once.
+    wholes: Arc<Semaphore>,
     /// What files turned out to be.
     seen: files::Seen,
     shutdown: CancellationToken,
@@ -109,6 +116,8 @@ pub(crate) async fn serve(
         max_upload: site.max_upload,
         beginnings: home::Beginnings::default(),
         streams: Arc::new(Semaphore::new(bounds.streams())),
+        large: Arc::default(),
+        wholes: Arc::new(Semaphore::new(WHOLES)),
         seen: files::Seen::default(),
         shutdown: shutdown.clone(),
     };
@@ -127,6 +136,10 @@ fn router(app: App, names: guard::Names) -> Router {
         .route(
             "/conversations/{conversation}/delete",
             get(conversation::confirm).post(conversation::delete),
+        )
+        .route(
+            "/conversations/{conversation}/messages/{message}",
+            get(conversation::whole),
         )
         .route(
             "/conversations/{conversation}/files/{file}/{name}",

@@ -53,12 +53,47 @@ impl BlockView {
 }
 
 impl PartView {
-    /// The parts of an answer that has ended; nothing of them changes any more.
-    pub(super) fn all_of(parts: &[PersistedPart], folder: Option<&str>) -> Vec<Self> {
-        parts
-            .iter()
-            .filter_map(|part| Self::of(part, folder))
-            .collect()
+    /// The parts of an answer that has ended, and whether these are all: of their text at most so many bytes are shown.
+    /// Nothing of them changes any more.
+    pub(super) fn all_of(
+        parts: &[PersistedPart],
+        folder: Option<&str>,
+        limit: usize,
+    ) -> (Vec<Self>, bool) {
+        let mut shown = Vec::new();
+        let mut left = limit;
+        for part in parts {
+            if left == 0 {
+                return (shown, false);
+            }
+            let cut = |content: &str| content[..content.floor_char_boundary(left)].to_owned();
+            let (beginning, size) = match part {
+                PersistedPart::Text { content } if content.len() > left => {
+                    let content = cut(content);
+                    (Some(PersistedPart::Text { content }), left)
+                }
+                PersistedPart::Reasoning { content } if content.len() > left => {
+                    let content = cut(content);
+                    (Some(PersistedPart::Reasoning { content }), left)
+                }
+                PersistedPart::Text { content } | PersistedPart::Reasoning { content } => {
+                    (None, content.len())
+                }
+                PersistedPart::Tool(_) => (None, 0),
+            };
+            let is_cut = beginning.is_some();
+            let view = Self::of(beginning.as_ref().unwrap_or(part), folder);
+            let tool = match &view {
+                Some(Self::Tool(tool)) => tool.size(),
+                _ => 0,
+            };
+            shown.extend(view);
+            if is_cut {
+                return (shown, false);
+            }
+            left = left.saturating_sub(size + tool);
+        }
+        (shown, true)
     }
 
     fn of(part: &PersistedPart, folder: Option<&str>) -> Option<Self> {

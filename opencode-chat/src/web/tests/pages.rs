@@ -271,3 +271,29 @@ async fn a_conversation_is_deleted_after_a_question() {
         .unwrap();
     site.stop().await;
 }
+
+#[tokio::test]
+async fn of_a_long_answer_the_beginning_is_shown_and_all_is_at_hand() {
+    let text = format!("begin {}end", "lorem ipsum ".repeat(150_000));
+    let site = Site::new([Step::text(text.clone())]).await;
+    let (conversation, _) = site.begin("go").await;
+    site.ended(conversation).await;
+    let page = site.page(conversation).await;
+    page.shows(&["begin lorem", "This answer is long"]);
+    assert!(page.text.len() < 700 << 10, "{} bytes", page.text.len());
+    let address = page.between("shown. <a href=\"", "\"");
+    let whole = site.get(&address).await;
+    assert_eq!(whole.text, text);
+    assert!(
+        whole
+            .header("content-disposition")
+            .starts_with("attachment")
+    );
+    assert_eq!(whole.header("content-type"), "text/plain; charset=utf-8");
+    // Not by way of another conversation.
+    let (other, _) = site.begin("other").await;
+    if other != conversation {
+        let address = address.replace(&conversation.to_string(), &other.to_string());
+        assert_eq!(site.get(&address).await.status, StatusCode::NOT_FOUND);
+    }
+}

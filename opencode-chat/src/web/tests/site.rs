@@ -177,6 +177,8 @@ impl Site {
             max_upload: MAX_UPLOAD,
             beginnings: Beginnings::default(),
             streams: Arc::new(Semaphore::new(8)),
+            large: Arc::default(),
+            wholes: Arc::new(Semaphore::new(2)),
             seen: files::Seen::default(),
             shutdown: shutdown.clone(),
         };
