@@ -1,6 +1,7 @@
 //! The command line.
 
 mod size;
+mod upstream;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use opencode_host::store::OnBusy;
 use opencode_host::uploads::{DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA};
 
 pub(crate) use size::ByteSize;
+pub(crate) use upstream::{UpstreamArgs, exposed};
 
 use crate::web::{BasePath, Host};
 
@@ -98,28 +100,6 @@ pub(crate) struct StoreArgs {
     /// [default: DIR/blobs]
     #[arg(long, value_name = "URL", env = "OPENCODE_CHAT_BLOBS")]
     pub(crate) blobs: Option<String>,
-}
-
-/// Which OpenCode, and how.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct UpstreamArgs {
-    /// A running OpenCode server. Without it: the program that the variable OPENCODE_BIN names, else `opencode` from
-    /// PATH or DIR/tools, is started and stopped with this process; where there is none, a stand-in answers and says so
-    #[arg(long, value_name = "URL", env = "OPENCODE_BASE_URL")]
-    pub(crate) opencode_url: Option<String>,
-    /// The server's password
-    #[arg(
-        long,
-        value_name = "PASSWORD",
-        env = "OPENCODE_SERVER_PASSWORD",
-        hide_env_values = true
-    )]
-    pub(crate) opencode_password: Option<String>,
-    /// Start OpenCode with folders of its own, below DIR/opencode, instead of your configuration and credentials
-    #[arg(long)]
-    pub(crate) opencode_isolated: bool,
-    #[command(flatten)]
-    pub(crate) sandbox: SandboxArgs,
 }
 
 /// Where the agent works.

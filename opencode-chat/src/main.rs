@@ -26,6 +26,13 @@ fn main() -> ExitCode {
     data::make_private_files();
     let cli = Cli::parse();
     init_logging(&cli);
+    #[cfg(target_os = "linux")]
+    if !matches!(cli.command, Some(Command::Guard(_))) {
+        // Passwords are in this process's environment and memory: other programs of this user, such as the agent's
+        // shell, do not read them in /proc.
+        let _ =
+            rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -41,6 +48,11 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let command = cli.command.unwrap_or_default();
+    if command.store().is_some() {
+        for told in cli::exposed(std::env::args_os()) {
+            eprintln!("warning: {told}");
+        }
+    }
     for problem in command.store().map(data::tighten).unwrap_or_default() {
         tracing::warn!("{problem}");
     }

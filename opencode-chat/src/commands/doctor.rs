@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::exposure::{Exposure, refusal};
 use super::show::{PAGE, read};
 use crate::app::{database_url, open_store, tools_dir};
-use crate::cli::{DoctorArgs, StoreArgs};
+use crate::cli::{DoctorArgs, StoreArgs, exposed};
 use crate::exit::Failure;
 use crate::ndjson;
 use crate::product::{open_blobs, open_sandboxes};
@@ -269,6 +269,13 @@ async fn check_opencode(args: &DoctorArgs, report: &mut Report) {
         Ok(upstream) => upstream,
         Err(failure) => return report.broken("opencode", failure.message(), None),
     };
+    for warning in exposed(std::env::args_os()) {
+        let advice = "see `opencode-chat serve --help`";
+        report.warning("arguments", warning, advice);
+    }
+    for warning in &upstream.warnings {
+        report.warning("secrets", warning, "see `opencode-chat serve --help`");
+    }
     match upstream.ready().await {
         Ok(health) => {
             let version = health.map_or_else(

@@ -48,6 +48,9 @@ async fn turn(args: TurnArgs) -> Result<ExitCode, Failure> {
     if let Some(banner) = upstream.banner() {
         eprintln!("{banner}");
     }
+    for warning in &upstream.warnings {
+        eprintln!("· {warning}");
+    }
     let outcome = async {
         upstream.ready().await?;
         tokio::spawn(warn_of_models(upstream.client.clone()));

@@ -60,6 +60,9 @@ pub(crate) async fn greet(
         tracing::warn!("{banner}");
         return Ok(true);
     }
+    for warning in &upstream.warnings {
+        tracing::warn!("{warning}");
+    }
     let health = tokio::select! {
         health = patiently(|| upstream.ready()) => health?,
         () = shutdown.cancelled() => return Ok(false),

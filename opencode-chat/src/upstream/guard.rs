@@ -2,7 +2,8 @@
 //! first process is gone, however it went, `kill -9` included. What ties them is a pipe: the kernel closes it with
 //! the first. Should the guard be killed itself, the first process stops the server.
 //!
-//! The guard is this program under a hidden command. It reads the pipe on standard input, says on standard output
+//! The guard is this program under a hidden command. It reads the pipe on standard input, of which the first line has
+//! the server's password (an environment or an argument would show it to every program of this user), says on standard output
 //! what becomes of the server (`started PID`, `ended STATUS`), and gives its standard error to the server for both
 //! of its own.
 
@@ -77,7 +78,8 @@ pub(crate) async fn run(args: GuardArgs) -> Result<ExitCode, Failure> {
         SignalKind::hangup(),
     ]
     .map(signal);
-    // A folder without anything in it: a server takes the Git worktree it is started in for its own, and writes to it.
+    let password = password().await?;
+    // A folder of its own: a server takes the Git worktree it is started in for its own, and writes to it.
     let folder = tempfile::Builder::new()
         .prefix("opencode-chat-")
         .tempdir()
@@ -92,6 +94,7 @@ pub(crate) async fn run(args: GuardArgs) -> Result<ExitCode, Failure> {
     let mut command = Command::new(&args.program);
     command
         .args(&args.args)
+        .env("OPENCODE_SERVER_PASSWORD", &password)
         .current_dir(folder.path())
         .stdin(Stdio::null())
         .stdout(output().map_err(duplicated)?)
@@ -137,6 +140,23 @@ async fn stop(server: &mut Child, leader: u32) {
     if tokio::time::timeout(GRACE, server.wait()).await.is_err() {
         kill_group(leader, Signal::KILL);
         let _ = server.wait().await;
+    }
+}
+
+/// The first line of standard input.
+async fn password() -> Result<String, Failure> {
+    let read = || {
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).map(|_| line)
+    };
+    let line = tokio::task::spawn_blocking(read).await;
+    let line = line.ok().and_then(Result::ok).unwrap_or_default();
+    match line.strip_suffix('\n') {
+        Some(password) => Ok(password.to_owned()),
+        // Whoever started this is gone already.
+        None => Err(Failure::configuration(
+            "this command is for opencode-chat itself",
+        )),
     }
 }
 

@@ -1,6 +1,6 @@
 //! How a supervised server is started: its port, its password, its environment.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -9,16 +9,9 @@ use opencode_client::Client;
 use tokio::process::Command;
 use uuid::Uuid;
 
+use super::environment::Environment;
 use super::guard;
 use crate::exit::Failure;
-
-/// Variables that are not the server's: those of this application, which may hold a database's password, and one
-/// that would make the server expect another user than the client names.
-fn is_not_for_the_server(name: &OsStr) -> bool {
-    name == "OPENCODE_BASE_URL"
-        || name == "OPENCODE_SERVER_USERNAME"
-        || name.as_encoded_bytes().starts_with(b"OPENCODE_CHAT_")
-}
 
 /// Ports that no system gives to outgoing connections (Linux begins at 32768), so that the server's stays free
 /// until it is taken, and while a crashed server is away.
@@ -32,11 +25,16 @@ pub(super) struct Launch {
     password: String,
     /// Folders of its own, instead of the person's.
     isolated: Option<PathBuf>,
+    environment: Environment,
 }
 
 impl Launch {
     /// Chooses a free port and a random password. Makes the folder `isolated`, and what belongs in it.
-    pub(super) fn new(program: &Path, isolated: Option<&Path>) -> Result<Self, Failure> {
+    pub(super) fn new(
+        program: &Path,
+        isolated: Option<&Path>,
+        environment: Environment,
+    ) -> Result<Self, Failure> {
         let isolated = isolated.map(prepare).transpose()?;
         let port = free_port().map_err(|error| {
             Failure::configuration(format!("no free port on 127.0.0.1 for OpenCode: {error}"))
@@ -46,6 +44,7 @@ impl Launch {
             port,
             password: Uuid::new_v4().simple().to_string(),
             isolated,
+            environment,
         })
     }
 
@@ -56,20 +55,29 @@ impl Launch {
             .build()?)
     }
 
+    /// The name of the program, for people.
+    pub(super) fn name(&self) -> String {
+        self.program.display().to_string()
+    }
+
+    /// The first line of the guard's standard input.
+    pub(super) fn orders(&self) -> String {
+        format!("{}\n", self.password)
+    }
+
     /// The command that starts the server under a guard.
     pub(super) fn command(&self) -> io::Result<Command> {
         let port = self.port.to_string();
         let args = ["serve", "--hostname", "127.0.0.1", "--port", &port].map(OsString::from);
         let mut command = guard::command(&self.program, &args)?;
-        for (name, _) in std::env::vars_os().filter(|(name, _)| is_not_for_the_server(name)) {
-            command.env_remove(name);
-        }
         command
-            .env("OPENCODE_SERVER_PASSWORD", &self.password)
+            .env_clear()
+            .envs(self.environment.passed())
             // A server that replaces its own program in the middle of turns is nobody's wish.
             .env("OPENCODE_DISABLE_AUTOUPDATE", "1")
-            // An agent can write to its sandbox: a configuration found there is not the server's. Plugins found
-            // there are run all the same (1.18.33, at the first prompt in that folder), with OPENCODE_PURE too.
+            // An agent can write to its sandbox: a configuration found there is not the server's, and its AGENTS.md no
+            // part of the system prompt. Plugins found there are looked for all the same (1.18.33, at the first prompt
+            // in that folder, with OPENCODE_PURE too).
             .env("OPENCODE_DISABLE_PROJECT_CONFIG", "1");
         if let Some(folder) = &self.isolated {
             command.env("OPENCODE_DISABLE_MODELS_FETCH", "1");
@@ -119,26 +127,33 @@ fn free_port() -> io::Result<u16> {
 mod tests {
     use super::*;
     use std::collections::HashMap;
+    use std::ffi::OsStr;
+
+    fn launched(isolated: Option<&Path>) -> Result<Launch, Failure> {
+        let environment = Environment::of_this_process(&[]);
+        Launch::new(Path::new("/bin/opencode"), isolated, environment)
+    }
 
     fn environment(command: &Command) -> HashMap<&OsStr, Option<&OsStr>> {
         command.as_std().get_envs().collect()
     }
 
     #[test]
-    fn the_password_is_in_the_environment_and_not_on_the_command_line() {
-        let launch = Launch::new(Path::new("/bin/opencode"), None).unwrap();
+    fn the_password_is_neither_in_the_guards_environment_nor_on_its_command_line() {
+        let launch = launched(None).unwrap();
         let command = launch.command().unwrap();
         let environment = environment(&command);
         let set = |name: &str| environment.get(OsStr::new(name)).copied().flatten();
-        assert_eq!(
-            set("OPENCODE_SERVER_PASSWORD"),
-            Some(OsStr::new(&launch.password))
-        );
+        let shown = format!("{command:?}");
+        assert!(!shown.contains(&launch.password), "{shown}");
+        assert!(launch.orders().contains(&launch.password));
+        assert_eq!(launch.orders().lines().count(), 1);
         assert_eq!(
             set("OPENCODE_DISABLE_PROJECT_CONFIG"),
             Some(OsStr::new("1"))
         );
-        assert!(!environment.contains_key(OsStr::new("HOME")));
+        let home = std::env::var_os("HOME");
+        assert_eq!(set("HOME"), home.as_deref());
         assert!(launch.password.len() >= 32);
         assert!(
             command
@@ -146,29 +161,15 @@ mod tests {
                 .get_args()
                 .all(|arg| !arg.to_string_lossy().contains(&launch.password))
         );
-        let other = Launch::new(Path::new("/bin/opencode"), None).unwrap();
+        let other = launched(None).unwrap();
         assert_ne!(other.password, launch.password);
-    }
-
-    #[test]
-    fn variables_of_this_application_are_kept_from_the_server() {
-        for name in [
-            "OPENCODE_CHAT_DATABASE",
-            "OPENCODE_CHAT_DATA",
-            "OPENCODE_BASE_URL",
-        ] {
-            assert!(is_not_for_the_server(OsStr::new(name)), "{name}");
-        }
-        for name in ["PATH", "OPENCODE_CONFIG_CONTENT", "ANTHROPIC_API_KEY"] {
-            assert!(!is_not_for_the_server(OsStr::new(name)), "{name}");
-        }
     }
 
     #[test]
     fn an_isolated_server_has_folders_of_its_own() {
         let data = tempfile::tempdir().unwrap();
         let root = data.path().join("opencode");
-        let launch = Launch::new(Path::new("/bin/opencode"), Some(&root)).unwrap();
+        let launch = launched(Some(&root)).unwrap();
         let command = launch.command().unwrap();
         let environment = environment(&command);
         for (name, folder) in folders(&root) {
@@ -181,7 +182,7 @@ mod tests {
         }
         let file = data.path().join("file");
         std::fs::write(&file, "").unwrap();
-        let failure = Launch::new(Path::new("/bin/opencode"), Some(&file)).unwrap_err();
+        let failure = launched(Some(&file)).unwrap_err();
         assert!(failure.message().starts_with("cannot make "), "{failure:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! The OpenCode server this process talks to: one that runs already, one that
 //! is started and stopped here, or a stand-in.
 
+mod environment;
 mod guard;
 mod last_lines;
 mod launch;
@@ -17,7 +18,10 @@ use opencode_impostor::Impostor;
 use crate::app::tools_dir;
 use crate::cli::{StoreArgs, UpstreamArgs};
 use crate::exit::Failure;
+use environment::Environment;
+pub(crate) use environment::VariableName;
 pub(crate) use guard::run as guard;
+use launch::Launch;
 pub(crate) use locate::{Found, locate};
 use supervisor::Supervisor;
 
@@ -36,6 +40,8 @@ pub(crate) struct Upstream {
     pub(crate) client: Client,
     /// What it is.
     pub(crate) kind: Kind,
+    /// What the person must know about how it is reached or started.
+    pub(crate) warnings: Vec<String>,
     source: Source,
 }
 
@@ -67,12 +73,14 @@ impl Upstream {
     pub(crate) async fn find(args: &UpstreamArgs, store: &StoreArgs) -> Result<Self, Failure> {
         if let Some(url) = &args.opencode_url {
             let mut builder = Client::builder(url);
-            if let Some(password) = &args.opencode_password {
+            let password = args.password()?;
+            if let Some(password) = password.value {
                 builder = builder.password(password);
             }
             return Ok(Self {
                 client: builder.build()?,
                 kind: Kind::Given,
+                warnings: password.warning.into_iter().collect(),
                 source: Source::Given,
             });
         }
@@ -84,9 +92,19 @@ impl Upstream {
 
     fn supervise(found: Found, args: &UpstreamArgs, store: &StoreArgs) -> Result<Self, Failure> {
         let isolated = args.opencode_isolated.then(|| store.data.join("opencode"));
-        let supervisor = Supervisor::start(&found.program, isolated.as_deref())?;
+        let environment = Environment::of_this_process(&args.opencode_env);
+        let missed = environment.missed(isolated.as_deref());
+        let warning = (!missed.is_empty()).then(|| {
+            format!(
+                "OpenCode's configuration names {}, which OpenCode does not get: pass each with --opencode-env NAME",
+                missed.join(", ")
+            )
+        });
+        let launch = Launch::new(&found.program, isolated.as_deref(), environment)?;
+        let supervisor = Supervisor::start(launch)?;
         Ok(Self {
             client: supervisor.client().clone(),
+            warnings: warning.into_iter().collect(),
             kind: Kind::Supervised {
                 program: found.program,
             },
@@ -102,6 +120,7 @@ impl Upstream {
         Ok(Self {
             client,
             kind: Kind::Impostor,
+            warnings: Vec::new(),
             source: Source::Impostor(impostor),
         })
     }

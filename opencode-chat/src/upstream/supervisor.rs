@@ -1,12 +1,11 @@
 //! A server of our own: started here, started again when it crashes, stopped with this process.
 
-use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use opencode_client::{Backoff, Client, Health};
 use rustix::process::Signal;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -50,15 +49,14 @@ enum State {
 }
 
 impl Supervisor {
-    /// Starts the program, and does not wait for it. With `isolated` it has its folders there.
-    pub(super) fn start(program: &Path, isolated: Option<&Path>) -> Result<Self, Failure> {
-        let launch = Launch::new(program, isolated)?;
+    /// Starts the server, and does not wait for it.
+    pub(super) fn start(launch: Launch) -> Result<Self, Failure> {
         let client = launch.client()?;
         let (sender, state) = watch::channel(State::Starting);
         let stop = CancellationToken::new();
         let keeper = Keeper {
             client: client.clone(),
-            name: program.display().to_string(),
+            name: launch.name(),
             launch,
             output: LastLines::default(),
             state: sender,
@@ -164,17 +162,17 @@ impl Keeper {
 
     async fn run(&self) -> Ended {
         self.output.clear();
-        let mut server = match Guarded::start(&self.launch, &self.output) {
+        let mut server = match Guarded::start(&self.launch, &self.output).await {
             Ok(server) => server,
             Err(error) => return Ended::Died(error.to_string()),
         };
         let answer = tokio::time::timeout(BOOT, first_answer(&self.client));
-        let health = tokio::select! {
+        let answer = tokio::select! {
             () = self.stop.cancelled() => return server.stopped().await,
             how = server.ended() => return Ended::Died(how),
             answer = answer => answer,
         };
-        let Ok(health) = health else {
+        let Ok(health) = answer else {
             server.stop().await;
             return Ended::Died(format!("it did not answer within {} s", BOOT.as_secs()));
         };
@@ -208,8 +206,12 @@ struct Guarded {
 }
 
 impl Guarded {
-    fn start(launch: &Launch, output: &LastLines) -> std::io::Result<Self> {
+    async fn start(launch: &Launch, output: &LastLines) -> std::io::Result<Self> {
         let mut guard = launch.command()?.spawn()?;
+        if let Some(orders) = &mut guard.stdin {
+            // A guard that could not be run closes the pipe, and tells by its end.
+            let _ = orders.write_all(launch.orders().as_bytes()).await;
+        }
         let missing = || std::io::Error::other("the guard has no pipes");
         let said = BufReader::new(guard.stdout.take().ok_or_else(missing)?).lines();
         let mut printed = guard.stderr.take().ok_or_else(missing)?;

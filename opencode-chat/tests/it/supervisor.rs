@@ -108,8 +108,15 @@ async fn a_server_is_started_used_and_stopped() {
     let chat = program
         .chat()
         .variable("OPENCODE_CHAT_LISTEN", "127.0.0.1:0")
-        .variable("SOMETHING", "else");
-    let mut running = chat.start(&["turn", "--json", "hello"]);
+        .variable("SOMETHING", "else")
+        .variable("AWS_SECRET_ACCESS_KEY", "aws")
+        .variable("PGPASSWORD", "pg")
+        .variable("SENTRY_DSN", "sentry")
+        .variable("OPENAI_API_KEY", "openai")
+        .variable("OPENCODE_SERVER_PASSWORD", "another")
+        .variable("AWS_PROFILE", "profile");
+    let args = ["turn", "--json", "hello", "--opencode-env", "AWS_PROFILE"];
+    let mut running = chat.start(&args);
     let started = Started::by(&mut running).await;
     let impostor = started.impostor().await;
     impostor.gate("middle").open();
@@ -136,7 +143,18 @@ async fn a_server_is_started_used_and_stopped() {
         told.contains(&format!("home={}", chat.data().join("home").display())),
         "{told}"
     );
-    assert!(told.contains("ENV SOMETHING=else"), "{told}");
+    for passed in ["OPENAI_API_KEY=openai", "AWS_PROFILE=profile"] {
+        assert!(told.contains(&format!("ENV {passed}")), "{told}");
+    }
+    for kept in [
+        "SOMETHING",
+        "AWS_SECRET",
+        "PGPASSWORD",
+        "SENTRY_DSN",
+        "another",
+    ] {
+        assert!(!told.contains(kept), "{kept}: {told}");
+    }
     assert!(!told.contains("ENV OPENCODE_CHAT_"), "{told}");
     // The folder it was started in was empty, and is gone.
     let (_, folder) = told.split_once("cwd=").unwrap();
