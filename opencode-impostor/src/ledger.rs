@@ -67,6 +67,8 @@ enum Fate {
 pub struct Ledger {
     requests: Vec<Request>,
     posts: Vec<PromptPost>,
+    /// Messages that nobody answers.
+    notes: Vec<PromptPost>,
     fates: BTreeMap<String, Fate>,
     created: usize,
     runs: HashMap<String, usize>,
@@ -128,6 +130,14 @@ impl Ledger {
     /// The accepted prompts of a session, repeated ones too.
     pub fn prompts(&self, session: &str) -> Vec<&PromptPost> {
         self.posts
+            .iter()
+            .filter(|post| post.session == session)
+            .collect()
+    }
+
+    /// The accepted messages of a session that nobody answers (`noReply`), repeated ones too. They are no prompts.
+    pub fn notes(&self, session: &str) -> Vec<&PromptPost> {
+        self.notes
             .iter()
             .filter(|post| post.session == session)
             .collect()
@@ -231,7 +241,13 @@ impl Ledger {
     }
 
     /// Checks and records an accepted prompt. `newest` is the newest message id of the session.
-    pub(crate) fn prompt(&mut self, post: PromptPost, newest: Option<&str>, parts: &[Value]) {
+    pub(crate) fn prompt(
+        &mut self,
+        post: PromptPost,
+        no_reply: bool,
+        newest: Option<&str>,
+        parts: &[Value],
+    ) {
         let id = post.message_id.as_str();
         let session = post.session.as_str();
         let mut wrong = Vec::new();
@@ -242,7 +258,8 @@ impl Ledger {
                 ));
             }
         }
-        let answered = self.posts.iter().any(|earlier| {
+        let posts = if no_reply { &self.notes } else { &self.posts };
+        let answered = posts.iter().any(|earlier| {
             earlier.message_id == id
                 && earlier.session == session
                 // What a server takes and does not write down dies with it.
@@ -274,7 +291,11 @@ impl Ledger {
             }
         }
         self.violations.append(&mut wrong);
-        self.posts.push(post);
+        if no_reply {
+            self.notes.push(post);
+        } else {
+            self.posts.push(post);
+        }
     }
 
     pub(crate) fn model_run(&mut self, message_id: &str) {

@@ -187,7 +187,9 @@ fn record(state: &mut State, prompt: &Prompt, request: usize, check_ids: bool) -
         request,
     };
     let parts: &[Value] = if check_ids { &prompt.parts } else { &[] };
-    state.ledger.prompt(post, newest.as_deref(), parts);
+    state
+        .ledger
+        .prompt(post, prompt.no_reply, newest.as_deref(), parts);
     message_id
 }
 
