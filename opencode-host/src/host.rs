@@ -33,9 +33,9 @@ use crate::session::Session;
 use crate::store::{CancelOutcome, NewTurn, OnBusy, Store, StoreError, Submitted, Turn, WorkerId};
 use crate::sub_agents::SubAgents;
 use crate::telemetry::Telemetry;
-use crate::turn::TurnResult;
 use crate::turn::control::Control;
 use crate::turn::plan::Limits;
+use crate::turn::{DEFAULT_MAX_TRANSCRIPT, TurnResult};
 use crate::uploads::{DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA, UploadError, Uploads};
 
 /// The largest prompt, in bytes of text, unless the options say otherwise.
@@ -59,6 +59,10 @@ pub struct HostOptions {
     pub concurrency: usize,
     /// The largest prompt, in bytes of text.
     pub max_prompt: usize,
+    /// Maximum size in bytes of the transcript that a session gets which takes the place of a lost or unreadable one.
+    /// Default 32 KiB. What does not fit is cut, the oldest first, and the transcript says so; below 1 KiB there is
+    /// none.
+    pub max_transcript: usize,
     /// The largest upload, in bytes. Default 50 MiB.
     pub max_upload: u64,
     /// The most bytes that all uploads of one conversation may have together. Default 1 GiB.
@@ -79,6 +83,7 @@ impl Default for HostOptions {
             poll_interval: Duration::from_millis(500),
             concurrency: 2048,
             max_prompt: DEFAULT_MAX_PROMPT,
+            max_transcript: DEFAULT_MAX_TRANSCRIPT,
             max_upload: DEFAULT_MAX_UPLOAD,
             upload_quota: DEFAULT_UPLOAD_QUOTA,
             sweep: None,

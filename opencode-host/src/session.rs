@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 use crate::id::ConversationId;
 use crate::product::{HookError, Product};
 use crate::reporter::Severity;
-use crate::store::{Conversation, SessionRecord, Store, StoreError};
+use crate::store::{Conversation, Owed, SessionRecord, Store, StoreError};
 use crate::sub_agents::{RunsUnasked, SubAgents};
 use crate::telemetry::Telemetry;
 
@@ -91,6 +91,7 @@ impl Session<'_> {
         let rules = self.rules(conversation);
         if let Some(record) = &conversation.session
             && record.policy == fingerprint(&rules)
+            && record.owed != Some(Owed::Replacement)
         {
             return Ok(Ensured {
                 record: record.clone(),
@@ -99,6 +100,9 @@ impl Session<'_> {
         }
         let lock = self.store.lock_session(conversation.id, LOCK_WAIT).await?;
         match lock.current().cloned() {
+            Some(record) if record.owed == Some(Owed::Replacement) => {
+                self.mint(lock, conversation, rules).await
+            }
             Some(record) if record.policy == fingerprint(&rules) => Ok(Ensured {
                 record,
                 just_created: false,
@@ -146,6 +150,39 @@ impl Session<'_> {
     fn rules(&self, conversation: &Conversation) -> Vec<PermissionRule> {
         let rules = self.product.permission_rules(conversation);
         self.sub_agents.complete(rules)
+    }
+
+    /// Notes what is owed to a session, if the row still has that session and `change` makes something else of what
+    /// it owes. Answers the session that the row has then, and whether this call has changed it.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub(crate) async fn note_owed(
+        &self,
+        conversation: ConversationId,
+        session: &SessionId,
+        change: impl FnOnce(Option<Owed>) -> Option<Owed> + Send,
+    ) -> Result<(SessionRecord, bool), StoreError> {
+        let lock = self.store.lock_session(conversation, LOCK_WAIT).await?;
+        let gone = || StoreError::NotFound {
+            what: "session",
+            id: session.to_string(),
+        };
+        let before = lock.current().cloned().ok_or_else(gone)?;
+        if before.id != *session {
+            return Ok((before, false));
+        }
+        let after = SessionRecord {
+            owed: change(before.owed.clone()),
+            ..before.clone()
+        };
+        if after == before {
+            return Ok((before, false));
+        }
+        Ok(match lock.set(&after).await? {
+            Ok(()) => (after, true),
+            Err(theirs) => (*theirs, false),
+        })
     }
 
     /// Stops what the session and the sessions below it do, as far as the
@@ -243,6 +280,10 @@ impl Session<'_> {
             directory: directory.or(session.directory),
             created_ms: session.time.created,
             policy: mark.policy,
+            owed: mark
+                .replaces
+                .is_some()
+                .then_some(Owed::Transcript { ids: None }),
         };
         match lock.set(&record).await {
             Ok(Ok(())) => {

@@ -67,6 +67,11 @@ const EXPECTED: &[Expected] = &[
         "messages_by_conversation",
         "bigint, bigint, text",
     ),
+    (
+        messages::BEFORE,
+        "messages_by_conversation",
+        "bigint, text, bigint",
+    ),
     (turns::AHEAD, "turns_open", "text"),
     (turns::BY_ID, "(id", "text"),
     (turns::BY_CLIENT_KEY, "turns_by_client_key", "text, text"),

@@ -265,6 +265,12 @@ impl<E: Engine> Store for SqlStore<E> {
         ))
     }
 
+    async fn messages_before(&self, before: MessageId, limit: u32) -> StoreResult<Vec<Message>> {
+        statement!(self.reader, "messages_before", |on| messages::before(
+            &mut on, before, limit
+        ))
+    }
+
     async fn attach(&self, file: &NewAttachment) -> StoreResult<Attached> {
         check_attachment_name(&file.name)?;
         statement!(self.writer, "attach", |on| attachments::attach(

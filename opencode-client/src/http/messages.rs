@@ -1,4 +1,4 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use super::Client;
 use super::send::{Call, parse, path_segment};
 use crate::error::Error;
 use crate::id::{MessageId, PromptIds, SessionId};
-use crate::wire::{Message, Prompt};
+use crate::wire::{Message, ModelRef, Prompt, unanswered};
 
 /// Some of a session's messages, and the way to those before them.
 #[derive(Clone, Debug)]
@@ -108,6 +108,40 @@ impl Client {
     ) -> Result<(), Error> {
         let call = Call::on_session(Method::POST, session, "/prompt_async").body(prompt.body(ids));
         self.start(call.not_after(not_after)).await
+    }
+
+    /// Adds a message that nobody answers: the model reads it with the next prompt. `POST /session/:id/message` with
+    /// `noReply`, marked as `synthetic`, so that a session's title is still made of the person's own words (both
+    /// seen on 1.1.16 to 1.18.33). `model` is what the message is noted under; nothing is sent to it.
+    ///
+    /// The same `ids` again are the same message. Nothing is sent after `not_after`, and an answer is waited for
+    /// at most `limit`.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when `not_after` or `limit` has passed, [`Error::Server`] when the answer is not the message
+    /// (1.2.27 answers an unknown agent with an empty 200), [`Error::SessionNotFound`]; see [`Error`].
+    pub async fn add_message(
+        &self,
+        session: &SessionId,
+        ids: &PromptIds,
+        text: &str,
+        model: Option<&ModelRef>,
+        not_after: Instant,
+        limit: Duration,
+    ) -> Result<(), Error> {
+        let call = Call::on_session(Method::POST, session, "/message")
+            .body(unanswered(ids, text, model))
+            .not_after(not_after);
+        let answer = self.send_within(call, limit).await?;
+        let stored: Value = parse("POST /session/:id/message", &answer)?;
+        if stored["info"]["id"].as_str() == Some(ids.message.as_str()) {
+            return Ok(());
+        }
+        Err(Error::Server {
+            call: "POST /session/:id/message".to_owned(),
+            status: answer.status.as_u16(),
+            message: "the answer is not the message that was sent".to_owned(),
+        })
     }
 
     async fn start(&self, call: Call<'_>) -> Result<(), Error> {

@@ -15,6 +15,7 @@ mod todo;
 pub use message::{Message, MessageInfo, Role, Tokens};
 pub use part::{Part, PartBody, ToolCall, ToolState};
 pub use permission::{PermissionAction, PermissionReply, PermissionRequest, PermissionRule};
+pub(crate) use prompt::unanswered;
 pub use prompt::{ModelRef, Prompt};
 pub use question::{Question, QuestionOption, QuestionRequest, ToolRef};
 pub use session::{NewSession, Session, SessionStatus};

@@ -114,6 +114,18 @@ impl Prompt {
     }
 }
 
+/// The request body of a message that nobody answers.
+pub(crate) fn unanswered(ids: &PromptIds, text: &str, model: Option<&ModelRef>) -> Value {
+    let prompt = Prompt {
+        model: model.cloned(),
+        ..Prompt::text(text)
+    };
+    let mut body = prompt.body(ids);
+    body["noReply"] = json!(true);
+    body["parts"][0]["synthetic"] = json!(true);
+    body
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

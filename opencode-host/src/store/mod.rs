@@ -29,7 +29,9 @@ pub mod conformance;
 mod memory;
 mod rows;
 mod session_gates;
+mod session_record;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
@@ -43,9 +45,10 @@ pub use memory::MemoryStore;
 pub use rows::{
     CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary, Finish, Finished, Lease,
     LeaseStatus, Message, MessageEntry, MessageRole, MessageStatus, NewTurn, OnBusy, PromptRecord,
-    SessionRecord, Submitted, Turn, TurnEvent, TurnState, TurnStatus, Usage, WorkerId,
+    Submitted, Turn, TurnEvent, TurnState, TurnStatus, Usage, WorkerId,
 };
 pub use session_gates::{SessionGate, SessionGates};
+pub use session_record::{Owed, SessionRecord};
 
 use crate::blobs::Digest;
 use crate::clock::Timestamp;
@@ -170,6 +173,9 @@ pub fn check_key(what: &'static str, key: &str) -> StoreResult<()> {
     }
     Ok(())
 }
+
+/// How many messages a default method of [`Store`] reads at a time.
+const PAGE: u32 = 32;
 
 /// What a store answers.
 pub type StoreResult<T> = Result<T, StoreError>;
@@ -369,6 +375,37 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         after: u64,
         limit: u32,
     ) -> StoreResult<Vec<MessageEntry>>;
+
+    /// The messages of `before`'s conversation that are older than it, newest first, at most `limit`.
+    ///
+    /// This default reads the conversation from its beginning; a store that can read backwards overrides it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no message `before`, or see [`StoreError`].
+    async fn messages_before(&self, before: MessageId, limit: u32) -> StoreResult<Vec<Message>> {
+        let missing = || StoreError::NotFound {
+            what: "message",
+            id: before.to_string(),
+        };
+        let conversation = self
+            .message(before)
+            .await?
+            .ok_or_else(missing)?
+            .conversation;
+        let limit = limit as usize;
+        let mut newest = VecDeque::new();
+        let mut after = None;
+        loop {
+            let page = self.messages(Some(conversation), after, PAGE).await?;
+            after = page.last().map(|message| message.id);
+            let ended = after.is_none() || page.iter().any(|message| message.id == before);
+            newest.extend(page.into_iter().take_while(|message| message.id != before));
+            newest.drain(..newest.len().saturating_sub(limit));
+            if ended {
+                return Ok(newest.into_iter().rev().collect());
+            }
+        }
+    }
 
     /// Attaches a file to a message, unless the message has one of that name:
     /// then answers that one, whatever it holds, and changes nothing. The

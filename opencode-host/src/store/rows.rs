@@ -8,7 +8,7 @@ use opencode_client::wire::{Prompt, Tokens};
 use opencode_client::{PromptIds, SessionId};
 use serde::{Deserialize, Serialize};
 
-use super::NewUploads;
+use super::{NewUploads, SessionRecord};
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::outcome::{Reason, TurnError};
@@ -55,22 +55,6 @@ impl ConversationSummary {
     pub fn excerpt_of(prompt: &str) -> String {
         prompt.chars().take(200).collect()
     }
-}
-
-/// The upstream session of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionRecord {
-    /// The session.
-    pub id: SessionId,
-    /// The folder it works in.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub directory: Option<String>,
-    /// When the server made it, epoch milliseconds by the server's clock.
-    #[serde(default)]
-    pub created_ms: u64,
-    /// Which permission policy it was last told, as a fingerprint of the ordered rules.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policy: Option<String>,
 }
 
 /// Who wrote a message.

@@ -16,7 +16,8 @@ use crate::live::LiveTurn;
 use crate::reporter::Severity;
 use crate::session::{Session, SessionError};
 use crate::store::{
-    ClaimedTurn, Conversation, Lease, PromptRecord, SessionRecord, StoreError, Turn, TurnState,
+    ClaimedTurn, Conversation, Lease, Owed, PromptRecord, SessionRecord, StoreError, Turn,
+    TurnState,
 };
 
 /// How a claim ended.
@@ -101,6 +102,8 @@ pub(crate) struct Driver {
     pub(super) prompted: Option<PromptRecord>,
     pub(super) posted: Option<Instant>,
     pub(super) resent: bool,
+    /// How often the transcript could not be carried over.
+    pub(super) not_carried: u32,
 
     pub(super) inspection: Option<(Inspection, Instant)>,
     pub(super) look_due: bool,
@@ -157,6 +160,7 @@ impl Driver {
             exchange: None,
             prompted,
             posted: None,
+            not_carried: 0,
             inspection: None,
             look_due: false,
             looked: None,
@@ -232,6 +236,7 @@ impl Driver {
             let step = plan(&self.situation(), &self.host.options.limits);
             let done = match step {
                 Step::Connect => self.connect().await,
+                Step::CarryOver => self.carry_over().await,
                 Step::Mint => self.mint().await,
                 Step::Look => self.look().await,
                 Step::Follow { at_most } => self.follow(at_most).await,
@@ -275,6 +280,10 @@ impl Driver {
         Situation {
             cancel: self.control.orders().cancel,
             connected: self.session.is_some(),
+            transcript_owed: self
+                .session
+                .as_ref()
+                .is_some_and(|session| matches!(session.owed, Some(Owed::Transcript { .. }))),
             prompting: match (&self.prompted, self.posted) {
                 (None, _) => Prompting::None,
                 (Some(_), None) => Prompting::Recorded,

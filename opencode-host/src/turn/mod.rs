@@ -5,6 +5,7 @@
 //! path ends in one terminal state and one `turn.finished` event.
 
 mod attach;
+mod carry_over;
 mod connecting;
 pub(crate) mod control;
 mod driver;
@@ -15,6 +16,8 @@ pub mod plan;
 mod prompting;
 mod result;
 mod settle;
+mod transcript;
 
 pub(crate) use driver::{Driven, Driver};
 pub use result::TurnResult;
+pub(crate) use transcript::DEFAULT_MAX_TRANSCRIPT;

@@ -56,6 +56,7 @@ pub fn plan(now: &Situation, limits: &Limits) -> Step {
         return Step::Connect;
     }
     match now.prompting {
+        Prompting::None if now.transcript_owed => Step::CarryOver,
         Prompting::None => Step::Mint,
         Prompting::Recorded => Step::Look,
         Prompting::Posted { ago } => answer(now, ago, limits),

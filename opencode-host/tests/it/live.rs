@@ -336,6 +336,35 @@ async fn a_provider_that_refuses_and_one_that_is_busy() {
 }
 
 #[tokio::test]
+async fn a_lost_session_is_replaced_and_told_the_conversation_so_far() {
+    let live = Live::start().await;
+    let first = live.turn("remember the word marmot [[text]]").await;
+    let lost = first.session.unwrap();
+    live.host.client().delete_session(&lost).await.unwrap();
+    let result = live.turn("which word was it? [[text]]").await;
+    assert_ended(&result, TurnStatus::Completed, None, UNICODE_TEXT);
+    assert_ne!(result.session.as_ref(), Some(&lost));
+    assert_eq!(live.recorder.count("session.carried_over"), 1);
+    let requests = live.model.requests();
+    let asked = requests
+        .iter()
+        .rev()
+        .find(|request| request["tools"].is_array());
+    let said: Vec<String> = asked.unwrap()["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|message| message["role"] != "system")
+        .map(|message| message["content"].to_string())
+        .collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].contains("> remember the word marmot"), "{said:?}");
+    assert!(said[0].contains("Assistant:"), "{said:?}");
+    assert!(said[1].contains("which word was it?"), "{said:?}");
+    assert_eq!(live.model.runs("which word was it?"), 1);
+}
+
+#[tokio::test]
 async fn a_cancel_and_the_turn_after_it() {
     let live = Live::start().await;
     let (turn, working) = live.submit("go on [[slow]]").await;

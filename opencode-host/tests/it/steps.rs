@@ -32,15 +32,23 @@ enum Play {
     Tools,
     Question,
     Cancel,
+    /// The server has lost the session of the turn before.
+    Fresh,
 }
 
-const PLAYS: [Play; 4] = [Play::Text, Play::Tools, Play::Question, Play::Cancel];
+const PLAYS: [Play; 5] = [
+    Play::Text,
+    Play::Tools,
+    Play::Question,
+    Play::Cancel,
+    Play::Fresh,
+];
 
 impl Play {
     fn script(self) -> Script {
         let read = |path: &str| Step::tool("read", json!({"filePath": path}), "alpha");
         Script::always(match self {
-            Self::Text => vec![Step::text("Some words that are streamed in pieces.")],
+            Self::Text | Self::Fresh => vec![Step::text("Some words that are streamed in pieces.")],
             Self::Tools => vec![
                 Step::text("First."),
                 read("/a"),
@@ -63,7 +71,7 @@ impl Play {
     /// The whole text.
     fn text(self) -> &'static str {
         match self {
-            Self::Text => "Some words that are streamed in pieces.",
+            Self::Text | Self::Fresh => "Some words that are streamed in pieces.",
             Self::Tools | Self::Question => "First.\n\nThen.",
             Self::Cancel => "Some words",
         }
@@ -95,11 +103,29 @@ impl Stage {
             turn: TurnId::from_uuid(uuid::Uuid::nil()),
         };
         let host = stage.host(Arc::clone(&stage.store));
+        if play == Play::Fresh {
+            stage.earlier(&host).await;
+        }
         let submitted = host
             .submit(conversation, Prompt::text("go"), SubmitOptions::default())
             .await;
         stage.turn = submitted.unwrap().turn.id;
         stage
+    }
+
+    /// A turn before this one, whose session the server has lost since.
+    async fn earlier(&self, host: &Host) {
+        let submitted = host
+            .submit(
+                self.conversation,
+                Prompt::text("earlier"),
+                SubmitOptions::default(),
+            )
+            .await;
+        let turn = submitted.unwrap().turn.id;
+        host.run_turn(turn, CancellationToken::new()).await.unwrap();
+        let result = host.result(turn).await.unwrap().unwrap();
+        self.impostor.forget(result.session.unwrap().as_str());
     }
 
     fn host(&self, store: Arc<dyn Store>) -> Host {
@@ -129,7 +155,7 @@ impl Stage {
     /// What the person does meanwhile: answers, or stops it. For ever.
     async fn person(&self) {
         match self.play {
-            Play::Text | Play::Tools => {}
+            Play::Text | Play::Tools | Play::Fresh => {}
             Play::Question => {
                 let client = Client::builder(self.impostor.url()).build().unwrap();
                 let asked = |ledger: &opencode_impostor::Ledger| {
@@ -229,6 +255,7 @@ impl Stage {
         let ids: std::collections::BTreeSet<_> = ledger
             .prompt_posts()
             .iter()
+            .filter(|post| post.text == "go")
             .map(|post| post.message_id.clone())
             .collect();
         assert!(ids.len() <= 1, "{what}: prompted as {ids:?}");
@@ -238,6 +265,18 @@ impl Stage {
         );
         let row = self.store.conversation(self.conversation).await.unwrap();
         let session = row.unwrap().session.map(|session| session.id.to_string());
+        let told = self.play == Play::Fresh;
+        let messages = self
+            .impostor
+            .messages(session.as_deref().unwrap_or_default());
+        let of_user = messages
+            .iter()
+            .filter(|message| message["info"]["role"] == "user");
+        assert_eq!(
+            of_user.count(),
+            1 + usize::from(told),
+            "{what}: {messages:?}"
+        );
         let alive = ledger.sessions_alive();
         assert!(
             alive.iter().all(|alive| Some(*alive) == session.as_deref()),

@@ -1,5 +1,6 @@
 //! Every ending of a turn, against the impostor.
 
+mod carry_over;
 mod faults;
 mod leaving;
 mod workers;

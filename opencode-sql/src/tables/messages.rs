@@ -21,7 +21,7 @@ pub(crate) const BY_ID: Sql = sql!(
     message_columns!(),
     " FROM messages WHERE id = $1"
 );
-const PLACE: Sql = sql!("SELECT id, seq FROM messages WHERE id = $1");
+const PLACE: Sql = sql!("SELECT id, conversation, seq FROM messages WHERE id = $1");
 pub(crate) const PAGE: Sql = sql!(
     "SELECT ",
     message_columns!(),
@@ -48,6 +48,11 @@ pub(crate) const INDEX_OF_CONVERSATION: Sql = sql!(
     "SELECT ",
     index_columns!(),
     " FROM messages WHERE conversation = $3 AND seq > $1 ORDER BY seq LIMIT $2"
+);
+pub(crate) const BEFORE: Sql = sql!(
+    "SELECT ",
+    message_columns!(),
+    " FROM messages WHERE conversation = $2 AND seq < $1 ORDER BY seq DESC LIMIT $3"
 );
 const ADD: Sql = sql!(
     "INSERT INTO messages (",
@@ -99,16 +104,9 @@ pub(crate) async fn page(
     after: Option<MessageId>,
     limit: u32,
 ) -> SqlResult<Vec<Message>> {
-    let after: i64 = match after {
+    let after = match after {
         None => 0,
-        Some(id) => {
-            let row = on.row(PLACE, args![id]).await?;
-            let row = row.ok_or_else(|| StoreError::NotFound {
-                what: "message",
-                id: id.to_string(),
-            })?;
-            Columns::new(&row, "messages", "id")?.count("seq")?
-        }
+        Some(id) => place(on, id).await?.1,
     };
     let rows = match conversation {
         None => on.rows(PAGE, args![after, limit]).await?,
@@ -145,6 +143,28 @@ pub(crate) async fn index(
         }
     };
     Ok(rows.iter().map(entry).collect::<StoreResult<_>>()?)
+}
+
+/// The messages of a conversation that are older than `before`, newest first.
+pub(crate) async fn before(
+    on: &mut impl Handle,
+    before: MessageId,
+    limit: u32,
+) -> SqlResult<Vec<Message>> {
+    let (conversation, before) = place(on, before).await?;
+    let rows = on.rows(BEFORE, args![before, conversation, limit]).await?;
+    Ok(rows.iter().map(read).collect::<StoreResult<_>>()?)
+}
+
+/// The conversation of a message, and its place among all messages.
+async fn place(on: &mut impl Handle, id: MessageId) -> SqlResult<(ConversationId, i64)> {
+    let row = on.row(PLACE, args![id]).await?;
+    let row = row.ok_or_else(|| StoreError::NotFound {
+        what: "message",
+        id: id.to_string(),
+    })?;
+    let columns = Columns::new(&row, "messages", "id")?;
+    Ok((columns.id("conversation")?, columns.count("seq")?))
 }
 
 pub(crate) async fn add(on: &mut impl Handle, message: &Message) -> SqlResult<()> {

@@ -33,6 +33,7 @@ async fn two_hundred_mint_one_session(url: &str) {
                 directory: None,
                 created_ms: 0,
                 policy: None,
+                owed: None,
             };
             match lock.set(&minted).await.unwrap() {
                 Ok(()) => (true, minted),

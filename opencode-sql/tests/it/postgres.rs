@@ -95,6 +95,7 @@ fn session(id: &str) -> opencode_host::store::SessionRecord {
         directory: None,
         created_ms: 0,
         policy: None,
+        owed: None,
     }
 }
 

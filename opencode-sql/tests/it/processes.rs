@@ -40,6 +40,7 @@ async fn work(store: &dyn Store) -> (bool, Vec<TurnId>) {
             directory: None,
             created_ms: 0,
             policy: None,
+            owed: None,
         };
         lock.set(&record).await.unwrap().is_ok()
     };

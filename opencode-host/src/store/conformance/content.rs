@@ -272,6 +272,38 @@ pub async fn numbers_are_kept(on: &dyn Fixture) {
     }
 }
 
+/// The messages before one are read newest first, of its conversation alone.
+pub async fn messages_are_read_backwards(on: &dyn Fixture) {
+    let conversations = [on.open("one").await, on.open("two").await];
+    let mut of_one: Vec<MessageId> = Vec::new();
+    // More than a page of any store.
+    for number in 0..80 {
+        let new = on.new_turn(&conversations[number % 2], &number.to_string());
+        on.store().submit(&new).await.unwrap();
+        if number % 2 == 0 {
+            of_one.extend([new.user_message, new.message]);
+        }
+    }
+    for (at, limit) in [(0, 5), (1, 5), (5, 5), (6, 5), (79, 3), (79, 100), (70, 0)] {
+        let older = on.store().messages_before(of_one[at], limit).await.unwrap();
+        let older: Vec<_> = older.iter().map(|message| message.id).collect();
+        let expected = of_one[..at].iter().rev().take(limit as usize).copied();
+        assert_eq!(older, expected.collect::<Vec<_>>(), "{limit} before {at}");
+    }
+    let unknown = MessageId::from_uuid(on.clock().new_uuid());
+    let refused = on.store().messages_before(unknown, 1).await;
+    assert!(
+        matches!(
+            refused,
+            Err(StoreError::NotFound {
+                what: "message",
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+}
+
 /// Messages are read page by page, oldest first, of one conversation or of all.
 pub async fn messages_come_in_pages(on: &dyn Fixture) {
     let conversations = [on.open("one").await, on.open("two").await];

@@ -119,6 +119,7 @@ pub(super) fn session(id: &str) -> SessionRecord {
         directory: None,
         created_ms: 1,
         policy: None,
+        owed: None,
     }
 }
 

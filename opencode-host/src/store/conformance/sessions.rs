@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 
 use super::Fixture;
-use super::sample::session;
+use super::sample::{prompt, session};
 use crate::clock::Clock as _;
 use crate::id::ConversationId;
-use crate::store::{SessionRecord, StoreError};
+use crate::store::{Owed, SessionRecord, StoreError};
 
 /// Long enough for any machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -105,6 +105,22 @@ pub async fn a_set_session_is_kept(on: &dyn Fixture) {
         .unwrap()
         .unwrap();
     assert_eq!(stored.session, Some(session("ses_2")));
+    let ids = prompt("1", false).ids;
+    let owing = [
+        Owed::Transcript { ids: None },
+        Owed::Transcript { ids: Some(ids) },
+        Owed::Replacement,
+    ];
+    for owed in owing.map(Some).into_iter().chain([None]) {
+        let record = SessionRecord {
+            owed,
+            ..session("ses_2")
+        };
+        let lock = on.store().lock_session(conversation.id, PATIENCE).await;
+        assert_eq!(lock.unwrap().set(&record).await.unwrap(), Ok(()));
+        let stored = other.conversation(conversation.id).await.unwrap().unwrap();
+        assert_eq!(stored.session, Some(record));
+    }
     let turn = on.submit(&conversation, "Hello").await;
     assert_eq!(
         on.claim_only(turn.id).await.unwrap().conversation.session,

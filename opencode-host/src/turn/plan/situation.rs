@@ -148,6 +148,8 @@ pub struct Situation {
     pub cancel: bool,
     /// The session is there and listened to.
     pub connected: bool,
+    /// The session replaces another, and has not got the transcript yet.
+    pub transcript_owed: bool,
     /// How far the prompt is.
     pub prompting: Prompting,
     /// A fresh session was prompted once more already.
@@ -203,6 +205,8 @@ pub enum Confirmed {
 pub enum Step {
     /// Ensure the session and listen to it.
     Connect,
+    /// Give the fresh session a transcript of the conversation's earlier messages.
+    CarryOver,
     /// Mint ids, write them down, and post the prompt.
     Mint,
     /// Look for the recorded prompt upstream, and post it where it is absent.

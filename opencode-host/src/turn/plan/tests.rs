@@ -44,6 +44,7 @@ fn running() -> Situation {
         reposted: false,
         waiting: false,
         elapsed: secs(5),
+        transcript_owed: false,
         session_error: None,
         retries: 0,
         content: Content {
@@ -127,6 +128,11 @@ fn a_fresh_turn_goes_from_session_to_prompt_to_answer() {
         ..fresh
     };
     assert_eq!(plan(&connected, &LIMITS), Step::Mint);
+    let replaced = Situation {
+        transcript_owed: true,
+        ..connected.clone()
+    };
+    assert_eq!(plan(&replaced, &LIMITS), Step::CarryOver);
     let posted = Situation {
         prompting: Prompting::Posted {
             ago: Duration::ZERO,

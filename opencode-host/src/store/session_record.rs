@@ -1,0 +1,37 @@
+//! A conversation's upstream session, as its row has it.
+
+use opencode_client::{PromptIds, SessionId};
+use serde::{Deserialize, Serialize};
+
+/// The upstream session of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRecord {
+    /// The session.
+    pub id: SessionId,
+    /// The folder it works in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// When the server made it, epoch milliseconds by the server's clock.
+    #[serde(default)]
+    pub created_ms: u64,
+    /// Which permission policy it was last told, as a fingerprint of the ordered rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// What has to be done before it is prompted; `None` once nothing has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owed: Option<Owed>,
+}
+
+/// What has to be done before a session is prompted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Owed {
+    /// It replaces another session, and gets a transcript of the conversation's earlier messages.
+    Transcript {
+        /// The ids of the transcript's message: written before the post, so that nobody posts it as another one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ids: Option<PromptIds>,
+    },
+    /// The server cannot read its messages any more: another session is to take its place.
+    Replacement,
+}
