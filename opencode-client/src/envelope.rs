@@ -275,10 +275,11 @@ impl<'a> Scanner<'a> {
                     self.at += 1;
                     continue;
                 }
-                b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
+                // `NaN` and `Infinity` are no JSON, but no reason to lose the event.
+                b'-' | b'0'..=b'9' | b't' | b'f' | b'n' | b'N' | b'I' => {
                     while matches!(
                         self.peek(),
-                        Some(b'-' | b'+' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'E')
+                        Some(b'-' | b'+' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'E' | b'N' | b'I')
                     ) {
                         self.at += 1;
                     }

@@ -83,6 +83,12 @@ pub enum Error {
         /// The server's message, or the start of the body.
         message: String,
     },
+    /// The answer is larger than what is read: over 128 MiB, or over four million JSON values. It was not taken.
+    #[error("OpenCode's answer to {call} is larger than what is read (128 MiB)")]
+    TooLarge {
+        /// Method and path.
+        call: String,
+    },
     /// The client itself was set up wrongly.
     #[error("{0}")]
     Configuration(String),
@@ -116,6 +122,7 @@ impl Error {
             Self::BadRequest { .. } => "bad_request",
             Self::Unauthorized { .. } => "unauthorized",
             Self::Server { .. } => "server",
+            Self::TooLarge { .. } => "too_large",
             Self::Configuration(_) => "configuration",
         }
     }
@@ -169,7 +176,10 @@ impl UpstreamError {
             .or_else(|| error["message"].as_str())
             .map_or_else(|| cut(&error.to_string(), BODY_EXCERPT_CHARS), first_line);
         Self {
-            name: error["name"].as_str().unwrap_or("UnknownError").to_owned(),
+            name: cut(
+                error["name"].as_str().unwrap_or("UnknownError"),
+                BODY_EXCERPT_CHARS,
+            ),
             message,
             status_code: data["statusCode"]
                 .as_u64()
@@ -201,7 +211,7 @@ fn first_line(message: &str) -> String {
 }
 
 fn without_query(url: &str) -> String {
-    url.split(['?', '#']).next().unwrap_or_default().to_owned()
+    cut(url.split(['?', '#']).next().unwrap_or_default(), 2000)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::envelope::{Envelope, EventKind, NotAnEvent, scan};
 use crate::error::UpstreamError;
 use crate::id::{MessageId, PartId, PermissionId, QuestionId};
+use crate::tolerant::{self, Fields, Oddity, Skipped, Wire};
 use crate::wire::{
     MessageInfo, Part, PermissionReply, PermissionRequest, QuestionRequest, Session, SessionStatus,
     Todo,
@@ -96,16 +97,33 @@ pub enum EventBody<'a> {
 pub struct PartDelta<'a> {
     /// The message.
     #[serde(rename = "messageID", borrow)]
-    pub message: &'a str,
+    pub message: Cow<'a, str>,
     /// The part.
     #[serde(rename = "partID", borrow)]
-    pub part: &'a str,
+    pub part: Cow<'a, str>,
     /// Which field of the part grows; only `text` is known.
     #[serde(borrow, default)]
     pub field: Cow<'a, str>,
     /// What is appended.
     #[serde(borrow)]
     pub delta: Cow<'a, str>,
+}
+
+impl Wire for PartDelta<'_> {
+    fn read(value: Value, skipped: &mut Skipped) -> Option<Self> {
+        let mut fields = Fields::of(value, skipped)?;
+        let message: String = fields.id("messageID")?;
+        let part = fields.id("partID").unwrap_or_else(|| {
+            let part = PartId::stand_in(&message, "text");
+            part.as_str().to_owned()
+        });
+        Some(Self {
+            message: message.into(),
+            part: part.into(),
+            field: fields.text("field").unwrap_or_default().into(),
+            delta: fields.text("delta")?.into(),
+        })
+    }
 }
 
 impl<'a> Event<'a> {
@@ -119,23 +137,34 @@ impl<'a> Event<'a> {
         if envelope.kind == EventKind::Sync {
             return Ok(None);
         }
-        Self::decode_with(frame, &envelope).map(Some)
+        Self::decode_with(frame, &envelope, &mut Skipped::default()).map(Some)
     }
 
     pub(crate) fn decode_with(
         frame: &'a [u8],
         envelope: &Envelope<'a>,
+        skipped: &mut Skipped,
     ) -> Result<Self, DecodeError> {
-        let properties = &frame[envelope.properties.min(frame.len())..];
         let session = envelope
             .session
             .map(str::from_utf8)
             .transpose()
             .map_err(|_| DecodeError::Envelope)?;
-        Ok(Self {
-            session,
-            body: EventBody::decode(envelope.kind, envelope.name, properties)?,
-        })
+        let name = str::from_utf8(envelope.name).map_err(|_| DecodeError::Envelope)?;
+        let properties = &frame[envelope.properties.min(frame.len())..];
+        let body = match envelope.kind {
+            // Nearly all events are these, and nearly all of them are as they should be.
+            EventKind::PartDelta => match first(properties) {
+                Ok(delta) => EventBody::PartDelta(delta),
+                Err(_) => EventBody::decode(envelope.kind, name, session, properties, skipped)?,
+            },
+            EventKind::SessionIdle => EventBody::SessionIdle,
+            EventKind::SessionDeleted => EventBody::SessionDeleted,
+            EventKind::Connected => EventBody::Connected,
+            EventKind::Heartbeat => EventBody::Heartbeat,
+            kind => EventBody::decode(kind, name, session, properties, skipped)?,
+        };
+        Ok(Self { session, body })
     }
 }
 
@@ -146,8 +175,8 @@ pub enum DecodeError {
     #[error("the frame is not an event")]
     Envelope,
     /// Its properties are not what its type says.
-    #[error("malformed properties")]
-    Properties(#[from] serde_json::Error),
+    #[error("malformed properties: {0}")]
+    Properties(String),
 }
 
 impl From<NotAnEvent> for DecodeError {
@@ -162,119 +191,131 @@ fn first<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, serde_json::Error
     T::deserialize(&mut serde_json::Deserializer::from_slice(bytes))
 }
 
-#[derive(Deserialize)]
-struct WithPart {
-    part: Box<Part>,
-}
-
-#[derive(Deserialize)]
-struct WithInfo<T> {
-    info: Box<T>,
-}
-
-#[derive(Deserialize)]
-struct WithStatus {
-    status: SessionStatus,
-}
-
-#[derive(Deserialize)]
-struct WithError {
-    #[serde(default)]
-    error: Value,
-}
-
-#[derive(Deserialize)]
-struct WithTodos {
-    #[serde(default)]
-    todos: Vec<Todo>,
-}
-
-#[derive(Deserialize)]
-struct Removed<'a> {
-    #[serde(rename = "partID", default)]
-    part: Option<Cow<'a, str>>,
-    #[serde(rename = "messageID", default)]
-    message: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct Replied {
-    // `permissionID` and `response` are how servers before 1.1 said it.
-    #[serde(rename = "requestID", alias = "permissionID", alias = "id")]
-    request: String,
-    #[serde(default)]
-    answers: Vec<Vec<String>>,
-    #[serde(default, alias = "response")]
-    reply: Option<PermissionReply>,
-}
-
 impl<'a> EventBody<'a> {
-    fn decode(kind: EventKind, name: &'a [u8], properties: &'a [u8]) -> Result<Self, DecodeError> {
-        Ok(match kind {
-            EventKind::PartDelta => Self::PartDelta(first(properties)?),
-            EventKind::PartUpdated => Self::PartUpdated(first::<WithPart>(properties)?.part),
-            EventKind::PartRemoved => match first::<Removed<'_>>(properties)?.part {
-                Some(part) => Self::PartRemoved {
-                    part: PartId::from(part.as_ref()),
-                },
-                None => return Err(missing("partID")),
-            },
-            EventKind::MessageUpdated => {
-                Self::MessageUpdated(first::<WithInfo<MessageInfo>>(properties)?.info)
+    fn decode(
+        kind: EventKind,
+        name: &'a str,
+        session: Option<&str>,
+        properties: &[u8],
+        skipped: &mut Skipped,
+    ) -> Result<Self, DecodeError> {
+        let unreadable =
+            |detail: &dyn std::fmt::Display| DecodeError::Properties(detail.to_string());
+        let value = tolerant::value(properties, skipped).map_err(|error| unreadable(&error))?;
+        let before = *skipped;
+        if let Some(body) = Self::of(kind, session, value, name, skipped) {
+            return Ok(body);
+        }
+        match kind {
+            // Somebody may wait: what waits must be listed again.
+            EventKind::QuestionAsked
+            | EventKind::QuestionReplied
+            | EventKind::QuestionRejected
+            | EventKind::PermissionAsked
+            | EventKind::PermissionReplied => Err(unreadable(&"no request is named")),
+            _ => {
+                if *skipped == before {
+                    skipped.note(Oddity::Record);
+                }
+                Ok(Self::Other {
+                    name,
+                    properties: Value::Null,
+                })
             }
-            EventKind::MessageRemoved => match first::<Removed<'_>>(properties)?.message {
-                Some(message) => Self::MessageRemoved {
-                    message: MessageId::from(message.as_ref()),
-                },
-                None => return Err(missing("messageID")),
-            },
-            EventKind::SessionStatus => {
-                Self::SessionStatus(first::<WithStatus>(properties)?.status)
+        }
+    }
+
+    /// What the properties say. `None` when that is too little.
+    fn of(
+        kind: EventKind,
+        session: Option<&str>,
+        properties: Value,
+        name: &'a str,
+        skipped: &mut Skipped,
+    ) -> Option<Self> {
+        if matches!(kind, EventKind::Sync | EventKind::Other) {
+            return Some(Self::Other { name, properties });
+        }
+        match kind {
+            EventKind::PartDelta => {
+                return PartDelta::read(properties, skipped).map(Self::PartDelta);
             }
-            EventKind::SessionIdle => Self::SessionIdle,
+            EventKind::QuestionAsked => {
+                let asked = QuestionRequest::read(in_session(properties, session), skipped);
+                return asked.map(|asked| Self::QuestionAsked(Box::new(asked)));
+            }
+            EventKind::PermissionAsked => {
+                let asked = PermissionRequest::read(in_session(properties, session), skipped);
+                return asked.map(|asked| Self::PermissionAsked(Box::new(asked)));
+            }
+            _ => {}
+        }
+        let mut fields = Fields::of(properties, skipped)?;
+        Some(match kind {
+            EventKind::PartUpdated => Self::PartUpdated(Box::new(fields.read("part")?)),
+            EventKind::PartRemoved => Self::PartRemoved {
+                part: fields.id("partID")?,
+            },
+            EventKind::MessageUpdated => Self::MessageUpdated(Box::new(fields.read("info")?)),
+            EventKind::MessageRemoved => Self::MessageRemoved {
+                message: fields.id("messageID")?,
+            },
+            EventKind::SessionStatus => Self::SessionStatus(fields.read("status")?),
             EventKind::SessionError => Self::SessionError(UpstreamError::from_json(
-                &first::<WithError>(properties)?.error,
+                &fields.take("error").unwrap_or_default(),
             )),
             EventKind::SessionCreated | EventKind::SessionUpdated => {
-                Self::Session(first::<WithInfo<Session>>(properties)?.info)
+                Self::Session(Box::new(fields.read("info")?))
             }
-            EventKind::SessionDeleted => Self::SessionDeleted,
-            EventKind::TodoUpdated => Self::TodoUpdated(first::<WithTodos>(properties)?.todos),
-            EventKind::QuestionAsked => Self::QuestionAsked(first(properties)?),
-            EventKind::QuestionReplied => {
-                let replied: Replied = first(properties)?;
-                Self::QuestionReplied {
-                    question: QuestionId::from(replied.request),
-                    answers: replied.answers,
-                }
-            }
+            EventKind::TodoUpdated => Self::TodoUpdated(fields.list("todos")?),
+            EventKind::QuestionReplied => Self::QuestionReplied {
+                question: request_of(&mut fields)?,
+                answers: answers(fields.take("answers")),
+            },
             EventKind::QuestionRejected => Self::QuestionRejected {
-                question: QuestionId::from(first::<Replied>(properties)?.request),
+                question: request_of(&mut fields)?,
             },
-            EventKind::PermissionAsked => Self::PermissionAsked(first(properties)?),
-            EventKind::PermissionReplied => {
-                let replied: Replied = first(properties)?;
-                Self::PermissionReplied {
-                    permission: PermissionId::from(replied.request),
-                    reply: replied.reply.unwrap_or(PermissionReply::Once),
-                }
-            }
-            EventKind::Connected => Self::Connected,
-            EventKind::Heartbeat => Self::Heartbeat,
-            EventKind::Sync | EventKind::Other => Self::Other {
-                name: str::from_utf8(name).map_err(|_| DecodeError::Envelope)?,
-                properties: if properties.is_empty() {
-                    Value::Null
-                } else {
-                    first(properties)?
-                },
+            EventKind::PermissionReplied => Self::PermissionReplied {
+                permission: request_of(&mut fields)?,
+                reply: fields
+                    .text("reply")
+                    .or_else(|| fields.text("response"))
+                    .and_then(|word| PermissionReply::of(&word))
+                    .unwrap_or(PermissionReply::Once),
             },
+            _ => return None,
         })
     }
 }
 
-fn missing(field: &'static str) -> DecodeError {
-    DecodeError::Properties(serde::de::Error::missing_field(field))
+/// A request that does not say itself which session asks is of the event's.
+fn in_session(mut properties: Value, session: Option<&str>) -> Value {
+    if let (Value::Object(request), Some(session)) = (&mut properties, session)
+        && !request.get("sessionID").is_some_and(Value::is_string)
+    {
+        request.insert("sessionID".to_owned(), session.into());
+    }
+    properties
+}
+
+/// The request that was answered. `permissionID` is how servers before 1.1 said it.
+fn request_of<T: From<String>>(fields: &mut Fields<'_>) -> Option<T> {
+    let names = ["requestID", "permissionID", "id"];
+    let id = names.iter().find_map(|name| fields.id::<String>(name));
+    id.map(T::from)
+}
+
+/// The labels or words, per question.
+fn answers(value: Option<Value>) -> Vec<Vec<String>> {
+    let Some(Value::Array(answers)) = value else {
+        return Vec::new();
+    };
+    let words = |answer| match answer {
+        Value::Array(words) => words.into_iter().map(tolerant::shown).collect(),
+        Value::Null => Vec::new(),
+        word => vec![tolerant::shown(word)],
+    };
+    answers.into_iter().map(words).collect()
 }
 
 #[cfg(test)]
@@ -289,9 +330,10 @@ mod tests {
             panic!("{event:?}")
         };
         assert_eq!(
-            (event.session, delta.message, delta.part),
+            (event.session, &*delta.message, &*delta.part),
             (Some("s"), "m", "p")
         );
+        assert!(matches!(delta.part, Cow::Borrowed(_)));
         assert!(matches!(delta.delta, Cow::Borrowed("hi")));
     }
 
@@ -307,7 +349,12 @@ mod tests {
                 properties: serde_json::json!({"a":1})
             }
         );
-        assert!(Event::decode(br#"{"type":"message.updated","properties":{"info":{}}}"#).is_err());
+        // Nothing to go by, and nothing that waits.
+        for odd in ["{}", "null", "[]", "7"] {
+            let frame = format!(r#"{{"type":"message.updated","properties":{{"info":{odd}}}}}"#);
+            let event = Event::decode(frame.as_bytes()).unwrap().unwrap();
+            assert!(matches!(event.body, EventBody::Other { .. }), "{odd}");
+        }
         assert!(
             Event::decode(br#"{"type":"sync","syncEvent":{}}"#)
                 .unwrap()

@@ -1,12 +1,24 @@
 //! The upstream messages of one turn.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::error::{Error, UpstreamError};
-use crate::http::Client;
+use crate::http::{Client, MAX_BODY};
 use crate::id::{MessageId, SessionId};
-use crate::wire::{Message, PartBody, Role, Tokens};
+use crate::wire::{Message, PartBody, Role, Tokens, ToolCall};
 
 /// The most pages that are read back to find a prompt.
 const MAX_PAGES: usize = 100;
+/// The most messages of an answer that are kept: the newest.
+const MAX_MESSAGES: usize = 4096;
+
+/// What OpenCode says of a call that the person refused: a question, a permission; the names are 1.2.27's.
+const REFUSALS: [&str; 4] = [
+    "dismissed this question",
+    "rejected permission",
+    "QuestionRejectedError",
+    "PermissionRejectedError",
+];
 
 /// What the server holds of one turn: the assistant messages that answer one
 /// prompt, oldest first. Authoritative for text and finished tools.
@@ -30,22 +42,34 @@ impl Exchange {
             prompt_seen: false,
             messages: Vec::new(),
         };
-        let mut asked = vec![prompt.clone()];
+        let mut asked = HashSet::from([prompt.clone()]);
         let mut said: Vec<String> = Vec::new();
-        for message in messages {
+        // Who came last, of those who ask.
+        let mut last_user: Option<MessageId> = None;
+        for mut message in once_each(messages) {
+            if message.info.role == Role::User {
+                last_user = Some(message.info.id.clone());
+            } else if message.info.parent_id.is_none() {
+                // A server that does not say whom it answers answers who asked last.
+                message.info.parent_id.clone_from(&last_user);
+            }
             let info = &message.info;
             match info.role {
                 Role::User if info.id == *prompt => {
                     exchange.prompt_seen = true;
                     said = texts(&message).map(|(text, _)| text.to_owned()).collect();
                 }
-                Role::User if exchange.goes_on_with(&message, &said) => asked.push(info.id.clone()),
+                Role::User if exchange.goes_on_with(&message, &said) => {
+                    asked.insert(info.id.clone());
+                }
                 Role::Assistant if info.parent_id.as_ref().is_some_and(|to| asked.contains(to)) => {
                     exchange.messages.push(message);
                 }
                 _ => exchange.prompt_seen |= info.id == *prompt,
             }
         }
+        let surplus = exchange.messages.len().saturating_sub(MAX_MESSAGES);
+        exchange.messages.drain(..surplus);
         exchange
     }
 
@@ -109,28 +133,23 @@ impl Exchange {
     /// not to be followed by another.
     pub fn is_complete(&self) -> bool {
         self.last().is_some_and(|message| {
-            message.info.error.is_some()
-                || (message.info.is_finished() && !message.info.wants_more())
+            message.info.error.is_some() || (message.info.is_finished() && !message.wants_more())
         })
     }
 
     /// Whether the newest message stopped for tools.
     pub fn wants_more(&self) -> bool {
-        self.last().is_some_and(|message| message.info.wants_more())
+        self.last().is_some_and(Message::wants_more)
     }
 
-    /// Whether the person declined a question, so that no more work comes
-    /// (seen on 1.18.33: the call fails and the message finishes `tool-calls`).
-    pub fn is_declined(&self) -> bool {
+    /// Whether the person refused what the newest message asked, so that no more work comes: the call fails with
+    /// words that differ between versions. `refused` are the calls that events said so of.
+    pub fn is_declined(&self, refused: impl Fn(&str) -> bool) -> bool {
         self.last().is_some_and(|message| {
-            message.info.wants_more()
+            message.wants_more()
                 && message.parts.iter().any(|part| match &part.body {
                     PartBody::Tool(call) => {
-                        call.state.status == "error"
-                            && call.state.error.as_deref().is_some_and(|error| {
-                                error.contains("dismissed this question")
-                                    || error.contains("rejected permission")
-                            })
+                        call.call_id.as_deref().is_some_and(&refused) || says_refused(call)
                     }
                     _ => false,
                 })
@@ -144,11 +163,32 @@ impl Exchange {
         pairs
             .filter(|(message, next)| {
                 message.info.finish.is_some()
-                    && !message.info.wants_more()
+                    && !message.wants_more()
                     && next.info.parent_id == message.info.parent_id
             })
             .count()
     }
+}
+
+fn says_refused(call: &ToolCall) -> bool {
+    let error = call.state.error.as_deref().unwrap_or_default();
+    call.state.status == "error" && REFUSALS.iter().any(|words| error.contains(words))
+}
+
+/// The messages, those that repeat an id only once: as they came last, where they came first.
+fn once_each(messages: impl IntoIterator<Item = Message>) -> Vec<Message> {
+    let mut places: HashMap<MessageId, usize> = HashMap::new();
+    let mut once: Vec<Message> = Vec::new();
+    for message in messages {
+        match places.get(&message.info.id) {
+            Some(&place) => once[place] = message,
+            None => {
+                places.insert(message.info.id.clone(), once.len());
+                once.push(message);
+            }
+        }
+    }
+    once
 }
 
 /// The texts of a message, and whether the server wrote each itself.
@@ -170,7 +210,7 @@ impl Client {
     /// not found.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// [`Error::TooLarge`] where the messages that were read back are together over 128 MiB; see [`Error`].
     pub async fn exchange(
         &self,
         session: &SessionId,
@@ -180,12 +220,18 @@ impl Client {
         let mut limit = known.max(1) + 1;
         let mut page = self.messages(session, limit, None).await?;
         let mut messages = Vec::new();
+        let mut bytes = 0;
         for _ in 0..MAX_PAGES {
+            bytes += page.bytes;
+            if bytes > MAX_BODY {
+                let call = format!("GET /session/{session}/message");
+                return Err(Error::TooLarge { call });
+            }
             let found = page
                 .messages
                 .iter()
                 .any(|message| message.info.id == *prompt);
-            let full = page.messages.len() >= limit;
+            let full = page.records >= limit;
             let cursor = page.before.take();
             page.messages.append(&mut messages);
             messages = page.messages;
@@ -204,6 +250,7 @@ impl Client {
                 None => {
                     // This server does not page: ask for more of the newest.
                     messages.clear();
+                    bytes = 0;
                     limit *= 8;
                     self.messages(session, limit, None).await?
                 }

@@ -86,6 +86,13 @@ upstream_id!(
     PermissionId, "per_"
 );
 
+impl PartId {
+    /// A name for a part that the server gave no id, by its message and its kind or call.
+    pub(crate) fn stand_in(message: &str, what: &str) -> Self {
+        Self::from(format!("{message}/{what}"))
+    }
+}
+
 const HEX_DIGITS: usize = 12;
 const TAIL_LENGTH: usize = 14;
 const HEX_MASK: u64 = (1 << 48) - 1;

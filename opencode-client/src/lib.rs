@@ -21,6 +21,7 @@ mod id;
 pub mod reply;
 pub mod sse;
 mod stream;
+mod tolerant;
 pub mod wire;
 
 pub use error::{BODY_EXCERPT_CHARS, Error, UpstreamError};
@@ -33,3 +34,4 @@ pub use hub::{
 pub use id::{MessageId, MintBasis, PartId, PermissionId, PromptIds, QuestionId, SessionId};
 pub use reply::Reply;
 pub use stream::{PromptStream, Update};
+pub use tolerant::{Oddity, Skipped};

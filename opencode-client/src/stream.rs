@@ -16,6 +16,8 @@ use crate::wire::{Prompt, SessionStatus};
 const POLL_AFTER: Duration = Duration::from_secs(10);
 /// How often it is then asked.
 const POLL_EVERY: Duration = Duration::from_secs(2);
+/// How far back a message is looked for that the next prompt's id can follow.
+const MINT_FROM: usize = 20;
 
 /// What a stream gives.
 #[derive(Clone, Debug)]
@@ -97,7 +99,12 @@ impl Client {
         session: &SessionId,
         entropy: u128,
     ) -> Result<PromptIds, Error> {
-        let newest = self.messages(session, 1, None).await?.messages.pop();
+        let mut page = self.messages(session, 1, None).await?;
+        if page.messages.is_empty() && page.records > 0 {
+            // The newest cannot be read: the newest that can is the best there is.
+            page = self.messages(session, MINT_FROM, None).await?;
+        }
+        let newest = page.messages.pop();
         let (basis, fallback) = match newest {
             Some(newest) => (MintBasis::After(newest.info.id), newest.info.time.created),
             None => {

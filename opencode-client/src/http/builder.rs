@@ -9,22 +9,25 @@ use url::Url;
 
 use super::{Client, RequestTrace};
 use crate::error::Error;
+use crate::tolerant::{SkipListener, Skipped};
 
 const DEFAULT_BASE_URL: &str = "http://127.0.0.1:4096";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const USERNAME: &str = "opencode";
+const DEFAULT_USERNAME: &str = "opencode";
 
 /// What a [`Client`] is built from. Setters never fail; [`ClientBuilder::build`] does.
 #[derive(Clone)]
 #[must_use]
 pub struct ClientBuilder {
     base_url: String,
+    username: String,
     password: Option<SecretString>,
     timeout: Duration,
     directory: Option<String>,
     workspace: Option<String>,
     on_request: Option<RequestListener>,
+    on_skipped: Option<SkipListener>,
 }
 
 pub(super) type RequestListener = Arc<dyn Fn(&RequestTrace<'_>) + Send + Sync>;
@@ -41,6 +44,7 @@ pub(crate) struct Settings {
     pub(crate) timeout: Duration,
     pub(crate) workspace: Option<String>,
     pub(super) on_request: Option<RequestListener>,
+    pub(super) on_skipped: Option<SkipListener>,
     /// Places for calls under way.
     pub(super) in_flight: Arc<Semaphore>,
 }
@@ -66,26 +70,32 @@ impl ClientBuilder {
     pub(super) fn new(base_url: impl Into<String>) -> Self {
         Self {
             base_url: base_url.into(),
+            username: DEFAULT_USERNAME.to_owned(),
             password: None,
             timeout: DEFAULT_TIMEOUT,
             directory: None,
             workspace: None,
             on_request: None,
+            on_skipped: None,
         }
     }
 
-    /// Starts from `OPENCODE_BASE_URL`, `OPENCODE_SERVER_PASSWORD`, `OPENCODE_TIMEOUT`.
+    /// Starts from `OPENCODE_BASE_URL`, `OPENCODE_SERVER_USERNAME`, `OPENCODE_SERVER_PASSWORD` and
+    /// `OPENCODE_TIMEOUT`.
     ///
     /// # Errors
     /// [`Error::Configuration`] when the timeout is not a positive number of seconds.
     pub fn from_env() -> Result<Self, Error> {
-        let variable = |name| {
-            std::env::var(name)
-                .ok()
-                .filter(|value: &String| !value.is_empty())
-        };
+        Self::from_variables(|name| std::env::var(name).ok())
+    }
+
+    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        let variable = |name| variable(name).filter(|value| !value.is_empty());
         let mut builder =
             Self::new(variable("OPENCODE_BASE_URL").unwrap_or_else(|| DEFAULT_BASE_URL.to_owned()));
+        if let Some(username) = variable("OPENCODE_SERVER_USERNAME") {
+            builder = builder.username(username);
+        }
         if let Some(password) = variable("OPENCODE_SERVER_PASSWORD") {
             builder = builder.password(password);
         }
@@ -101,7 +111,14 @@ impl ClientBuilder {
         Ok(builder)
     }
 
-    /// The server's password (HTTP Basic, user `opencode`).
+    /// The user that the server was started with (`OPENCODE_SERVER_USERNAME`). Default `opencode`. Sent only along
+    /// with a password.
+    pub fn username(mut self, username: impl Into<String>) -> Self {
+        self.username = username.into();
+        self
+    }
+
+    /// The server's password (HTTP Basic).
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.password = Some(SecretString::from(password.into()));
         self
@@ -134,11 +151,17 @@ impl ClientBuilder {
         self
     }
 
+    /// Is told what of an answer or of events was mended or left out; see [`Skipped`]. Must be quick.
+    pub fn on_skipped(mut self, listener: impl Fn(&str, &Skipped) + Send + Sync + 'static) -> Self {
+        self.on_skipped = Some(Arc::new(listener));
+        self
+    }
+
     /// Makes the client. Nothing is sent yet.
     ///
     /// # Errors
     /// [`Error::Configuration`] when the URL is not an http or https one, or
-    /// when it carries credentials.
+    /// when it carries credentials; when the user name holds a colon, which HTTP Basic cannot carry.
     pub fn build(self) -> Result<Client, Error> {
         let base_url = Url::parse(self.base_url.trim_end_matches('/'))
             .ok()
@@ -154,9 +177,16 @@ impl ClientBuilder {
                     .to_owned(),
             ));
         }
+        if self.username.contains(':') {
+            return Err(Error::Configuration(
+                "the OpenCode user name (OPENCODE_SERVER_USERNAME) must not hold a colon"
+                    .to_owned(),
+            ));
+        }
         let server = base_url.origin().ascii_serialization();
+        let username = self.username;
         let authorization = self.password.map(|password| {
-            let credentials = format!("{USERNAME}:{}", password.expose_secret());
+            let credentials = format!("{username}:{}", password.expose_secret());
             SecretString::from(format!(
                 "Basic {}",
                 base64::engine::general_purpose::STANDARD.encode(credentials)
@@ -185,8 +215,47 @@ impl ClientBuilder {
                 timeout: self.timeout,
                 workspace: self.workspace,
                 on_request: self.on_request,
+                on_skipped: self.on_skipped,
                 in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
             }),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn authorization(variables: &[(&str, &str)]) -> Option<String> {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let client = ClientBuilder::from_variables(variable).unwrap().build();
+        let client = client.unwrap();
+        let basic = client.authorization()?.strip_prefix("Basic ")?.to_owned();
+        let credentials = base64::engine::general_purpose::STANDARD.decode(basic);
+        String::from_utf8(credentials.unwrap()).ok()
+    }
+
+    #[test]
+    fn the_user_is_the_one_that_the_server_was_started_with() {
+        let password = ("OPENCODE_SERVER_PASSWORD", "secret");
+        for (name, user) in [
+            (None, "opencode"),
+            (Some(""), "opencode"),
+            (Some("alice"), "alice"),
+        ] {
+            let name = name.map(|name| ("OPENCODE_SERVER_USERNAME", name));
+            let variables: Vec<_> = name.into_iter().chain([password]).collect();
+            let expected = format!("{user}:secret");
+            assert_eq!(authorization(&variables), Some(expected));
+        }
+        assert_eq!(
+            authorization(&[("OPENCODE_SERVER_USERNAME", "alice")]),
+            None
+        );
+        let colon = Client::builder(DEFAULT_BASE_URL).username("a:b").build();
+        assert!(matches!(colon, Err(Error::Configuration(_))));
     }
 }

@@ -4,9 +4,10 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::Client;
-use super::send::{Call, parse, path_segment};
+use super::send::{Call, path_segment};
 use crate::error::Error;
 use crate::id::{MessageId, PromptIds, SessionId};
+use crate::tolerant::{Skipped, Wire};
 use crate::wire::{Message, ModelRef, Prompt, unanswered};
 
 /// Some of a session's messages, and the way to those before them.
@@ -17,6 +18,31 @@ pub struct MessagePage {
     /// Leads to the messages before these; `None` when there are none, or when
     /// the server does not page.
     pub before: Option<PageCursor>,
+    /// How many messages the answer held, those that could not be read too.
+    pub(crate) records: usize,
+    /// How large the answer was.
+    pub(crate) bytes: usize,
+}
+
+/// The messages of an answer, and how many it held.
+struct Listed(Vec<Message>, usize);
+
+/// A message that is there, whether or not it can be read.
+struct Found(Option<Message>);
+
+impl Wire for Found {
+    fn read(value: Value, skipped: &mut Skipped) -> Option<Self> {
+        value
+            .is_object()
+            .then(|| Self(Message::read(value, skipped)))
+    }
+}
+
+impl Wire for Listed {
+    fn read(value: Value, skipped: &mut Skipped) -> Option<Self> {
+        let records = value.as_array()?.len();
+        Some(Self(Vec::read(value, skipped)?, records))
+    }
 }
 
 /// A place in a session's messages, as the server's `x-next-cursor` gave it (1.18).
@@ -41,7 +67,7 @@ impl Client {
             call = call.query("before", cursor);
         }
         let answer = self.send(call).await?;
-        let messages = parse("GET /session/:id/message", &answer)?;
+        let Listed(messages, records) = self.parse("GET /session/:id/message", &answer)?;
         let cursor = answer
             .headers
             .get("x-next-cursor")
@@ -49,6 +75,8 @@ impl Client {
         Ok(MessagePage {
             messages,
             before: cursor.map(|cursor| PageCursor(cursor.to_owned())),
+            records,
+            bytes: answer.body.len(),
         })
     }
 
@@ -67,7 +95,7 @@ impl Client {
             .json(Call::on_session(Method::GET, session, &path))
             .await
         {
-            Ok(message) => Ok(Some(message)),
+            Ok(Found(read)) => Ok(Some(read.unwrap_or_else(|| Message::unread(message)))),
             Err(Error::BadRequest { status: 404, .. }) => Ok(None),
             // Servers that word it otherwise: ask for the session itself.
             Err(Error::SessionNotFound { .. }) => self.session(session).await.map(|_| None),
@@ -133,7 +161,7 @@ impl Client {
             .body(unanswered(ids, text, model))
             .not_after(not_after);
         let answer = self.send_within(call, limit).await?;
-        let stored: Value = parse("POST /session/:id/message", &answer)?;
+        let stored: Value = self.parse("POST /session/:id/message", &answer)?;
         if stored["info"]["id"].as_str() == Some(ids.message.as_str()) {
             return Ok(());
         }
@@ -153,7 +181,8 @@ impl Client {
         {
             return Ok(());
         }
-        parse::<Value>("POST /session/:id/prompt_async", &answer).map(drop)
+        self.parse::<Value>("POST /session/:id/prompt_async", &answer)
+            .map(drop)
     }
 
     /// Runs a turn and answers its final assistant message: `POST /session/:id/message`.

@@ -14,10 +14,11 @@ use std::time::Duration;
 pub use builder::ClientBuilder;
 pub use messages::{MessagePage, PageCursor};
 pub use send::RequestTrace;
-pub(crate) use send::network_detail;
+pub(crate) use send::{MAX_BODY, network_detail};
 pub use server::{Health, Models};
 
 use crate::error::Error;
+use crate::tolerant::Skipped;
 use builder::Settings;
 
 /// A client of one OpenCode server. Cheap to clone; clones share connections.
@@ -38,7 +39,8 @@ impl Client {
     }
 
     /// A client from `OPENCODE_BASE_URL` (default `http://127.0.0.1:4096`),
-    /// `OPENCODE_SERVER_PASSWORD` and `OPENCODE_TIMEOUT` (seconds, default 120).
+    /// `OPENCODE_SERVER_USERNAME` (default `opencode`), `OPENCODE_SERVER_PASSWORD` and
+    /// `OPENCODE_TIMEOUT` (seconds, default 120).
     ///
     /// # Errors
     /// [`Error::Configuration`] when one of them makes no sense.
@@ -71,6 +73,39 @@ impl Client {
         Self {
             settings: Arc::new(settings),
             ..self.clone()
+        }
+    }
+
+    /// The same client, telling `listener` what of answers and events was mended or left out, beside whom it tells
+    /// already: the call or `events`, and the counts. Must be quick.
+    pub fn also_on_skipped(
+        &self,
+        listener: impl Fn(&str, &Skipped) + Send + Sync + 'static,
+    ) -> Self {
+        let mut settings = Settings::clone(&self.settings);
+        let earlier = settings.on_skipped.take();
+        settings.on_skipped = Some(Arc::new(move |source, skipped| {
+            if let Some(earlier) = &earlier {
+                earlier(source, skipped);
+            }
+            listener(source, skipped);
+        }));
+        Self {
+            settings: Arc::new(settings),
+            ..self.clone()
+        }
+    }
+
+    /// Tells of what a read got over.
+    pub(crate) fn skipped(&self, source: &str, skipped: &Skipped) {
+        if skipped.is_empty() {
+            return;
+        }
+        for (oddity, count) in skipped.iter() {
+            tracing::debug!(source, kind = oddity.as_str(), count, "skipped");
+        }
+        if let Some(listener) = &self.settings.on_skipped {
+            listener(source, skipped);
         }
     }
 

@@ -3,16 +3,18 @@ use std::time::{Duration, Instant};
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, StatusCode};
 use secrecy::ExposeSecret;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
 use super::Client;
 use crate::error::{BODY_EXCERPT_CHARS, Error, cut, excerpt};
 use crate::id::SessionId;
+use crate::tolerant::{self, Skipped, Wire};
 
-/// A body over this size is not read: no answer this client asks for is so large.
-const MAX_BODY: usize = 256 << 20;
+/// The most bytes of an answer that are read. The messages of a turn with many pictures are the largest.
+pub(crate) const MAX_BODY: usize = 128 << 20;
+/// The most bytes that are read of an answer which is a refusal.
+const MAX_REFUSAL: usize = 64 << 10;
 
 /// One finished HTTP call: what a `request` trace event carries.
 #[derive(Clone, Copy, Debug)]
@@ -124,18 +126,46 @@ impl Client {
         &self.http
     }
 
-    pub(super) async fn json<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, Error> {
+    pub(super) async fn json<T: Wire>(&self, call: Call<'_>) -> Result<T, Error> {
         self.json_within(call, self.settings.timeout).await
     }
 
-    pub(super) async fn json_within<T: DeserializeOwned>(
+    pub(super) async fn json_within<T: Wire>(
         &self,
         call: Call<'_>,
         limit: Duration,
     ) -> Result<T, Error> {
         let name = call.name();
         let answer = self.send_within(call, limit).await?;
-        parse(&name, &answer)
+        self.parse(&name, &answer)
+    }
+
+    /// Reads a good answer's body, and tells what of it was skipped.
+    pub(super) fn parse<T: Wire>(&self, call: &str, answer: &Answer) -> Result<T, Error> {
+        let mut skipped = Skipped::default();
+        let refused = |detail: &dyn std::fmt::Display| Error::Server {
+            call: call.to_owned(),
+            status: answer.status.as_u16(),
+            message: cut(
+                &format!(
+                    "not the JSON expected here ({detail}): {}",
+                    excerpt(&answer.body)
+                ),
+                BODY_EXCERPT_CHARS,
+            ),
+        };
+        let value = match tolerant::value(&answer.body, &mut skipped) {
+            Ok(value) => value,
+            Err(tolerant::Unreadable::TooMany) => {
+                return Err(Error::TooLarge {
+                    call: call.to_owned(),
+                });
+            }
+            Err(error) => return Err(refused(&error)),
+        };
+        let read = T::read(value, &mut skipped);
+        self.skipped(call, &skipped);
+        read.ok_or_else(|| refused(&"of another shape"))
     }
 
     pub(super) async fn send(&self, call: Call<'_>) -> Result<Answer, Error> {
@@ -164,6 +194,7 @@ impl Client {
             Err(Error::SessionNotFound { .. }) => Some(404),
             Err(Error::Unauthorized { .. }) => Some(401),
             Err(Error::BadRequest { status, .. } | Error::Server { status, .. }) => Some(*status),
+            Err(Error::TooLarge { .. }) => Some(200),
             Err(_) => None,
         };
         let trace = RequestTrace {
@@ -212,13 +243,17 @@ impl Client {
         let status = response.status();
         let headers = response.headers().clone();
         let mut body = Vec::new();
+        let most = if status.is_success() {
+            MAX_BODY
+        } else {
+            MAX_REFUSAL
+        };
         while let Some(chunk) = response.chunk().await.map_err(connection)? {
-            if body.len() + chunk.len() > MAX_BODY {
-                return Err(Error::Server {
-                    call: call.name(),
-                    status: status.as_u16(),
-                    message: format!("the answer is over {} MiB", MAX_BODY >> 20),
-                });
+            if body.len() + chunk.len() > most {
+                if !status.is_success() {
+                    break;
+                }
+                return Err(Error::TooLarge { call: call.name() });
             }
             body.extend_from_slice(&chunk);
         }
@@ -234,7 +269,7 @@ impl Client {
     }
 
     fn refusal(&self, call: &Call<'_>, status: StatusCode, body: &[u8]) -> Error {
-        let parsed = serde_json::from_slice::<Value>(body).ok();
+        let parsed = tolerant::value(body, &mut Skipped::default()).ok();
         let said = parsed.as_ref().and_then(|error| {
             error["data"]["message"]
                 .as_str()
@@ -264,21 +299,6 @@ impl Client {
             },
         }
     }
-}
-
-/// Reads a good answer's body as JSON.
-pub(super) fn parse<T: DeserializeOwned>(call: &str, answer: &Answer) -> Result<T, Error> {
-    serde_json::from_slice(&answer.body).map_err(|error| Error::Server {
-        call: call.to_owned(),
-        status: answer.status.as_u16(),
-        message: cut(
-            &format!(
-                "not the JSON expected here ({error}): {}",
-                excerpt(&answer.body)
-            ),
-            BODY_EXCERPT_CHARS,
-        ),
-    })
 }
 
 /// The innermost cause: reqwest's own text repeats the URL, query included.

@@ -1,12 +1,12 @@
 use std::time::Duration;
 
 use reqwest::Method;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::Client;
 use super::send::Call;
 use crate::error::Error;
+use crate::tolerant::{Fields, Skipped, Wire};
 use crate::wire::ModelRef;
 
 /// A request in the first moments of a server's life can stay unanswered for
@@ -14,14 +14,22 @@ use crate::wire::ModelRef;
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a server says of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
     /// Always true when it answers.
-    #[serde(default)]
     pub healthy: bool,
     /// The server's version, such as `1.18.33`.
-    #[serde(default)]
     pub version: String,
+}
+
+impl Wire for Health {
+    fn read(value: Value, skipped: &mut Skipped) -> Option<Self> {
+        let mut fields = Fields::of(value, skipped)?;
+        Some(Self {
+            healthy: fields.flag("healthy"),
+            version: fields.text("version").unwrap_or_default(),
+        })
+    }
 }
 
 /// The models a server can use.

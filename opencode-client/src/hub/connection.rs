@@ -14,11 +14,16 @@ use super::transport::{OpenError, Transport};
 use super::{HubOptions, HubProblem};
 use crate::envelope::{Envelope, EventKind, scan};
 use crate::error::Error;
+use crate::event::{Event, EventBody};
 use crate::http::Client;
 use crate::sse::{Frame, Framer};
+use crate::tolerant::Skipped;
 
 /// A connection that lasted so long was a good one: the back-off starts over.
 const GOOD_CONNECTION: Duration = Duration::from_secs(5);
+
+/// The most sessions, children counted, that are listened to at once.
+const MAX_SESSIONS: usize = 1 << 16;
 
 /// How far a connection is.
 #[derive(Clone, Debug)]
@@ -290,13 +295,16 @@ impl Routes {
 
     /// Who listens to a session listens to the children it makes, from their first event on.
     fn adopt(&mut self, frame: &[u8], envelope: &Envelope<'_>, session: &[u8]) {
-        if memchr::memmem::find(frame, b"\"parentID\"").is_none() {
+        if self.sessions.len() >= MAX_SESSIONS
+            || memchr::memmem::find(frame, b"\"parentID\"").is_none()
+        {
             return;
         }
-        let Ok(event) = crate::event::Event::decode_with(frame, envelope) else {
+        let decoded = Event::decode_with(frame, envelope, &mut Skipped::default());
+        let Ok(event) = decoded else {
             return;
         };
-        let crate::event::EventBody::Session(child) = event.body else {
+        let EventBody::Session(child) = event.body else {
             return;
         };
         let Some(parent) = child.parent_id else {

@@ -145,7 +145,7 @@ impl EventHub {
             let subscription = Subscription {
                 queue,
                 connection: Arc::clone(&connection),
-                _hub: self.clone(),
+                hub: self.clone(),
                 batch: Batch::default(),
             };
             match connection.live(self.shared.options.connect_timeout).await? {
@@ -226,7 +226,7 @@ pub struct Subscription {
     queue: Arc<Queue>,
     connection: Arc<Connection>,
     /// The reader stops with the last hub: listeners keep it.
-    _hub: EventHub,
+    hub: EventHub,
     batch: Batch,
 }
 
@@ -235,6 +235,7 @@ impl Subscription {
     pub async fn next(&mut self) -> Signal<'_> {
         loop {
             if self.batch.is_done() {
+                self.tell_skipped();
                 self.queue.take(&mut self.batch).await;
             }
             // The borrow checker wants the check apart from the return.
@@ -247,7 +248,15 @@ impl Subscription {
 
     /// The next signal that is here already.
     pub fn try_next(&mut self) -> Option<Signal<'_>> {
+        self.tell_skipped();
         self.batch.take_next()
+    }
+
+    /// Tells, once for all events that came together, what of them could not be read.
+    fn tell_skipped(&mut self) {
+        if let Some(skipped) = self.batch.take_skipped() {
+            self.hub.shared.client.skipped("events", &skipped);
+        }
     }
 
     /// Listens to a further session, such as a child learned of from a tool's metadata.
@@ -259,6 +268,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        self.tell_skipped();
         self.connection.remove(&self.queue);
     }
 }

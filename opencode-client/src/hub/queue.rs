@@ -6,6 +6,7 @@ use tokio::sync::Notify;
 
 use crate::envelope::{Envelope, EventKind};
 use crate::event::{DecodeError, Event};
+use crate::tolerant::Skipped;
 
 /// Why a listener may have missed events and must read the exchange again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub struct Batch {
     bytes: Vec<u8>,
     items: Vec<Item>,
     next: usize,
+    /// What was skipped of the events that were taken.
+    skipped: Skipped,
 }
 
 impl Batch {
@@ -78,7 +81,8 @@ impl Batch {
                     session: Some(&frame[session.0..session.1]),
                     properties,
                 };
-                Event::decode_with(frame, &envelope).map_or_else(Signal::Malformed, Signal::Event)
+                Event::decode_with(frame, &envelope, &mut self.skipped)
+                    .map_or_else(Signal::Malformed, Signal::Event)
             }
             Item::Heartbeat => Signal::Heartbeat,
             Item::Gap(reason) => Signal::Gap(reason),
@@ -89,6 +93,12 @@ impl Batch {
     /// Whether everything was taken.
     pub fn is_done(&self) -> bool {
         self.next >= self.items.len()
+    }
+
+    /// What was skipped of the events that were taken, once all were.
+    pub(super) fn take_skipped(&mut self) -> Option<Skipped> {
+        let report = self.is_done() && !self.skipped.is_empty();
+        report.then(|| std::mem::take(&mut self.skipped))
     }
 
     fn clear(&mut self) {

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::part::PersistedPart;
 use crate::error::UpstreamError;
-use crate::wire::{MessageInfo, PermissionReply, PermissionRequest, QuestionRequest, Todo, Tokens};
+use crate::wire::{
+    MessageInfo, PermissionReply, PermissionRequest, QuestionRequest, RetryAction, Todo, Tokens,
+};
 
 /// One change of a reply. As JSON it is what programs read: a `type` and its data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,6 +86,9 @@ pub enum Change<'a> {
         message: Cow<'a, str>,
         /// When, epoch milliseconds by the server's clock.
         next_ms: u64,
+        /// What the person can do about it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        action: Option<RetryAction>,
     },
     /// The session reported an error.
     SessionError {
@@ -229,10 +234,12 @@ impl Change<'_> {
                 attempt,
                 message,
                 next_ms,
+                action,
             } => Change::Retry {
                 attempt,
                 message: own(message),
                 next_ms,
+                action,
             },
             Self::SessionError { error } => Change::SessionError { error },
             Self::Message {

@@ -18,8 +18,12 @@ pub struct Checkpoint {
     /// Requests that wait.
     #[serde(default, skip_serializing_if = "Requests::is_empty")]
     pub requests: Requests,
+    /// The tool calls whose request the person refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    refused: Vec<String>,
+    /// Words or parts were left out for lack of room.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    declined: bool,
+    cut: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,7 +85,8 @@ impl Reply {
             answers: answers.map(|message| message.id.clone()).collect(),
             parts: parts.collect(),
             requests: self.requests.clone(),
-            declined: self.state.declined,
+            refused: self.state.refused.clone(),
+            cut: self.state.cut,
         }
     }
 
@@ -89,16 +94,16 @@ impl Reply {
     /// and the live stream bring the rest.
     pub fn restore(session: SessionId, prompt: MessageId, checkpoint: Checkpoint) -> Self {
         let mut reply = Self::new(session, prompt);
-        for id in &checkpoint.answers {
-            let at = reply.track(id);
+        let answer = |reply: &mut Self, id: &MessageId| {
+            let at = reply.track(id)?;
             reply.messages[at].standing = Standing::Answer;
+            Some(at)
+        };
+        for id in &checkpoint.answers {
+            answer(&mut reply, id);
         }
         for kept in checkpoint.parts {
-            let message = kept.message.map(|id| {
-                let at = reply.track(&id);
-                reply.messages[at].standing = Standing::Answer;
-                at
-            });
+            let message = kept.message.and_then(|id| answer(&mut reply, &id));
             let content = match kept.part {
                 PersistedPart::Text { content } => Content::Text(content),
                 PersistedPart::Reasoning { content } => Content::Reasoning(content),
@@ -108,10 +113,12 @@ impl Reply {
             slot.announced = true;
             reply.slots.push(slot);
         }
-        reply.state.declined = checkpoint.declined;
+        reply.state.refused = checkpoint.refused;
+        reply.state.cut = checkpoint.cut;
         reply.state.prompt_seen = !reply.messages.is_empty();
         reply.state.first_text = !reply.slots.is_empty();
         reply.requests = checkpoint.requests;
+        reply.fit();
         reply.reindex();
         for at in 0..reply.slots.len() {
             reply.adopt_child_of(at);

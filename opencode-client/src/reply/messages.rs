@@ -1,6 +1,7 @@
 //! Which messages the reply is made of.
 
-use super::part::Slot;
+use super::part::{Content, Slot};
+use super::room::MAX_MESSAGES;
 use super::{Change, Reply, Scope};
 use crate::id::{MessageId, PartId};
 use crate::wire::{MessageInfo, PartBody, Role, Tokens};
@@ -12,10 +13,31 @@ pub(super) struct TrackedMessage {
     pub(super) finished: bool,
     /// The user message it answers.
     pub(super) parent: Option<MessageId>,
-    /// It ended the answer: the model stopped, and not for tools.
+    /// It ended the answer, if it called no tools: the model stopped, and did not say that it was for tools.
     pub(super) last_word: bool,
     /// Cost and tokens of each step, by part.
     pub(super) steps: Vec<(PartId, f64, Tokens)>,
+    /// Cost and tokens by the message itself.
+    pub(super) told: (f64, Tokens),
+}
+
+/// The most steps of one message that are counted. One is the rule.
+pub(super) const MAX_STEPS: usize = 256;
+
+impl TrackedMessage {
+    /// Cost and tokens, by the steps; where none says any, by the message.
+    pub(super) fn usage(&self) -> (f64, Tokens) {
+        let mut sum = (0.0, Tokens::default());
+        for (_, cost, tokens) in &self.steps {
+            sum.0 += cost;
+            sum.1 += *tokens;
+        }
+        if sum == (0.0, Tokens::default()) {
+            self.told
+        } else {
+            sum
+        }
+    }
 }
 
 /// Whether a message belongs to the reply.
@@ -65,18 +87,21 @@ impl Reply {
 
     /// What answers this message is part of the reply from now on.
     pub(super) fn continue_with(&mut self, message: &MessageId) {
-        if !self.continued.contains(message) {
+        if !self.continued.contains(message) && self.continued.len() < MAX_MESSAGES {
             self.continued.push(message.clone());
         }
     }
 
     pub(super) fn message_updated(&mut self, info: &MessageInfo) {
         let standing = self.standing_of(info);
-        let at = self.track(&info.id);
+        let Some(at) = self.track(&info.id) else {
+            return;
+        };
         let tracked = &mut self.messages[at];
         let before = std::mem::replace(&mut tracked.standing, standing);
         tracked.finished |= info.is_finished();
         tracked.last_word |= info.finish.is_some() && !info.wants_more();
+        tracked.told = (info.cost, info.tokens);
         tracked.parent.clone_from(&info.parent_id);
         if standing.counts() {
             if let Some(error) = info.error.as_ref().filter(|error| !error.is_abort()) {
@@ -86,11 +111,20 @@ impl Reply {
         }
         if before == Standing::Unknown {
             self.state.restarted |= standing == Standing::Answer
-                && self.messages[..at]
-                    .iter()
-                    .any(|earlier| earlier.last_word && earlier.parent == info.parent_id);
+                && (0..at).any(|earlier| {
+                    let earlier_message = &self.messages[earlier];
+                    earlier_message.last_word
+                        && earlier_message.parent == info.parent_id
+                        && !self.calls_tools(earlier)
+                });
             self.message_became(at, standing);
         }
+    }
+
+    /// Whether a message called tools: then it was not the last, whatever word it ended with.
+    fn calls_tools(&self, message: usize) -> bool {
+        let mut slots = self.slots.iter();
+        slots.any(|slot| slot.message == Some(message) && matches!(slot.content, Content::Tool(_)))
     }
 
     /// Whether a message belongs to the reply; notes that the prompt was seen.
@@ -164,19 +198,26 @@ impl Reply {
 
     pub(super) fn reindex(&mut self) {
         self.last_grown = 0;
+        self.used = 0;
         self.index.clear();
         for (at, slot) in self.slots.iter().enumerate() {
+            self.used += slot.charged;
             if let Some(id) = &slot.id {
                 self.index.insert(id.clone(), at);
             }
         }
     }
 
-    /// The place of a message among those seen, newly made where it is the first word of it.
-    pub(super) fn track(&mut self, id: &MessageId) -> usize {
+    /// The place of a message among those seen, newly made where it is the first word of it. `None` where there are
+    /// too many to tell apart.
+    pub(super) fn track(&mut self, id: &MessageId) -> Option<usize> {
         // The newest is nearly always the one.
         if let Some(at) = self.messages.iter().rposition(|message| message.id == *id) {
-            return at;
+            return Some(at);
+        }
+        if self.messages.len() >= MAX_MESSAGES {
+            self.state.cut = true;
+            return None;
         }
         let standing = match &self.scope {
             Scope::Prompt(prompt) if prompt == id => Standing::Foreign,
@@ -189,7 +230,8 @@ impl Reply {
             parent: None,
             last_word: false,
             steps: Vec::new(),
+            told: (0.0, Tokens::default()),
         });
-        self.messages.len() - 1
+        Some(self.messages.len() - 1)
     }
 }

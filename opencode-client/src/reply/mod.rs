@@ -12,6 +12,7 @@ mod part;
 mod reconcile;
 mod requests;
 mod result;
+mod room;
 mod subtask;
 mod todo;
 mod tool_part;
@@ -22,14 +23,15 @@ pub use change::{Change, Observer, ObserverError, ProblemSink, SnapshotPart};
 pub use checkpoint::Checkpoint;
 pub use part::{PersistedPart, Provenance};
 pub use requests::{PendingRequest, Requests};
-pub use result::ReplyResult;
+pub use result::{ReplyResult, is_blank};
+pub use room::{MAX_DETAIL_BYTES, MAX_PARTS, MAX_REPLY_BYTES};
 pub use tool_part::{MAX_ERROR_CHARS, ToolPart, ToolStatus};
 
 use crate::error::UpstreamError;
 use crate::event::{Event, EventBody, PartDelta};
 use crate::id::{MessageId, PartId, SessionId};
 use crate::wire::{Part, PartBody, SessionStatus, Tokens};
-use messages::{Standing, TrackedMessage};
+use messages::{MAX_STEPS, Standing, TrackedMessage};
 use part::{Content, Slot};
 use subtask::Subtasks;
 
@@ -60,6 +62,9 @@ pub struct Reply {
     problems: Option<ProblemSink>,
     state: State,
     changes: u64,
+    /// The most bytes it may take, and what it takes.
+    limit: usize,
+    used: usize,
 }
 
 /// What the events said about the turn beside its parts.
@@ -67,7 +72,8 @@ pub struct Reply {
 struct State {
     prompt_seen: bool,
     idle_seen: bool,
-    declined: bool,
+    /// The tool calls whose request the person refused.
+    refused: Vec<String>,
     first_text: bool,
     error: Option<UpstreamError>,
     retry: Option<(u32, String)>,
@@ -75,6 +81,10 @@ struct State {
     restarted: bool,
     /// Events were missed at some time: a text whose beginning was not heard may lack it.
     gapped: bool,
+    /// Words or parts were left out for lack of room.
+    cut: bool,
+    /// Details of tools were.
+    trimmed: bool,
 }
 
 impl Reply {
@@ -99,13 +109,16 @@ impl Reply {
             problems: None,
             state: State::default(),
             changes: 0,
+            limit: room::MAX_REPLY_BYTES,
+            used: 0,
         }
     }
 
     /// Leaves a message out of the reply: the prompt, where the scope does not name it.
     pub fn leave_out(&mut self, message: &MessageId) {
-        let at = self.track(message);
-        self.messages[at].standing = Standing::Foreign;
+        if let Some(at) = self.track(message) {
+            self.messages[at].standing = Standing::Foreign;
+        }
     }
 
     /// Has `observer` hear every change from now on.
@@ -135,9 +148,20 @@ impl Reply {
         self.state.error.as_ref()
     }
 
-    /// Whether the person declined a question of this turn.
-    pub fn is_declined(&self) -> bool {
-        self.state.declined
+    /// Whether the person refused what this tool call asked: a question, a permission.
+    pub fn has_refused(&self, call_id: &str) -> bool {
+        self.state.refused.iter().any(|refused| refused == call_id)
+    }
+
+    /// Whether words or parts of the answer were left out because it is larger than is kept; see
+    /// [`MAX_REPLY_BYTES`] and [`MAX_PARTS`].
+    pub fn is_cut(&self) -> bool {
+        self.state.cut
+    }
+
+    /// Whether details of tool calls were left out because they are larger than is kept; see [`MAX_DETAIL_BYTES`].
+    pub fn is_trimmed(&self) -> bool {
+        self.state.trimmed
     }
 
     /// Whether a first piece of the answer has come.
@@ -201,10 +225,9 @@ impl Reply {
             .iter()
             .filter(|message| message.standing.counts())
         {
-            for (_, step_cost, step_tokens) in &message.steps {
-                cost += step_cost;
-                tokens += *step_tokens;
-            }
+            let (own_cost, own_tokens) = message.usage();
+            cost += own_cost;
+            tokens += own_tokens;
         }
         (cost, tokens)
     }
@@ -237,6 +260,7 @@ impl Reply {
                 attempt,
                 message,
                 next,
+                action,
             } => {
                 // The same wait may be said more than once.
                 let retry = (*attempt, message.clone());
@@ -247,6 +271,7 @@ impl Reply {
                         attempt: *attempt,
                         message: message.into(),
                         next_ms: *next,
+                        action: action.clone(),
                     });
                 }
             }
@@ -281,29 +306,34 @@ impl Reply {
             Some(slot) if slot.id.as_ref().is_some_and(|id| id.as_str() == delta.part) => {
                 Some(self.last_grown)
             }
-            _ => self.index.get(delta.part).copied(),
+            _ => self.index.get(&*delta.part).copied(),
         };
-        let at = match known {
-            Some(at) => at,
-            None => {
-                let message = self.track(&MessageId::from(delta.message));
-                if matches!(
-                    self.messages[message].standing,
-                    Standing::Foreign | Standing::Summary
-                ) {
-                    return;
-                }
-                let part = PartId::from(delta.part);
-                let at = self.insert(part, message, Content::Undecided(String::new()));
-                self.slots[at].torn = self.state.gapped;
-                at
-            }
+        let Some(at) = known.or_else(|| self.insert_undecided(delta)) else {
+            return;
         };
         self.last_grown = at;
         let text = self.slots[at].joined(&delta.delta);
-        if self.slots[at].grow(&text) {
-            self.grew(at, &text);
+        let text = self.fit_text(&text, self.room());
+        if self.slots[at].grow(text) {
+            self.used += text.len();
+            self.slots[at].charged += text.len();
+            self.grew(at, text);
         }
+    }
+
+    /// A place for a part whose first delta came before the part itself; `None` where it is none of ours.
+    fn insert_undecided(&mut self, delta: &PartDelta<'_>) -> Option<usize> {
+        let message = self.track(&MessageId::from(&*delta.message))?;
+        if matches!(
+            self.messages[message].standing,
+            Standing::Foreign | Standing::Summary
+        ) {
+            return None;
+        }
+        let part = PartId::from(&*delta.part);
+        let at = self.insert(part, message, Content::Undecided(String::new()))?;
+        self.slots[at].torn = self.state.gapped;
+        Some(at)
     }
 
     /// Events may have been missed before the next one. A text that goes on then
@@ -317,11 +347,16 @@ impl Reply {
         }
     }
 
-    fn insert(&mut self, id: PartId, message: usize, content: Content) -> usize {
+    /// A place for a new part; `None` where there is no room.
+    fn insert(&mut self, id: PartId, message: usize, content: Content) -> Option<usize> {
+        if !self.has_room_for_part() {
+            return None;
+        }
         let at = self.slots.len();
         self.index.insert(id.clone(), at);
         self.slots.push(Slot::new(Some(id), Some(message), content));
-        at
+        self.charge(at);
+        Some(at)
     }
 
     fn part_updated(&mut self, part: &Part) {
@@ -329,7 +364,9 @@ impl Reply {
             Some(&at) => self.slots[at].message,
             None => None,
         };
-        let message = message.unwrap_or_else(|| self.track(&part.message_id));
+        let Some(message) = message.or_else(|| self.track(&part.message_id)) else {
+            return;
+        };
         match (self.messages[message].standing, &part.body) {
             (Standing::Foreign, body) => return self.heard_of_user(&part.message_id, body),
             (Standing::Summary, body) if !matches!(body, PartBody::StepFinish { .. }) => return,
@@ -364,14 +401,18 @@ impl Reply {
         text: &str,
         ended: bool,
     ) {
-        let at = match self.index.get(&part.id) {
-            Some(&at) => at,
-            None => self.insert(part.id.clone(), message, empty.clone()),
+        let known = self.index.get(&part.id).copied();
+        let Some(at) = known.or_else(|| self.insert(part.id.clone(), message, empty.clone()))
+        else {
+            return;
         };
         let slot = &mut self.slots[at];
         slot.decide(empty);
+        let own = slot.content.text().map_or(0, str::len);
         self.announce(at);
+        let text = self.fit_text(text, self.room() + own);
         let update = self.slots[at].take_text(text, ended);
+        self.charge(at);
         match update {
             part::TextUpdate::Same => {}
             part::TextUpdate::Grew { from } => self.grew(at, &text[from..]),
@@ -406,7 +447,7 @@ impl Reply {
 
     fn step_finished(&mut self, part: &Part, message: usize, cost: f64, tokens: Tokens) {
         let tracked = &mut self.messages[message];
-        if tracked.steps.iter().any(|(id, ..)| *id == part.id) {
+        if tracked.steps.len() == MAX_STEPS || tracked.steps.iter().any(|(id, ..)| *id == part.id) {
             return;
         }
         tracked.steps.push((part.id.clone(), cost, tokens));

@@ -52,6 +52,8 @@ pub(super) struct Slot {
     pub(super) finalised: bool,
     /// Some of its text may have been missed, and nothing came since.
     pub(super) torn: bool,
+    /// What it counts of the reply's room.
+    pub(super) charged: usize,
 }
 
 /// What a slot holds.
@@ -91,7 +93,7 @@ impl Content {
         }
     }
 
-    fn text_mut(&mut self) -> Option<&mut String> {
+    pub(super) fn text_mut(&mut self) -> Option<&mut String> {
         match self {
             Self::Undecided(text) | Self::Text(text) | Self::Reasoning(text) => Some(text),
             Self::Tool(_) => None,
@@ -113,6 +115,7 @@ impl Slot {
             announced: false,
             finalised: false,
             torn: false,
+            charged: 0,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Bringing the stream and the exchange together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -21,7 +21,9 @@ impl Reply {
         self.state.prompt_seen |= exchange.prompt_seen || !exchange.messages.is_empty();
         let mut places: HashMap<MessageId, usize> = HashMap::new();
         for message in &exchange.messages {
-            let at = self.track(&message.info.id);
+            let Some(at) = self.track(&message.info.id) else {
+                continue;
+            };
             if let Some(parent) = &message.info.parent_id {
                 self.continue_with(parent);
             }
@@ -33,6 +35,7 @@ impl Reply {
             };
             tracked.parent.clone_from(&message.info.parent_id);
             tracked.finished |= message.info.is_finished();
+            tracked.told = (message.info.cost, message.info.tokens);
             places.insert(message.info.id.clone(), at);
             if let Some(error) = message
                 .info
@@ -52,7 +55,9 @@ impl Reply {
         });
         let mut merged = Merge::new(streamed, self.state.gapped);
         for message in exchange.answers() {
-            merged.take_message(message, places[&message.info.id]);
+            if let Some(&place) = places.get(&message.info.id) {
+                merged.take_message(message, place);
+            }
         }
         self.slots = merged.finish(
             exchange,
@@ -62,6 +67,7 @@ impl Reply {
                 .map(|message| &message.id)
                 .collect::<Vec<_>>(),
         );
+        self.fit();
         self.reindex();
         for at in 0..self.slots.len() {
             self.slots[at].announced = !self.slots[at].content.is_empty();
@@ -77,8 +83,9 @@ impl Reply {
     fn steps_of(&mut self, exchange: &Exchange) {
         for message in &exchange.messages {
             for part in &message.parts {
-                if let PartBody::StepFinish { cost, tokens } = part.body {
-                    let at = self.track(&message.info.id);
+                if let PartBody::StepFinish { cost, tokens } = part.body
+                    && let Some(at) = self.track(&message.info.id)
+                {
                     self.step_finished(part, at, cost, tokens);
                 }
             }
@@ -149,7 +156,7 @@ impl Merge {
     /// part it followed on the stream.
     fn finish(mut self, exchange: &Exchange, ids: &[&MessageId]) -> Vec<Slot> {
         let mut order: Vec<(Option<PartId>, Slot)> = Vec::new();
-        let named: Vec<&PartId> = self
+        let named: HashSet<&PartId> = self
             .ordered
             .iter()
             .filter_map(|slot| slot.id.as_ref())
@@ -225,6 +232,7 @@ fn content_of(part: &Part, streamed: Option<&Slot>, finished: bool) -> Option<Co
             let mut tool = ToolPart::of(part, call);
             if let Some(Content::Tool(had)) = streamed {
                 tool.tool.clone_from(&had.tool);
+                tool.request_id.clone_from(&had.request_id);
                 if !tool.status.is_terminal() {
                     tool = ToolPart::clone(had);
                     tool.merge(call);

@@ -7,7 +7,12 @@ use super::part::Content;
 use super::{Change, Reply};
 use crate::event::EventBody;
 use crate::id::SessionId;
-use crate::wire::{PermissionRequest, QuestionRequest, ToolRef};
+use crate::wire::{PermissionReply, PermissionRequest, QuestionRequest, ToolRef};
+
+/// The most requests that wait at once.
+const MAX_REQUESTS: usize = 100;
+/// The most refused calls that are remembered.
+const MAX_REFUSED: usize = 256;
 
 /// One request that waits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,17 +71,19 @@ impl Requests {
         self.0.iter()
     }
 
-    /// Notes a request; false when it is known.
+    /// Notes a request; false when it is known, or when too many wait.
     fn add(&mut self, request: PendingRequest) -> bool {
-        let new = !self.0.iter().any(|known| known.id() == request.id());
+        let new =
+            self.0.len() < MAX_REQUESTS && !self.0.iter().any(|known| known.id() == request.id());
         if new {
             self.0.push(request);
         }
         new
     }
 
-    fn remove(&mut self, id: &str) {
-        self.0.retain(|request| request.id() != id);
+    fn remove(&mut self, id: &str) -> Option<PendingRequest> {
+        let at = self.0.iter().position(|request| request.id() == id)?;
+        Some(self.0.remove(at))
     }
 }
 
@@ -100,20 +107,32 @@ impl Reply {
                 });
             }
             EventBody::QuestionRejected { question } => {
-                self.requests.remove(question.as_str());
-                self.state.declined = true;
+                let refused = self.requests.remove(question.as_str());
+                self.note_refused(refused.as_ref());
                 self.emit(&Change::QuestionRejected {
                     request_id: question.as_str().into(),
                 });
             }
             EventBody::PermissionReplied { permission, reply } => {
-                self.requests.remove(permission.as_str());
+                let answered = self.requests.remove(permission.as_str());
+                if *reply == PermissionReply::Reject {
+                    self.note_refused(answered.as_ref());
+                }
                 self.emit(&Change::PermissionReplied {
                     request_id: permission.as_str().into(),
                     reply: *reply,
                 });
             }
             _ => {}
+        }
+    }
+
+    fn note_refused(&mut self, request: Option<&PendingRequest>) {
+        let refused = &mut self.state.refused;
+        if let Some(tool) = request.and_then(PendingRequest::tool)
+            && refused.len() < MAX_REFUSED
+        {
+            refused.push(tool.call_id.clone());
         }
     }
 
@@ -126,8 +145,10 @@ impl Reply {
         if let Some(tool) = request.tool() {
             let at =
                 self.newest_tool(|part| part.call_id.as_deref() == Some(tool.call_id.as_str()));
-            if let Some(at) = at {
-                self.merge_request_into(at);
+            if let Some(at) = at
+                && self.merge_request_into(at)
+            {
+                self.emit_part(at, |part_id, part| Change::Tool { part_id, part });
             }
         }
         self.emit(&match request {
@@ -147,15 +168,12 @@ impl Reply {
         }
     }
 
-    /// A question can come before its tool part says what is asked, or after:
-    /// either way the part shows it.
-    pub(super) fn merge_request_into(&mut self, at: usize) {
+    /// A question can come before its tool part says what is asked, or after: either way the part shows it, and
+    /// keeps the id of the request. False when it says nothing new.
+    pub(super) fn merge_request_into(&mut self, at: usize) -> bool {
         let Content::Tool(tool) = &mut self.slots[at].content else {
-            return;
+            return false;
         };
-        if tool.input.is_some() {
-            return;
-        }
         let waiting = self.requests.0.iter().find_map(|request| match request {
             PendingRequest::Question(question)
                 if question
@@ -167,8 +185,13 @@ impl Reply {
             }
             _ => None,
         });
-        if let Some(question) = waiting {
-            tool.input = Some(json!({ "questions": question.questions }));
-        }
+        let Some(question) = waiting.filter(|_| tool.request_id.is_none()) else {
+            return false;
+        };
+        tool.request_id = Some(question.id.to_string());
+        tool.input
+            .get_or_insert_with(|| json!({ "questions": question.questions }));
+        self.fit_tool(at);
+        true
     }
 }

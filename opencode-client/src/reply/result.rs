@@ -41,6 +41,16 @@ impl ReplyResult {
     }
 }
 
+/// Whether a text says nothing: white space, and characters without width.
+pub fn is_blank(text: &str) -> bool {
+    let nothing = |c: char| {
+        c.is_whitespace()
+            || c.is_control()
+            || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2060}' | '\u{FEFF}')
+    };
+    text.chars().all(nothing)
+}
+
 fn join(all: &mut String, text: &str) {
     if !all.is_empty() {
         all.push_str("\n\n");
@@ -69,6 +79,14 @@ impl Reply {
             _ => 0,
         };
         self.visible().map(|slot| text(&slot.content)).sum()
+    }
+
+    /// Whether some text part says more than nothing; see [`is_blank`].
+    pub fn has_words(&self) -> bool {
+        self.visible().any(|slot| match &slot.content {
+            Content::Text(text) | Content::Undecided(text) => !is_blank(text),
+            _ => false,
+        })
     }
 
     /// The parts so far with the ids that changes name them by.

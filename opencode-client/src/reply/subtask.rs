@@ -1,6 +1,7 @@
 //! Work that a `task` tool has done in a child session.
 
 use super::part::Content;
+use super::room::MAX_CHILD_BYTES;
 use super::{Change, Observer, ObserverError, Reply, Scope};
 use crate::event::{Event, EventBody};
 use crate::id::SessionId;
@@ -52,7 +53,8 @@ impl Subtasks {
             None if self.children.len() >= MAX_CHILDREN => return None,
             None => {
                 let session = SessionId::from(session);
-                let reply = Box::new(Reply::with_scope(session.clone(), Scope::Session));
+                let mut reply = Box::new(Reply::with_scope(session.clone(), Scope::Session));
+                reply.limit = MAX_CHILD_BYTES;
                 self.children.push(Child {
                     session,
                     part: None,

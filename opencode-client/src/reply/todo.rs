@@ -5,6 +5,9 @@ use super::tool_part::{ToolPart, ToolStatus};
 use super::{Change, Reply};
 use crate::wire::Todo;
 
+/// The most lines of a plan that are kept.
+const MAX_TODOS: usize = 1000;
+
 impl Reply {
     /// The plan changed: refreshes the newest plan in the reply, or makes one
     /// that exists on the stream only. `todo.updated` is a bus event, never a
@@ -14,6 +17,7 @@ impl Reply {
             // A late word about an earlier turn.
             return;
         }
+        let todos = &todos[..todos.len().min(MAX_TODOS)];
         let at = if let Some(at) = self.newest_tool(ToolPart::is_todo) {
             if let Content::Tool(tool) = &mut self.slots[at].content {
                 tool.metadata
@@ -21,6 +25,8 @@ impl Reply {
                     .insert("todos".to_owned(), json!(todos));
             }
             at
+        } else if !self.has_room_for_part() {
+            return;
         } else {
             let tool = ToolPart {
                 tool: "todowrite".to_owned(),
@@ -33,6 +39,7 @@ impl Reply {
                 .push(Slot::new(None, None, Content::Tool(Box::new(tool))));
             self.slots.len() - 1
         };
+        self.fit_tool(at);
         self.announce(at);
         self.emit(&Change::Todos {
             todos: todos.to_vec(),

@@ -3,7 +3,7 @@ use serde_json::{Map, Value};
 
 use super::part::{Content, Provenance};
 use super::{Change, Reply, Slot, Standing};
-use crate::wire::{Part, ToolCall};
+use crate::wire::{Part, ToolAttachment, ToolCall};
 
 /// The longest error of a tool that is kept, in characters.
 pub const MAX_ERROR_CHARS: usize = 200;
@@ -71,6 +71,12 @@ pub struct ToolPart {
     /// The upstream message the call stands in.
     #[serde(rename = "messageID", default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
+    /// Files that came beside the output.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<ToolAttachment>,
+    /// The question that this call asks or asked. Known to who heard it asked: the server's messages do not say it.
+    #[serde(rename = "requestID", default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
     /// Set for a part that is no part of an upstream message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Provenance>,
@@ -112,6 +118,9 @@ impl ToolPart {
         take(&mut self.title, call.state.title.as_ref());
         take(&mut self.metadata, call.state.metadata.as_ref());
         take(&mut self.output, call.state.output.as_ref());
+        if !call.state.attachments.is_empty() {
+            self.attachments.clone_from(&call.state.attachments);
+        }
         if let Some(error) = &call.state.error {
             self.error = Some(error.chars().take(MAX_ERROR_CHARS).collect());
         }
@@ -161,9 +170,12 @@ fn is_empty_object(value: &Value) -> bool {
 
 impl Reply {
     pub(super) fn tool_updated(&mut self, part: &Part, message: usize, call: &ToolCall) {
-        let at = match self.index.get(&part.id) {
-            Some(&at) => at,
-            None => self.insert(part.id.clone(), message, Content::Tool(Box::default())),
+        let known = self.index.get(&part.id).copied();
+        let insert = |reply: &mut Self| {
+            reply.insert(part.id.clone(), message, Content::Tool(Box::default()))
+        };
+        let Some(at) = known.or_else(|| insert(self)) else {
+            return;
         };
         let slot = &mut self.slots[at];
         if let Content::Tool(tool) = &mut slot.content {
@@ -175,6 +187,7 @@ impl Reply {
             }
             let done = tool.status.is_terminal();
             let changed = before.as_ref() != Some(tool);
+            self.fit_tool(at);
             self.merge_request_into(at);
             self.adopt_child_of(at);
             if self.messages[message].standing == Standing::Answer || self.is_visible(at) {
@@ -196,6 +209,7 @@ impl Reply {
                 Some(message),
                 Content::Tool(Box::default()),
             );
+            self.reindex();
             self.tool_updated(part, message, call);
         }
     }

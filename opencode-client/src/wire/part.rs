@@ -1,13 +1,14 @@
-use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::Tokens;
+use super::message::Counts;
+use super::{Tokens, ToolAttachment};
 use crate::id::{MessageId, PartId};
+use crate::tolerant::{Fields, Oddity, Skipped, Wire};
 
 /// One piece of a message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Part {
-    /// The part.
+    /// The part. One that the server gave no id is named after its message and its kind or call.
     pub id: PartId,
     /// Its message.
     pub message_id: MessageId,
@@ -59,6 +60,8 @@ pub struct ToolCall {
     pub tool: String,
     /// The model's id of the call.
     pub call_id: Option<String>,
+    /// The model's provider ran it: its result needs no further message.
+    pub by_provider: bool,
     /// How far it is.
     pub state: ToolState,
 }
@@ -78,96 +81,102 @@ pub struct ToolState {
     pub metadata: Option<Map<String, Value>>,
     /// Why it failed.
     pub error: Option<String>,
+    /// Files that came beside the output.
+    pub attachments: Vec<ToolAttachment>,
 }
 
-#[derive(Deserialize)]
-struct RawPart {
-    #[serde(default)]
-    id: Option<PartId>,
-    #[serde(rename = "messageID", default)]
-    message_id: Option<MessageId>,
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(default)]
-    text: Value,
-    #[serde(default, deserialize_with = "super::lenient")]
-    synthetic: bool,
-    #[serde(default)]
-    time: Value,
-    #[serde(default)]
-    tool: Value,
-    #[serde(rename = "callID", default)]
-    call_id: Value,
-    #[serde(default)]
-    state: Value,
-    #[serde(default, deserialize_with = "super::lenient")]
-    cost: f64,
-    #[serde(default, deserialize_with = "super::lenient")]
-    tokens: Tokens,
+impl Wire for Part {
+    const ODD: Oddity = Oddity::Part;
+
+    fn read(value: Value, skipped: &mut Skipped) -> Option<Self> {
+        Self::read_in(value, None, skipped)
+    }
 }
 
-impl<'de> Deserialize<'de> for Part {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = RawPart::deserialize(deserializer)?;
-        let ended = raw.time["end"].is_number();
-        let body = match raw.kind.as_str() {
-            "compaction" => PartBody::Compaction,
-            "text" => PartBody::Text {
-                text: string(raw.text).unwrap_or_default(),
-                ended,
-                synthetic: raw.synthetic,
-            },
-            "reasoning" => PartBody::Reasoning {
-                text: string(raw.text).unwrap_or_default(),
-                ended,
-            },
-            "tool" => PartBody::Tool(ToolCall {
-                tool: string(raw.tool).unwrap_or_else(|| "unknown".to_owned()),
-                call_id: string(raw.call_id),
-                state: ToolState::from_json(raw.state),
-            }),
-            "step-finish" => PartBody::StepFinish {
-                cost: raw.cost,
-                tokens: raw.tokens,
-            },
-            _ => PartBody::Other { kind: raw.kind },
+impl Part {
+    /// Reads a part of `message`, where that is known.
+    pub(super) fn read_in(
+        value: Value,
+        message: Option<&MessageId>,
+        skipped: &mut Skipped,
+    ) -> Option<Self> {
+        let mut fields = Fields::of(value, skipped)?;
+        let id = fields.id("id");
+        let message_id = fields.id("messageID").or_else(|| message.cloned())?;
+        let kind = match fields.words("type") {
+            Some(kind) => kind,
+            // Nothing else names a tool: a call that is not seen would end the answer too early.
+            None if fields.has_text("tool") => "tool".to_owned(),
+            None => return None,
         };
-        let missing = |field| serde::de::Error::missing_field(field);
-        Ok(Self {
-            id: raw.id.ok_or_else(|| missing("id"))?,
-            message_id: raw.message_id.ok_or_else(|| missing("messageID"))?,
+        let body = PartBody::take(&kind, &mut fields);
+        let id = id.unwrap_or_else(|| {
+            fields.skipped.note(Oddity::Field);
+            body.stand_in_id(&message_id, &kind)
+        });
+        Some(Self {
+            id,
+            message_id,
             body,
         })
     }
 }
 
-impl ToolState {
-    fn from_json(state: Value) -> Self {
-        let Value::Object(mut state) = state else {
-            return Self::default();
-        };
-        let mut take = |key: &str| state.remove(key).filter(|value| !value.is_null());
-        Self {
-            status: take("status")
-                .and_then(string)
-                .unwrap_or_else(|| "pending".to_owned()),
-            input: take("input"),
-            output: take("output")
-                .map(|output| string(output.clone()).unwrap_or_else(|| output.to_string())),
-            title: take("title").and_then(string),
-            metadata: take("metadata").and_then(|value| match value {
-                Value::Object(map) => Some(map),
-                _ => None,
+impl PartBody {
+    fn take(kind: &str, fields: &mut Fields<'_>) -> Self {
+        let mut ended = || fields.inside("time").is_some_and(|time| time.has("end"));
+        match kind {
+            "compaction" => Self::Compaction,
+            "text" => Self::Text {
+                ended: ended(),
+                text: fields.text("text").unwrap_or_default(),
+                synthetic: fields.flag("synthetic"),
+            },
+            "reasoning" => Self::Reasoning {
+                ended: ended(),
+                text: fields.text("text").unwrap_or_default(),
+            },
+            "tool" => Self::Tool(ToolCall {
+                tool: fields.text("tool").unwrap_or_else(|| "unknown".to_owned()),
+                call_id: fields.id("callID"),
+                by_provider: fields
+                    .inside("metadata")
+                    .is_some_and(|mut metadata| metadata.flag("providerExecuted")),
+                state: fields
+                    .inside("state")
+                    .map(ToolState::take)
+                    .unwrap_or_default(),
             }),
-            error: take("error")
-                .map(|error| string(error.clone()).unwrap_or_else(|| error.to_string())),
+            "step-finish" => Self::StepFinish {
+                cost: fields.amount("cost").unwrap_or_default(),
+                tokens: Counts::take(fields).or(Tokens::default()),
+            },
+            _ => Self::Other {
+                kind: kind.to_owned(),
+            },
         }
+    }
+
+    /// A name for a part without an id, the same whenever the part comes.
+    fn stand_in_id(&self, message: &MessageId, kind: &str) -> PartId {
+        let call = match self {
+            Self::Tool(call) => call.call_id.as_deref(),
+            _ => None,
+        };
+        PartId::stand_in(message.as_str(), call.unwrap_or(kind))
     }
 }
 
-fn string(value: Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text),
-        _ => None,
+impl ToolState {
+    fn take(mut state: Fields<'_>) -> Self {
+        Self {
+            status: state.text("status").unwrap_or_else(|| "pending".to_owned()),
+            input: state.json("input"),
+            output: state.shown("output"),
+            title: state.text("title"),
+            metadata: state.details("metadata"),
+            error: state.shown("error"),
+            attachments: state.list("attachments").unwrap_or_default(),
+        }
     }
 }

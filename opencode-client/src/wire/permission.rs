@@ -1,8 +1,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ToolRef, lenient};
+use super::ToolRef;
 use crate::id::{PermissionId, SessionId};
+use crate::tolerant::{Fields, Oddity, Skipped, Wire, deserialize_tolerantly, shorten};
+
+/// The most bytes of a request's details; what is cut says so where it ends.
+const MAX_METADATA: usize = 256 << 10;
 
 /// What a rule does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -38,6 +42,24 @@ impl PermissionRule {
     }
 }
 
+impl Wire for PermissionRule {
+    const ODD: Oddity = Oddity::Field;
+
+    fn read(value: Value, skipped: &mut Skipped) -> Option<Self> {
+        let mut fields = Fields::of(value, skipped)?;
+        Some(Self {
+            permission: fields.text("permission")?,
+            pattern: fields.text("pattern")?,
+            action: match fields.text("action")?.as_str() {
+                "allow" => PermissionAction::Allow,
+                "deny" => PermissionAction::Deny,
+                "ask" => PermissionAction::Ask,
+                _ => return None,
+            },
+        })
+    }
+}
+
 /// The answer to a permission request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -51,8 +73,19 @@ pub enum PermissionReply {
     Reject,
 }
 
+impl PermissionReply {
+    pub(crate) fn of(word: &str) -> Option<Self> {
+        match word {
+            "once" => Some(Self::Once),
+            "always" => Some(Self::Always),
+            "reject" => Some(Self::Reject),
+            _ => None,
+        }
+    }
+}
+
 /// The agent asks whether it may do something, and waits.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PermissionRequest {
     /// The request.
     pub id: PermissionId,
@@ -60,33 +93,41 @@ pub struct PermissionRequest {
     #[serde(rename = "sessionID")]
     pub session_id: SessionId,
     /// What it is about: `bash`, `external_directory`, …
-    #[serde(default, alias = "type", deserialize_with = "lenient")]
     pub permission: String,
     /// The exact things asked for.
-    #[serde(default, alias = "pattern", deserialize_with = "one_or_many")]
     pub patterns: Vec<String>,
     /// What an `always` grants: these patterns, in the whole folder, until the server forgets it.
-    #[serde(
-        default,
-        deserialize_with = "one_or_many",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub always: Vec<String>,
     /// Details, such as the command.
-    #[serde(default, deserialize_with = "lenient")]
     pub metadata: Map<String, Value>,
     /// The tool call that waits.
-    #[serde(
-        default,
-        deserialize_with = "lenient",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tool: Option<ToolRef>,
 }
 
-fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    Ok(match Value::deserialize(deserializer)? {
-        Value::String(one) => vec![one],
-        other => serde_json::from_value(other).unwrap_or_default(),
-    })
+impl Wire for PermissionRequest {
+    fn read(value: Value, skipped: &mut Skipped) -> Option<Self> {
+        let mut fields = Fields::of(value, skipped)?;
+        // `type` and `pattern` are how servers before 1.1 said it.
+        let permission = fields.shown_words("permission");
+        let permission = permission.or_else(|| fields.shown_words("type"));
+        let patterns = fields.shown_list("patterns");
+        let patterns = patterns.or_else(|| fields.shown_list("pattern"));
+        let mut metadata = fields.details("metadata").unwrap_or_default();
+        if shorten::map(&mut metadata, MAX_METADATA) {
+            fields.skipped.note(Oddity::Nesting);
+        }
+        Some(Self {
+            id: fields.id("id")?,
+            session_id: fields.id("sessionID")?,
+            permission: permission.unwrap_or_default(),
+            patterns: patterns.unwrap_or_default(),
+            always: fields.shown_list("always").unwrap_or_default(),
+            metadata,
+            tool: fields.read("tool"),
+        })
+    }
 }
+
+deserialize_tolerantly!(PermissionRequest);

@@ -1,16 +1,17 @@
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::tolerant::{Fields, Skipped, Wire, deserialize_tolerantly};
 
 /// One line of the agent's plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Todo {
     /// What is to be done.
-    #[serde(default)]
     pub content: String,
     /// How far it is.
-    #[serde(default)]
     pub status: TodoStatus,
     /// `high`, `medium`, `low`, …
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub priority: String,
 }
 
@@ -57,8 +58,16 @@ impl Serialize for TodoStatus {
     }
 }
 
-impl<'de> Deserialize<'de> for TodoStatus {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self::from(String::deserialize(deserializer)?.as_str()))
+impl Wire for Todo {
+    fn read(value: Value, skipped: &mut Skipped) -> Option<Self> {
+        let mut fields = Fields::of(value, skipped)?;
+        let status = fields.words("status");
+        Some(Self {
+            content: fields.shown_words("content").unwrap_or_default(),
+            status: status.as_deref().map(TodoStatus::from).unwrap_or_default(),
+            priority: fields.words("priority").unwrap_or_default(),
+        })
     }
 }
+
+deserialize_tolerantly!(Todo);

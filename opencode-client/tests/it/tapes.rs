@@ -29,6 +29,18 @@ fn rebuilt(turn: &RecordedTurn) -> ReplyResult {
     reply.result()
 }
 
+/// Only who heard a question asked knows its id.
+fn as_rebuilt(mut result: ReplyResult) -> ReplyResult {
+    let parts = result.parts.iter_mut().filter_map(|part| match part {
+        PersistedPart::Tool(tool) => Some(tool),
+        _ => None,
+    });
+    for tool in parts.chain(&mut result.tool_parts) {
+        tool.request_id = None;
+    }
+    result
+}
+
 /// The text by the simplest reading of the wire: no code of the reply's.
 fn plain_text(turn: &RecordedTurn) -> String {
     let behind = |message: &&Message| message.info.id != turn.prompt;
@@ -53,7 +65,7 @@ fn live_and_rebuilt_are_the_same_for_every_recording() {
         for turn in tape.turns() {
             let live = fold(&turn, &turn.events);
             let rebuilt = rebuilt(&turn);
-            assert_eq!(live.result(), rebuilt, "{}", tape.name);
+            assert_eq!(as_rebuilt(live.result()), rebuilt, "{}", tape.name);
             assert_eq!(live.result().full_text, plain_text(&turn), "{}", tape.name);
             let exchange = exchange(&turn);
             assert!(exchange.prompt_seen, "{}", tape.name);
@@ -221,11 +233,28 @@ fn requests_wait_until_they_are_answered() {
         let request = waiting.requests().iter().next().unwrap();
         assert!(request.tool().is_some(), "{name}");
         assert!(fold(&turn, &turn.events).requests().is_empty(), "{name}");
+        // A permission that was refused with a word why lets the agent go on without.
+        let declined = name == "question-rejected";
+        let live = fold(&turn, &turn.events);
+        let mut exchange = exchange(&turn);
+        assert_eq!(exchange.is_declined(|_| false), declined, "{name}");
         assert_eq!(
-            fold(&turn, &turn.events).is_declined(),
-            name == "question-rejected"
+            exchange.is_declined(|call| live.has_refused(call)),
+            declined,
+            "{name}"
         );
-        assert_eq!(exchange(&turn).is_declined(), name == "question-rejected");
+        // The event says it whatever words the server has for it.
+        exchange.messages.truncate(1);
+        for part in &mut exchange.messages[0].parts {
+            if let PartBody::Tool(call) = &mut part.body {
+                call.state.error = Some("Sorry".to_owned());
+            }
+        }
+        assert_eq!(
+            exchange.is_declined(|call| live.has_refused(call)),
+            name.ends_with("-rejected"),
+            "{name}"
+        );
     }
 }
 
@@ -244,6 +273,15 @@ fn a_question_is_merged_into_its_tool_part_whichever_comes_first() {
     assert_eq!(
         tool.input.as_ref().unwrap()["questions"][0]["question"],
         "Continue?"
+    );
+    let request = tool.request_id.as_ref().unwrap();
+    assert!(request.starts_with("que_"), "{request}");
+    // It is kept behind the answer, and behind the exchange, which does not know it.
+    let mut ended = fold(&turn, &turn.events);
+    ended.reconcile(&exchange(&turn));
+    assert_eq!(
+        ended.result().tool_parts[0].request_id.as_ref(),
+        Some(request)
     );
     let tool_part = turn.events[..asked]
         .iter()
@@ -329,7 +367,8 @@ fn a_checkpoint_goes_on_where_it_was_taken() {
                     }
                 }
                 after.reconcile(&exchange(&turn));
-                assert_eq!(after.result(), rebuilt(&turn), "{} at {cut}", tape.name);
+                let result = as_rebuilt(after.result());
+                assert_eq!(result, rebuilt(&turn), "{} at {cut}", tape.name);
             }
         }
     }
@@ -373,7 +412,7 @@ proptest! {
         }
         let mut reply = fold(&turn, &events);
         reply.reconcile(&exchange(&turn));
-        let (mut got, mut want) = (reply.result(), rebuilt(&turn));
+        let (mut got, mut want) = (as_rebuilt(reply.result()), rebuilt(&turn));
         // A plan that lost its tool part on the stream is told by the stream.
         got.parts.retain(|part| !matches!(part, PersistedPart::Tool(tool) if tool.provenance.is_some()));
         got.tool_parts.retain(|tool| tool.provenance.is_none());
