@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub enum Reason {
     /// The model ran out of output tokens; the text is cut.
     Length,
+    /// The answer is larger than is kept ([`opencode_client::reply::MAX_REPLY_BYTES`]); the rest was left out.
+    Oversized,
     /// The person stopped it.
     Cancelled,
     /// The person declined what the agent asked.
@@ -42,6 +44,7 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Length => "length",
+            Self::Oversized => "oversized",
             Self::Cancelled => "cancelled",
             Self::Declined => "declined",
             Self::Upstream => "upstream",

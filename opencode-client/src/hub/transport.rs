@@ -122,24 +122,29 @@ impl Plain {
         let mut buffer = vec![0; READ_BUFFER].into_boxed_slice();
         let mut filled = 0;
         loop {
-            let read = socket.read(&mut buffer[filled..]).await.map_err(io)?;
-            if read == 0 {
-                let what = if filled == MAX_HEAD {
-                    "the answer's head is too large"
-                } else {
-                    "closed without an answer"
-                };
-                return Err(connection(client, what).into());
-            }
-            filled += read;
             let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
             let mut response = httparse::Response::new(&mut headers);
             let parsed = response
                 .parse(&buffer[..filled])
                 .map_err(|error| connection(client, &format!("not an HTTP answer: {error}")))?;
             let httparse::Status::Complete(length) = parsed else {
+                let read = socket.read(&mut buffer[filled..]).await.map_err(io)?;
+                if read == 0 {
+                    let what = if filled == MAX_HEAD {
+                        "the answer's head is too large"
+                    } else {
+                        "closed without an answer"
+                    };
+                    return Err(connection(client, what).into());
+                }
+                filled += read;
                 continue;
             };
+            if response.code.is_some_and(is_interim) {
+                buffer.copy_within(length..filled, 0);
+                filled -= length;
+                continue;
+            }
             let header = |name: &str| {
                 let found = response
                     .headers
@@ -180,6 +185,11 @@ impl Plain {
             }
         }
     }
+}
+
+/// Whether the answer is still to come behind this one, such as 100 and 103 (RFC 9110, 15.2). 101 is an answer.
+fn is_interim(status: u16) -> bool {
+    matches!(status, 100 | 102..=199)
 }
 
 fn connection(client: &Client, detail: &str) -> Error {

@@ -193,6 +193,19 @@ impl HostBuilder {
                 ],
             );
         });
+        let telemetry = self.telemetry.clone();
+        self.client = self.client.also_on_skipped(move |source, skipped| {
+            for (kind, count) in skipped.iter() {
+                telemetry.event(
+                    "wire.skipped",
+                    [
+                        ("source", source.into()),
+                        ("kind", kind.as_str().into()),
+                        ("count", count.into()),
+                    ],
+                );
+            }
+        });
         let sandboxes = folders.sandboxes().cloned();
         let product = Arc::new(Hosted {
             product: self.product,

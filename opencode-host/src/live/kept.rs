@@ -120,7 +120,9 @@ fn size(change: &Change<'_>) -> usize {
         | Change::PartFinal { part, .. }
         | Change::Tool { part, .. } => FIXED + part_size(part),
         Change::Subtask { change, .. } => FIXED + size(change),
-        _ => FIXED,
+        Change::Step { .. } | Change::PartRemoved { .. } => FIXED,
+        // Requests, plans, words of errors: rare, and as large as their JSON.
+        other => FIXED + serde_json::to_string(other).map_or(0, |json| json.len()),
     }
 }
 
@@ -138,7 +140,9 @@ fn part_size(part: &PersistedPart) -> usize {
                         .map(|(key, value)| key.len() + value.to_string().len())
                         .sum()
                 });
+            let attachments = tool.attachments.iter();
             json + tool.output.as_ref().map_or(0, String::len)
+                + attachments.map(|file| file.url.len()).sum::<usize>()
         }
     }
 }

@@ -273,7 +273,7 @@ impl Driver {
         }
         self.counted = now;
         let content = reply.map_or_else(Content::default, |reply| Content {
-            text: reply.text_len() > 0,
+            text: reply.has_words(),
             tools: reply.has_ended_tool(),
         });
         let ago = |moment: Instant| now.duration_since(moment);

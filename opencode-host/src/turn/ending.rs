@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use opencode_client::reply::{PersistedPart, ReplyResult};
+use opencode_client::reply::{PersistedPart, ReplyResult, is_blank};
 use serde_json::json;
 
 use super::driver::{Driven, Driver};
@@ -24,7 +24,11 @@ const PERSISTENCE: Duration = Duration::from_secs(60);
 
 impl Driver {
     /// Writes the end, then settles the turn.
-    pub(super) async fn end(&mut self, ending: Ending) -> Driven {
+    pub(super) async fn end(&mut self, mut ending: Ending) -> Driven {
+        if self.reply.as_ref().is_some_and(opencode_client::Reply::is_cut) {
+            ending.truncated = true;
+            ending.reason.get_or_insert(Reason::Oversized);
+        }
         self.trace_end(&ending);
         let finish = self.finish_of(ending);
         let started = tokio::time::Instant::now();
@@ -67,6 +71,16 @@ impl Driver {
                     ("tool_count", reply.tool_count().into()),
                 ],
             );
+            if reply.is_cut() || reply.is_trimmed() {
+                self.host.telemetry.event(
+                    "reply.cut",
+                    [
+                        ("turn", turn.clone().into()),
+                        ("words", reply.is_cut().into()),
+                        ("details", reply.is_trimmed().into()),
+                    ],
+                );
+            }
         }
         let Some(error) = &ending.error else { return };
         if ending.reason == Some(Reason::Upstream) {
@@ -176,7 +190,7 @@ impl Driver {
 }
 
 fn content(ending: &Ending, result: &ReplyResult) -> String {
-    if !result.full_text.is_empty() {
+    if !is_blank(&result.full_text) {
         return result.full_text.clone();
     }
     match (ending.status, ending.reason) {

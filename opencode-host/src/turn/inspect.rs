@@ -55,10 +55,10 @@ impl Driver {
             last: exchange.last().map(|message| LastMessage {
                 error: message.info.error.clone(),
                 finished: message.info.is_finished(),
-                wants_more: message.info.wants_more(),
+                wants_more: message.wants_more(),
                 truncated: exchange.is_truncated(),
             }),
-            declined: exchange.is_declined() || (reply.is_declined() && exchange.wants_more()),
+            declined: exchange.is_declined(|call| reply.has_refused(call)),
             restarts: exchange.restarts(),
         };
         if busy && inspection.last.as_ref().is_some_and(|last| !last.finished) && self.orderly_idle

@@ -235,7 +235,7 @@ fn judge(
         // at work: the server died in between, or was told to stop there.
         Some(last) if last.finished => match (sure, now.orderly_idle) {
             (false, _) => Verdict::LookAgain,
-            (true, true) => finished(now, false, sure),
+            (true, true) => finished(now, last.truncated, sure),
             (true, false) => Verdict::End(interrupted()),
         },
         Some(_) if sure => Verdict::End(interrupted()),

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use opencode_client::reply::{Change, PersistedPart, SnapshotPart};
 use opencode_host::live::Cursor;
+use opencode_host::outcome::Reason;
 use opencode_host::store::TurnStatus;
 use opencode_host::tool_display::ToolDisplay;
 use opencode_host::turn::TurnResult;
@@ -67,7 +68,10 @@ impl Output {
                     .for_each(|part| self.part(&part.part_id, &part.part));
             }
             Change::Retry {
-                attempt, message, ..
+                attempt,
+                message,
+                action,
+                ..
             } => {
                 self.note(&format!(
                     "the provider is busy ({message}); try {attempt} follows"
@@ -113,6 +117,9 @@ impl Output {
             self.note(&format!("file {name} ({} bytes)", file.size));
         }
         match result.status {
+            TurnStatus::Completed if result.reason == Some(Reason::Oversized) => {
+                self.note("the answer is larger than is kept: the rest is left out")
+            }
             TurnStatus::Completed if result.truncated => {
                 self.note("the model ran out of room: the text is cut")
             }
