@@ -183,9 +183,16 @@ impl LiveAnswer {
                 }
             }
             Change::Retry {
-                attempt, message, ..
+                attempt,
+                message,
+                action,
+                ..
             } => {
-                let message = message.chars().take(300).collect::<String>();
+                let mut message = message.chars().take(300).collect::<String>();
+                if let Some(action) = action {
+                    message.push_str(". ");
+                    message.extend(action.to_string().chars().take(600));
+                }
                 self.notice = Some(format!(
                     "The model's provider is busy, attempt {attempt}: {message}"
                 ));

@@ -20,6 +20,23 @@ pub struct RetryAction {
     pub link: Option<String>,
 }
 
+impl std::fmt::Display for RetryAction {
+    /// The words of the action and, behind them, where it is done.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let words = if self.message.is_empty() {
+            &self.title
+        } else {
+            &self.message
+        };
+        f.write_str(words)?;
+        match (&self.link, self.label.is_empty()) {
+            (Some(link), true) => write!(f, " ({link})"),
+            (Some(link), false) => write!(f, " ({}: {link})", self.label),
+            (None, _) => Ok(()),
+        }
+    }
+}
+
 impl Wire for RetryAction {
     const ODD: Oddity = Oddity::Field;
 

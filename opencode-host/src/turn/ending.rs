@@ -25,7 +25,11 @@ const PERSISTENCE: Duration = Duration::from_secs(60);
 impl Driver {
     /// Writes the end, then settles the turn.
     pub(super) async fn end(&mut self, mut ending: Ending) -> Driven {
-        if self.reply.as_ref().is_some_and(opencode_client::Reply::is_cut) {
+        if self
+            .reply
+            .as_ref()
+            .is_some_and(opencode_client::Reply::is_cut)
+        {
             ending.truncated = true;
             ending.reason.get_or_insert(Reason::Oversized);
         }

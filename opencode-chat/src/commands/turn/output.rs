@@ -76,6 +76,9 @@ impl Output {
                 self.note(&format!(
                     "the provider is busy ({message}); try {attempt} follows"
                 ));
+                if let Some(action) = action {
+                    self.note(&action.to_string());
+                }
             }
             Change::Todos { todos } => {
                 for todo in todos {
