@@ -12,6 +12,9 @@ use super::SessionError;
 /// The lowest version of OpenCode that asks before it writes outside a session's folder (1.1.11 does not).
 pub const LOWEST_VERSION: [u64; 3] = [1, 1, 16];
 
+/// How often a server that is slow to tell its version is asked.
+const LOOKS: usize = 5;
+
 /// Why nothing is asked of a server.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -71,11 +74,18 @@ pub(super) async fn check(
     session: &SessionId,
     rules: &[PermissionRule],
 ) -> Result<(), SessionError> {
-    let (session, health) = tokio::join!(client.session(session), client.health());
-    let session = session?;
+    let session = client.session(session).await?;
     let known = |window: &[PermissionRule]| window == rules;
     if !rules.is_empty() && !session.permission.windows(rules.len()).any(known) {
         return Err(UnsafeServer::IgnoresRules.into());
+    }
+    let mut health = client.health().await;
+    // Each look has a second, which a server under load may not keep.
+    for _ in 1..LOOKS {
+        if !matches!(health, Err(ClientError::Timeout { .. })) {
+            break;
+        }
+        health = client.health().await;
     }
     match health {
         Ok(health) => Ok(UnsafeServer::check_version(&health.version)?),
