@@ -6,6 +6,7 @@ use std::sync::Arc;
 use opencode_client::Client;
 use opencode_host::outcome::Reason;
 use opencode_host::store::Store;
+use opencode_host::sub_agents::SubAgents;
 use opencode_host::turn::plan::Limits;
 use opencode_host::{Host, HostOptions};
 
@@ -48,6 +49,7 @@ pub(crate) fn host(
     product: Chat,
     limits: &LimitArgs,
     uploads: &UploadArgs,
+    sub_agents: &SubAgents,
 ) -> Result<Host, Failure> {
     let patient = Limits::default();
     let options = HostOptions {
@@ -66,6 +68,7 @@ pub(crate) fn host(
         .product(product)
         .blobs(blobs)
         .sandboxes(sandboxes)
+        .sub_agents(sub_agents.clone())
         .options(options)
         .build()?;
     Ok(host)

@@ -105,16 +105,20 @@ fn personal_root() -> Result<PathBuf, Failure> {
         })
 }
 
+/// The one local person is asked; see the README for what that means. What the server would run unasked is not
+/// written unasked.
+pub(crate) fn permission_rules() -> Vec<PermissionRule> {
+    let mut rules = vec![
+        PermissionRule::all("external_directory", PermissionAction::Ask),
+        PermissionRule::all("bash", PermissionAction::Ask),
+    ];
+    rules.extend(own_configuration_rules());
+    rules
+}
+
 impl Product for Chat {
-    /// The one local person is asked; see the README for what that means. What the server would run unasked is not
-    /// written unasked.
     fn permission_rules(&self, _: &Conversation) -> Vec<PermissionRule> {
-        let mut rules = vec![
-            PermissionRule::all("external_directory", PermissionAction::Ask),
-            PermissionRule::all("bash", PermissionAction::Ask),
-        ];
-        rules.extend(own_configuration_rules());
-        rules
+        permission_rules()
     }
 
     fn system_context(&self, _: &Conversation) -> Option<String> {

@@ -264,7 +264,7 @@ impl Session<'_> {
         };
         // An older session names the version that made it, not the one that is there.
         let version = session.version.as_deref().filter(|_| fresh);
-        let upheld = upheld::taken(&session, &rules)
+        let upheld = UnsafeServer::check_rules(&session, &rules)
             .and_then(|()| UnsafeServer::check_version(version.unwrap_or_default()));
         if let Err(refused) = upheld {
             self.discard(conversation.id, &session.id).await;
@@ -399,7 +399,7 @@ impl Session<'_> {
         rules: &[PermissionRule],
     ) -> Result<Ensured, SessionError> {
         let session = self.client.append_permission(&record.id, rules).await?;
-        upheld::taken(&session, rules)?;
+        UnsafeServer::check_rules(&session, rules)?;
         let updated = SessionRecord {
             policy: fingerprint(rules),
             ..record

@@ -31,9 +31,14 @@ pub enum SubAgents {
 pub(crate) struct RunsUnasked;
 
 impl SubAgents {
+    /// Whether they work and ask for nothing.
+    pub fn are_unasked(&self) -> bool {
+        *self == Self::Unasked
+    }
+
     /// Whether a session with these rules has sub-agents that do not ask.
     pub(crate) fn run_unasked(&self, rules: &[PermissionRule]) -> bool {
-        *self == Self::Unasked && has_ask(rules)
+        self.are_unasked() && has_ask(rules)
     }
 
     /// The rules of a session, with what they mean for sub-agents.

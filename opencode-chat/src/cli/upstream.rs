@@ -46,6 +46,10 @@ pub(crate) struct UpstreamArgs {
     /// Start OpenCode with folders of its own, below DIR/opencode, instead of your configuration and credentials
     #[arg(long)]
     pub(crate) opencode_isolated: bool,
+    /// Let sub-agents of the server at --opencode-url work. They ask you for NOTHING: a shell command of theirs runs at
+    /// once. Without this they are off there; those of a server that is started here ask as the agent does
+    #[arg(long, requires = "opencode_url")]
+    pub(crate) allow_unasked_subagents: bool,
     #[command(flatten)]
     pub(crate) sandbox: SandboxArgs,
 }

@@ -4,8 +4,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use opencode_client::wire::NewSession;
 use opencode_client::{Client, Error as ClientError, EventHub, HubOptions};
+use opencode_host::session::UnsafeServer;
 use opencode_host::store::{Store, StoreError};
+use opencode_host::sub_agents::SubAgents;
 use opencode_sql::describe;
 use serde::Serialize;
 
@@ -15,8 +18,8 @@ use crate::app::{database_url, open_store, tools_dir};
 use crate::cli::{DoctorArgs, StoreArgs, exposed};
 use crate::exit::Failure;
 use crate::ndjson;
-use crate::product::{open_blobs, open_sandboxes};
-use crate::upstream::{Kind, NO_MODELS, Upstream, locate};
+use crate::product::{open_blobs, open_sandboxes, permission_rules};
+use crate::upstream::{Kind, NO_MODELS, UNASKED, Upstream, locate};
 
 /// How long an event stream may take to say that it is there.
 const EVENTS_WITHIN: Duration = Duration::from_secs(5);
@@ -299,6 +302,8 @@ async fn check_opencode(args: &DoctorArgs, report: &mut Report) {
             check_events(&upstream.client, report).await;
             check_models(&upstream.client, report).await;
             check_agents(&upstream.client, report).await;
+            check_rules(&upstream.client, report).await;
+            check_sub_agents(&upstream.sub_agents, report);
         }
         Err(failure) => report.broken("opencode", failure.message(), None),
     }
@@ -389,6 +394,46 @@ async fn check_models(client: &Client, report: &mut Report) {
             format!("unknown: {error}"),
             "ask something: `opencode-chat turn hello`",
         ),
+    }
+}
+
+/// Whether the server does as the rules of a session say. The session is deleted at once.
+async fn check_rules(client: &Client, report: &mut Report) {
+    let rules = permission_rules();
+    let new = NewSession {
+        title: Some("opencode-chat doctor".to_owned()),
+        permission: rules.clone(),
+        ..NewSession::default()
+    };
+    let checked = async {
+        let version = client.health().await?.version;
+        let session = client.create_session(&new).await?;
+        client.delete_session(&session.id).await?;
+        let kept = UnsafeServer::check_rules(&session, &rules);
+        Ok::<_, ClientError>(kept.and_then(|()| UnsafeServer::check_version(&version)))
+    };
+    match checked.await {
+        Ok(Ok(())) => report.ok("rules", "the server keeps permission rules"),
+        Ok(Err(refused)) => report.broken("rules", refused.to_string(), None),
+        Err(error) => report.warning("rules", format!("unknown: {error}"), "run this again"),
+    }
+}
+
+fn check_sub_agents(sub_agents: &SubAgents, report: &mut Report) {
+    match sub_agents {
+        SubAgents::Asking(names) => report.ok(
+            "sub-agents",
+            format!(
+                "{} ask as the agent does; others are off",
+                names.join(" and ")
+            ),
+        ),
+        SubAgents::Unasked => report.warning(
+            "sub-agents",
+            UNASKED,
+            "leave --allow-unasked-subagents out: they are off then",
+        ),
+        _ => report.ok("sub-agents", "off: this server's would ask for nothing"),
     }
 }
 

@@ -41,6 +41,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
         product,
         &args.limits,
         &args.uploads,
+        &upstream.sub_agents,
     )?;
     let shutdown = shutdown_signal();
     let serving = async {
@@ -54,6 +55,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
                 descriptors,
                 allowed_hosts: args.reach.allowed_hosts,
                 open_to_network: matches!(exposure, Exposure::Network(_)),
+                unasked: upstream.sub_agents.are_unasked(),
             },
             shutdown.clone(),
         )

@@ -62,6 +62,7 @@ async fn turn(args: TurnArgs) -> Result<ExitCode, Failure> {
             product,
             &args.limits,
             &args.uploads,
+            &upstream.sub_agents,
         )?;
         drive(&host, &args, prompt).await
     }

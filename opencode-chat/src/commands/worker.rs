@@ -31,6 +31,7 @@ pub(crate) async fn run(args: WorkerArgs) -> Result<ExitCode, Failure> {
         product,
         &args.limits,
         &UploadArgs::default(),
+        &upstream.sub_agents,
     )?;
     let outcome = work(&host, &upstream, shutdown_signal()).await;
     upstream.stop().await;

@@ -10,8 +10,9 @@ use tokio::process::Command;
 use uuid::Uuid;
 
 use super::environment::Environment;
-use super::guard;
+use super::{configuration, guard};
 use crate::exit::Failure;
+use crate::product::permission_rules;
 
 /// Ports that no system gives to outgoing connections (Linux begins at 32768), so that the server's stays free
 /// until it is taken, and while a crashed server is away.
@@ -26,6 +27,8 @@ pub(super) struct Launch {
     /// Folders of its own, instead of the person's.
     isolated: Option<PathBuf>,
     environment: Environment,
+    /// The person's configuration, with what makes sub-agents ask.
+    configuration: String,
 }
 
 impl Launch {
@@ -45,6 +48,7 @@ impl Launch {
             password: Uuid::new_v4().simple().to_string(),
             isolated,
             environment,
+            configuration: configured()?,
         })
     }
 
@@ -73,6 +77,7 @@ impl Launch {
         command
             .env_clear()
             .envs(self.environment.passed())
+            .env(CONFIGURATION, &self.configuration)
             // A server that replaces its own program in the middle of turns is nobody's wish.
             .env("OPENCODE_DISABLE_AUTOUPDATE", "1")
             // An agent can write to its sandbox: a configuration found there is not the server's, and its AGENTS.md no
@@ -109,6 +114,20 @@ fn prepare(root: &Path) -> Result<PathBuf, Failure> {
     });
     made.map_err(|error| {
         Failure::configuration(format!("cannot make {} (--data): {error}", root.display()))
+    })
+}
+
+/// The variable whose configuration OpenCode reads last.
+const CONFIGURATION: &str = "OPENCODE_CONFIG_CONTENT";
+
+/// The configuration of our environment, with what makes sub-agents ask.
+fn configured() -> Result<String, Failure> {
+    let given = std::env::var(CONFIGURATION).ok();
+    configuration::asking(given.as_deref(), &permission_rules()).map_err(|error| {
+        Failure::configuration(format!(
+            "cannot add the permission rules to {CONFIGURATION}: {error}. Write it as plain JSON, without comments, or \
+             put it in a file and name that with OPENCODE_CONFIG"
+        ))
     })
 }
 

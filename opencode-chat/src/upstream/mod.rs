@@ -1,6 +1,7 @@
 //! The OpenCode server this process talks to: one that runs already, one that
 //! is started and stopped here, or a stand-in.
 
+mod configuration;
 mod environment;
 mod guard;
 mod last_lines;
@@ -13,11 +14,13 @@ use std::path::PathBuf;
 
 use opencode_client::wire::{ModelRef, Prompt};
 use opencode_client::{Client, Error as ClientError, Health, Models};
+use opencode_host::sub_agents::SubAgents;
 use opencode_impostor::Impostor;
 
 use crate::app::tools_dir;
 use crate::cli::{StoreArgs, UpstreamArgs};
 use crate::exit::Failure;
+pub(crate) use configuration::SUB_AGENTS;
 use environment::Environment;
 pub(crate) use environment::VariableName;
 pub(crate) use guard::run as guard;
@@ -33,6 +36,9 @@ const BANNER: &str = "No OpenCode was found, so a stand-in answers: nothing it s
 pub(crate) const NO_MODELS: &str = "OpenCode has no model it could use: log in with `opencode auth login`, or \
     configure a provider (with --opencode-isolated your own logins are not used)";
 
+/// What is said where sub-agents ask for nothing.
+pub(crate) const UNASKED: &str = "Sub-agents ask for nothing (--allow-unasked-subagents): a shell command of theirs runs at once.";
+
 /// The server this process talks to.
 #[derive(Debug)]
 pub(crate) struct Upstream {
@@ -42,6 +48,8 @@ pub(crate) struct Upstream {
     pub(crate) kind: Kind,
     /// What the person must know about how it is reached or started.
     pub(crate) warnings: Vec<String>,
+    /// What becomes of its sub-agents.
+    pub(crate) sub_agents: SubAgents,
     source: Source,
 }
 
@@ -74,13 +82,23 @@ impl Upstream {
         if let Some(url) = &args.opencode_url {
             let mut builder = Client::builder(url);
             let password = args.password()?;
+            let unasked = args.allow_unasked_subagents;
             if let Some(password) = password.value {
                 builder = builder.password(password);
             }
             return Ok(Self {
                 client: builder.build()?,
                 kind: Kind::Given,
-                warnings: password.warning.into_iter().collect(),
+                warnings: password
+                    .warning
+                    .into_iter()
+                    .chain(unasked.then(|| UNASKED.to_owned()))
+                    .collect(),
+                sub_agents: if unasked {
+                    SubAgents::Unasked
+                } else {
+                    SubAgents::Off
+                },
                 source: Source::Given,
             });
         }
@@ -108,6 +126,7 @@ impl Upstream {
             kind: Kind::Supervised {
                 program: found.program,
             },
+            sub_agents: SubAgents::Asking(SUB_AGENTS.map(str::to_owned).to_vec()),
             source: Source::Supervised(supervisor),
         })
     }
@@ -121,6 +140,7 @@ impl Upstream {
             client,
             kind: Kind::Impostor,
             warnings: Vec::new(),
+            sub_agents: SubAgents::Off,
             source: Source::Impostor(impostor),
         })
     }

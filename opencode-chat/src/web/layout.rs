@@ -18,6 +18,7 @@ const LISTED: u32 = 200;
 pub(super) struct Shell {
     pub(super) stand_in: bool,
     pub(super) open_to_network: bool,
+    pub(super) unasked: bool,
     pub(super) current: Option<ConversationId>,
     pub(super) conversations: Vec<Listed>,
 }
@@ -48,6 +49,7 @@ impl Shell {
         Ok(Self {
             stand_in: app.stand_in,
             open_to_network: app.open_to_network,
+            unasked: app.unasked,
             current,
             conversations: listed.collect(),
         })

@@ -66,6 +66,8 @@ struct App {
     stand_in: bool,
     /// Whoever reaches the pages over a network is taken for the one person.
     open_to_network: bool,
+    /// Sub-agents ask for nothing.
+    unasked: bool,
     /// The most bytes of a file that is uploaded.
     max_upload: u64,
     beginnings: home::Beginnings,
@@ -97,6 +99,8 @@ pub(crate) struct Site {
     pub(crate) allowed_hosts: Vec<Host>,
     /// Whoever reaches the pages over a network is taken for the one person.
     pub(crate) open_to_network: bool,
+    /// Sub-agents ask for nothing.
+    pub(crate) unasked: bool,
 }
 
 /// Serves the pages until `shutdown`.
@@ -113,6 +117,7 @@ pub(crate) async fn serve(
         base: site.base,
         stand_in: site.upstream == Kind::Impostor,
         open_to_network: site.open_to_network,
+        unasked: site.unasked,
         max_upload: site.max_upload,
         beginnings: home::Beginnings::default(),
         streams: Arc::new(Semaphore::new(bounds.streams())),

@@ -45,6 +45,18 @@ impl UnsafeServer {
             _ => Ok(()),
         }
     }
+
+    /// Checks the answer to a request that gave a session its rules.
+    ///
+    /// # Errors
+    /// [`UnsafeServer::IgnoresRules`] when it does not give them back.
+    pub fn check_rules(session: &UpstreamSession, rules: &[PermissionRule]) -> Result<(), Self> {
+        if session.permission.ends_with(rules) {
+            Ok(())
+        } else {
+            Err(Self::IgnoresRules)
+        }
+    }
 }
 
 /// The three numbers of a released version.
@@ -54,18 +66,6 @@ fn release(version: &str) -> Option<[u64; 3]> {
     let mut numbers = numbers.split('.').map(|number| number.parse().ok());
     let release = [numbers.next()??, numbers.next()??, numbers.next()??];
     (numbers.next().is_none() && release != [0, 0, 0]).then_some(release)
-}
-
-/// Checks the answer to a request that gave a session its rules.
-pub(super) fn taken(
-    session: &UpstreamSession,
-    rules: &[PermissionRule],
-) -> Result<(), UnsafeServer> {
-    if session.permission.ends_with(rules) {
-        Ok(())
-    } else {
-        Err(UnsafeServer::IgnoresRules)
-    }
 }
 
 /// Checks a session that was given its rules earlier, maybe by another server. Others may have appended rules since.

@@ -35,6 +35,17 @@ async fn a_stand_in_is_told_of_on_every_page() {
 }
 
 #[tokio::test]
+async fn sub_agents_that_ask_for_nothing_are_told_of_on_every_page() {
+    let site = Site::standard().await;
+    site.get("/").await.lacks("Sub-agents ask for nothing");
+    let site = site.unasked();
+    let (conversation, _) = site.begin("hello").await;
+    for page in [site.get("/").await, site.page(conversation).await] {
+        page.shows(&["Sub-agents ask for nothing", "--allow-unasked-subagents"]);
+    }
+}
+
+#[tokio::test]
 async fn a_conversation_is_listed_titled_and_shown() {
     let site = Site::new([
         Step::reasoning("Let me think."),

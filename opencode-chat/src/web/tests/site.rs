@@ -174,6 +174,7 @@ impl Site {
             base: BasePath::default(),
             stand_in: false,
             open_to_network: false,
+            unasked: false,
             max_upload: MAX_UPLOAD,
             beginnings: Beginnings::default(),
             streams: Arc::new(Semaphore::new(8)),
@@ -197,6 +198,15 @@ impl Site {
     pub(super) fn with_stand_in(self) -> Self {
         let app = App {
             stand_in: true,
+            ..self.app.clone()
+        };
+        self.with(app)
+    }
+
+    /// The same, with sub-agents that ask for nothing.
+    pub(super) fn unasked(self) -> Self {
+        let app = App {
+            unasked: true,
             ..self.app.clone()
         };
         self.with(app)
