@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use opencode_client::wire::{ModelRef, PermissionReply};
 use opencode_host::HostOptions;
@@ -169,9 +169,10 @@ pub(crate) struct LimitArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PromptArgs {
     /// What to ask; `-` reads it from standard input
+    #[arg(value_parser = any_text())]
     pub(crate) prompt: String,
     /// The conversation to go on with; made when there is none of this name
-    #[arg(long, value_name = "NAME", default_value = "default")]
+    #[arg(long, value_name = "NAME", default_value = "default", value_parser = any_text())]
     pub(crate) conversation: String,
     /// The agent that answers, such as build or plan
     #[arg(long, value_name = "NAME")]
@@ -180,10 +181,10 @@ pub(crate) struct PromptArgs {
     #[arg(long, value_name = "PROVIDER/MODEL")]
     pub(crate) model: Option<ModelRef>,
     /// Further instructions to the model
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = any_text())]
     pub(crate) system: Option<String>,
     /// The same key in the same conversation is the same turn: safe to repeat
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = any_text())]
     pub(crate) client_key: Option<String>,
     /// What to do when the conversation has an unfinished turn
     #[arg(long, value_name = "POLICY", default_value = "enqueue")]
@@ -198,7 +199,7 @@ pub(crate) struct AnswerArgs {
     #[arg(long, value_name = "REPLY")]
     pub(crate) permission: Option<PermissionArg>,
     /// Answer every question with this option's label
-    #[arg(long, value_name = "LABEL")]
+    #[arg(long, value_name = "LABEL", value_parser = any_text())]
     pub(crate) answer: Option<String>,
 }
 
@@ -333,7 +334,7 @@ pub(crate) struct WatchArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
     /// Only this conversation
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = any_text())]
     pub(crate) conversation: Option<String>,
     /// Print one JSON object per message
     #[arg(long)]
@@ -422,6 +423,11 @@ impl From<OnBusyArg> for OnBusy {
             OnBusyArg::Interrupt => Self::Interrupt,
         }
     }
+}
+
+/// Text, with U+FFFD for bytes that are not UTF-8: a shell passes on what a file holds.
+fn any_text() -> impl TypedValueParser<Value = String> {
+    OsStringValueParser::new().map(|text| text.to_string_lossy().into_owned())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -7,6 +7,8 @@ use opencode_host::BuildError;
 use opencode_host::outcome::Reason;
 use opencode_host::store::{StoreError, TurnStatus};
 
+use crate::terminal;
+
 /// The process could not do what it was asked.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -49,7 +51,7 @@ impl Failure {
 
     /// Says it on stderr.
     pub(crate) fn tell(self) -> ExitCode {
-        eprintln!("error: {}", self.message);
+        terminal::tell(format_args!("error: {}", self.message));
         ExitCode::from(self.code)
     }
 

@@ -11,6 +11,7 @@ use opencode_host::blobs::{BlobError, Blobs};
 use opencode_host::id::ConversationId;
 use opencode_host::store::{Attachment, StoreError};
 use opencode_host::uploads::{UploadError, Uploads};
+use opencode_host::visible;
 use serde_json::{Value, json};
 use tokio::fs::{self, File, OpenOptions};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
@@ -188,12 +189,12 @@ async fn same_bytes(
     Ok(there.fill_buf().await?.is_empty())
 }
 
-/// A name that is one name, not hidden, and steers no terminal.
+/// A name that is one name, not hidden, shows what it is, and steers no terminal.
 fn safe_name(name: &str) -> String {
     let plain: String = name
         .chars()
         .map(|c| {
-            if c.is_control() || matches!(c, '/' | '\\') {
+            if visible::is_hidden(c) || matches!(c, '/' | '\\') {
                 '_'
             } else {
                 c
@@ -221,6 +222,9 @@ mod tests {
             ("-rf", "_rf"),
             ("a/b\\c\nd", "a_b_c_d"),
             ("", "file"),
+            ("invoice\u{202e}fdp.exe", "invoice_fdp.exe"),
+            ("a\u{200b}\u{2028}b\u{9b}", "a__b_"),
+            ("e\u{301}te\u{301}.md", "e\u{301}te\u{301}.md"),
             ("Übersicht 1.md", "Übersicht 1.md"),
         ] {
             assert_eq!(safe_name(name), safe);

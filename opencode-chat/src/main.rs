@@ -1,6 +1,9 @@
 //! The reference chat application: conversations with an OpenCode agent in the
 //! browser and in the terminal, kept in a database.
 
+// All that is printed goes through `terminal`.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod app;
 mod chart;
 mod cli;
@@ -10,7 +13,9 @@ mod descriptors;
 mod exit;
 mod files;
 mod ndjson;
+mod permission;
 mod product;
+mod terminal;
 mod upstream;
 mod web;
 
@@ -24,7 +29,16 @@ use exit::Failure;
 
 fn main() -> ExitCode {
     data::make_private_files();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // It repeats the arguments, which may come from anywhere.
+        Err(error) if error.use_stderr() => {
+            terminal::put(&error.render().to_string());
+            return ExitCode::from(2);
+        }
+        // Help, on standard output.
+        Err(error) => error.exit(),
+    };
     init_logging(&cli);
     #[cfg(target_os = "linux")]
     if !matches!(cli.command, Some(Command::Guard(_))) {
@@ -79,7 +93,8 @@ fn init_logging(cli: &Cli) {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| terminal::Stderr)
+        .fmt_fields(terminal::log_fields())
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();

@@ -1,24 +1,39 @@
 //! What programs read: one JSON object a line.
 
-use std::io::Write as _;
-
 use opencode_client::reply::PersistedPart;
 use opencode_host::client::reply::ToolPart;
 use opencode_host::outcome::{Reason, TurnError};
 use opencode_host::turn::TurnResult;
+use opencode_host::visible;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::files;
+use crate::{files, terminal};
 
 /// Prints one line. A reader that went away is not an error of ours.
 pub(crate) fn print(line: &impl Serialize) {
-    let Ok(mut text) = serde_json::to_string(line) else {
-        return;
-    };
-    text.push('\n');
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if let Ok(text) = serde_json::to_string(line) {
+        terminal::write(&(one_line(text) + "\n"));
+    }
+}
+
+/// The same JSON in which each character that ends a line for some reader (U+2028, U+0085, …), or steers a terminal,
+/// is written as `\uXXXX`. JSON's own grammar holds none of them: all stand in strings.
+fn one_line(json: String) -> String {
+    if !json.contains(visible::is_hidden) {
+        return json;
+    }
+    let mut line = String::with_capacity(json.len() + 64);
+    for c in json.chars() {
+        if visible::is_hidden(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                line += &format!("\\u{unit:04x}");
+            }
+        } else {
+            line.push(c);
+        }
+    }
+    line
 }
 
 /// The last line of `turn` and `watch`.
@@ -106,5 +121,23 @@ pub(crate) fn serde_plain(value: &impl Serialize) -> String {
     match json!(value) {
         Value::String(word) => word,
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_for_every_reader_and_says_the_same() {
+        let text = "a\u{2028}b\u{2029}c\u{85}d\u{b}e\u{c}f\u{1c}g\u{1d}h\u{1e}i\r\n\u{9b}31m\u{202e}\u{e0041}\u{7f}é日👩\u{200d}🚀";
+        let value = json!({ "type": "text", "content": text, text: 1 });
+        let line = one_line(value.to_string());
+        let ends = |c: char| {
+            c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202e}' | '\u{e0041}')
+        };
+        assert!(!line.contains(ends), "{line:?}");
+        assert!(line.contains("é日👩\u{200d}🚀"), "{line}");
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), value);
     }
 }

@@ -76,9 +76,9 @@ fn cut(mut shown: String) -> String {
     shown
 }
 
-/// Whether `c` shows as itself whatever stands beside it: no control, no mark that reorders, joins or hides.
-pub fn is_plain(c: char) -> bool {
-    c == ' ' || c.is_ascii_graphic() || (!c.is_ascii() && kind(c) == Kind::Plain)
+/// Whether `c` steers, ends a line, reorders or shows as nothing, whatever stands beside it: line ends and tabs too.
+pub fn is_hidden(c: char) -> bool {
+    !(c == ' ' || c.is_ascii_graphic()) && kind(c) == Kind::Hidden
 }
 
 /// A text on one line, made by [`line`]. Its `Display` is safe to show.

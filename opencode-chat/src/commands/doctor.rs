@@ -19,6 +19,7 @@ use crate::cli::{DoctorArgs, StoreArgs, exposed};
 use crate::exit::Failure;
 use crate::ndjson;
 use crate::product::{open_blobs, open_sandboxes, permission_rules};
+use crate::terminal;
 use crate::upstream::{Kind, NO_MODELS, UNASKED, Upstream, locate};
 
 /// How long an event stream may take to say that it is there.
@@ -115,9 +116,9 @@ impl Report {
             Status::Warning => '!',
             Status::Broken => '✗',
         };
-        println!("{mark} {:<14} {}", check.name, check.detail);
+        terminal::say(format_args!("{mark} {:<14} {}", check.name, check.detail));
         if let Some(advice) = check.advice {
-            println!("  {:<14} → {advice}", "");
+            terminal::say(format_args!("  {:<14} → {advice}", ""));
         }
     }
 }

@@ -18,23 +18,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::PromptArgs;
 use crate::exit::Failure;
+use crate::terminal;
 
 /// What the arguments ask; `-` is read from standard input.
 fn prompt(args: &PromptArgs) -> Result<Prompt, Failure> {
     let text = if args.prompt == "-" {
-        let mut text = String::new();
+        let mut text = Vec::new();
         // One byte more than allowed tells that there is too much.
         let limit = DEFAULT_MAX_PROMPT as u64 + 1;
         std::io::stdin()
             .lock()
             .take(limit)
-            .read_to_string(&mut text)
+            .read_to_end(&mut text)
             .map_err(|error| {
                 Failure::configuration(format!(
                     "cannot read the prompt from standard input: {error}"
                 ))
             })?;
-        text
+        // `git diff` of a file in another encoding holds such bytes; the rest of it is worth asking about.
+        String::from_utf8_lossy(&text).into_owned()
     } else {
         args.prompt.clone()
     };
@@ -87,7 +89,7 @@ fn shutdown_signal() -> CancellationToken {
         wait_for_signal().await;
         signalled.cancel();
         wait_for_signal().await;
-        eprintln!("stopped at once");
+        terminal::tell("stopped at once");
         std::process::exit(130);
     });
     token

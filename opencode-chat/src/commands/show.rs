@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use opencode_host::id::ConversationId;
 use opencode_host::store::{Message, MessageEntry, MessageRole, Store, StoreError, StoreResult};
+use opencode_host::visible::line;
 use serde_json::{Value, json};
 
 use crate::app::open_store;
@@ -12,6 +13,7 @@ use crate::cli::ShowArgs;
 use crate::exit::Failure;
 use crate::files;
 use crate::ndjson;
+use crate::terminal;
 
 /// Messages looked for at once.
 pub(super) const PAGE: u32 = 200;
@@ -39,6 +41,9 @@ pub(crate) async fn run(args: ShowArgs) -> Result<ExitCode, Failure> {
         let Some(last) = page.last() else { break };
         after = last.place;
         for entry in &page {
+            if !terminal::is_read() {
+                return Ok(ExitCode::SUCCESS);
+            }
             let printed = async {
                 let Some(message) = read(&*store, entry).await? else {
                     return Ok(());
@@ -53,7 +58,7 @@ pub(crate) async fn run(args: ShowArgs) -> Result<ExitCode, Failure> {
                     }
                 };
                 if args.json {
-                    ndjson::print(&line(&*store, &name, &message).await?);
+                    ndjson::print(&json_of(&*store, &name, &message).await?);
                 } else {
                     print_text(&name, &message);
                 }
@@ -77,7 +82,7 @@ pub(crate) async fn run(args: ShowArgs) -> Result<ExitCode, Failure> {
         return Err(Failure::error(text));
     }
     if shown == 0 && !args.json {
-        eprintln!("nothing is stored yet: ask something with `opencode-chat turn \"…\"`");
+        terminal::tell("nothing is stored yet: ask something with `opencode-chat turn \"…\"`");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -96,11 +101,12 @@ fn print_unreadable(entry: &MessageEntry, error: &StoreError, json: bool) {
     if json {
         ndjson::print(&json!({ "message_id": entry.id, "unreadable": error.to_string() }));
     } else {
-        println!("?\t?\tunreadable\t{}", error.to_string().escape_debug());
+        let error = error.to_string();
+        terminal::say(format_args!("?\t?\tunreadable\t{}", line(&error)));
     }
 }
 
-async fn line(store: &dyn Store, conversation: &str, message: &Message) -> StoreResult<Value> {
+async fn json_of(store: &dyn Store, conversation: &str, message: &Message) -> StoreResult<Value> {
     let turn = store.turn(message.turn).await?;
     let files = store.attachments(message.id).await?;
     let prompted = turn.as_ref().and_then(|turn| turn.prompted.as_ref());
@@ -136,5 +142,6 @@ fn print_text(conversation: &str, message: &Message) {
     };
     let status = ndjson::serde_plain(&message.status);
     let text = message.content.lines().next().unwrap_or_default();
-    println!("{conversation}\t{who}\t{status}\t{text}");
+    let (conversation, text) = (line(conversation), line(text));
+    terminal::say(format_args!("{conversation}\t{who}\t{status}\t{text}"));
 }

@@ -11,7 +11,7 @@ use crate::app::open_store;
 use crate::cli::SubmitArgs;
 use crate::exit::Failure;
 use crate::product::Chat;
-use crate::{files, ndjson};
+use crate::{files, ndjson, terminal};
 
 /// Where no server is. A host that only submits contacts none.
 const NO_SERVER: &str = "http://127.0.0.1:9";
@@ -45,9 +45,9 @@ pub(crate) async fn run(args: SubmitArgs) -> Result<ExitCode, Failure> {
             "created": submitted.created,
         }));
     } else {
-        println!("{}", turn.id);
+        terminal::say(turn.id);
         if !submitted.created {
-            eprintln!("this key was submitted before: the same turn");
+            terminal::tell("this key was submitted before: the same turn");
         }
     }
     Ok(ExitCode::SUCCESS)

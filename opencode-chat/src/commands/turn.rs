@@ -1,6 +1,7 @@
 //! `turn`: asks, streams the answer, exits.
 
 mod answers;
+mod lines;
 mod output;
 
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ use crate::exit::{Failure, of_turn};
 use crate::files;
 use crate::ndjson::{self, ResultLine};
 use crate::product::Chat;
+use crate::terminal;
 use crate::upstream::{Upstream, models_warning};
 use answers::Answerer;
 pub(crate) use output::Output;
@@ -30,7 +32,7 @@ pub(crate) async fn run(args: TurnArgs) -> Result<ExitCode, Failure> {
         Err(failure) if json => {
             // Programs read the last line, whatever happened.
             ndjson::print(&ResultLine::failed(failure.reason, failure.message()));
-            eprintln!("error: {}", failure.message());
+            terminal::tell(format_args!("error: {}", failure.message()));
             Ok(failure.code())
         }
         outcome => outcome,
@@ -46,7 +48,7 @@ async fn turn(args: TurnArgs) -> Result<ExitCode, Failure> {
     let product = Chat::new(&args.upstream.sandbox, &args.store)?;
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
     if let Some(banner) = upstream.banner() {
-        eprintln!("{banner}");
+        terminal::tell(banner);
     }
     for warning in &upstream.warnings {
         eprintln!("· {warning}");
@@ -74,7 +76,7 @@ async fn turn(args: TurnArgs) -> Result<ExitCode, Failure> {
 /// Says what there is to know of the server's models. The turn does not wait for it.
 async fn warn_of_models(client: Client) {
     if let Some(warning) = models_warning(&client).await {
-        eprintln!("· {warning}");
+        terminal::tell(format_args!("· {warning}"));
     }
 }
 
@@ -96,9 +98,9 @@ async fn drive(host: &Host, args: &TurnArgs, prompt: Prompt) -> Result<ExitCode,
         let host = host.clone();
         async move {
             interrupted.cancelled().await;
-            eprintln!("stopping …");
+            terminal::tell("stopping …");
             if let Err(error) = host.cancel(turn).await {
-                eprintln!("error: {error}");
+                terminal::tell(format_args!("error: {error}"));
             }
         }
     });
@@ -115,7 +117,9 @@ async fn drive(host: &Host, args: &TurnArgs, prompt: Prompt) -> Result<ExitCode,
     // The turn is settled: its worker is done, or was never needed.
     shutdown.cancel();
     let worked = working.await;
-    let result = result?;
+    let Some(result) = result? else {
+        return Ok(ExitCode::SUCCESS);
+    };
     if let Ok(Err(error)) = worked {
         tracing::warn!(%error, "worker");
     }
@@ -124,7 +128,7 @@ async fn drive(host: &Host, args: &TurnArgs, prompt: Prompt) -> Result<ExitCode,
         _ => Vec::new(),
     };
     for failure in saved.iter().filter_map(|saved| saved.as_ref().err()) {
-        eprintln!("error: {failure}");
+        terminal::tell(format_args!("error: {failure}"));
     }
     let saved_all = saved.iter().all(Result::is_ok);
     output.result(&result);
@@ -138,20 +142,21 @@ async fn drive(host: &Host, args: &TurnArgs, prompt: Prompt) -> Result<ExitCode,
     })
 }
 
-/// Prints the changes of a turn and answers what the agent asks, until it ends.
+/// Prints the changes of a turn and answers what the agent asks, until it ends. `None` when nobody is there who reads
+/// or answers: a turn that is only watched goes on without us.
 pub(crate) async fn show(
     host: &Host,
     mut live: LiveStream,
     output: &mut Output,
     mut answerer: Option<&mut Answerer>,
-) -> Result<TurnResult, Failure> {
+) -> Result<Option<TurnResult>, Failure> {
     let turn = live.turn();
     while let Some(event) = live.next().await? {
         match &event {
             LiveEvent::Change { cursor, change } => {
                 output.change(*cursor, change);
                 if let Some(answerer) = &mut answerer {
-                    answerer.heard(host, turn, change).await;
+                    answerer.heard(host, turn, change);
                 }
             }
             LiveEvent::Snapshot {
@@ -162,13 +167,17 @@ pub(crate) async fn show(
                 output.snapshot(*cursor, parts);
                 if let Some(answerer) = &mut answerer {
                     for request in requests {
-                        answerer.asked(host, turn, request).await;
+                        answerer.asked(host, turn, request);
                     }
                 }
             }
             LiveEvent::Finished => {}
         }
+        if answerer.is_none() && !terminal::is_read() {
+            return Ok(None);
+        }
     }
     let result = host.result(turn).await?;
-    result.ok_or_else(|| Failure::error("the conversation was deleted while the turn ran"))
+    let deleted = || Failure::error("the conversation was deleted while the turn ran");
+    result.ok_or_else(deleted).map(Some)
 }

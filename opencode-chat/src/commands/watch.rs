@@ -18,7 +18,9 @@ pub(crate) async fn run(args: WatchArgs) -> Result<ExitCode, Failure> {
     let host = Host::builder(client, store).product_folders().build()?;
     let mut output = Output::new(args.json);
     let live = host.live(args.turn, args.cursor).await?;
-    let result = show(&host, live, &mut output, None).await?;
+    let Some(result) = show(&host, live, &mut output, None).await? else {
+        return Ok(ExitCode::SUCCESS);
+    };
     output.result(&result);
     Ok(of_turn(result.status))
 }

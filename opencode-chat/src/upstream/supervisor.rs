@@ -15,6 +15,7 @@ use super::guard;
 use super::last_lines::LastLines;
 use super::launch::Launch;
 use crate::exit::Failure;
+use crate::terminal;
 
 /// How long a server may take to answer. It boots in 1 to 5 s.
 const BOOT: Duration = Duration::from_secs(60);
@@ -89,7 +90,7 @@ impl Supervisor {
         let settled = match tokio::time::timeout(SILENCE, &mut settled).await {
             Ok(settled) => settled,
             Err(_) => {
-                eprintln!("· starting OpenCode ({}) …", self.name);
+                terminal::tell(format_args!("· starting OpenCode ({}) …", self.name));
                 settled.await
             }
         };

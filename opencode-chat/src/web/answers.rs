@@ -44,7 +44,8 @@ pub(super) async fn question(
 
 fn answer(fields: &Fields, number: usize) -> Vec<String> {
     let (chosen, own) = (format!("a{number}"), format!("t{number}"));
-    let chosen = fields.all(&chosen).map(str::to_owned);
+    // A label with several lines comes back with the line ends of a form.
+    let chosen = fields.all(&chosen).map(|label| label.replace("\r\n", "\n"));
     chosen
         .chain(fields.first(&own).map(|words| words.trim().to_owned()))
         .collect()

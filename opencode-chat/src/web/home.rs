@@ -49,7 +49,7 @@ pub(super) async fn begin(
     headers: HeaderMap,
     mut submission: Submission,
 ) -> Result<Response, Problem> {
-    let prompt = submission.fields.take("prompt");
+    let prompt = prompts::said(submission.fields.take("prompt"));
     let key = submission.fields.first("key");
     let key = key.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
     if let Err(problem) = prompts::check(&prompt) {

@@ -2,6 +2,7 @@
 //! banner, the box to write in.
 
 use askama::Template;
+use opencode_host::DEFAULT_MAX_PROMPT;
 use opencode_host::clock::Timestamp;
 use opencode_host::id::ConversationId;
 use opencode_host::uploads::MAX_FILES;

@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 use ammonia::{Builder, UrlRelative};
 use comrak::nodes::{Node, NodeCodeBlock, NodeValue};
 use comrak::{Arena, Options, format_html, parse_document};
+use opencode_host::visible::{block, line};
 
 /// A text longer than this is shown as it is: nobody reads it, and it would cost time on every change.
 const MAX_MARKDOWN: usize = 256 << 10;
@@ -60,12 +61,25 @@ pub(super) fn blocks(text: &str) -> Vec<Block> {
 }
 
 fn as_it_is(text: &str) -> Block {
-    Block(format!("<pre>{}</pre>", ammonia::clean_text(text)))
+    let text = block(text).to_string();
+    Block(format!("<pre>{}</pre>", ammonia::clean_text(&text)))
 }
 
-/// Takes away what could fetch, and shows HTML as the text it is.
+/// Takes away what could fetch, shows HTML as the text it is, and makes visible what hides. Here rather than in the
+/// source: `&#x202e;` is such a character only once it is read.
 fn disarm(node: Node<'_>) {
     let mut data = node.data_mut();
+    match &mut data.value {
+        NodeValue::Text(text) => *text = block(text).to_string().into(),
+        NodeValue::Code(code) => code.literal = block(&code.literal).to_string(),
+        NodeValue::CodeBlock(code) => code.literal = block(&code.literal).to_string(),
+        NodeValue::HtmlBlock(html) => html.literal = block(&html.literal).to_string(),
+        NodeValue::HtmlInline(html) => *html = block(html).to_string(),
+        NodeValue::Link(link) | NodeValue::Image(link) => {
+            link.title = line(&link.title).to_string()
+        }
+        _ => {}
+    }
     let harmless = match &mut data.value {
         NodeValue::Image(image) => NodeValue::Link(std::mem::take(image)),
         NodeValue::HtmlBlock(html) => NodeValue::CodeBlock(Box::new(NodeCodeBlock {
@@ -200,6 +214,39 @@ mod tests {
         }
         insta::assert_snapshot!(html(hostile[0]), @"<pre><code>&lt;script&gt;alert(1)&lt;/script&gt;&lt;img src=x onerror=alert(2)&gt; &lt;b&gt;bold&lt;/b&gt; [x](javascript:alert(3))</code></pre>");
         insta::assert_snapshot!(html(hostile[2]), @r#"<p><a href="https://example.org/pixel.png" target="_blank" rel="noopener noreferrer nofollow">track</a> <a target="_blank" rel="noopener noreferrer nofollow">rel</a> <a target="_blank" rel="noopener noreferrer nofollow">data</a></p>"#);
+    }
+
+    #[test]
+    fn what_hides_is_visible_wherever_a_text_holds_it() {
+        for text in [
+            "a\u{202e}b",
+            "a&#x202e;b",
+            "a&#8238;b",
+            "`a\u{202e}b`",
+            "```\na\u{202e}b\n```",
+            "<i>a\u{202e}b</i>",
+            "<div>\na\u{202e}b\n</div>",
+            "# a\u{202e}b",
+            "| a\u{202e}b |\n|---|\n| c |",
+            "[a\u{202e}b](https://example.org/)",
+            "![a\u{202e}b](https://example.org/x.png)",
+            "[c](https://example.org/ \"a\u{202e}b\")",
+            "[c][d]\n\n[d]: https://example.org/ 'a&#x202e;b'",
+            &format!("a\u{202e}b{}", "x".repeat(MAX_MARKDOWN)),
+            &format!("{}a\u{202e}b", "> ".repeat(MAX_DEPTH + 1)),
+        ] {
+            let html = html(text);
+            assert!(
+                html.contains("a\\u{202e}b"),
+                "{} in {}",
+                &text[..12.min(text.len())],
+                &html[..99.min(html.len())]
+            );
+            assert!(!html.contains('\u{202e}'), "{html}");
+        }
+        let link = html("https://example.org/\u{202e}x [y](https://example.org/\u{200b})");
+        assert!(!link.contains(['\u{202e}', '\u{200b}']), "{link}");
+        assert!(html("שלום 👩\u{200d}🚀").contains("שלום 👩\u{200d}🚀"));
     }
 
     #[test]

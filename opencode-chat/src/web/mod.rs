@@ -11,6 +11,7 @@ mod authority;
 mod base_path;
 mod connections;
 mod conversation;
+pub(crate) mod escape;
 mod events;
 mod failure;
 mod fields;

@@ -7,6 +7,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use opencode_host::store::StoreError;
+use opencode_host::visible::line;
 use opencode_host::{AnswerError, SubmitError};
 use serde_json::json;
 
@@ -228,13 +229,13 @@ pub(super) async fn present(
     let mut presented = if script {
         (
             problem.status,
-            Json(json!({ "error": format!("{}. {}", problem.title, problem.text), "file": problem.file })),
+            Json(json!({ "error": format!("{}. {}", problem.title, line(&problem.text)), "file": problem.file })),
         )
             .into_response()
     } else {
         match problem.page(&base) {
             Ok(page) => (problem.status, Html(page)).into_response(),
-            Err(_) => (problem.status, problem.text).into_response(),
+            Err(_) => (problem.status, line(&problem.text).to_string()).into_response(),
         }
     };
     // What the router has to say, such as which methods there are.

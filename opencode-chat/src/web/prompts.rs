@@ -35,7 +35,7 @@ pub(super) async fn submit(
     mut submission: Submission,
 ) -> Result<Response, Problem> {
     let conversation = find(&app, &conversation).await?.id;
-    let prompt = submission.fields.take("prompt");
+    let prompt = said(submission.fields.take("prompt"));
     let key = submission.fields.first("key").map(str::to_owned);
     let action = format!("{}/conversations/{conversation}/turns", app.base);
     if let Err(problem) = check(&prompt) {
@@ -51,6 +51,15 @@ pub(super) async fn submit(
         Err(problem) => return Err(problem.with_draft(&app, action, prompt)),
     };
     queued(&app, &turn, is_script(&headers)).await
+}
+
+/// What was typed: browsers end the lines of forms as MIME does.
+pub(super) fn said(prompt: String) -> String {
+    if prompt.contains("\r\n") {
+        prompt.replace("\r\n", "\n")
+    } else {
+        prompt
+    }
 }
 
 /// Refuses what could not be sent, before anything is written.
@@ -74,8 +83,6 @@ pub(super) async fn send(
     client_key: Option<String>,
     uploads: Option<Uploads>,
 ) -> Result<Turn, Problem> {
-    // Browsers end the lines of forms as MIME does.
-    let prompt = prompt.replace("\r\n", "\n");
     let options = SubmitOptions {
         client_key,
         uploads: uploads.clone(),

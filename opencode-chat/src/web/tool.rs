@@ -5,6 +5,7 @@ use std::path::Path;
 use askama::Template;
 use opencode_host::client::reply::ToolPart;
 use opencode_host::tool_display::{Diff, Icon, TodoStatus, ToolDisplay, View};
+use opencode_host::visible::short;
 use serde_json::Value;
 
 use super::steps::Steps;
@@ -65,6 +66,8 @@ enum Folded {
         text: String,
         cut: bool,
     },
+    /// What ran in the shell.
+    Command { text: String, cut: bool },
 }
 
 #[derive(Clone, Debug)]
@@ -124,7 +127,7 @@ impl ToolView {
                 "running"
             },
             verb: verb.into_owned(),
-            target: target.map(|target| shorten(&target)),
+            target: target.map(|target| short(&target, MAX_TARGET)),
             note: note(&display, diff.as_ref()),
             error: display.error().map(|error| cut(error, 400).0.to_owned()),
             todos: display.todos().iter().map(TodoView::of).collect(),
@@ -150,7 +153,7 @@ impl ToolView {
     pub(super) fn size(&self) -> usize {
         let folded = self.folded.iter().map(|part| match part {
             Folded::Diff { lines, .. } => lines.iter().map(|line| line.text.len()).sum(),
-            Folded::Text { text, .. } => text.len(),
+            Folded::Text { text, .. } | Folded::Command { text, .. } => text.len(),
         });
         512 + folded.sum::<usize>()
             + self
@@ -202,7 +205,11 @@ fn folded(display: &ToolDisplay<'_>, diff: Option<&Diff<'_>>, folder: Option<&st
     }
     let mut folded = Vec::new();
     if let Some(command) = display.command() {
-        folded.push(text("Command", command));
+        let (text, cut) = cut(command.trim_end_matches('\n'), MAX_TEXT);
+        folded.push(Folded::Command {
+            text: text.to_owned(),
+            cut,
+        });
     }
     if let Some(content) = display.file_content() {
         folded.push(text("Content", content));
@@ -219,7 +226,8 @@ fn folded(display: &ToolDisplay<'_>, diff: Option<&Diff<'_>>, folder: Option<&st
 fn diff_of(path: Option<&str>, patch: &str, named: bool, folder: Option<&str>) -> Folded {
     let mut lines = Vec::new();
     let (mut more, mut in_hunk) = (0, false);
-    for line in patch.lines() {
+    // A carriage return at a line's end is shown: it may be the change.
+    for line in patch.strip_suffix('\n').unwrap_or(patch).split('\n') {
         let kind = match line.as_bytes().first() {
             _ if line.starts_with("@@") => "hunk",
             Some(b'+') if in_hunk => "added",
@@ -267,15 +275,6 @@ fn icon(icon: Icon) -> &'static str {
         // A product's own icons are not in this application's sheet.
         Icon::Named(_) => Icon::Sparkles.as_str(),
         icon => icon.as_str(),
-    }
-}
-
-/// One line of at most [`MAX_TARGET`] characters.
-fn shorten(target: &str) -> String {
-    let line = target.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(MAX_TARGET) {
-        Some((at, _)) => format!("{}…", &line[..at]),
-        None => line,
     }
 }
 

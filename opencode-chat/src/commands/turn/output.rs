@@ -1,7 +1,6 @@
 //! What a turn looks like in the terminal.
 
 use std::collections::HashMap;
-use std::io::Write as _;
 use std::path::Path;
 
 use opencode_client::reply::{Change, PersistedPart, SnapshotPart};
@@ -10,9 +9,11 @@ use opencode_host::outcome::Reason;
 use opencode_host::store::TurnStatus;
 use opencode_host::tool_display::ToolDisplay;
 use opencode_host::turn::TurnResult;
+use opencode_host::visible::{Stream, line};
 use serde_json::{Value, json};
 
 use crate::ndjson::{self, ResultLine};
+use crate::terminal;
 
 /// Prints changes: NDJSON for programs, or the text as it comes for people.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct Output {
     shown: HashMap<String, usize>,
     /// What was last said of each tool.
     tools: HashMap<String, String>,
+    /// The text under way: what an agent writes must not steer the terminal.
+    text: Stream,
     /// The cursor stands at the start of a line.
     at_line_start: bool,
     any_text: bool,
@@ -33,6 +36,7 @@ impl Output {
             json,
             shown: HashMap::new(),
             tools: HashMap::new(),
+            text: Stream::default(),
             at_line_start: true,
             any_text: false,
         }
@@ -74,7 +78,8 @@ impl Output {
                 ..
             } => {
                 self.note(&format!(
-                    "the provider is busy ({message}); try {attempt} follows"
+                    "the provider is busy ({}); try {attempt} follows",
+                    line(message)
                 ));
                 if let Some(action) = action {
                     self.note(&action.to_string());
@@ -87,7 +92,7 @@ impl Output {
                         "in_progress" => ">",
                         _ => " ",
                     };
-                    self.note(&format!("[{mark}] {}", todo.content));
+                    self.note(&format!("[{mark}] {}", line(&todo.content)));
                 }
             }
             _ => {}
@@ -116,8 +121,7 @@ impl Output {
         }
         self.end_line();
         for file in &result.artifacts {
-            let name: String = file.name.chars().filter(|c| !c.is_control()).collect();
-            self.note(&format!("file {name} ({} bytes)", file.size));
+            self.note(&format!("file {} ({} bytes)", line(&file.name), file.size));
         }
         match result.status {
             TurnStatus::Completed if result.reason == Some(Reason::Oversized) => {
@@ -135,7 +139,8 @@ impl Output {
                         .status_code
                         .map(|code| format!(" (status {code})"))
                         .unwrap_or_default();
-                    self.note(&format!("error: {}: {}{code}", error.name, error.message));
+                    let name = line(&error.name);
+                    self.note(&format!("error: {name}: {}{code}", error.message));
                     if error.status_code == Some(401) {
                         self.note("the model's provider refused the credentials: try `opencode auth login`");
                     }
@@ -148,7 +153,7 @@ impl Output {
     /// A file of the answer that was saved.
     pub(crate) fn saved(&mut self, path: &Path) {
         if !self.json {
-            self.note(&format!("saved {}", path.display()));
+            self.note(&format!("saved {}", line(&path.to_string_lossy())));
         }
     }
 
@@ -185,37 +190,35 @@ impl Output {
     fn new_part(&mut self) {
         self.end_line();
         if self.any_text {
-            println!();
+            terminal::write("\n");
         }
     }
 
     fn text(&mut self, text: &str) {
-        let mut out = std::io::stdout().lock();
-        // What an agent writes must not steer the terminal.
-        let safe: String = text
-            .chars()
-            .map(|c| {
-                if c.is_control() && c != '\n' && c != '\t' {
-                    '\u{FFFD}'
-                } else {
-                    c
-                }
-            })
-            .collect();
-        let _ = out.write_all(safe.as_bytes()).and_then(|()| out.flush());
-        self.at_line_start = text.ends_with('\n');
-        self.any_text |= !text.is_empty();
+        let shown = self.text.push(text);
+        self.write(&shown);
+    }
+
+    fn write(&mut self, shown: &str) {
+        if shown.is_empty() {
+            return;
+        }
+        terminal::write(shown);
+        self.at_line_start = shown.ends_with('\n');
+        self.any_text = true;
     }
 
     /// Something beside the answer: on stderr, so that the answer can be piped.
     fn note(&mut self, note: &str) {
         self.end_line();
-        eprintln!("· {note}");
+        terminal::tell(format_args!("· {note}"));
     }
 
     fn end_line(&mut self) {
+        let rest = self.text.finish();
+        self.write(&rest);
         if !self.at_line_start {
-            println!();
+            terminal::write("\n");
             self.at_line_start = true;
         }
     }
