@@ -35,7 +35,7 @@ const apply = (changes) => {
   const follow = isAtEnd();
   for (const [operation, target, html] of changes) {
     if (operation === "visit") {
-      location.assign(target);
+      visit(target);
       return;
     }
     const element = find(target);
@@ -110,18 +110,26 @@ const watch = () => {
     if (own.readyState !== EventSource.CLOSED || source !== own) return;
     close();
     setTimeout(watch, 3000);
+    // Refused rather than lost: why is told to a request only.
+    ask(location.href, { method: "HEAD" }).catch((problem) => {
+      if (problem instanceof SignedOut && !source) offline(true, problem);
+    });
   };
 };
 
-const offline = (is) => {
+const offline = (is, problem) => {
   const notice = find("offline");
-  if (notice) notice.hidden = !is;
+  if (!notice) return;
+  notice.dataset.lost ??= notice.textContent;
+  notice.hidden = !is;
+  if (problem) show(notice, problem);
+  else if (!is) notice.textContent = notice.dataset.lost;
 };
 
 // What was said from another tab, or another device. Tabs of one browser tell each other.
 const refresh = async () => {
   if (!find("messages")) return;
-  const response = await fetch(location.pathname).catch(() => null);
+  const response = await ask(location.pathname).catch(() => null);
   if (!response?.ok) return;
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   const fresh = [...page.querySelectorAll("#messages > [id]")].filter(({ id }) => !find(id));
@@ -141,21 +149,54 @@ document.addEventListener("visibilitychange", () => {
 
 // ---- Forms ----
 
+const LOST = "The application does not answer. Nothing was lost: try again.";
+
+// What stands before the application wants the reader to sign in.
+class SignedOut extends Error {
+  constructor() {
+    super("You are signed out. Nothing was lost: sign in again in another tab, then try again here.");
+  }
+}
+
+// An answer that is not the application's own, such as a page to sign in. All of its own are marked.
+const foreign = (status) => {
+  if (status === 413) return new Error("What stands before the application takes no more at once. Nothing was lost: send less.");
+  return status === 429 || status >= 500 ? new Error(LOST) : new SignedOut();
+};
+
+// An answer of the application; it answers no script with a redirect.
+const ask = async (address, options) => {
+  let response;
+  try {
+    response = await fetch(address, { ...options, redirect: "manual" });
+  } catch {
+    throw new Error(LOST);
+  }
+  if (response.headers.has(MARK)) return response;
+  throw foreign(response.status);
+};
+
+const MARK = "opencode-chat";
+
+const show = (place, problem) => {
+  place.textContent = problem.message;
+  if (!(problem instanceof SignedOut)) return;
+  const link = Object.assign(document.createElement("a"), { href: location.href, target: "_blank", textContent: "Sign in" });
+  place.append(" ", link);
+};
+
 const send = async (form, button) => {
-  if (form === composer && attached.length) return sendFiles(form);
+  if (form === composer) {
+    const size = promptSize();
+    if (size > maxPrompt) throw new Error(tooLong(size));
+    if (attached.length) return sendFiles(form);
+  }
   const data = new FormData(form, button);
   data.delete("files");
   const action = button?.hasAttribute("formaction") ? button.formAction : form.action;
-  let response;
-  try {
-    response = await fetch(action, {
-      method: "POST",
-      body: new URLSearchParams(data),
-      headers: { Accept: "application/json" },
-    });
-  } catch {
-    throw new Error("The application does not answer. Nothing was lost: try again.");
-  }
+  // A prompt goes as it is: escaped for an address, most scripts take three times the room.
+  const body = form === composer ? data : new URLSearchParams(data);
+  const response = await ask(action, { method: "POST", body, headers: { Accept: "application/json" } });
   const answer = await response.json().catch(() => ({ error: "The application gave an answer that cannot be read." }));
   if (!response.ok) throw new Error(answer.error);
   return answer;
@@ -169,20 +210,23 @@ document.addEventListener("submit", async (event) => {
   form.dataset.sending = "";
   const error = form.querySelector("[role=alert]");
   error.textContent = "";
+  const said = prompt?.value;
+  const files = [...attached];
   try {
     const changes = await send(form, event.submitter);
-    form.reset();
-    form.querySelector("textarea")?.dispatchEvent(new Event("input"));
     if (form.matches(".request")) form.classList.add("answered");
     if (form === composer) {
-      detachAll();
+      // What was typed or attached meanwhile goes with the next prompt.
+      if (prompt.value.startsWith(said)) prompt.value = prompt.value.slice(said.length);
+      prompt.dispatchEvent(new Event("input"));
+      detachAll(files);
       toEnd();
     }
     apply(changes);
     watch();
     tabs.postMessage(location.pathname);
   } catch (problem) {
-    error.textContent = problem.message;
+    show(error, problem);
   } finally {
     delete form.dataset.sending;
   }
@@ -193,9 +237,12 @@ document.addEventListener("submit", async (event) => {
 const prompt = find("prompt");
 const touch = matchMedia("(pointer: coarse)");
 
+// The key goes to what helps to write: Chinese, Japanese, Korean, accents. Safari tells by 229 of the key that ends it.
+const isComposing = (event) => event.isComposing || event.keyCode === 229;
+
 prompt?.addEventListener("keydown", (event) => {
   // On a touch screen Enter starts a line: the button sends.
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing || touch.matches) return;
+  if (event.key !== "Enter" || event.shiftKey || isComposing(event) || touch.matches) return;
   event.preventDefault();
   prompt.form.requestSubmit(prompt.form.querySelector(".send"));
 });
@@ -207,11 +254,51 @@ if (prompt && !CSS.supports("field-sizing", "content")) {
   });
 }
 
-const stop = () => uploading ? uploading.abort() : pending()?.querySelector("form.stop")?.requestSubmit();
+const stop = () => uploading ? uploading.request.abort() : pending()?.querySelector("form.stop")?.requestSubmit();
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !event.isComposing && !event.defaultPrevented) stop();
+  // In a field of one line the browser itself would send the form.
+  if (event.key === "Enter" && isComposing(event) && event.target.matches("input")) event.preventDefault();
+  if (event.key === "Escape" && !isComposing(event) && !event.defaultPrevented) stop();
 });
+
+// ---- The length of a prompt ----
+
+const maxPrompt = Number(document.querySelector(".composer")?.dataset.maxPrompt);
+const promptSize = () => new TextEncoder().encode(prompt.value).length;
+const tooLong = (size) => `This prompt has ${sizeOf(size)} (${size} bytes), and ${sizeOf(maxPrompt)} (${maxPrompt} bytes) is the most. Shorten it, or attach it as a file.`;
+
+prompt?.addEventListener("input", () => {
+  const counter = prompt.form.querySelector(".count");
+  // No character takes more than three bytes of its length.
+  const size = prompt.value.length * 3 > maxPrompt * 0.9 ? promptSize() : 0;
+  counter.hidden = size <= maxPrompt * 0.9;
+  counter.classList.toggle("bad", size > maxPrompt);
+  counter.textContent = size > maxPrompt ? tooLong(size) : `${maxPrompt - size} bytes left`;
+});
+
+// ---- Going to another page with what was typed and attached meanwhile ----
+
+const visit = async (address) => {
+  if (!prompt?.value && !attached.length) return location.assign(address);
+  const response = await ask(address).catch(() => null);
+  if (!response?.ok) return location.assign(address);
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const fresh = page.querySelector(".composer");
+  composer.action = fresh.getAttribute("action");
+  find("key").value = page.querySelector("#key").value;
+  prompt.placeholder = page.querySelector("#prompt").placeholder;
+  fresh.replaceWith(composer);
+  page.querySelector(".drop")?.replaceWith(document.querySelector(".drop"));
+  history.pushState({}, "", address);
+  document.title = page.title;
+  document.body.className = page.body.className;
+  for (const part of [".side", ".page"]) document.querySelector(part).replaceWith(page.querySelector(part));
+  prompt.focus();
+  watch();
+};
+
+addEventListener("popstate", () => location.reload());
 
 // ---- Small things ----
 

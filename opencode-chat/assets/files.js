@@ -13,6 +13,10 @@ const sizeOf = (size) => {
   return `${value < 9.95 ? value.toFixed(1).replace(/\.0$/, "") : value.toFixed(0)} ${["KB", "MB", "GB", "TB"][unit]}`;
 };
 
+// Names come from anywhere: what hides or reorders is written out, as in the pages.
+const visible = (text) => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0]/gu,
+  (c) => (c === "\u200c" || c === "\u200d" ? c : `\\u{${c.codePointAt(0).toString(16)}}`));
+
 // What is heard of it.
 const tell = (words) => {
   composer.querySelector("[role=status]").textContent = words;
@@ -28,11 +32,11 @@ const spoil = (entry, words) => {
 
 const chipOf = (file) => {
   const chip = composer.querySelector("template").content.firstElementChild.cloneNode(true);
-  chip.querySelector(".name").textContent = file.name;
-  chip.querySelector(".name").title = file.name;
+  chip.querySelector(".name").textContent = visible(file.name);
+  chip.querySelector(".name").title = visible(file.name);
   chip.querySelector(".facts").textContent = sizeOf(file.size);
-  chip.querySelector("progress").ariaLabel = `Upload of ${file.name}`;
-  chip.querySelector("button").ariaLabel = `Remove ${file.name}`;
+  chip.querySelector("progress").ariaLabel = `Upload of ${visible(file.name)}`;
+  chip.querySelector("button").ariaLabel = `Remove ${visible(file.name)}`;
   return chip;
 };
 
@@ -53,7 +57,7 @@ const attach = (files) => {
 };
 
 const detach = (entry) => {
-  if (uploading) return;
+  if (uploading?.entries.includes(entry)) return;
   const at = attached.indexOf(entry);
   attached.splice(at, 1);
   entry.chip.remove();
@@ -61,20 +65,20 @@ const detach = (entry) => {
   // The keyboard goes on where it was.
   const next = attached[Math.min(at, attached.length - 1)];
   (next?.chip.querySelector("button") ?? find("prompt")).focus();
-  tell(`${entry.file.name} removed`);
+  tell(`${visible(entry.file.name)} removed`);
 };
 
-const detachAll = () => {
-  attached = [];
-  chips.replaceChildren();
-  chips.hidden = true;
+const detachAll = (entries) => {
+  attached = attached.filter((entry) => !entries.includes(entry));
+  for (const { chip } of entries) chip.remove();
+  chips.hidden = !attached.length;
 };
 
 // How far each file is: they go one after the other, and the form's own bytes before them.
-const progress = (sent, total) => {
-  const sizes = attached.reduce((sum, { file }) => sum + file.size, 0);
+const progress = (entries, sent, total) => {
+  const sizes = entries.reduce((sum, { file }) => sum + file.size, 0);
   let left = sent - (total - sizes);
-  for (const { file, chip } of attached) {
+  for (const { file, chip } of entries) {
     const done = file.size ? Math.min(Math.max(left / file.size, 0), 1) : Number(left >= 0);
     chip.querySelector("progress").value = done;
     chip.classList.toggle("sent", done === 1);
@@ -86,41 +90,46 @@ const upload = (form) => new Promise((resolve, reject) => {
   const data = new FormData(form);
   data.delete("files");
   // Behind everything else: the application reads them as they come.
-  for (const { file } of attached) data.append("files", file, file.name);
+  const entries = [...attached];
+  for (const { file, chip } of entries) {
+    data.append("files", file, file.name);
+    chip.classList.add("sending");
+  }
   const request = new XMLHttpRequest();
-  uploading = request;
+  uploading = { request, entries };
   form.classList.add("uploading");
-  find("prompt").readOnly = true;
   showHalt();
-  tell(`Sending ${countFiles(attached.length)}`);
+  tell(`Sending ${countFiles(entries.length)}`);
   request.open("POST", form.action);
   request.setRequestHeader("Accept", "application/json");
   request.responseType = "json";
-  request.upload.onprogress = ({ loaded, total }) => progress(loaded, total);
+  request.upload.onprogress = ({ loaded, total }) => progress(entries, loaded, total);
   const done = (then) => () => {
     uploading = null;
     form.classList.remove("uploading");
-    find("prompt").readOnly = false;
-    progress(0, Number.MAX_SAFE_INTEGER);
+    for (const { chip } of entries) chip.classList.remove("sending");
+    progress(entries, 0, Number.MAX_SAFE_INTEGER);
     showHalt();
     tell("");
     then();
   };
   request.onload = done(() => {
+    // A page to sign in, to which a redirect led, is not the application's.
+    if (!request.getResponseHeader(MARK)) return reject(foreign(request.status));
     if (request.status < 300 && request.response) return resolve(request.response);
-    const entry = attached[request.response?.file];
+    const entry = entries[request.response?.file];
     if (entry) spoil(entry, "Not taken");
     return reject(new Error(request.response?.error ?? "The application gave an answer that cannot be read."));
   });
   const fail = (words) => done(() => reject(new Error(words)));
-  request.onerror = fail("The upload was cut off, or a file has changed. Nothing was sent: try again.");
+  request.onerror = fail("The upload was cut off, a file has changed, or you are signed out. Nothing was sent: try again.");
   request.onabort = fail("The upload was stopped. Nothing was sent.");
   request.send(data);
 });
 
 const sendFiles = (form) => {
   const bad = attached.find((entry) => entry.bad);
-  if (bad) throw new Error(`“${bad.file.name}” cannot be sent. Remove it, then send again.`);
+  if (bad) throw new Error(`“${visible(bad.file.name)}” cannot be sent. Remove it, then send again.`);
   return upload(form);
 };
 
@@ -154,7 +163,7 @@ document.addEventListener("dragenter", (event) => {
 document.addEventListener("dragover", (event) => {
   if (!hasFiles(event)) return;
   event.preventDefault();
-  event.dataTransfer.dropEffect = uploading ? "none" : "copy";
+  event.dataTransfer.dropEffect = "copy";
 });
 
 document.addEventListener("dragleave", (event) => {
@@ -168,7 +177,6 @@ document.addEventListener("drop", (event) => {
   if (!hasFiles(event)) return;
   event.preventDefault();
   showTarget(false);
-  if (uploading) return;
   const items = [...event.dataTransfer.items].filter((item) => item.kind === "file");
   const isFolder = (item) => item.webkitGetAsEntry?.()?.isDirectory;
   const folders = items.filter(isFolder);
@@ -179,7 +187,7 @@ document.addEventListener("drop", (event) => {
 document.addEventListener("paste", (event) => {
   const files = [...(event.clipboardData?.files ?? [])];
   // Programs put a picture of copied text beside it: the text is meant.
-  if (!composer || uploading || !files.length || event.clipboardData.types.includes("text/plain")) return;
+  if (!composer || !files.length || event.clipboardData.types.includes("text/plain")) return;
   event.preventDefault();
   attach(files);
 });
@@ -193,13 +201,13 @@ document.addEventListener("toggle", async ({ target: details }) => {
   link.dataset.asked = "";
   link.textContent = "Loading…";
   try {
-    const response = await fetch(link.href, { headers: { Accept: "application/json" } });
+    const response = await ask(link.href, { headers: { Accept: "application/json" } });
     const answer = await response.json();
     if (!response.ok) throw new Error(answer.error);
     apply(answer);
   } catch (problem) {
     delete link.dataset.asked;
-    link.textContent = problem instanceof TypeError ? "It cannot be loaded now. Try again" : problem.message;
+    link.textContent = problem.message;
   }
 }, true);
 

@@ -74,7 +74,6 @@ impl<W: Write> Write for Escaping<W> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use askama::Template;
 
     #[derive(Template)]

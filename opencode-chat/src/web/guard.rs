@@ -23,7 +23,9 @@ use super::problem::Problem;
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     frame-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-const HEADERS: [(HeaderName, &str); 5] = [
+const HEADERS: [(HeaderName, &str); 6] = [
+    // Tells the script our answers from those of what stands before us, such as a page to sign in.
+    (HeaderName::from_static("opencode-chat"), "1"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     // Stricter ones would make browsers hide the origin of our own forms.
     (header::REFERRER_POLICY, "same-origin"),

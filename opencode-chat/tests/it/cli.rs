@@ -7,3 +7,5 @@ mod doctor;
 mod faults;
 mod queue;
 mod result;
+mod terminal;
+mod typed;

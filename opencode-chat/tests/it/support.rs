@@ -74,7 +74,8 @@ impl Chat {
         self.data().join("host.db")
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// The program with these arguments; its input is empty, its output kept.
+    pub(crate) fn command(&self, args: &[impl AsRef<OsStr>]) -> Command {
         let program = env!("CARGO_BIN_EXE_opencode-chat");
         let mut command = match self.descriptors {
             None => Command::new(program),
@@ -112,18 +113,18 @@ impl Chat {
     }
 
     /// Runs it to its end.
-    pub(crate) async fn run(&self, args: &[&str]) -> Ran {
-        self.start(args).end().await
+    pub(crate) async fn run(&self, args: &[impl AsRef<OsStr>]) -> Ran {
+        Running::new(self.command(args)).end().await
     }
 
     /// Runs it to its end, with this on standard input.
-    pub(crate) async fn run_with_input(&self, args: &[&str], input: &str) -> Ran {
+    pub(crate) async fn run_with_input(&self, args: &[&str], input: impl AsRef<[u8]>) -> Ran {
         let mut command = self.command(args);
         command.stdin(Stdio::piped());
         let mut running = Running::new(command);
         let mut stdin = running.child.stdin.take().unwrap();
         // A program that has read enough closes the pipe.
-        let _ = stdin.write_all(input.as_bytes()).await;
+        let _ = stdin.write_all(input.as_ref()).await;
         drop(stdin);
         running.end().await
     }

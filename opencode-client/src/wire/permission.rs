@@ -101,9 +101,6 @@ pub struct PermissionRequest {
     pub always: Vec<String>,
     /// Details, such as the command.
     pub metadata: Map<String, Value>,
-    /// The patterns that a reply of `always` would allow.
-    #[serde(default, deserialize_with = "lenient")]
-    pub always: Vec<String>,
     /// The tool call that waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool: Option<ToolRef>,
