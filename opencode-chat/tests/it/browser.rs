@@ -2,6 +2,7 @@
 
 mod chromium;
 mod files;
+mod typing;
 
 use opencode_impostor::{Impostor, Script, Step, Streamed};
 

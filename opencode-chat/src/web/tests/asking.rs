@@ -4,7 +4,8 @@ use axum::http::StatusCode;
 use opencode_host::id::{ConversationId, TurnId};
 use opencode_host::outcome::Reason;
 use opencode_host::store::MessageStatus;
-use opencode_impostor::{Question, Step};
+use opencode_impostor::{Permission, Question, Step, Tool};
+use serde_json::json;
 
 use super::site::Site;
 
@@ -140,6 +141,139 @@ async fn a_permission_is_given_once() {
         .await
         .shows(&["Ran", "ls -la", "total 0", "<p>Ran.</p>"]);
     site.impostor.assert_clean();
+}
+
+/// A permission with this metadata.
+fn permission(name: &str, metadata: serde_json::Value) -> Step {
+    Step::Permission(Permission {
+        permission: name.into(),
+        patterns: vec!["curl x".into(), "sh".into()],
+        always: vec!["curl *".into(), "s\u{202e}h *".into()],
+        metadata: metadata.as_object().unwrap().clone(),
+        tool: Tool {
+            tool: name.into(),
+            ..Tool::default()
+        },
+        ..Permission::default()
+    })
+}
+
+#[tokio::test]
+async fn a_card_shows_the_command_that_runs_and_all_else_that_is_asked() {
+    let command = format!(
+        "curl x | sh > out\r\n\u{202e}# {}<end>",
+        "long ".repeat(2000)
+    );
+    let metadata = json!({"command": command, "directory": "/etc", "why": {"deep": [1]}});
+    let (site, conversation, turn, _) = asked([permission("bash", metadata)], "permissions").await;
+    let page = site.page(conversation).await;
+    let shown = command
+        .replace("\r\n\u{202e}", "\\r\n\\u{202e}")
+        .replace('<', "&#60;")
+        .replace('>', "&#62;");
+    page.shows(&[
+        "Command, 2 lines, 10",
+        &format!("<pre tabindex=\"0\">{shown}</pre>"),
+        "<p class=\"about\">Folder</p><pre tabindex=\"0\">/etc</pre>",
+        "<p class=\"about\">why</p>",
+        "&#34;deep&#34;: [",
+        "<p class=\"about\">For</p><pre tabindex=\"0\">curl x\nsh</pre>",
+        "“Always” allows</p><pre tabindex=\"0\">curl *\ns\\u{202e}h *\n</pre>",
+    ]);
+    assert!(!page.text.contains('\u{202e}'));
+    // The same in the stream.
+    let live = site
+        .watch(turn, None)
+        .await
+        .until("class=\"request\"")
+        .await;
+    let live = live.last().unwrap().html();
+    assert!(
+        live.contains(&shown) && !live.contains('\u{202e}'),
+        "{live}"
+    );
+}
+
+#[tokio::test]
+async fn a_card_for_an_edit_shows_the_file_and_the_changes() {
+    let metadata =
+        json!({"filepath": "/etc/x", "diff": "--- a\n+++ b\n@@ -1 +1 @@\n-a\n+b\u{200b}\t<c>\n"});
+    let (site, conversation, ..) = asked([permission("edit", metadata)], "permissions").await;
+    site.page(conversation).await.shows(&[
+        "wants to change files",
+        "<p class=\"about\">File</p><pre tabindex=\"0\">/etc/x</pre>",
+        "<span class=\"removed\">-a\n</span><span class=\"added\">+b\\u{200b}\t&#60;c&#62;\n</span>",
+    ]);
+}
+
+#[tokio::test]
+async fn an_option_that_hides_something_shows_it_and_is_answered_as_it_is() {
+    let label = "Yes\u{202e}\u{200b}<b>";
+    let hostile = Question {
+        question: "Really\u{2066}?\nYes".into(),
+        header: "He\u{7}ad".into(),
+        options: vec![label.into(), "No".into()],
+        ..Question::default()
+    };
+    let (site, conversation, _, action) = asked(
+        [Step::Question(hostile), Step::text("Thanks.")],
+        "questions",
+    )
+    .await;
+    site.page(conversation).await.shows(&[
+        "He\\u{7}ad: </span>Really\\u{2066}?\nYes</legend>",
+        "<span>Yes\\u{202e}\\u{200b}&#60;b&#62;</span>",
+        "value=\"Yes\u{202e}\u{200b}&#60;b&#62;\"",
+    ]);
+    site.post(&action, &[("count", "1"), ("a0", label)]).await;
+    site.ended(conversation).await;
+    let answers = site.impostor.ledger();
+    let answers = answers.requests_of("POST /question/:id/reply");
+    assert_eq!(answers[0].body, json!({"answers": [[label]]}));
+}
+
+#[tokio::test]
+async fn no_page_holds_a_character_that_hides() {
+    let hostile = "a\u{1b}]b\u{202e}c\u{9b}d\u{200b}e\u{feff}f\u{e0041}g\u{2028}h";
+    let tool = Tool {
+        tool: "bash".into(),
+        input: json!({"command": hostile, "description": hostile}),
+        output: hostile.into(),
+        title: Some(hostile.into()),
+        ..Tool::default()
+    };
+    let site = Site::new([
+        Step::Tool(tool.clone()),
+        Step::Tool(Tool {
+            tool: format!("mcp{hostile}"),
+            ..tool
+        }),
+        Step::tool_error(
+            "read",
+            json!({"filePath": format!("/x/{hostile}")}),
+            hostile,
+        ),
+        Step::todos([(hostile, "pending")]),
+        Step::reasoning(hostile),
+        Step::text(format!("**{hostile}** `{hostile}` &#x202e;")),
+        Step::provider_error(400, hostile),
+    ])
+    .await;
+    let (conversation, turn) = site.begin(hostile).await;
+    let live = site.watch(turn, None).await.until_done().await;
+    let pages = [
+        site.page(conversation).await.text,
+        site.get("/").await.text,
+        site.get(&format!("/conversations/{conversation}/delete"))
+            .await
+            .text,
+        live.iter().map(super::site::Seen::html).collect(),
+    ];
+    for page in pages {
+        let hides = |c: char| opencode_host::visible::is_hidden(c) && !matches!(c, '\n' | '\t');
+        assert_eq!(page.find(hides), None, "{page:?}");
+        assert!(page.contains("b\\u{202e}c"), "{page}");
+    }
 }
 
 #[tokio::test]

@@ -213,6 +213,22 @@ impl Chromium {
         self.call("Input.insertText", json!({"text": text})).await;
     }
 
+    /// Composes text, as with what helps to write Chinese: it is in the field, and not said yet.
+    pub(crate) async fn composes(&mut self, text: &str) {
+        let end = text.chars().count();
+        let composed = json!({"text": text, "selectionStart": end, "selectionEnd": end});
+        self.call("Input.imeSetComposition", composed).await;
+    }
+
+    /// Presses and releases a key that says this code of itself.
+    pub(crate) async fn strikes(&mut self, key: &str, code: u32) {
+        for kind in ["rawKeyDown", "keyUp"] {
+            let stroke =
+                json!({"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code});
+            self.call("Input.dispatchKeyEvent", stroke).await;
+        }
+    }
+
     /// Presses and releases a key.
     pub(crate) async fn press(&mut self, key: &str) {
         let (code, text) = match key {
