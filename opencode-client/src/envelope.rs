@@ -85,6 +85,8 @@ pub struct Envelope<'a> {
     pub name: &'a [u8],
     /// The session it is about, if any.
     pub session: Option<&'a [u8]>,
+    /// The folder that `/global/event` says it is of, as it stands in the frame.
+    pub directory: Option<&'a [u8]>,
     /// Where `properties` starts in the frame.
     pub properties: usize,
 }
@@ -105,9 +107,14 @@ pub fn scan(frame: &[u8]) -> Result<Envelope<'_>, NotAnEvent> {
         at: 0,
     };
     let mut found = Found::default();
+    let mut directory = None;
     scanner.object(|scanner, key| {
+        scanner.space();
+        if key == b"directory" && scanner.peek() == Some(b'"') {
+            directory = Some(scanner.string()?);
+            return Ok(false);
+        }
         if key == b"payload" {
-            scanner.space();
             if scanner.peek() == Some(b'{') {
                 scanner.object(|scanner, key| found.event_key(scanner, key))?;
                 return Ok(found.is_complete());
@@ -122,6 +129,7 @@ pub fn scan(frame: &[u8]) -> Result<Envelope<'_>, NotAnEvent> {
         kind: EventKind::of(name),
         name,
         session: found.session.or(found.nested_session),
+        directory,
         properties: found.properties.unwrap_or(frame.len()),
     })
 }
@@ -319,6 +327,22 @@ mod tests {
         assert_eq!(session_of(&old).as_deref(), Some("ses_3"));
         let bare = json!({"payload":{"type":"server.connected","properties":{}}});
         assert_eq!(session_of(&bare), None);
+    }
+
+    #[test]
+    fn the_folder_that_an_event_is_of() {
+        let of = |frame: &Value| {
+            let text = frame.to_string();
+            let directory = scan(text.as_bytes()).unwrap().directory;
+            directory.map(|name| String::from_utf8_lossy(name).into_owned())
+        };
+        let event =
+            json!({"type":"session.idle","properties":{"sessionID":"ses_1","directory":"/no"}});
+        assert_eq!(of(&event), None);
+        let wrapped = json!({"directory":"/a","project":"global","payload":event});
+        assert_eq!(of(&wrapped).as_deref(), Some("/a"));
+        let odd = json!({"directory":null,"payload":event});
+        assert_eq!(of(&odd), None);
     }
 
     #[test]

@@ -19,6 +19,9 @@ use crate::wire::{
 pub struct Event<'a> {
     /// The session, where the event is about one.
     pub session: Option<&'a str>,
+    /// The folder that `/global/event` says the event is of, as it stands in the frame: one
+    /// server writes one folder the same way each time.
+    pub directory: Option<&'a str>,
     /// What happened.
     pub body: EventBody<'a>,
 }
@@ -164,7 +167,13 @@ impl<'a> Event<'a> {
             EventKind::Heartbeat => EventBody::Heartbeat,
             kind => EventBody::decode(kind, name, session, properties, skipped)?,
         };
-        Ok(Self { session, body })
+        Ok(Self {
+            session,
+            directory: envelope
+                .directory
+                .and_then(|name| str::from_utf8(name).ok()),
+            body,
+        })
     }
 }
 

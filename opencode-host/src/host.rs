@@ -42,7 +42,7 @@ use crate::uploads::{DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA, UploadError, Uplo
 pub const DEFAULT_MAX_PROMPT: usize = 1 << 20;
 
 /// How long the server is given to let go of a deleted conversation's session.
-const REMOVING: Duration = Duration::from_secs(5);
+pub(crate) const REMOVING: Duration = Duration::from_secs(5);
 
 /// How a host behaves.
 #[derive(Clone, Debug)]
@@ -272,14 +272,17 @@ impl Host {
             return Ok(false);
         };
         if let Some(session) = &conversation.session {
+            let client = shared
+                .client
+                .with_patience(shared.options.limits.pace.answer);
             let sessions = Session {
-                client: &shared.client,
+                client: &client,
                 store: &*shared.store,
                 product: &*shared.product,
                 sub_agents: &shared.sub_agents,
                 telemetry: &shared.telemetry,
             };
-            let removing = sessions.remove(id, &session.id);
+            let removing = sessions.remove(id, session);
             if tokio::time::timeout(REMOVING, removing).await.is_err() {
                 let context = [("action", "session.remove".into())];
                 let late = ClientError::Timeout {

@@ -83,6 +83,8 @@ struct State {
     requests: Vec<PendingRequest>,
     kept: KeptChanges,
     finished: bool,
+    /// The server is out of reach. No change of the reply: it stays as it is.
+    unreachable: bool,
 }
 
 impl Default for LiveTurn {
@@ -139,6 +141,16 @@ impl LiveTurn {
         state.kept.push(change);
         drop(state);
         self.moved.send_modify(|moves| *moves += 1);
+    }
+
+    /// The server is out of reach, or back.
+    pub(crate) fn set_unreachable(&self, unreachable: bool) {
+        self.lock().unreachable = unreachable;
+        self.moved.send_modify(|moves| *moves += 1);
+    }
+
+    pub(crate) fn is_unreachable(&self) -> bool {
+        self.lock().unreachable
     }
 
     /// The turn is settled.

@@ -83,6 +83,9 @@ pub trait Product: Send + Sync + fmt::Debug + 'static {
 
     /// The message is durable, and its files are attached: index, notify.
     ///
+    /// Attempted once; again where its worker died before it could note that. Not called for
+    /// a turn that is cancelled while it is queued and was never prompted: no worker has it.
+    ///
     /// # Errors
     /// Reported and traced; the message stays as it is.
     async fn on_finalized(&self, message: &Message, exchange: &Exchange) -> Result<(), HookError> {
@@ -90,7 +93,9 @@ pub trait Product: Send + Sync + fmt::Debug + 'static {
         Ok(())
     }
 
-    /// The turn is over, however it ended.
+    /// The turn is over, whichever way it ended after a worker took it up.
+    ///
+    /// Called as [`Product::on_finalized`] is.
     ///
     /// # Errors
     /// Reported and traced; the turn stays as it is.

@@ -8,15 +8,17 @@
 //! without a session looks for that mark before it mints another one. A server
 //! that does not list sessions with their metadata is believed to have none.
 
+mod mark;
 mod upheld;
 
 use std::time::Duration;
 
 use opencode_client::wire::{NewSession, PermissionRule, Session as UpstreamSession};
 use opencode_client::{Client, Error as ClientError, SessionId};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use self::mark::Mark;
 use crate::id::ConversationId;
 use crate::product::{HookError, Product};
 use crate::reporter::Severity;
@@ -37,8 +39,6 @@ const LOOK_LIMIT: Duration = Duration::from_secs(5);
 const LOOKED_THROUGH: usize = 100;
 /// The most sub-agents of a session that are told to stop.
 const MOST_CHILDREN: usize = 256;
-/// What our part of a session's metadata is called.
-const METADATA: &str = "opencode-host";
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
@@ -112,8 +112,9 @@ impl Session<'_> {
         }
     }
 
-    /// A fresh session in place of one that the server does not know any more.
-    /// When somebody else has put a fresh one there already: that one.
+    /// A fresh session in place of one that is lost. When somebody else has put a
+    /// fresh one there already: that one. The lost one is deleted as far as the
+    /// server still has it.
     ///
     /// # Errors
     /// See [`SessionError`]. Nothing is left upstream.
@@ -123,14 +124,19 @@ impl Session<'_> {
         lost: &SessionId,
     ) -> Result<Ensured, SessionError> {
         let lock = self.store.lock_session(conversation.id, LOCK_WAIT).await?;
-        if let Some(record) = lock.current().filter(|record| record.id != *lost) {
+        let replaced = lock.current().cloned();
+        if let Some(record) = replaced.as_ref().filter(|record| record.id != *lost) {
             return Ok(Ensured {
                 record: record.clone(),
                 just_created: false,
             });
         }
         let rules = self.rules(conversation);
-        self.mint(lock, conversation, rules).await
+        let ensured = self.mint(lock, conversation, rules).await?;
+        if let Some(replaced) = replaced.filter(|_| ensured.just_created) {
+            self.discard(conversation.id, &replaced).await;
+        }
+        Ok(ensured)
     }
 
     /// Checks, before a prompt, that the server still does as the session's rules say: it may have been swapped.
@@ -185,29 +191,40 @@ impl Session<'_> {
         })
     }
 
-    /// Stops what the session and the sessions below it do, as far as the
-    /// server can be reached. Errors are reported.
-    pub async fn abort(&self, conversation: ConversationId, session: &SessionId) -> bool {
-        let mut stopped = true;
-        let mut tree = vec![session.clone()];
+    /// Stops what the session and the sessions below it do, as far as the server
+    /// can be reached. What keeps a session below from being stopped is reported.
+    ///
+    /// # Errors
+    /// What kept the session itself from being stopped.
+    pub async fn abort(
+        &self,
+        conversation: ConversationId,
+        session: &SessionRecord,
+    ) -> Result<(), ClientError> {
+        let mut stopped = Ok(());
+        let mut tree = vec![(session.id.clone(), session.client(self.client))];
         let mut next = 0;
         // From the root down, so that what asks for more work is stopped before its children.
-        while let Some(session) = tree.get(next).cloned() {
+        while let Some((session, client)) = tree.get(next).cloned() {
             next += 1;
-            match self.client.abort(&session).await {
+            match client.abort(&session).await {
                 Ok(()) => {}
                 // What is gone does nothing.
                 Err(ClientError::SessionNotFound { .. }) => continue,
-                Err(error) => {
-                    stopped &= next > 1;
-                    self.report(conversation, "abort", &error);
-                }
+                Err(error) if next == 1 => stopped = Err(error),
+                Err(error) => self.report(conversation, "abort", &error),
             }
-            match self.client.children(&session).await {
+            match client.children(&session).await {
                 Ok(children) => {
                     for child in children {
-                        if tree.len() < MOST_CHILDREN && !tree.contains(&child.id) {
-                            tree.push(child.id);
+                        if tree.len() < MOST_CHILDREN
+                            && !tree.iter().any(|(known, _)| *known == child.id)
+                        {
+                            let below = match child.directory {
+                                Some(directory) => client.in_directory(directory),
+                                None => client.clone(),
+                            };
+                            tree.push((child.id, below));
                         }
                     }
                 }
@@ -219,8 +236,10 @@ impl Session<'_> {
 
     /// Stops a session that no conversation names any more, and removes it, as
     /// far as the server can be reached. Errors are reported.
-    pub async fn remove(&self, conversation: ConversationId, session: &SessionId) {
-        self.abort(conversation, session).await;
+    pub async fn remove(&self, conversation: ConversationId, session: &SessionRecord) {
+        if let Err(error) = self.abort(conversation, session).await {
+            self.report(conversation, "abort", &error);
+        }
         self.discard(conversation, session).await;
     }
 
@@ -245,6 +264,16 @@ impl Session<'_> {
             policy: fingerprint(&rules),
         };
         let mut found = self.minted_before(client, &mark).await?;
+        let record_of = |session: UpstreamSession| SessionRecord {
+            id: session.id,
+            directory: directory.clone().or(session.directory),
+            created_ms: session.time.created,
+            policy: mark.policy.clone(),
+            owed: mark
+                .replaces
+                .is_some()
+                .then_some(Owed::Transcript { ids: None }),
+        };
         let fresh = found.is_empty();
         let session = if fresh {
             let new = NewSession {
@@ -259,6 +288,7 @@ impl Session<'_> {
             if Mark::policy_of(&session) == mark.policy {
                 session
             } else {
+                let client = record_of(session.clone()).client(self.client);
                 client.append_permission(&session.id, &rules).await?
             }
         };
@@ -267,7 +297,7 @@ impl Session<'_> {
         let upheld = UnsafeServer::check_rules(&session, &rules)
             .and_then(|()| UnsafeServer::check_version(version.unwrap_or_default()));
         if let Err(refused) = upheld {
-            self.discard(conversation.id, &session.id).await;
+            self.discard(conversation.id, &record_of(session)).await;
             return Err(refused.into());
         }
         if self.sub_agents.run_unasked(&rules) {
@@ -275,21 +305,12 @@ impl Session<'_> {
             self.telemetry
                 .report(&RunsUnasked, Severity::Warning, context);
         }
-        let record = SessionRecord {
-            id: session.id,
-            directory: directory.or(session.directory),
-            created_ms: session.time.created,
-            policy: mark.policy,
-            owed: mark
-                .replaces
-                .is_some()
-                .then_some(Owed::Transcript { ids: None }),
-        };
+        let record = record_of(session);
         match lock.set(&record).await {
             Ok(Ok(())) => {
                 // Whoever minted these finds the row taken.
-                for other in &found {
-                    self.discard(conversation.id, &other.id).await;
+                for other in found {
+                    self.discard(conversation.id, &record_of(other)).await;
                 }
                 Ok(Ensured {
                     record,
@@ -299,7 +320,7 @@ impl Session<'_> {
             // Another process was quicker: its session stays, ours goes.
             Ok(Err(theirs)) => {
                 if theirs.id != record.id {
-                    self.discard(conversation.id, &record.id).await;
+                    self.discard(conversation.id, &record).await;
                 }
                 Ok(Ensured {
                     record: *theirs,
@@ -322,7 +343,7 @@ impl Session<'_> {
                         just_created: true,
                     });
                 }
-                self.discard(conversation.id, &record.id).await;
+                self.discard(conversation.id, &record).await;
                 Err(error.into())
             }
         }
@@ -398,7 +419,8 @@ impl Session<'_> {
         record: SessionRecord,
         rules: &[PermissionRule],
     ) -> Result<Ensured, SessionError> {
-        let session = self.client.append_permission(&record.id, rules).await?;
+        let client = record.client(self.client);
+        let session = client.append_permission(&record.id, rules).await?;
         UnsafeServer::check_rules(&session, rules)?;
         let updated = SessionRecord {
             policy: fingerprint(rules),
@@ -416,8 +438,9 @@ impl Session<'_> {
         })
     }
 
-    async fn discard(&self, conversation: ConversationId, session: &SessionId) {
-        if let Err(error) = self.client.delete_session(session).await {
+    async fn discard(&self, conversation: ConversationId, session: &SessionRecord) {
+        let client = session.client(self.client);
+        if let Err(error) = client.delete_session(&session.id).await {
             self.report(conversation, "delete", &error);
         }
     }
@@ -431,38 +454,6 @@ impl Session<'_> {
                 ("conversation", conversation.to_string().into()),
             ],
         );
-    }
-}
-
-/// What a session says in its metadata of why it was minted.
-#[derive(Debug)]
-struct Mark {
-    conversation: ConversationId,
-    replaces: Option<SessionId>,
-    /// What it was minted with. Not part of what it is found by.
-    policy: Option<String>,
-}
-
-impl Mark {
-    fn metadata(&self) -> Map<String, Value> {
-        let mark = json!({
-            "conversation": self.conversation,
-            "replaces": self.replaces,
-            "policy": self.policy,
-        });
-        Map::from_iter([(METADATA.to_owned(), mark)])
-    }
-
-    fn is_on(&self, session: &UpstreamSession) -> bool {
-        let Some(mark) = session.metadata.get(METADATA) else {
-            return false;
-        };
-        mark["conversation"] == json!(self.conversation) && mark["replaces"] == json!(self.replaces)
-    }
-
-    fn policy_of(session: &UpstreamSession) -> Option<String> {
-        let policy = session.metadata.get(METADATA)?.get("policy")?;
-        policy.as_str().map(str::to_owned)
     }
 }
 

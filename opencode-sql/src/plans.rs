@@ -54,6 +54,7 @@ const EXPECTED: &[Expected] = &[
     (leases::RENEW, "(id", "text, bigint, bigint"),
     (leases::CHECK, "(id", "text"),
     (leases::CHECKPOINT, "(id", "text, bigint, text, bigint"),
+    (leases::RECORD_REPLACEMENT, "(id", "text, bigint, text"),
     (messages::BY_ID, "(id", "text"),
     (messages::PAGE, "(seq", "bigint, bigint"),
     (
@@ -130,7 +131,8 @@ async fn sqlite_uses_its_indexes() {
     let mut on = SqliteConnection::connect("sqlite::memory:").await.unwrap();
     on.execute(concat!(
         include_str!("../migrations/sqlite/0001_turns.sql"),
-        include_str!("../migrations/sqlite/0002_attachments.sql")
+        include_str!("../migrations/sqlite/0002_attachments.sql"),
+        include_str!("../migrations/sqlite/0003_lost_sessions.sql")
     ))
     .await
     .unwrap();
@@ -177,7 +179,8 @@ async fn postgres_uses_its_indexes() {
         .unwrap();
     on.execute(concat!(
         include_str!("../migrations/postgres/0001_turns.sql"),
-        include_str!("../migrations/postgres/0002_attachments.sql")
+        include_str!("../migrations/postgres/0002_attachments.sql"),
+        include_str!("../migrations/postgres/0003_lost_sessions.sql")
     ))
     .await
     .unwrap();

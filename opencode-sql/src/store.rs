@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use opencode_client::SessionId;
 use opencode_client::reply::Checkpoint;
 use opencode_host::blobs::Digest;
 use opencode_host::clock::Timestamp;
@@ -193,6 +194,18 @@ impl<E: Engine> Store for SqlStore<E> {
         statement!(self.writer, "record_prompt", |on| leases::record_prompt(
             &mut on, lease, prompt
         ))
+    }
+
+    async fn record_replacement(&self, lease: &Lease, lost: &SessionId) -> StoreResult<SessionId> {
+        statement!(self.writer, "record_replacement", |on| {
+            leases::record_replacement(&mut on, lease, lost)
+        })
+    }
+
+    async fn set_unreachable(&self, lease: &Lease, unreachable: bool) -> StoreResult<()> {
+        statement!(self.writer, "set_unreachable", |on| {
+            leases::set_unreachable(&mut on, lease, unreachable)
+        })
     }
 
     async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> StoreResult<()> {

@@ -198,6 +198,14 @@ impl LiveAnswer {
                 ));
                 self.notice_outdated = true;
             }
+            Change::ServerUnreachable { message } => {
+                self.notice = Some(message.to_string());
+                self.notice_outdated = true;
+            }
+            Change::ServerReachable => {
+                self.notice = self.full.then(|| TOO_LONG.to_owned());
+                self.notice_outdated = true;
+            }
             Change::Question { request } => self.ask(PendingRequest::Question(request.clone())),
             Change::Permission { request } => self.ask(PendingRequest::Permission(request.clone())),
             Change::QuestionReplied { request_id, .. }

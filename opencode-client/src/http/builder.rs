@@ -124,7 +124,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How long one call may take, event streams excepted. Default 120 s.
+    /// How long one call may take, event streams excepted. Default 120 s. What is sent and
+    /// received does not count: a large exchange gets a second more for every 64 KiB.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -208,6 +209,7 @@ impl ClientBuilder {
         Ok(Client {
             http,
             directory: self.directory.map(Into::into),
+            patience: None,
             settings: Arc::new(Settings {
                 base_url,
                 server,

@@ -30,6 +30,7 @@ pub struct Client {
     http: reqwest::Client,
     settings: Arc<Settings>,
     directory: Option<Arc<str>>,
+    patience: Option<Duration>,
 }
 
 impl Client {
@@ -52,6 +53,16 @@ impl Client {
     pub fn in_directory(&self, directory: impl Into<Arc<str>>) -> Self {
         Self {
             directory: Some(directory.into()),
+            ..self.clone()
+        }
+    }
+
+    /// The same client, giving a call up when the server says nothing for `limit`: no answer
+    /// to it, or no further piece of one. A large request gets longer by its size. The
+    /// client's [timeout](ClientBuilder::timeout) holds all the same.
+    pub fn with_patience(&self, limit: Duration) -> Self {
+        Self {
+            patience: Some(limit),
             ..self.clone()
         }
     }

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use reqwest::header::AUTHORIZATION;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Method, StatusCode};
 use secrecy::ExposeSecret;
 use serde_json::Value;
@@ -97,6 +97,14 @@ pub(super) fn path_segment(id: &str) -> String {
 /// How long a call waits for its turn where many are under way.
 const TURN: Duration = Duration::from_secs(1);
 
+/// Bytes that a slow connection moves in a second, one way.
+const SLOW: usize = 64 << 10;
+
+/// The time that so many bytes may take beside what a call may take.
+fn time_for(bytes: usize) -> Duration {
+    Duration::from_secs_f64(bytes as f64 / SLOW as f64)
+}
+
 impl Client {
     /// The URL of `path`, with this client's directory and workspace.
     pub(crate) fn url(&self, path: &str) -> Url {
@@ -182,13 +190,7 @@ impl Client {
         let waiting = tokio::time::timeout(TURN, self.settings.in_flight.acquire());
         let _permit = waiting.await.ok();
         let started = Instant::now();
-        let outcome = tokio::time::timeout(limit, self.round_trip(&call)).await;
-        let outcome = outcome.unwrap_or_else(|_| {
-            Err(Error::Timeout {
-                call: call.name(),
-                seconds: limit.as_secs_f64().ceil() as u64,
-            })
-        });
+        let outcome = self.round_trip(&call, limit).await;
         let status = match &outcome {
             Ok(answer) => Some(answer.status.as_u16()),
             Err(Error::SessionNotFound { .. }) => Some(404),
@@ -216,7 +218,13 @@ impl Client {
         outcome
     }
 
-    async fn round_trip(&self, call: &Call<'_>) -> Result<Answer, Error> {
+    /// A call may take `limit`, and be without a sign of the server for the client's patience.
+    async fn round_trip(&self, call: &Call<'_>, limit: Duration) -> Result<Answer, Error> {
+        let silence = self.patience.map_or(limit, |patience| patience.min(limit));
+        let late = |limit: Duration| Error::Timeout {
+            call: call.name(),
+            seconds: limit.as_secs_f64().ceil() as u64,
+        };
         let mut url = self.url(&call.path);
         for (name, value) in &call.query {
             url.query_pairs_mut().append_pair(name, value);
@@ -225,8 +233,10 @@ impl Client {
         if let Some(authorization) = self.authorization() {
             request = request.header(AUTHORIZATION, authorization);
         }
-        if let Some(body) = &call.body {
-            request = request.json(body);
+        let sent = call.body.as_ref().map(Value::to_string);
+        let sending = time_for(sent.as_ref().map_or(0, String::len));
+        if let Some(body) = sent {
+            request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
         let connection = |error: reqwest::Error| Error::Connection {
             server: self.settings.server.clone(),
@@ -239,7 +249,12 @@ impl Client {
                 seconds: 0,
             });
         }
-        let mut response = request.send().await.map_err(connection)?;
+        let started = tokio::time::Instant::now();
+        let unanswered = silence.saturating_add(sending);
+        let answering = tokio::time::timeout(unanswered, request.send()).await;
+        let mut response = answering
+            .map_err(|_| late(unanswered))?
+            .map_err(connection)?;
         let status = response.status();
         let headers = response.headers().clone();
         let mut body = Vec::new();
@@ -248,7 +263,16 @@ impl Client {
         } else {
             MAX_REFUSAL
         };
-        while let Some(chunk) = response.chunk().await.map_err(connection)? {
+        loop {
+            let moving = sending + time_for(body.len());
+            let left = limit
+                .saturating_add(moving)
+                .saturating_sub(started.elapsed());
+            let reading = tokio::time::timeout(silence.min(left), response.chunk()).await;
+            let chunk = reading
+                .map_err(|_| late(if left < silence { limit } else { silence }))?
+                .map_err(connection)?;
+            let Some(chunk) = chunk else { break };
             if body.len() + chunk.len() > most {
                 if !status.is_success() {
                     break;

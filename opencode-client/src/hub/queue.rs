@@ -42,6 +42,7 @@ enum Item {
         kind: EventKind,
         name: (usize, usize),
         session: (usize, usize),
+        directory: Option<(usize, usize)>,
         properties: usize,
     },
     Heartbeat,
@@ -72,6 +73,7 @@ impl Batch {
                 kind,
                 name,
                 session,
+                directory,
                 properties,
             } => {
                 let frame = &self.bytes[start..end];
@@ -79,6 +81,7 @@ impl Batch {
                     kind,
                     name: &frame[name.0..name.1],
                     session: Some(&frame[session.0..session.1]),
+                    directory: directory.map(|(from, to)| &frame[from..to]),
                     properties,
                 };
                 Event::decode_with(frame, &envelope, &mut self.skipped)
@@ -162,6 +165,7 @@ impl Queue {
             kind: envelope.kind,
             name: range(envelope.name),
             session: envelope.session.map_or((0, 0), range),
+            directory: envelope.directory.map(range),
             properties: envelope.properties,
         });
         !std::mem::replace(&mut state.dirty, true)

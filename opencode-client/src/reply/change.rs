@@ -90,6 +90,13 @@ pub enum Change<'a> {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         action: Option<RetryAction>,
     },
+    /// The server cannot be reached, and is tried again.
+    ServerUnreachable {
+        /// What a person is told.
+        message: Cow<'a, str>,
+    },
+    /// The server answers again.
+    ServerReachable,
     /// The session reported an error.
     SessionError {
         /// What it said.
@@ -241,6 +248,10 @@ impl Change<'_> {
                 next_ms,
                 action,
             },
+            Self::ServerUnreachable { message } => Change::ServerUnreachable {
+                message: own(message),
+            },
+            Self::ServerReachable => Change::ServerReachable,
             Self::SessionError { error } => Change::SessionError { error },
             Self::Message {
                 message_id,

@@ -79,6 +79,8 @@ struct State {
     retry: Option<(u32, String)>,
     retries: u32,
     restarted: bool,
+    /// The folder that the answer's events are of.
+    directory: Option<Box<str>>,
     /// Events were missed at some time: a text whose beginning was not heard may lack it.
     gapped: bool,
     /// Words or parts were left out for lack of room.
@@ -239,18 +241,32 @@ impl Reply {
             self.apply_of_child(event);
             return;
         }
+        let elsewhere = self.is_elsewhere(event);
         match &event.body {
             EventBody::PartDelta(delta) => self.part_delta(delta),
             EventBody::PartUpdated(part) => self.part_updated(part),
             EventBody::PartRemoved { part } => self.part_removed(part),
             EventBody::MessageUpdated(info) => self.message_updated(info),
             EventBody::MessageRemoved { message } => self.message_removed(message),
+            EventBody::SessionStatus(SessionStatus::Idle) | EventBody::SessionIdle if elsewhere => {
+            }
             EventBody::SessionStatus(status) => self.status(status),
             EventBody::SessionIdle => self.idle(),
             EventBody::SessionError(error) => self.session_error(error),
             EventBody::TodoUpdated(todos) => self.todo_updated(todos),
             _ => self.request_event(&event.body),
         }
+    }
+
+    /// Whether the event is of another folder than the answer's. Servers up to 1.15.4 that are
+    /// told to stop a session without its folder say there that it is idle: it works on.
+    fn is_elsewhere(&mut self, event: &Event<'_>) -> bool {
+        let known = self.state.directory.as_deref();
+        let elsewhere = known.is_some() && event.directory.is_some() && known != event.directory;
+        if let EventBody::PartUpdated(_) | EventBody::MessageUpdated(_) = event.body {
+            self.state.directory = event.directory.map(Into::into);
+        }
+        elsewhere
     }
 
     fn status(&mut self, status: &SessionStatus) {

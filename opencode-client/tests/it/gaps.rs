@@ -1,4 +1,4 @@
-//! What a reply says where events were missed.
+//! What a reply makes of events that were missed, or are not its own.
 
 use opencode_client::Reply;
 use opencode_client::event::Event;
@@ -118,4 +118,23 @@ fn every_hole_in_every_recording_is_mended_by_the_exchange() {
         }
     }
     assert!(holes > 500, "{holes}");
+}
+
+/// What 1.14.48 sends when a session of `/` is told to stop without its folder: it works on.
+#[test]
+fn an_idle_of_another_folder_is_not_the_sessions() {
+    let idle = json!({"sessionID": "ses_1"});
+    let status = json!({"sessionID": "ses_1", "status": {"type": "idle"}});
+    let mut reply = begun();
+    for (kind, properties) in [("session.status", &status), ("session.idle", &idle)] {
+        let mut elsewhere = event(kind, properties);
+        elsewhere["directory"] = json!("/home/user/proj");
+        apply(&mut reply, &elsewhere);
+        assert!(!reply.take_idle(), "{kind} of another folder");
+        apply(&mut reply, &event(kind, properties));
+        assert!(reply.take_idle(), "{kind} of the session's folder");
+        // `/event` is of one folder, and names none.
+        apply(&mut reply, &event(kind, properties)["payload"]);
+        assert!(reply.take_idle(), "{kind} without a folder");
+    }
 }

@@ -102,10 +102,7 @@ impl Host {
             let unguarded = ClientError::Configuration(unguarded.to_string());
             return Err(AnswerError::Upstream(unguarded));
         }
-        let client = match &session.directory {
-            Some(directory) => self.shared.client.in_directory(directory.as_str()),
-            None => self.shared.client.clone(),
-        };
+        let client = session.client(&self.shared.client);
         let asks = match asked {
             Asked::Permission(id) => {
                 let waiting = client.permissions().await?;

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use opencode_client::reply::{Checkpoint, SnapshotPart};
+use opencode_client::reply::{Change, Checkpoint, SnapshotPart};
 use tokio::sync::watch;
 
 use super::{Host, Shared};
@@ -21,8 +21,13 @@ pub struct LiveStream {
     waiting: VecDeque<LiveEvent>,
     /// What another process had written down when it was last read.
     stored: Option<Checkpoint>,
+    /// What was last told of the server; `None` where an earlier watcher may have been told otherwise.
+    unreachable: Option<bool>,
     done: bool,
 }
+
+/// What people are told while the server is out of reach.
+const UNREACHABLE: &str = "OpenCode cannot be reached; trying again.";
 
 impl Host {
     /// Watches a turn from `cursor` on. A watcher may come before the turn
@@ -45,6 +50,7 @@ impl Host {
             cursor,
             waiting: VecDeque::new(),
             stored: None,
+            unreachable: (cursor == Cursor::START).then_some(false),
             done: false,
         })
     }
@@ -64,8 +70,10 @@ impl LiveStream {
         loop {
             if let Some(event) = self.waiting.pop_front() {
                 match &event {
-                    LiveEvent::Change { cursor, .. } | LiveEvent::Snapshot { cursor, .. } => {
-                        self.cursor = *cursor
+                    LiveEvent::Change { cursor, .. } => self.cursor = *cursor,
+                    LiveEvent::Snapshot { cursor, .. } => {
+                        // All that was shown is forgotten with it.
+                        (self.cursor, self.unreachable) = (*cursor, Some(false));
                     }
                     LiveEvent::Finished => self.done = true,
                 }
@@ -80,11 +88,18 @@ impl LiveStream {
             if !self.waiting.is_empty() {
                 continue;
             }
-            if !self.turn.is_local() {
-                self.look_elsewhere().await?;
-                if !self.waiting.is_empty() {
-                    continue;
-                }
+            let unreachable = if self.turn.is_local() {
+                self.turn.is_unreachable()
+            } else {
+                self.look_elsewhere().await?
+            };
+            if !self.waiting.is_empty() {
+                continue;
+            }
+            if self.unreachable != Some(unreachable) {
+                self.unreachable = Some(unreachable);
+                self.waiting.push_back(self.told(unreachable));
+                continue;
             }
             // The turn may run here later, or end elsewhere: looked at now and then.
             tokio::select! {
@@ -94,12 +109,27 @@ impl LiveStream {
         }
     }
 
-    /// Reads what the process that runs the turn has written down.
-    async fn look_elsewhere(&mut self) -> Result<(), StoreError> {
+    /// Whether the server is out of reach, as a change. It is none of the reply's, and has no place among those.
+    fn told(&self, unreachable: bool) -> LiveEvent {
+        let change = if unreachable {
+            Change::ServerUnreachable {
+                message: UNREACHABLE.into(),
+            }
+        } else {
+            Change::ServerReachable
+        };
+        LiveEvent::Change {
+            cursor: self.cursor,
+            change: Arc::new(change),
+        }
+    }
+
+    /// Reads what the process that runs the turn has written down. Answers whether it cannot reach the server.
+    async fn look_elsewhere(&mut self) -> Result<bool, StoreError> {
         let Some(turn) = self.host.store.turn(self.id).await? else {
             // The conversation was deleted.
             self.waiting.push_back(LiveEvent::Finished);
-            return Ok(());
+            return Ok(false);
         };
         if matches!(turn.state, TurnState::Finished { settled: true, .. }) {
             self.waiting.push_back(LiveEvent::Finished);
@@ -109,7 +139,7 @@ impl LiveStream {
             self.waiting.push_back(snapshot(&turn));
             self.stored = Some(turn.checkpoint);
         }
-        Ok(())
+        Ok(turn.unreachable)
     }
 }
 

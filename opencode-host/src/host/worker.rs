@@ -47,7 +47,7 @@ impl Host {
         let shared = &self.shared;
         let keeper = tokio::spawn(keep_leases(Arc::clone(shared)));
         let sweeper = tokio::spawn(sweep(self.clone()));
-        let permits = Arc::new(Semaphore::new(shared.options.concurrency));
+        let permits = Arc::new(Semaphore::new(shared.options.concurrency.max(1)));
         let mut drivers = JoinSet::new();
         let mut awake = tokio::time::Instant::now();
         let outcome = loop {
@@ -193,8 +193,8 @@ impl Shared {
     }
 }
 
-/// Drives one claimed turn. A panic in it ends this claim, not the process: the
-/// next claim goes on, and gives up after too many without progress.
+/// Drives one claimed turn. A panic in it ends this claim, not the process: its lease
+/// runs out, the next claim goes on, and the last one allowed ends the turn.
 async fn drive(shared: Arc<Shared>, claimed: ClaimedTurn) {
     let (turn, generation) = (claimed.turn.id, claimed.lease.generation);
     let control = Control::new(
@@ -207,12 +207,19 @@ async fn drive(shared: Arc<Shared>, claimed: ClaimedTurn) {
     shared.running().insert(turn, control.clone());
     let live = shared.live.turn(turn);
     live.start(generation);
-    let driver = Driver::new(Arc::clone(&shared), claimed, control, Arc::clone(&live));
-    match AssertUnwindSafe(driver.run()).catch_unwind().await {
+    let driver = |claimed| {
+        Driver::new(
+            Arc::clone(&shared),
+            claimed,
+            control.clone(),
+            Arc::clone(&live),
+        )
+    };
+    let driving = driver(claimed.clone()).run();
+    match AssertUnwindSafe(driving).catch_unwind().await {
         Ok(Driven::Finished) => {}
         Ok(Driven::Lost | Driven::Released) => live.leave(),
         Err(_) => {
-            live.leave();
             let error = StoreError::Corrupt {
                 table: "turns",
                 id: turn.to_string(),
@@ -221,12 +228,12 @@ async fn drive(shared: Arc<Shared>, claimed: ClaimedTurn) {
             shared
                 .telemetry
                 .report(&error, Severity::Error, [("turn", turn.to_string().into())]);
-            let lease = Lease { turn, generation };
-            if let Err(error) = shared.store.release(&lease).await {
-                shared
-                    .telemetry
-                    .report(&error, Severity::Warning, [("action", "release".into())]);
+            // Given back, the claim would not count, and the turn would panic again at once, for ever.
+            if claimed.turn.attempts >= shared.options.limits.attempts {
+                let failing = driver(claimed).fail("what drives the turn panicked");
+                let _ = AssertUnwindSafe(failing).catch_unwind().await;
             }
+            live.leave();
         }
     }
     shared.running().remove(&turn);

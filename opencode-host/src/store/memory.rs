@@ -1,3 +1,4 @@
+mod session_lock;
 mod tables;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -6,18 +7,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use opencode_client::reply::{Checkpoint, PersistedPart};
+use opencode_client::SessionId;
+use opencode_client::reply::Checkpoint;
 
 use super::{
     Attached, Attachment, CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary,
     Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, NewAttachment, NewTurn,
-    PromptRecord, SessionGate, SessionGates, SessionLock, SessionRecord, Store, StoreError,
-    StoreResult, Submitted, Turn, TurnEvent, TurnState, check_attachment_name, check_key,
+    PromptRecord, SessionGates, SessionLock, Store, StoreError, StoreResult, Submitted, Turn,
+    TurnEvent, TurnState, check_attachment_name, check_key,
 };
 use crate::blobs::Digest;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
-use tables::{ConversationRow, HeldLease, Readable, Tables};
+use session_lock::MemorySessionLock;
+use tables::{ConversationRow, HeldLease, Readable, Tables, size_of};
 
 /// A store that is gone with its process: for tests, and for turns nobody needs
 /// to find again. The rules are those of every [`Store`].
@@ -219,6 +222,7 @@ impl Store for MemoryStore {
         });
         row.turn.generation += 1;
         row.turn.attempts += 1;
+        row.turn.unreachable = false;
         row.turn.started_at.get_or_insert(now);
         if row.turn.state == TurnState::Queued {
             row.turn.state = TurnState::Running;
@@ -283,6 +287,21 @@ impl Store for MemoryStore {
             row.turn.resends += u32::from(prompt.resend);
             row.turn.prompted = Some(prompt.clone());
         }
+        Ok(())
+    }
+
+    async fn record_replacement(&self, lease: &Lease, lost: &SessionId) -> StoreResult<SessionId> {
+        let mut tables = self.lock();
+        let row = tables.running(lease)?;
+        Ok(row
+            .turn
+            .replaced
+            .get_or_insert_with(|| lost.clone())
+            .clone())
+    }
+
+    async fn set_unreachable(&self, lease: &Lease, unreachable: bool) -> StoreResult<()> {
+        self.lock().running(lease)?.turn.unreachable = unreachable;
         Ok(())
     }
 
@@ -479,43 +498,4 @@ impl Store for MemoryStore {
         let number = found.map(|(number, _)| *number);
         Ok(number.and_then(|number| tables.attachments.remove(&number)))
     }
-}
-
-#[derive(Debug)]
-struct MemorySessionLock {
-    tables: Arc<Mutex<Tables>>,
-    id: ConversationId,
-    current: Option<SessionRecord>,
-    _gate: SessionGate,
-}
-
-#[async_trait]
-impl SessionLock for MemorySessionLock {
-    fn current(&self) -> Option<&SessionRecord> {
-        self.current.as_ref()
-    }
-
-    async fn set(
-        self: Box<Self>,
-        session: &SessionRecord,
-    ) -> StoreResult<Result<(), Box<SessionRecord>>> {
-        let mut tables = lock(&self.tables);
-        let row = tables.conversations.get_mut(&self.id);
-        let row = row.ok_or_else(|| StoreError::NotFound {
-            what: "conversation",
-            id: self.id.to_string(),
-        })?;
-        // The gate is held: nobody else has set it.
-        row.conversation.session = Some(session.clone());
-        Ok(Ok(()))
-    }
-}
-
-/// About how many bytes a message has.
-fn size_of(message: &Message) -> u64 {
-    let parts = message.parts.iter().map(|part| match part {
-        PersistedPart::Text { content } | PersistedPart::Reasoning { content } => content.len(),
-        PersistedPart::Tool(_) => serde_json::to_vec(part).map_or(0, |json| json.len()),
-    });
-    (message.content.len() + message.reasoning.len() + parts.sum::<usize>()) as u64
 }

@@ -36,6 +36,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use opencode_client::SessionId;
 use opencode_client::reply::Checkpoint;
 
 pub use attachment::{
@@ -284,6 +285,21 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`StoreError::LeaseLost`], also when the turn has ended, or see [`StoreError`].
     async fn record_prompt(&self, lease: &Lease, prompt: &PromptRecord) -> StoreResult<()>;
+
+    /// Notes, before it is done, that this turn replaces a session that the server has lost.
+    /// A turn replaces one session, however many workers take it up: the first one noted
+    /// stays. Answers that one.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`], also when the turn has ended, or see [`StoreError`].
+    async fn record_replacement(&self, lease: &Lease, lost: &SessionId) -> StoreResult<SessionId>;
+
+    /// Notes whether the turn's worker cannot reach the server, for those who watch the turn
+    /// from other processes. The next claim starts without the note.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`], also when the turn has ended, or see [`StoreError`].
+    async fn set_unreachable(&self, lease: &Lease, unreachable: bool) -> StoreResult<()>;
 
     /// Writes what has streamed so far: the checkpoint to the turn, its parts
     /// to the message. One that differs from the last is progress: it notes

@@ -262,6 +262,10 @@ pub struct Turn {
     pub prompted: Option<PromptRecord>,
     /// How often a fresh session was prompted again.
     pub resends: u32,
+    /// The session that the server lost during this turn and that was replaced. A turn replaces one.
+    pub replaced: Option<SessionId>,
+    /// Whether the turn's worker cannot reach the server at the moment.
+    pub unreachable: bool,
     /// When a cancel was asked for.
     pub cancel_requested_at: Option<Timestamp>,
     /// What had streamed when it was last written down.
@@ -291,6 +295,8 @@ impl Turn {
             attempts: 0,
             prompted: None,
             resends: 0,
+            replaced: None,
+            unreachable: false,
             cancel_requested_at: None,
             checkpoint: Checkpoint::default(),
             created_at: now,

@@ -1,6 +1,6 @@
 //! A conversation's upstream session, as its row has it.
 
-use opencode_client::{PromptIds, SessionId};
+use opencode_client::{Client, PromptIds, SessionId};
 use serde::{Deserialize, Serialize};
 
 /// The upstream session of a conversation.
@@ -20,6 +20,17 @@ pub struct SessionRecord {
     /// What has to be done before it is prompted; `None` once nothing has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owed: Option<Owed>,
+}
+
+impl SessionRecord {
+    /// `client` in the folder the session works in: the one way to a call about the session.
+    /// Servers up to 1.15.4 answer `true` to an abort that does not name the folder, and stop nothing.
+    pub fn client(&self, client: &Client) -> Client {
+        match &self.directory {
+            Some(directory) => client.in_directory(directory.as_str()),
+            None => client.clone(),
+        }
+    }
 }
 
 /// What has to be done before a session is prompted.

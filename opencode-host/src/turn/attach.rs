@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use opencode_client::{Client, Error as ClientError, Exchange};
+use opencode_client::{Error as ClientError, Exchange};
 
 use super::driver::Driver;
 use crate::artifacts::{Echo, MessageArtifacts};
@@ -91,12 +91,13 @@ impl Driver {
             self.report(&unguarded);
             return none;
         }
-        let session = self.conversation.session.as_ref();
-        let client: Client = match session.and_then(|session| session.directory.as_deref()) {
-            Some(directory) => self.host.client.in_directory(directory),
+        let client = match &self.conversation.session {
+            Some(session) => session.client(&self.host.client),
             None => self.host.client.clone(),
         };
         for tried in 1..=TRIES {
+            let patience = self.host.options.limits.pace.answer * tried;
+            let client = client.with_patience(patience);
             let known = turn.checkpoint.parts().len();
             let reading = client.exchange(&prompted.session, &prompted.ids.message, known);
             let error = match reading.await {

@@ -143,6 +143,7 @@ impl Driver {
         let not_after = fenced + self.host.options.lease / 2;
         let model = self.prompt().model;
         client
+            .with_patience(POST)
             .add_message(
                 &session.id,
                 &ids,

@@ -1,5 +1,7 @@
 //! The turn's session: found or minted, listened to, replaced, stopped.
 
+use std::sync::Arc;
+
 use opencode_client::Error as ClientError;
 use opencode_client::reply::{ProblemSink, Reply};
 use tokio::time::{Instant, sleep};
@@ -34,13 +36,23 @@ impl Driver {
         self.listen(ensured.record).await
     }
 
+    /// Takes the session as the row has it, to stop what it does. Nothing is asked of the server for that.
+    pub(super) fn take_up(&mut self) {
+        let session = self.conversation.session.as_ref();
+        let prompted = self.prompted.as_ref();
+        if session.map(|session| &session.id) == prompted.map(|prompted| &prompted.session) {
+            self.session = session.cloned();
+            self.take_up_unheard();
+        } else {
+            // The session was replaced: its prompt runs nowhere any more.
+            self.prompted = None;
+        }
+    }
+
     async fn listen(&mut self, record: SessionRecord) -> Result<(), Trouble> {
-        self.subscription = match self
-            .host
-            .hub
-            .subscribe(&record.id, record.directory.as_deref())
-            .await
-        {
+        let host = Arc::clone(&self.host);
+        let subscribing = host.hub.subscribe(&record.id, record.directory.as_deref());
+        self.subscription = match self.telling(subscribing).await {
             Ok(subscription) => Some(subscription),
             Err(error @ (ClientError::Unauthorized { .. } | ClientError::Connection { .. })) => {
                 return Err(error.into());
@@ -102,6 +114,14 @@ impl Driver {
             (Some(session), _) | (None, Some(session)) => session.id.clone(),
             (None, None) => return Ok(()),
         };
+        // Durable before the mint: a turn replaces one session, however many workers take it up.
+        let store = &self.host.store;
+        let replaced = store.record_replacement(&self.lease, &lost).await?;
+        let is_first = replaced == lost;
+        self.turn.replaced = Some(replaced);
+        if !is_first {
+            return Err(ClientError::SessionNotFound { session: lost }.into());
+        }
         let ensured = self.sessions().recreate(&self.conversation, &lost).await?;
         if self.prompted.take().is_some() {
             self.resent = true;
@@ -134,14 +154,14 @@ impl Driver {
     }
 
     pub(super) async fn abort(&mut self) -> Result<(), Trouble> {
-        if let Some(session) = &self.session {
-            self.sessions()
-                .abort(self.conversation.id, &session.id)
-                .await;
-        }
         let now = Instant::now();
         self.aborted = Some((self.aborted.map_or(now, |(first, _)| first), now));
-        self.look_due = true;
+        (self.abort_heard, self.look_due) = (false, true);
+        if let Some(session) = &self.session {
+            let sessions = self.sessions();
+            sessions.abort(self.conversation.id, session).await?;
+        }
+        self.abort_heard = true;
         Ok(())
     }
 
@@ -158,7 +178,8 @@ impl Driver {
             // What has just ended may show as busy for a moment.
             if !told && began.elapsed() >= pace.abort / 5 {
                 let sessions = self.sessions();
-                told = sessions.abort(self.conversation.id, &session.id).await;
+                let aborted = sessions.abort(self.conversation.id, &session).await;
+                told = aborted.is_ok();
             }
             sleep(pace.abort / 20).await;
         }

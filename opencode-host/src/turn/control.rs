@@ -47,8 +47,18 @@ impl Control {
         *self.orders.borrow()
     }
 
-    /// Hears of orders given from now on.
-    pub(crate) fn listen(&self) -> watch::Receiver<Orders> {
-        self.orders.subscribe()
+    /// Waits until there are other orders than these.
+    pub(crate) async fn other_than(&self, known: Orders) {
+        self.when(|orders| *orders != known).await;
+    }
+
+    /// Waits until the turn is not to be worked on here any more.
+    pub(crate) async fn leaves(&self) {
+        self.when(|orders| orders.lost || orders.release).await;
+    }
+
+    async fn when(&self, given: impl FnMut(&Orders) -> bool) {
+        // The sender lives in `self`: there is no error.
+        let _ = self.orders.subscribe().wait_for(given).await;
     }
 }

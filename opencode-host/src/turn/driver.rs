@@ -7,14 +7,15 @@ use opencode_client::reply::{Checkpoint, Reply};
 use opencode_client::{Client, Error as ClientError, Exchange, Subscription};
 use tokio::time::Instant;
 
-use super::control::Control;
+use super::control::{Control, Orders};
+use super::pacing::Pacing;
 use super::plan::{
     Confirmed, Content, Ending, Failure, Inspection, Prompting, Situation, Step, plan,
 };
-use crate::host::Shared;
+use crate::host::{REMOVING, Shared};
 use crate::live::LiveTurn;
 use crate::reporter::Severity;
-use crate::session::{Session, SessionError};
+use crate::session::SessionError;
 use crate::store::{
     ClaimedTurn, Conversation, Lease, Owed, PromptRecord, SessionRecord, StoreError, Turn,
     TurnState,
@@ -119,7 +120,18 @@ pub(crate) struct Driver {
     pub(super) stopping: Option<Ending>,
     /// When the session was told to stop, first and last.
     pub(super) aborted: Option<(Instant, Instant)>,
+    /// The server said that it heard the last of these.
+    pub(super) abort_heard: bool,
+    /// When the prompt was last on its way with no word of its arrival since, by this worker or the one before.
+    pub(super) in_flight: Option<Instant>,
     unmended: Option<Unmended>,
+    /// How many calls in a row were not answered.
+    pub(super) unanswered: u32,
+    /// Watchers were told that the server is out of reach.
+    pub(super) unreachable: bool,
+    /// The client, as patient as the turn is now.
+    pub(super) server: Client,
+    pacing: Pacing,
 
     pub(super) counted: Instant,
     pub(super) elapsed: Duration,
@@ -142,7 +154,6 @@ impl Driver {
         let now = Instant::now();
         let prompted = claimed.turn.prompted.clone();
         Self {
-            host,
             lease: claimed.lease,
             resent: claimed.turn.resends > 0,
             conversation: claimed.conversation,
@@ -174,7 +185,13 @@ impl Driver {
             requests_due: claimed.turn.prompted.is_some(),
             stopping: None,
             aborted: None,
+            abort_heard: false,
+            in_flight: claimed.turn.prompted.is_some().then_some(now),
             unmended: None,
+            unanswered: 0,
+            unreachable: false,
+            server: host.client.clone(),
+            pacing: Pacing::new(now),
             counted: now,
             elapsed: Duration::ZERO,
             activity: now,
@@ -184,6 +201,7 @@ impl Driver {
             written: None,
             followed: 0,
             turn: claimed.turn,
+            host,
         }
     }
 
@@ -208,7 +226,9 @@ impl Driver {
             conversation: self.conversation.id.to_string(),
         });
         let sessions = self.sessions();
-        sessions.remove(self.conversation.id, &session.id).await;
+        let removing = sessions.remove(self.conversation.id, session);
+        // What is not done then, a sandbox that is gone keeps from doing harm.
+        let _ = tokio::time::timeout(REMOVING, removing).await;
     }
 
     async fn drive(&mut self) -> Driven {
@@ -227,47 +247,114 @@ impl Driver {
         );
         loop {
             let orders = self.control.orders();
-            if orders.lost {
-                return Driven::Lost;
+            if orders.lost || orders.release {
+                return self.leave().await;
             }
-            if orders.release {
-                return self.release().await;
+            let step = match plan(&self.situation(), &self.host.options.limits) {
+                Step::End(ending) => return self.end(ending).await,
+                step => self.spaced(step),
+            };
+            let upstream = !matches!(step, Step::Follow { .. } | Step::Wait { .. });
+            let waited = matches!(step, Step::Wait { .. });
+            match self.attempt(step, orders).await {
+                Some(Ok(())) if upstream => {
+                    (self.unmended, self.unanswered) = (None, 0);
+                    self.tell_unreachable(false).await;
+                }
+                Some(Err(Trouble::Store(StoreError::LeaseLost { .. }))) => return Driven::Lost,
+                Some(Err(trouble)) => self.note(trouble).await,
+                Some(Ok(())) | None => {}
             }
-            let step = plan(&self.situation(), &self.host.options.limits);
-            let done = match step {
+            if waited && let Some(unmended) = &mut self.unmended {
+                unmended.retrying = true;
+            }
+        }
+    }
+
+    /// The step, or a wait where too many have followed each other.
+    fn spaced(&mut self, step: Step) -> Step {
+        let asks = match step {
+            Step::Follow { .. } | Step::Wait { .. } | Step::TakeUp | Step::End(_) => false,
+            Step::Connect
+            | Step::CarryOver
+            | Step::Mint
+            | Step::Look
+            | Step::Inspect
+            | Step::Recreate
+            | Step::Abort { .. } => true,
+        };
+        if !asks {
+            return step;
+        }
+        match self.pacing.step(Instant::now()) {
+            Ok(()) => step,
+            Err(wait) => Step::Follow { at_most: wait },
+        }
+    }
+
+    /// Does a step, unless other orders or the end of the turn's time come first: no step outlasts them. A step that
+    /// is broken off is whole as far as it went, and whoever goes on looks at what came of it.
+    async fn attempt(&mut self, step: Step, orders: Orders) -> Option<Result<(), Trouble>> {
+        self.server = self.host.client.with_patience(self.patience());
+        let (left, control) = (self.time_left(), self.control.clone());
+        let doing = async {
+            match step {
                 Step::Connect => self.connect().await,
                 Step::CarryOver => self.carry_over().await,
+                Step::TakeUp => {
+                    self.take_up();
+                    Ok(())
+                }
                 Step::Mint => self.mint().await,
                 Step::Look => self.look().await,
-                Step::Follow { at_most } => self.follow(at_most).await,
+                Step::Follow { at_most } | Step::Wait { pause: at_most } => {
+                    self.follow(at_most).await
+                }
                 Step::Inspect => self.inspect().await,
                 Step::Recreate => self.recreate().await,
                 Step::Abort { ending } => {
                     self.stopping = ending;
                     self.abort().await
                 }
-                Step::Wait { pause } => {
-                    self.pause(pause).await;
-                    continue;
-                }
-                Step::End(ending) => return self.end(ending).await,
-            };
-            match done {
-                Ok(()) => self.unmended = None,
-                Err(Trouble::Store(StoreError::LeaseLost { .. })) => {
-                    return Driven::Lost;
-                }
-                Err(trouble) => self.note(trouble),
+                Step::End(_) => Ok(()),
             }
+        };
+        tokio::select! {
+            biased;
+            () = control.other_than(orders) => None,
+            done = tokio::time::timeout(left, doing) => done.ok(),
         }
+    }
+
+    /// How long the next step may take.
+    fn time_left(&self) -> Duration {
+        let limits = &self.host.options.limits;
+        match self.aborted {
+            _ if !self.is_stopping() && self.waits_for_a_person() => Duration::MAX,
+            _ if !self.is_stopping() => limits.turn.saturating_sub(self.elapsed),
+            Some((first, _)) => limits.pace.abort.saturating_sub(first.elapsed()),
+            None => limits.pace.abort,
+        }
+    }
+
+    /// The turn is over but for the server, which is to stop.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
+            || self.control.orders().cancel
+            || (self.elapsed >= self.host.options.limits.turn && !self.waits_for_a_person())
+    }
+
+    /// A person's time does not count, as long as the server shows that it is there.
+    fn waits_for_a_person(&self) -> bool {
+        let asked = |reply: &Reply| !reply.requests().is_empty();
+        self.reply.as_ref().is_some_and(asked)
+            && self.alive.elapsed() < self.host.options.heartbeat_limit
     }
 
     fn situation(&mut self) -> Situation {
         let now = Instant::now();
+        let waiting = self.waits_for_a_person();
         let reply = self.reply.as_ref();
-        // A person's time does not count, as long as the server shows that it is there.
-        let waiting = reply.is_some_and(|reply| !reply.requests().is_empty())
-            && now.duration_since(self.alive) < self.host.options.heartbeat_limit;
         if !waiting {
             self.elapsed += now.duration_since(self.counted);
         }
@@ -289,7 +376,7 @@ impl Driver {
                 (Some(_), None) => Prompting::Recorded,
                 (Some(_), Some(posted)) => Prompting::Posted { ago: ago(posted) },
             },
-            resent: self.resent,
+            replaced: self.has_replaced(),
             attempts: self.turn.attempts,
             inspection: self.inspection.clone().map(|(inspection, first)| {
                 let again = self.looked.is_some_and(|looked| {
@@ -323,10 +410,19 @@ impl Driver {
             stopping: self.stopping.clone(),
             aborted: self.aborted.map(|(first, _)| ago(first)),
             aborted_again: self.aborted.map(|(_, last)| ago(last)),
+            abort_heard: self.abort_heard,
+            in_flight: self.in_flight.is_some(),
         }
     }
 
-    fn note(&mut self, trouble: Trouble) {
+    /// Whether the turn has replaced a lost session already, and the one it has now is another.
+    fn has_replaced(&self) -> bool {
+        let current = self.session.as_ref().or(self.conversation.session.as_ref());
+        let replaced = self.turn.replaced.as_ref();
+        replaced.is_some_and(|lost| current.is_none_or(|session| session.id != *lost))
+    }
+
+    async fn note(&mut self, trouble: Trouble) {
         let failure = match trouble {
             Trouble::Upstream(error) => {
                 self.report(&error);
@@ -337,6 +433,10 @@ impl Driver {
                         Failure::Refused(error.to_string())
                     }
                     ClientError::Server { .. } => Failure::Broken(error.to_string()),
+                    ClientError::Timeout { .. } => {
+                        self.unanswered = self.unanswered.saturating_add(1);
+                        Failure::Unanswered(error.to_string())
+                    }
                     _ => Failure::Unreachable(error.to_string()),
                 }
             }
@@ -351,6 +451,7 @@ impl Driver {
             .unmended
             .as_ref()
             .map_or_else(Instant::now, |unmended| unmended.since);
+        self.tell_of(&failure, since).await;
         self.unmended = Some(Unmended {
             failure,
             since,
@@ -373,38 +474,5 @@ impl Driver {
                 ),
             ],
         );
-    }
-
-    async fn pause(&mut self, pause: Duration) {
-        let mut orders = self.control.listen();
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            _ = orders.changed() => {}
-        }
-        if let Some(unmended) = &mut self.unmended {
-            unmended.retrying = true;
-        }
-    }
-
-    /// The client, in the session's folder.
-    pub(super) fn client(&self) -> Client {
-        match self
-            .session
-            .as_ref()
-            .and_then(|session| session.directory.as_deref())
-        {
-            Some(directory) => self.host.client.in_directory(directory),
-            None => self.host.client.clone(),
-        }
-    }
-
-    pub(super) fn sessions(&self) -> Session<'_> {
-        Session {
-            client: &self.host.client,
-            store: &*self.host.store,
-            product: &*self.host.product,
-            sub_agents: &self.host.sub_agents,
-            telemetry: &self.host.telemetry,
-        }
     }
 }

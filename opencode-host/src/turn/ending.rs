@@ -36,8 +36,14 @@ impl Driver {
         self.trace_end(&ending);
         let finish = self.finish_of(ending);
         let started = tokio::time::Instant::now();
+        let control = self.control.clone();
         loop {
-            match self.host.store.finish(&self.lease, &finish).await {
+            let finished = tokio::select! {
+                biased;
+                () = control.leaves() => return self.leave().await,
+                finished = self.host.store.finish(&self.lease, &finish) => finished,
+            };
+            match finished {
                 Ok(Finished::Stored(status) | Finished::Already(status)) => {
                     self.turn.state = TurnState::Finished {
                         status,
@@ -51,9 +57,20 @@ impl Driver {
                     if !error.is_transient() || started.elapsed() >= PERSISTENCE {
                         return Driven::Lost;
                     }
-                    tokio::time::sleep(Duration::from_millis(250)).await;
+                    tokio::select! {
+                        () = control.leaves() => return self.leave().await,
+                        () = tokio::time::sleep(Duration::from_millis(250)) => {}
+                    }
                 }
             }
+        }
+    }
+
+    /// Ends the turn where it cannot be driven any further, with what was written down of it.
+    pub(crate) async fn fail(mut self, why: &str) -> Driven {
+        match self.turn.state {
+            TurnState::Finished { .. } => Driven::Lost,
+            _ => self.end(Ending::failed(why)).await,
         }
     }
 

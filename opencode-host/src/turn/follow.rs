@@ -25,19 +25,14 @@ impl Driver {
     /// Listens until something asks for a new plan, `at_most` at the longest.
     pub(super) async fn follow(&mut self, at_most: Duration) -> Result<(), Trouble> {
         let until = Instant::now() + at_most;
-        let mut orders = self.control.listen();
         loop {
             let wake = self.next_write().map_or(until, |write| write.min(until));
             let Some(subscription) = &mut self.subscription else {
-                tokio::select! {
-                    () = tokio::time::sleep_until(wake) => {}
-                    _ = orders.changed() => {}
-                }
+                tokio::time::sleep_until(wake).await;
                 return self.write_if_due().await;
             };
             let after = tokio::select! {
                 biased;
-                _ = orders.changed() => After::Plan,
                 () = tokio::time::sleep_until(wake) => {
                     if wake == until { After::Plan } else { After::Listen }
                 }
@@ -164,6 +159,14 @@ impl Driver {
                 [("hook", "on_activity".into())],
             );
         }
+    }
+
+    /// The turn is not to be worked on here any more.
+    pub(super) async fn leave(&mut self) -> Driven {
+        if self.control.orders().lost {
+            return Driven::Lost;
+        }
+        self.release().await
     }
 
     /// Writes down what there is and gives the turn back: the process ends.

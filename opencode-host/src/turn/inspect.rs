@@ -14,7 +14,6 @@ impl Driver {
         };
         // The server may have been started anew since the agent wrote.
         self.guard().await?;
-        self.look_due = false;
         let client = self.client();
         // Status first: a session that was idle before its messages were read has no more to say.
         let looked = async {
@@ -25,13 +24,7 @@ impl Driver {
                 .map_or(0, opencode_client::Reply::message_count);
             Ok::<_, Trouble>((busy, client.exchange(&session.id, &prompt, known).await?))
         };
-        let (busy, exchange) = match looked.await {
-            Ok(looked) => looked,
-            Err(trouble) => {
-                self.look_due = true;
-                return Err(trouble);
-            }
-        };
+        let (busy, exchange) = looked.await?;
         if busy && self.requests_due {
             self.sync_requests().await?;
         }
@@ -72,7 +65,10 @@ impl Driver {
             );
         }
         let now = Instant::now();
-        self.looked = Some(now);
+        (self.looked, self.look_due) = (Some(now), false);
+        if inspection.prompt_seen {
+            self.in_flight = None;
+        }
         let first = match self.inspection.take() {
             Some((same, first)) if same == inspection => first,
             _ => now,

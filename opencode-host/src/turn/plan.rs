@@ -34,13 +34,25 @@ pub use situation::{
 
 use crate::outcome::{Reason, TurnError};
 
+/// The shortest time before a call that failed is made again.
+const SHORT_PAUSE: Duration = Duration::from_millis(250);
+
 /// What a turn does next.
 pub fn plan(now: &Situation, limits: &Limits) -> Step {
     if now.cancel {
         return cancel(now, &limits.pace);
     }
     if let Some(ending) = &now.stopping {
+        if now.prompting == Prompting::None {
+            return Step::End(ending.clone());
+        }
         return stopping(now, ending.clone(), &limits.pace);
+    }
+    if let Some(ending) = overtime(now, limits) {
+        return match now.prompting {
+            Prompting::None => Step::End(ending),
+            _ => stopping(now, ending, &limits.pace),
+        };
     }
     if let Some((failure, since)) = &now.failure {
         return recover(now, failure, *since, limits);
@@ -80,7 +92,7 @@ fn answer(now: &Situation, ago: Duration, limits: &Limits) -> Step {
     let hopeless = is_given_up(now, limits);
     match overdue(now, ago, limits) {
         // Nothing ever ran: a fresh session may do better, once.
-        Some(ending) if ending.reason == Some(Reason::Stale) && !now.resent => {
+        Some(ending) if ending.reason == Some(Reason::Stale) && !now.replaced => {
             return if now.aborted.is_some() {
                 Step::Recreate
             } else {
@@ -142,6 +154,16 @@ fn patience(now: &Situation, pace: &Pace) -> Duration {
     }
 }
 
+/// The turn's time is up, whatever it is at.
+fn overtime(now: &Situation, limits: &Limits) -> Option<Ending> {
+    (now.elapsed >= limits.turn && !now.waiting).then(|| {
+        Ending::own(
+            Reason::Timeout,
+            format!("The answer took longer than {} s.", limits.turn.as_secs()),
+        )
+    })
+}
+
 fn overdue(now: &Situation, ago: Duration, limits: &Limits) -> Option<Ending> {
     let alive = now.heard.is_some()
         || now
@@ -166,12 +188,6 @@ fn overdue(now: &Situation, ago: Duration, limits: &Limits) -> Option<Ending> {
         return Some(Ending::own(
             Reason::Idle,
             format!("The answer stopped coming for {} s.", limit.as_secs()),
-        ));
-    }
-    if now.elapsed >= limits.turn {
-        return Some(Ending::own(
-            Reason::Timeout,
-            format!("The answer took longer than {} s.", limits.turn.as_secs()),
         ));
     }
     if now.retries > limits.retries {
@@ -332,31 +348,38 @@ fn stop(now: &Situation, ending: Ending, pace: &Pace) -> Step {
 /// Tells the server to stop, looks whether it has, and tells it again: the word may have been lost.
 fn stopping(now: &Situation, ending: Ending, pace: &Pace) -> Step {
     let tenth = pace.abort / 10;
+    if now.aborted.is_some_and(|ago| ago >= pace.abort) {
+        return Step::End(ending);
+    }
+    if !now.connected {
+        // A worker that takes the turn over: the session is all an abort needs.
+        return Step::TakeUp;
+    }
+    let abort = |ending| Step::Abort {
+        ending: Some(ending),
+    };
+    if now.aborted.is_none() {
+        return abort(ending);
+    }
     match &now.failure {
-        Some((Failure::Unreachable(_) | Failure::Broken(_), since)) if *since < pace.abort => {
+        Some((Failure::Unreachable(_) | Failure::Unanswered(_) | Failure::Broken(_), since))
+            if *since < pace.abort =>
+        {
             return Step::Wait { pause: tenth };
         }
         Some(_) => return Step::End(ending),
         None => {}
     }
-    if !now.connected {
-        // A worker that takes the turn over: the session is all an abort needs.
-        return Step::Connect;
-    }
-    let at_work = match &now.inspection {
-        Some((look, _)) if !now.look_due => Some(look.busy),
+    let look = match &now.inspection {
+        Some((look, _)) if !now.look_due => Some(look),
         _ => None,
     };
     let again = now.aborted_again.is_some_and(|ago| ago >= pace.abort / 5);
-    match (now.aborted, at_work) {
-        (Some(ago), _) if ago >= pace.abort => Step::End(ending),
-        (Some(_), Some(false)) => Step::End(ending),
-        (None, _) => Step::Abort {
-            ending: Some(ending),
-        },
-        (Some(_), Some(true)) if again => Step::Abort {
-            ending: Some(ending),
-        },
+    match look {
+        // A prompt that is still on its way would run when nobody looks any more.
+        Some(look) if !look.busy && (look.prompt_seen || !now.in_flight) => Step::End(ending),
+        Some(look) if look.busy && again => abort(ending),
+        _ if !now.abort_heard && again => abort(ending),
         _ if now.look_due || now.looked.is_none_or(|looked| looked >= tenth) => Step::Inspect,
         _ => Step::Follow { at_most: tenth },
     }
@@ -372,7 +395,7 @@ fn cancel(now: &Situation, pace: &Pace) -> Step {
 
 fn recover(now: &Situation, failure: &Failure, since: Duration, limits: &Limits) -> Step {
     match failure {
-        Failure::SessionLost if now.resent => Step::End(Ending::own(
+        Failure::SessionLost if now.replaced => Step::End(Ending::own(
             Reason::Upstream,
             "OpenCode lost the conversation's session twice in a row.",
         )),
@@ -383,7 +406,9 @@ fn recover(now: &Situation, failure: &Failure, since: Duration, limits: &Limits)
         Failure::Broken(message) if since >= limits.unreachable => {
             Step::End(Ending::failed(message))
         }
-        Failure::Unreachable(message) if since >= limits.unreachable => {
+        Failure::Unreachable(message) | Failure::Unanswered(message)
+            if since >= limits.unreachable =>
+        {
             Step::End(match now.prompting {
                 Prompting::None => Ending::own(Reason::Unreachable, message),
                 _ => Ending::own(
@@ -392,10 +417,12 @@ fn recover(now: &Situation, failure: &Failure, since: Duration, limits: &Limits)
                 ),
             })
         }
-        // Doubling from a quarter of a second to two seconds.
+        // Doubling from a quarter of a second to one.
         Failure::Broken(_) | Failure::Unreachable(_) => Step::Wait {
-            pause: since.clamp(Duration::from_millis(250), Duration::from_secs(2)),
+            pause: since.clamp(SHORT_PAUSE, Duration::from_secs(1)),
         },
+        // It was waited for already.
+        Failure::Unanswered(_) => Step::Wait { pause: SHORT_PAUSE },
     }
 }
 

@@ -1,8 +1,8 @@
 //! Prompting exactly once.
 
 use opencode_client::wire::Prompt;
-use opencode_client::{PromptIds, SessionId};
-use tokio::time::Instant;
+use opencode_client::{Error as ClientError, PromptIds, SessionId};
+use tokio::time::{Instant, sleep_until};
 
 use super::driver::{Driver, Trouble};
 use crate::store::PromptRecord;
@@ -40,10 +40,14 @@ impl Driver {
         let (Some(session), Some(prompted)) = (&self.session, &self.prompted) else {
             return Ok(());
         };
-        let found = self
-            .client()
-            .message(&session.id, &prompted.ids.message)
-            .await?;
+        let client = self.client();
+        let look = || client.message(&session.id, &prompted.ids.message);
+        let mut found = look().await?;
+        if let (None, Some(sent)) = (&found, self.in_flight) {
+            // What was on its way may arrive yet. 1.15.13 runs it twice if it is posted meanwhile.
+            sleep_until(sent + self.host.options.limits.pace.confirm).await;
+            found = look().await?;
+        }
         self.reposted = self.posted.is_some();
         match found {
             Some(_) => {
@@ -70,22 +74,26 @@ impl Driver {
 
     /// Posts the recorded prompt. The turn was ours at `fenced`; a process that was suspended since may have lost it.
     async fn post(&mut self, fenced: Instant) -> Result<(), Trouble> {
-        let (Some(session), Some(prompted)) = (&self.session, &self.prompted) else {
+        let (Some(session), Some(prompted)) = (self.session.clone(), self.prompted.clone()) else {
             return Ok(());
         };
         let prompt = self.prompt();
         self.unbroken = self.stream_live;
         let not_after = fenced + self.host.options.lease / 2;
-        match self
-            .client()
-            .prompt_async_before(&session.id, &prompted.ids, &prompt, not_after.into())
-            .await
-        {
+        // A post that is made again costs more than a look.
+        let client = self.client().with_patience(self.patience() * 2);
+        let (ids, not_after) = (&prompted.ids, not_after.into());
+        self.in_flight = Some(Instant::now());
+        let posting = client.prompt_async_before(&session.id, ids, &prompt, not_after);
+        match self.telling(posting).await {
             Ok(()) => {
                 self.was_posted();
                 Ok(())
             }
             Err(error) => {
+                // Given up before it was sent, it is nowhere.
+                let unsent = matches!(error, ClientError::Timeout { seconds: 0, .. });
+                self.in_flight = (!unsent).then(Instant::now);
                 tracing::debug!(%error, "the prompt's answer is missing: looking before it is posted again");
                 Err(error.into())
             }
@@ -107,6 +115,7 @@ impl Driver {
 
     pub(super) fn was_posted(&mut self) {
         self.posted = Some(Instant::now());
+        self.in_flight = None;
         self.heard = None;
         self.inspection = None;
     }

@@ -24,8 +24,24 @@ impl Driver {
             Ok(_) => return Driven::Lost,
             Err(error) => return self.unsettled(&error),
         };
-        let exchange = self.exchange_of(&turn).await;
-        let artifacts = match self.attach(&turn, &exchange).await {
+        let control = self.control.clone();
+        let attaching = async {
+            let exchange = self.exchange_of(&turn).await;
+            // A transform of the host's that panics costs its files, not the conversation its next turns.
+            let attached = AssertUnwindSafe(self.attach(&turn, &exchange));
+            let attached = attached.catch_unwind().await;
+            (exchange, attached)
+        };
+        let (exchange, attached) = tokio::select! {
+            biased;
+            () = control.leaves() => return self.leave().await,
+            done = attaching => done,
+        };
+        let attached = attached.unwrap_or_else(|_| {
+            let detail = "attaching the turn's files panicked".to_owned();
+            Err(StoreError::Unexpected(detail))
+        });
+        let artifacts = match attached {
             Ok(artifacts) => artifacts,
             // The next claim attaches what is missing.
             Err(error) if error.is_transient() => return self.unsettled(&error),

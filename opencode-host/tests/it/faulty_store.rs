@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use opencode_client::SessionId;
 use opencode_client::reply::Checkpoint;
 use opencode_host::blobs::Digest;
 use opencode_host::clock::Timestamp;
@@ -143,6 +144,8 @@ forward! {
     counted release(lease: &Lease) -> ();
     counted record_prompt(lease: &Lease, prompt: &PromptRecord) -> ();
     counted checkpoint(lease: &Lease, checkpoint: &Checkpoint) -> ();
+    counted record_replacement(lease: &Lease, lost: &SessionId) -> SessionId;
+    through set_unreachable(lease: &Lease, unreachable: bool) -> ();
     counted reset_attempts(lease: &Lease) -> ();
     counted finish(lease: &Lease, finish: &Finish) -> Finished;
     counted settle(lease: &Lease) -> bool;

@@ -86,6 +86,7 @@ pub(crate) fn quick() -> HostOptions {
                 lost: Duration::from_millis(400),
                 abort: Duration::from_secs(3),
                 silence: Duration::from_millis(700),
+                answer: Duration::from_millis(500),
             },
             ..Limits::default()
         },
@@ -100,15 +101,28 @@ impl Hosting {
         Self::with(impostor, quick(), |builder| builder).await
     }
 
+    pub(crate) async fn with_timeout(impostor: Impostor, timeout: Duration) -> Self {
+        Self::built(impostor, quick(), timeout, |builder| builder).await
+    }
+
     pub(crate) async fn with(
         impostor: Impostor,
         options: HostOptions,
         adjust: impl FnOnce(HostBuilder) -> HostBuilder,
     ) -> Self {
+        Self::built(impostor, options, Duration::from_secs(5), adjust).await
+    }
+
+    async fn built(
+        impostor: Impostor,
+        options: HostOptions,
+        timeout: Duration,
+        adjust: impl FnOnce(HostBuilder) -> HostBuilder,
+    ) -> Self {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
         let recorder = Recorder::default();
         let client = Client::builder(impostor.url())
-            .timeout(Duration::from_secs(5))
+            .timeout(timeout)
             .build()
             .unwrap();
         let hub = HubOptions {

@@ -1,8 +1,10 @@
 //! Every ending of a turn, against the impostor.
 
+mod calls;
 mod carry_over;
 mod faults;
 mod leaving;
+mod lost_sessions;
 mod workers;
 
 use std::time::Duration;

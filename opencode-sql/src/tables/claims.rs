@@ -27,7 +27,8 @@ macro_rules! take {
         concat!(
             "UPDATE turns SET worker = $1, leased_at = $2, lease_expires_at = $2 + $3, \
                state = CASE state WHEN 'queued' THEN 'running' ELSE state END, \
-               generation = generation + 1, attempts = attempts + 1, started_at = COALESCE(started_at, $2) \
+               generation = generation + 1, attempts = attempts + 1, unreachable = 0, \
+               started_at = COALESCE(started_at, $2) \
              WHERE id = (SELECT t.id FROM turns AS t WHERE ",
             $condition,
             " LIMIT 1",

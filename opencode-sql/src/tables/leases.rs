@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use opencode_client::SessionId;
 use opencode_client::reply::Checkpoint;
 use opencode_host::id::TurnId;
 use opencode_host::store::{Lease, LeaseStatus, PromptRecord};
@@ -11,7 +12,7 @@ use serde_json::json;
 
 use super::messages;
 use super::turns::lost;
-use crate::columns::{Columns, json};
+use crate::columns::{Columns, escape, json};
 use crate::engine::{Handle, Row, Sql, args, sql};
 use crate::failure::SqlResult;
 
@@ -65,6 +66,15 @@ pub(crate) const RELEASE: Sql = sql!(
 pub(crate) const RECORD_PROMPT: Sql = sql!(
     "UPDATE turns SET prompted = $3, \
        resends = resends + CASE WHEN prompted IS NOT DISTINCT FROM $3 THEN 0 ELSE $4 END \
+     WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running'"
+);
+/// The first one stays.
+pub(crate) const RECORD_REPLACEMENT: Sql = sql!(
+    "UPDATE turns SET replaced = COALESCE(replaced, $3) \
+     WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running' RETURNING id, replaced"
+);
+const SET_UNREACHABLE: Sql = sql!(
+    "UPDATE turns SET unreachable = $3 \
      WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running'"
 );
 pub(crate) const CHECKPOINT: Sql = sql!(
@@ -151,6 +161,30 @@ pub(crate) async fn record_prompt(
     let args = args![lease.turn, lease.generation, json(prompt)?, prompt.resend];
     let changed = on.execute(RECORD_PROMPT, args).await?;
     if changed == 1 {
+        Ok(())
+    } else {
+        Err(lost(lease.turn).into())
+    }
+}
+
+pub(crate) async fn record_replacement(
+    on: &mut impl Handle,
+    lease: &Lease,
+    session: &SessionId,
+) -> SqlResult<SessionId> {
+    let args = args![lease.turn, lease.generation, escape(session.as_str())];
+    let row = on.row(RECORD_REPLACEMENT, args).await?;
+    let row = row.ok_or_else(|| lost(lease.turn))?;
+    Ok(Columns::new(&row, "turns", "id")?.text("replaced")?.into())
+}
+
+pub(crate) async fn set_unreachable(
+    on: &mut impl Handle,
+    lease: &Lease,
+    unreachable: bool,
+) -> SqlResult<()> {
+    let args = args![lease.turn, lease.generation, unreachable];
+    if on.execute(SET_UNREACHABLE, args).await? == 1 {
         Ok(())
     } else {
         Err(lost(lease.turn).into())

@@ -13,8 +13,8 @@ use crate::failure::SqlResult;
 macro_rules! turn_columns {
     () => {
         "id, version, conversation, user_message, message, prompt, client_key, state, status, settled, \
-         generation, attempts, prompted, resends, cancel_requested_at, checkpoint, created_at, started_at, \
-         progress_at, finished_at"
+         generation, attempts, prompted, resends, replaced, unreachable, cancel_requested_at, checkpoint, \
+         created_at, started_at, progress_at, finished_at"
     };
 }
 
@@ -60,6 +60,8 @@ pub(crate) fn read(row: &impl Row) -> StoreResult<Turn> {
         attempts: columns.count("attempts")?,
         prompted: columns.optional_json("prompted")?,
         resends: columns.count("resends")?,
+        replaced: columns.optional_text("replaced")?.map(Into::into),
+        unreachable: columns.flag("unreachable")?,
         cancel_requested_at: columns.optional_time("cancel_requested_at")?,
         checkpoint: columns.json("checkpoint")?,
         created_at: columns.time("created_at")?,

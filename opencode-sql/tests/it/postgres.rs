@@ -10,7 +10,7 @@ use opencode_host::store::{
 use opencode_sql::{Dialect, Options, connect, connect_with, describe};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 
-use crate::fixture::{PostgresDatabase, new_turn, on_postgres, postgres_on};
+use crate::fixture::{BEFORE_LOST_SESSIONS, PostgresDatabase, new_turn, on_postgres, postgres_on};
 
 /// Long enough for any machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -284,4 +284,23 @@ async fn a_server_that_does_not_answer_is_told_in_time() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// As a database was before a turn's lost session was noted, with a turn in it.
+#[tokio::test]
+async fn an_older_database_is_brought_up_to_date_with_its_turns() {
+    on_postgres(async |database| {
+        let store = connect(&database.url()).await.unwrap();
+        let conversation = store.open_conversation("garden").await.unwrap();
+        let turn = store.submit(&new_turn(conversation.id)).await.unwrap().turn;
+        drop(store);
+        let mut beside = database.connection().await;
+        sqlx::raw_sql(BEFORE_LOST_SESSIONS)
+            .execute(&mut beside)
+            .await
+            .unwrap();
+        let store = connect(&database.url()).await.unwrap();
+        assert_eq!(store.turn(turn.id).await.unwrap(), Some(turn));
+    })
+    .await;
 }

@@ -5,7 +5,7 @@ use opencode_host::store::{Store, StoreError};
 use opencode_sql::{Dialect, connect, damage, describe};
 use sqlx::Connection as _;
 
-use crate::fixture::{SqliteFile, sqlite};
+use crate::fixture::{BEFORE_LOST_SESSIONS, SqliteFile, new_turn, sqlite};
 
 #[tokio::test]
 async fn a_file_is_made_with_its_folder_and_found_again() {
@@ -256,4 +256,22 @@ async fn a_new_database_is_for_its_user_alone() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).unwrap();
     connect(path.to_str().unwrap()).await.unwrap();
     assert_eq!(mode(&path), 0o660);
+}
+
+/// As a database was before a turn's lost session was noted, with a turn in it.
+#[tokio::test]
+async fn an_older_database_is_brought_up_to_date_with_its_turns() {
+    let file = SqliteFile::new();
+    let store = connect(&file.url()).await.unwrap();
+    let conversation = store.open_conversation("garden").await.unwrap();
+    let turn = store.submit(&new_turn(conversation.id)).await.unwrap().turn;
+    drop(store);
+    let mut beside = file.connection().await;
+    sqlx::raw_sql(BEFORE_LOST_SESSIONS)
+        .execute(&mut beside)
+        .await
+        .unwrap();
+    beside.close().await.unwrap();
+    let store = connect(&file.url()).await.unwrap();
+    assert_eq!(store.turn(turn.id).await.unwrap(), Some(turn));
 }

@@ -85,6 +85,8 @@ impl Output {
                     self.note(&action.to_string());
                 }
             }
+            Change::ServerUnreachable { message } => self.note(message),
+            Change::ServerReachable => self.note("OpenCode answers again."),
             Change::Todos { todos } => {
                 for todo in todos {
                     let mark = match todo.status.as_str() {

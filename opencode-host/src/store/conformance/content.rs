@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use opencode_client::SessionId;
 use opencode_client::reply::{PersistedPart, ToolPart, ToolStatus};
 use serde_json::json;
 
@@ -10,7 +11,7 @@ use super::sample::{checkpoint, checkpoint_of, finish, prompt};
 use crate::clock::Clock as _;
 use crate::id::MessageId;
 use crate::outcome::TurnError;
-use crate::store::{ClaimedTurn, Finish, NewTurn, StoreError, TurnStatus, Usage};
+use crate::store::{ClaimedTurn, Finish, Lease, NewTurn, StoreError, TurnStatus, Usage};
 
 /// Every kind of character: of all lengths in UTF-8, quotes, escapes, line
 /// ends, a byte order mark, unassigned and control characters, NUL too.
@@ -79,6 +80,43 @@ pub async fn a_prompt_record_is_kept(on: &dyn Fixture) {
         .await
         .unwrap();
     assert_eq!(on.turn(turn.id).await.resends, 2);
+}
+
+/// A turn replaces one session, whichever worker has it: the first one noted stays.
+pub async fn the_first_replacement_stays(on: &dyn Fixture) {
+    let ClaimedTurn { lease, turn, .. } = on.running("garden").await;
+    assert_eq!(turn.replaced, None);
+    let (first, second) = (SessionId::from("ses_1"), SessionId::from("ses_2"));
+    let note = async |lease: &Lease, lost: &SessionId| {
+        on.store().record_replacement(lease, lost).await.unwrap()
+    };
+    // A worker that tries again, or died on the way, replaces the same one.
+    assert_eq!(note(&lease, &first).await, first);
+    assert_eq!(note(&lease, &first).await, first);
+    on.expire_leases();
+    let next = on.claim().await.unwrap();
+    assert_eq!(next.turn.replaced.as_ref(), Some(&first));
+    assert_eq!(note(&next.lease, &second).await, first);
+    on.store().release(&next.lease).await.unwrap();
+    assert_eq!(on.turn(turn.id).await.replaced, Some(first));
+}
+
+/// That the server is out of reach shows in the row, until it is not, or another worker begins.
+pub async fn an_unreachable_server_is_noted(on: &dyn Fixture) {
+    let ClaimedTurn { lease, turn, .. } = on.running("garden").await;
+    assert!(!turn.unreachable);
+    for unreachable in [true, true, false, true] {
+        on.store()
+            .set_unreachable(&lease, unreachable)
+            .await
+            .unwrap();
+        let stored = on.another().await.turn(turn.id).await.unwrap().unwrap();
+        assert_eq!(stored.unreachable, unreachable);
+    }
+    on.expire_leases();
+    let next = on.claim().await.unwrap();
+    assert!(!next.turn.unreachable);
+    assert!(!on.turn(turn.id).await.unreachable);
 }
 
 /// What has streamed is kept with the turn, and shows in its message.

@@ -22,6 +22,12 @@ async fn every_write_is_refused(store: &dyn Store, lease: &Lease) {
         "checkpoint",
     );
     refused(store.reset_attempts(lease).await, "reset_attempts");
+    let lost = opencode_client::SessionId::from("ses_late");
+    refused(
+        store.record_replacement(lease, &lost).await.map(drop),
+        "record_replacement",
+    );
+    refused(store.set_unreachable(lease, true).await, "set_unreachable");
     refused(
         store
             .finish(lease, &finish(TurnStatus::Completed, "late"))

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use opencode_client::reply::PersistedPart;
+
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::store::{
@@ -340,4 +342,13 @@ impl Tables {
             created: true,
         })
     }
+}
+
+/// About how many bytes a message has.
+pub(super) fn size_of(message: &Message) -> u64 {
+    let parts = message.parts.iter().map(|part| match part {
+        PersistedPart::Text { content } | PersistedPart::Reasoning { content } => content.len(),
+        PersistedPart::Tool(_) => serde_json::to_vec(part).map_or(0, |json| json.len()),
+    });
+    (message.content.len() + message.reasoning.len() + parts.sum::<usize>()) as u64
 }

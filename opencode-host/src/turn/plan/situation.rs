@@ -25,6 +25,10 @@ pub struct Pace {
     /// How long nothing may be heard of the session before the server is asked.
     /// Default 10 s.
     pub silence: Duration,
+    /// How long a look at the server may be without an answer before it is made again; twice
+    /// as long each time, until one is answered. A prompt's post gets twice the time of a look.
+    /// Default 1.5 s (1.17.19, 1.18.33 and 1.18.34 never answer some calls in their first seconds).
+    pub answer: Duration,
 }
 
 impl Default for Pace {
@@ -35,6 +39,7 @@ impl Default for Pace {
             lost: Duration::from_secs(5),
             abort: Duration::from_secs(3),
             silence: Duration::from_secs(10),
+            answer: Duration::from_millis(1500),
         }
     }
 }
@@ -47,7 +52,7 @@ pub struct Limits {
     /// Between two events of the session, while the server is alive. Off by default.
     pub idle: Option<Duration>,
     /// The whole turn, waiting for a person not counted; a worker that takes it
-    /// over counts anew.
+    /// over counts anew. Whatever the turn does then is broken off.
     pub turn: Duration,
     /// How long the server may be out of reach.
     pub unreachable: Duration,
@@ -139,6 +144,8 @@ pub enum Failure {
     Broken(String),
     /// The server cannot be reached.
     Unreachable(String),
+    /// The server took a call and did not answer it in time.
+    Unanswered(String),
 }
 
 /// What is known about a turn.
@@ -152,8 +159,8 @@ pub struct Situation {
     pub transcript_owed: bool,
     /// How far the prompt is.
     pub prompting: Prompting,
-    /// A fresh session was prompted once more already.
-    pub resent: bool,
+    /// A fresh session was put in a lost one's place already. There is no third.
+    pub replaced: bool,
     /// How often in a row the turn was taken up without progress.
     pub attempts: u32,
     /// The last look, and whether another before it said the same at least [`Pace::confirm`] ago.
@@ -189,6 +196,10 @@ pub struct Situation {
     pub aborted: Option<Duration>,
     /// How long ago it was last told so.
     pub aborted_again: Option<Duration>,
+    /// It said that it heard it.
+    pub abort_heard: bool,
+    /// A post was given up without an answer: the prompt may arrive yet.
+    pub in_flight: bool,
 }
 
 /// Whether a look was repeated.
@@ -207,6 +218,8 @@ pub enum Step {
     Connect,
     /// Give the fresh session a transcript of the conversation's earlier messages.
     CarryOver,
+    /// Take the session as the row has it, without a word to the server: enough to stop it.
+    TakeUp,
     /// Mint ids, write them down, and post the prompt.
     Mint,
     /// Look for the recorded prompt upstream, and post it where it is absent.

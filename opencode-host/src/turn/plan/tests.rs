@@ -20,6 +20,7 @@ const LIMITS: Limits = Limits {
         lost: Duration::from_secs(5),
         abort: Duration::from_secs(3),
         silence: Duration::from_secs(10),
+        answer: Duration::from_millis(1500),
     },
 };
 
@@ -33,7 +34,7 @@ fn running() -> Situation {
         cancel: false,
         connected: true,
         prompting: Prompting::Posted { ago: secs(4) },
-        resent: false,
+        replaced: false,
         attempts: 1,
         inspection: None,
         look_due: false,
@@ -55,6 +56,8 @@ fn running() -> Situation {
         stopping: None,
         aborted: None,
         aborted_again: None,
+        abort_heard: false,
+        in_flight: false,
     }
 }
 

@@ -230,3 +230,64 @@ async fn a_process_that_was_suspended_looks_again_before_it_prompts() {
     let looks = ledger.count("GET /session/:id/message/:messageID");
     assert_eq!((looks, ledger.prompt_posts().len()), (1, 1));
 }
+
+/// Up to 1.15.4 a call that does not name the session's folder is about another session of the same name, as it were:
+/// an abort answers `true` and stops nothing.
+#[tokio::test]
+async fn every_call_about_a_session_names_its_folder() {
+    let test = hosting([nested(), Step::text("never said")]).await;
+    let turn = test.submit("go").await;
+    let working = test.work(turn);
+    test.impostor.gate("deep").reached().await.unwrap();
+    test.host.cancel(turn).await.unwrap();
+    test.finished(turn, working).await;
+    // A lost session is replaced and deleted, another policy is told, and in the end all is removed.
+    let conversation = test.store.conversation(test.conversation).await.unwrap();
+    let lost = conversation.unwrap().session.unwrap();
+    let unknown = Action::error(404, "NotFoundError", "Session not found: ses_gone");
+    let looks = "GET /session/:id/message";
+    test.impostor
+        .faults()
+        .request(looks, Calls::First(1), unknown);
+    let lock = test.store.lock_session(test.conversation, PATIENCE).await;
+    let outdated = opencode_host::store::SessionRecord {
+        policy: Some("old".to_owned()),
+        ..lost
+    };
+    lock.unwrap().set(&outdated).await.unwrap().unwrap();
+    let second = test.submit("go").await;
+    let working = test.work(second);
+    test.impostor.gate("deep").reached().await.unwrap();
+    test.host
+        .delete_conversation(test.conversation)
+        .await
+        .unwrap();
+    tokio::time::timeout(PATIENCE, working)
+        .await
+        .expect("the turn did not end")
+        .unwrap_err();
+    let ledger = test.impostor.ledger();
+    let mut kinds = std::collections::BTreeSet::new();
+    for request in ledger.requests() {
+        let Some(rest) = request.path.strip_prefix("/session/ses_") else {
+            continue;
+        };
+        let kind = rest.split_once('/').map_or("", |(_, kind)| kind);
+        kinds.insert(format!(
+            "{} {}",
+            request.method,
+            kind.split('/').next().unwrap()
+        ));
+        assert!(request.query.contains("directory="), "{request:?}");
+    }
+    let expected = [
+        "DELETE ",
+        "GET ",
+        "GET children",
+        "GET message",
+        "PATCH ",
+        "POST abort",
+        "POST prompt_async",
+    ];
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), expected);
+}

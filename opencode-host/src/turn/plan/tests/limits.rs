@@ -31,7 +31,7 @@ fn deadlines_stop_the_server_before_they_end_the_turn() {
             Situation {
                 heard: None,
                 prompting: Prompting::Posted { ago: secs(120) },
-                resent: true,
+                replaced: true,
                 ..running()
             },
         ),
@@ -181,7 +181,35 @@ fn a_cancel_stops_the_server_and_waits_until_it_has() {
         prompting: Prompting::Recorded,
         ..cancel
     };
-    assert_eq!(plan(&taken, &LIMITS), Step::Connect);
+    assert_eq!(plan(&taken, &LIMITS), Step::TakeUp);
+    // A post that was broken off may arrive yet, and is waited for.
+    let unseen = Inspection {
+        prompt_seen: false,
+        ..look(false, None)
+    };
+    let on_its_way = Situation {
+        in_flight: true,
+        inspection: Some((unseen, Confirmed::Once)),
+        ..stopped
+    };
+    assert_ne!(ends(&plan(&on_its_way, &LIMITS)), cancelled);
+    // However long the server has been out of reach: it is told once.
+    let down = Situation {
+        aborted: None,
+        aborted_again: None,
+        ..down(secs(9))
+    };
+    assert!(is_abort(&plan(&down, &LIMITS)));
+    // Nothing outlasts the turn's time, before the prompt and while calls fail too.
+    let late = |prompting| Situation {
+        elapsed: LIMITS.turn,
+        prompting,
+        failure: Some((Failure::SessionLost, secs(0))),
+        ..running()
+    };
+    let timeout = Some((TurnStatus::Error, Some("timeout")));
+    assert_eq!(ends(&plan(&late(Prompting::None), &LIMITS)), timeout);
+    assert!(is_abort(&plan(&late(Prompting::Recorded), &LIMITS)));
 }
 
 #[test]
@@ -197,7 +225,7 @@ fn failures_are_mended_or_told() {
         Step::Recreate
     );
     let lost_again = Situation {
-        resent: true,
+        replaced: true,
         ..failing(Failure::SessionLost, secs(0), posted)
     };
     assert_eq!(
@@ -213,7 +241,7 @@ fn failures_are_mended_or_told() {
     );
     assert_eq!(
         plan(&failing(down.clone(), secs(9), posted), &LIMITS),
-        Step::Wait { pause: secs(2) }
+        Step::Wait { pause: secs(1) }
     );
     let told = |prompting| ends(&plan(&failing(down.clone(), secs(20), prompting), &LIMITS));
     assert_eq!(told(posted), Some((TurnStatus::Error, Some("interrupted"))));

@@ -1,0 +1,148 @@
+//! Calls that a server takes and never answers, as 1.17.19, 1.18.33 and 1.18.34 do in their first seconds.
+
+use opencode_client::reply::Change;
+use opencode_host::LiveStream;
+
+use super::*;
+
+/// A call is held at a gate that nobody opens.
+fn never_answers(impostor: &Impostor, call: &str, calls: Calls) {
+    let hold = Action::Hold("never answered".to_owned());
+    impostor.faults().request(call, calls, hold);
+}
+
+async fn scripted(steps: impl IntoIterator<Item = Step>) -> Impostor {
+    Impostor::scripted(Script::always(steps)).await.unwrap()
+}
+
+/// A host whose client would wait for minutes.
+async fn patient(impostor: Impostor) -> Hosting {
+    Hosting::with_timeout(impostor, Duration::from_secs(600)).await
+}
+
+#[tokio::test]
+async fn a_call_that_is_never_answered_is_made_again() {
+    let calls = [
+        "GET /session",
+        "POST /session",
+        "GET /session/:id",
+        "GET /session/:id/message",
+        "GET /session/status",
+        "POST /session/:id/prompt_async",
+    ];
+    for call in calls {
+        let impostor = scripted([Step::text("Fine.")]).await;
+        never_answers(&impostor, call, Calls::Nth(1));
+        let test = patient(impostor).await;
+        let result = test.turn("go").await;
+        assert_ended(&result, TurnStatus::Completed, None, "Fine.");
+        let ledger = test.impostor.ledger();
+        let prompt = result.prompt.unwrap();
+        assert_eq!(ledger.model_runs(prompt.as_str()), 1, "{call}");
+        assert_eq!(ledger.sessions_alive().len(), 1, "{call}");
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_waits_for_no_call() {
+    for call in ["GET /session/status", "GET /session/:id/message"] {
+        let impostor =
+            scripted([Step::text("Half"), Step::gate("hold"), Step::text(" more")]).await;
+        let test = patient(impostor).await;
+        let turn = test.submit("go").await;
+        let working = test.work(turn);
+        test.shown(turn, "Half").await;
+        never_answers(&test.impostor, call, Calls::All);
+        // A look that hangs.
+        test.impostor.drop_streams();
+        let waiting = |ledger: &opencode_impostor::Ledger| ledger.waiting_at("never answered") > 0;
+        test.impostor.wait_for(waiting).await.unwrap();
+        test.host.cancel(turn).await.unwrap();
+        let result = test.finished(turn, working).await;
+        assert_ended(&result, TurnStatus::Cancelled, Some("cancelled"), "Half");
+        assert!(test.impostor.ledger().busy().is_empty(), "{call}");
+    }
+}
+
+#[tokio::test]
+async fn the_turns_time_ends_what_is_never_answered() {
+    for call in ["GET /session", "POST /session/:id/prompt_async"] {
+        let impostor = scripted([Step::text("no")]).await;
+        never_answers(&impostor, call, Calls::All);
+        let mut options = quick();
+        options.limits.turn = Duration::from_millis(700);
+        options.limits.pace.answer = PATIENCE * 10;
+        let test = Hosting::with(impostor, options, |builder| builder).await;
+        let result = test.turn("go").await;
+        let reason = result.reason.map(|reason| reason.as_str());
+        assert_eq!(
+            (result.status, reason),
+            (TurnStatus::Error, Some("timeout"))
+        );
+    }
+}
+
+/// Waits for what is told of the server.
+async fn told(live: &mut LiveStream) -> bool {
+    let telling = async {
+        loop {
+            match live.next().await.unwrap().expect("the turn ended") {
+                LiveEvent::Change { change, .. } => match &*change {
+                    Change::ServerUnreachable { message } => {
+                        assert!(message.contains("trying again"), "{message}");
+                        return true;
+                    }
+                    Change::ServerReachable => return false,
+                    _ => {}
+                },
+                LiveEvent::Snapshot { .. } => {}
+                LiveEvent::Finished => panic!("nothing was told"),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, telling).await.unwrap()
+}
+
+#[tokio::test]
+async fn watchers_are_told_of_a_server_out_of_reach_and_of_its_return() {
+    let test = hosting([Step::text("Half"), Step::gate("hold"), Step::text(" more")]).await;
+    let turn = test.submit("go").await;
+    let working = test.work(turn);
+    test.shown(turn, "Half").await;
+    let mut live = test.host.live(turn, Cursor::START).await.unwrap();
+    test.impostor.kill().await;
+    assert!(told(&mut live).await);
+    // Who comes late is told too, and another process reads it in the row.
+    let mut late = test.host.live(turn, Cursor::START).await.unwrap();
+    assert!(told(&mut late).await);
+    assert!(test.store.turn(turn).await.unwrap().unwrap().unreachable);
+    test.impostor.restart().await.unwrap();
+    assert!(!told(&mut live).await);
+    assert!(!told(&mut late).await);
+    let result = test.finished(turn, working).await;
+    assert_ended(&result, TurnStatus::Error, Some("interrupted"), "Half");
+}
+
+/// A product that panics whenever it is asked for its rules.
+#[derive(Debug)]
+struct Panics;
+
+#[async_trait]
+impl Product for Panics {
+    fn system_context(&self, _: &opencode_host::store::Conversation) -> Option<String> {
+        panic!("the product is broken")
+    }
+}
+
+#[tokio::test]
+async fn a_turn_whose_driver_panics_each_time_fails_after_the_attempts_allowed() {
+    let impostor = scripted([Step::text("no")]).await;
+    let mut options = quick();
+    options.limits.attempts = 3;
+    options.lease = Duration::from_millis(200);
+    let test = Hosting::with(impostor, options, |builder| builder.product(Panics)).await;
+    let result = test.turn("go").await;
+    assert_eq!(result.status, TurnStatus::Failed);
+    let turn = test.store.turn(result.turn).await.unwrap().unwrap();
+    assert!(turn.generation >= 3, "{}", turn.generation);
+}

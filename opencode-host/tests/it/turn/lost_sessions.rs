@@ -1,0 +1,99 @@
+//! A server that forgets sessions: a turn replaces one, and no more.
+
+use opencode_host::store::Store;
+
+use super::*;
+
+/// Every look at a session's messages says that there is no such session.
+fn forgets_each_session(impostor: &Impostor) {
+    let unknown = Action::error(404, "NotFoundError", "Session not found: ses_gone");
+    impostor
+        .faults()
+        .request("GET /session/:id/message", Calls::All, unknown);
+}
+
+fn assert_lost_twice(result: &TurnResult) {
+    assert_eq!(
+        (result.status, result.reason.unwrap().as_str()),
+        (TurnStatus::Error, "upstream")
+    );
+    let error = result.error.as_ref().unwrap();
+    assert!(error.message.contains("twice"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_forgets_each_session_is_asked_for_two() {
+    let test = hosting([Step::text("no")]).await;
+    forgets_each_session(&test.impostor);
+    let result = test.turn("go").await;
+    assert_lost_twice(&result);
+    let ledger = test.impostor.ledger();
+    assert_eq!(ledger.count("POST /session"), 2);
+    // The one that was lost is deleted, should the server have it after all.
+    let session = result_session(&*test.store, &test).await;
+    assert_eq!(ledger.sessions_alive(), [session.as_str()]);
+    // The next turn has one try of its own.
+    assert_lost_twice(&test.turn("again").await);
+    assert_eq!(test.impostor.ledger().count("POST /session"), 3);
+}
+
+async fn result_session(store: &dyn Store, test: &Hosting) -> String {
+    let conversation = store.conversation(test.conversation).await.unwrap();
+    conversation.unwrap().session.unwrap().id.to_string()
+}
+
+#[tokio::test]
+async fn the_next_worker_does_not_replace_a_session_again() {
+    let mut options = quick();
+    options.lease = Duration::from_millis(200);
+    let impostor = Impostor::scripted(Script::always([Step::text("no")]))
+        .await
+        .unwrap();
+    let test = Hosting::with(impostor, options, |builder| builder).await;
+    // The first worker replaced the session, and died before it prompted.
+    let lock = test.store.lock_session(test.conversation, PATIENCE).await;
+    let lost = opencode_host::store::SessionRecord {
+        id: "ses_second".into(),
+        directory: None,
+        created_ms: 1,
+        policy: None,
+        owed: None,
+    };
+    lock.unwrap().set(&lost).await.unwrap().unwrap();
+    let turn = test.submit("go").await;
+    let claim = opencode_host::store::Claim {
+        worker: opencode_host::store::WorkerId("dead".to_owned()),
+        lease: Duration::from_millis(1),
+        only: Some(turn),
+    };
+    let dead = test.store.claim(&claim).await.unwrap().unwrap();
+    let first = "ses_first".into();
+    let noted = test.store.record_replacement(&dead.lease, &first).await;
+    assert_eq!(noted.unwrap(), first);
+    let result = test.finished(turn, test.work(turn)).await;
+    assert_lost_twice(&result);
+    assert_eq!(test.impostor.ledger().count("POST /session"), 0);
+}
+
+#[tokio::test]
+async fn a_worker_goes_on_with_the_replacement_that_another_began() {
+    let test = hosting([Step::text("Fine.")]).await;
+    let first = test.turn("one").await;
+    let lost = first.session.unwrap();
+    test.impostor.forget(lost.as_str());
+    let turn = test.submit("two").await;
+    let claim = opencode_host::store::Claim {
+        worker: opencode_host::store::WorkerId("dead".to_owned()),
+        lease: Duration::from_millis(1),
+        only: Some(turn),
+    };
+    // It noted the session that it was going to replace, and died.
+    let dead = test.store.claim(&claim).await.unwrap().unwrap();
+    test.store
+        .record_replacement(&dead.lease, &lost)
+        .await
+        .unwrap();
+    let second = test.finished(turn, test.work(turn)).await;
+    assert_ended(&second, TurnStatus::Completed, None, "Fine.");
+    assert_ne!(second.session, Some(lost));
+}

@@ -1,0 +1,9 @@
+-- What a turn has met on its way.
+--
+-- The file of the same name for Postgres says the same.
+
+-- The session that the server has lost during the turn and that was replaced. A turn replaces one.
+ALTER TABLE turns ADD COLUMN replaced TEXT;
+
+-- 1 while the turn's worker cannot reach the server.
+ALTER TABLE turns ADD COLUMN unreachable INTEGER NOT NULL DEFAULT 0;
