@@ -287,6 +287,7 @@ async fn every_call_about_a_session_names_its_folder() {
         "GET message",
         "PATCH ",
         "POST abort",
+        "POST message",
         "POST prompt_async",
     ];
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), expected);
