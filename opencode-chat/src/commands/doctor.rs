@@ -415,7 +415,10 @@ async fn check_rules(client: &Client, report: &mut Report) {
     };
     match checked.await {
         Ok(Ok(())) => report.ok("rules", "the server keeps permission rules"),
-        Ok(Err(refused)) => report.broken("rules", refused.to_string(), None),
+        Ok(Err(refused)) => {
+            let advice = "run `npm install -g opencode-ai`, and start the server again";
+            report.broken("rules", refused.to_string(), Some(advice.to_owned()));
+        }
         Err(error) => report.warning("rules", format!("unknown: {error}"), "run this again"),
     }
 }

@@ -139,7 +139,7 @@ async fn the_doctor_finds_a_real_server_sound() {
     let ran = chat.run(&["doctor", "--json", "--opencode-isolated"]).await;
     assert_eq!(ran.code, 0, "{ran:?}");
     let lines = ran.lines();
-    assert_eq!(lines.len(), 11, "{ran:?}");
+    assert_eq!(lines.len(), 13, "{ran:?}");
     assert!(lines.iter().all(|line| line["status"] == "ok"), "{ran:?}");
     let models = lines.iter().find(|line| line["check"] == "models").unwrap();
     assert!(

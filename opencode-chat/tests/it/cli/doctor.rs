@@ -1,6 +1,6 @@
 //! What `doctor` finds.
 
-use opencode_impostor::{Action, Calls, Impostor};
+use opencode_impostor::{Action, Calls, Dialect, Impostor};
 use serde_json::Value;
 
 use crate::support::{Chat, Ran};
@@ -55,6 +55,8 @@ async fn all_is_well() {
         "event stream",
         "models",
         "agents",
+        "rules",
+        "sub-agents",
         "network",
     ] {
         assert_eq!(found(&ran, check).0, "ok", "{ran:?}");
@@ -66,7 +68,7 @@ async fn all_is_well() {
     let ran = chat.run(&["doctor"]).await;
     assert_eq!(
         (ran.code, ran.stdout.matches('✓').count()),
-        (0, 10),
+        (0, 12),
         "{ran:?}"
     );
     impostor.assert_clean();
@@ -90,6 +92,43 @@ async fn warnings_say_what_to_do_and_are_no_failure() {
         assert_eq!(found(&ran, check).0, "warning", "{ran:?}");
     }
     assert!(ran.stdout.contains("opencode auth login"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_keep_the_rules_is_broken() {
+    let ignores = Dialect {
+        keeps_rules: false,
+        ..Dialect::default()
+    };
+    let old = Dialect {
+        version: "1.1.15".into(),
+        ..Dialect::default()
+    };
+    for (dialect, told) in [
+        (ignores, "ignores permission rules"),
+        (old, "1.1.15 is too old"),
+    ] {
+        let impostor = Impostor::builder().dialect(dialect).start().await.unwrap();
+        let ran = Chat::with(&impostor).run(&["doctor", "--json"]).await;
+        assert_eq!(ran.code, 2, "{ran:?}");
+        let rules = found(&ran, "rules");
+        assert_eq!(rules.0, "broken", "{ran:?}");
+        assert!(rules.1.contains(told), "{ran:?}");
+        assert!(impostor.ledger().sessions_alive().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn sub_agents_of_a_given_server_are_off_or_warned_of() {
+    let impostor = Impostor::start().await.unwrap();
+    let chat = Chat::with(&impostor);
+    let ran = chat.run(&["doctor", "--json"]).await;
+    let off = found(&ran, "sub-agents");
+    assert!(off.0 == "ok" && off.1.starts_with("off"), "{ran:?}");
+    let ran = chat
+        .run(&["doctor", "--json", "--allow-unasked-subagents"])
+        .await;
+    assert_eq!(found(&ran, "sub-agents").0, "warning", "{ran:?}");
 }
 
 #[tokio::test]
