@@ -299,17 +299,22 @@ fn chosen(question: &Question, typed: &str) -> Result<Vec<String>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use opencode_client::wire::QuestionOption;
     use serde_json::json;
 
+    use super::*;
+
     fn question(options: &[&str], multiple: bool) -> Question {
-        let options: Vec<_> = options
-            .iter()
-            .map(|label| json!({"label": label, "description": ""}))
-            .collect();
-        let question =
-            json!({"question": "Which?", "header": "", "options": options, "multiple": multiple});
-        serde_json::from_value(question).unwrap()
+        let option = |label: &&str| QuestionOption {
+            label: (*label).to_owned(),
+            description: String::new(),
+        };
+        Question {
+            question: "Which?".to_owned(),
+            header: String::new(),
+            options: options.iter().map(option).collect(),
+            multiple,
+        }
     }
 
     #[test]
