@@ -135,13 +135,20 @@ pub(crate) fn excerpt(body: &[u8]) -> String {
     cut(&String::from_utf8_lossy(head), BODY_EXCERPT_CHARS)
 }
 
-/// `text` on one line, cut to `limit` characters.
+/// `text` on one line, cut to `limit` characters. Controls, such as those of a terminal, are written out: `\u{1b}`.
 pub(crate) fn cut(text: &str, limit: usize) -> String {
-    text.trim()
-        .chars()
-        .take(limit)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    let mut line = String::new();
+    for c in text.trim().chars().take(limit) {
+        match c {
+            '\n' | '\t' => line.push(' '),
+            c if c.is_control() => line.extend(c.escape_default()),
+            c => line.push(c),
+        }
+    }
+    if let Some((at, _)) = line.char_indices().nth(limit) {
+        line.truncate(at);
+    }
+    line
 }
 
 /// An error the model's provider or the server reported about a turn, as it

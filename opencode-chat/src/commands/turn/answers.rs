@@ -299,21 +299,20 @@ fn chosen(question: &Question, typed: &str) -> Result<Vec<String>, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use opencode_client::wire::QuestionOption;
     use serde_json::json;
 
-    use super::*;
-
     fn question(options: &[&str], multiple: bool) -> Question {
-        let option = |label: &&str| QuestionOption {
+        let options = options.iter().map(|label| QuestionOption {
             label: (*label).to_owned(),
-            description: String::new(),
-        };
+            ..QuestionOption::default()
+        });
         Question {
             question: "Which?".to_owned(),
-            header: String::new(),
-            options: options.iter().map(option).collect(),
+            options: options.collect(),
             multiple,
+            ..Question::default()
         }
     }
 

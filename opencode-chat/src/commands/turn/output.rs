@@ -82,7 +82,7 @@ impl Output {
                     line(message)
                 ));
                 if let Some(action) = action {
-                    self.note(&action.to_string());
+                    self.note(&line(&action.to_string()).to_string());
                 }
             }
             Change::ServerUnreachable { message } => self.note(message),

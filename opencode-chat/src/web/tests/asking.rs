@@ -222,8 +222,8 @@ async fn an_option_that_hides_something_shows_it_and_is_answered_as_it_is() {
     .await;
     site.page(conversation).await.shows(&[
         "He\\u{7}ad: </span>Really\\u{2066}?\nYes</legend>",
-        "<span>Yes\\u{202e}\\u{200b}&#60;b&#62;</span>",
         "value=\"Yes\u{202e}\u{200b}&#60;b&#62;\"",
+        "<span>Yes\\u{202e}\\u{200b}&#60;b&#62;</span>",
     ]);
     site.post(&action, &[("count", "1"), ("a0", label)]).await;
     site.ended(conversation).await;

@@ -183,7 +183,7 @@ async fn words_of_ones_own_go_whole() {
     let mut terminal = Terminal::start(&chat, &["turn", "paint it"]);
     let asked = terminal.shows("nothing declines: ").await;
     assert!(
-        asked.contains("? Which\\rone?\n  1) Red\n  2) Blue\\u{1b}[2K\n"),
+        asked.contains("? Which\\rone? (Choice)\n  1) Red\n  2) Blue\\u{1b}[2K\n"),
         "{asked}"
     );
     terminal.types("7\n");
