@@ -81,11 +81,11 @@ impl Dialect {
             keeps_rules: at >= (1, 1, 0),
             request_routes: at >= (1, 1, 0),
             keeps_metadata: at > (1, 14, 48),
-            asks_outside: at < (1, 1, 0) || at >= (1, 1, 16),
+            asks_outside: !((1, 1, 0)..(1, 1, 16)).contains(&at),
             silent_unknown_agent: at <= (1, 2, 27),
             abort_needs_directory: at <= (1, 15, 4),
             absent_message_is_500: ((1, 2, 1)..=(1, 2, 20)).contains(&at),
-            rejection_by_name: at >= (1, 2, 0) && at < (1, 3, 0),
+            rejection_by_name: ((1, 2, 0)..(1, 3, 0)).contains(&at),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Rules of this repository that no compiler checks. Each finding names a file and a line.
 //!
-//! - No file of code is over 500 lines, except what others wrote (`vendor/`, `*.min.*`).
+//! - No file of code is over 600 lines, except what others wrote (`vendor/`, `*.min.*`).
 //! - No file, module or type is called after nothing in particular (`utils`, `manager` and the like).
 //! - No text names the host of a package registry or a folder of somebody's machine.
 //! - No test is ignored, nothing is left to do, and every lint waiver has a reason.

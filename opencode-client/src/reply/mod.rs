@@ -402,7 +402,7 @@ impl Reply {
                 );
             }
             PartBody::Tool(call) => self.tool_updated(part, message, call),
-            PartBody::StepFinish { cost, tokens } => {
+            PartBody::StepFinish { cost, tokens, .. } => {
                 self.step_finished(part, message, *cost, *tokens)
             }
             PartBody::Compaction | PartBody::Other { .. } => {}

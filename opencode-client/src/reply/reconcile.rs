@@ -83,7 +83,7 @@ impl Reply {
     fn steps_of(&mut self, exchange: &Exchange) {
         for message in &exchange.messages {
             for part in &message.parts {
-                if let PartBody::StepFinish { cost, tokens } = part.body
+                if let PartBody::StepFinish { cost, tokens, .. } = part.body
                     && let Some(at) = self.track(&message.info.id)
                 {
                     self.step_finished(part, at, cost, tokens);

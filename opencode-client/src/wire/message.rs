@@ -245,16 +245,25 @@ impl Wire for Message {
             Some(Value::Array(parts)) => parts_of(&info.id, parts, skipped),
             _ => Vec::new(),
         };
-        let mut steps = (0.0, Tokens::default());
+        let (mut steps, mut ended) = ((0.0, Tokens::default()), None);
         for part in &parts {
-            if let PartBody::StepFinish { cost, tokens } = &part.body {
+            if let PartBody::StepFinish {
+                cost,
+                tokens,
+                reason,
+            } = &part.body
+            {
                 steps.0 += cost;
                 steps.1 += *tokens;
+                ended = Some(reason.clone().unwrap_or_default());
             }
         }
         // What the message does not say of itself, its steps do.
         info.cost = cost.unwrap_or(steps.0);
         info.tokens = tokens.or(steps.1);
+        if !info.is_finished() {
+            info.finish = ended;
+        }
         Some(Self { info, parts })
     }
 }

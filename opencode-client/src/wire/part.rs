@@ -43,6 +43,8 @@ pub enum PartBody {
         cost: f64,
         /// Tokens of the step.
         tokens: Tokens,
+        /// Why the model stopped, in the words of [`MessageInfo::finish`](super::MessageInfo::finish).
+        reason: Option<String>,
     },
     /// The server asks itself for a summary of the session (seen on 1.18.33).
     Compaction,
@@ -150,6 +152,7 @@ impl PartBody {
             "step-finish" => Self::StepFinish {
                 cost: fields.amount("cost").unwrap_or_default(),
                 tokens: Counts::take(fields).or(Tokens::default()),
+                reason: fields.words("reason"),
             },
             _ => Self::Other {
                 kind: kind.to_owned(),

@@ -128,7 +128,7 @@ fn an_idle_of_another_folder_is_not_the_sessions() {
     let mut reply = begun();
     for (kind, properties) in [("session.status", &status), ("session.idle", &idle)] {
         let mut elsewhere = event(kind, properties);
-        elsewhere["directory"] = json!("/home/user/proj");
+        elsewhere["directory"] = json!("/srv/elsewhere");
         apply(&mut reply, &elsewhere);
         assert!(!reply.take_idle(), "{kind} of another folder");
         apply(&mut reply, &event(kind, properties));

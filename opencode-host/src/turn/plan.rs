@@ -156,11 +156,13 @@ fn patience(now: &Situation, pace: &Pace) -> Duration {
 
 /// The turn's time is up, whatever it is at.
 fn overtime(now: &Situation, limits: &Limits) -> Option<Ending> {
-    (now.elapsed >= limits.turn && !now.waiting).then(|| {
-        Ending::own(
+    (now.elapsed >= limits.turn && !now.waiting).then(|| match &now.failure {
+        // What went wrong all the time says more.
+        Some((Failure::Broken(message), _)) => Ending::failed(message),
+        _ => Ending::own(
             Reason::Timeout,
             format!("The answer took longer than {} s.", limits.turn.as_secs()),
-        )
+        ),
     })
 }
 

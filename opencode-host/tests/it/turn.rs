@@ -5,6 +5,7 @@ mod carry_over;
 mod faults;
 mod leaving;
 mod lost_sessions;
+mod odd;
 mod workers;
 
 use std::time::Duration;

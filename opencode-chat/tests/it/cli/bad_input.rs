@@ -266,6 +266,15 @@ async fn an_agent_or_model_that_only_the_prompt_shows_to_be_wrong() {
         .start()
         .await
         .unwrap();
+    // A server that does not tell its names before.
+    for names in ["GET /agent", "GET /config/providers"] {
+        let action = Action::Answer {
+            status: 404,
+            content_type: "text/plain".into(),
+            body: String::new(),
+        };
+        impostor.faults().request(names, Calls::All, action);
+    }
     let chat = Chat::with(&impostor);
     for (more, named) in [
         (["--agent", "bild"], "bild"),

@@ -244,7 +244,10 @@ async fn people_read_the_text_as_it_is() {
 
 #[tokio::test]
 async fn agent_model_and_system_reach_the_server() {
-    let impostor = Impostor::scripted(Script::always([Step::text("Yes.")]))
+    let impostor = Impostor::builder()
+        .script(Script::always([Step::text("Yes.")]))
+        .models(["local/a/b"])
+        .start()
         .await
         .unwrap();
     let chat = Chat::with(&impostor);
