@@ -64,7 +64,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let command = cli.command.unwrap_or_default();
     if command.store().is_some() {
         for told in cli::exposed(std::env::args_os()) {
-            eprintln!("warning: {told}");
+            terminal::tell(format!("warning: {told}"));
         }
     }
     for problem in command.store().map(data::tighten).unwrap_or_default() {

@@ -7,6 +7,7 @@ use opencode_host::turn::TurnResult;
 use opencode_host::visible;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 
 use crate::{files, terminal};
 
@@ -27,7 +28,7 @@ fn one_line(json: String) -> String {
     for c in json.chars() {
         if visible::is_hidden(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
-                line += &format!("\\u{unit:04x}");
+                let _ = write!(line, "\\u{unit:04x}");
             }
         } else {
             line.push(c);

@@ -120,6 +120,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    #[expect(clippy::needless_pass_by_value, reason = "called with literals")]
     fn asked(permission: &str, patterns: &[&str], metadata: Value, always: &[&str]) -> Asked {
         let request = json!({
             "id": "per_1", "sessionID": "ses_1", "permission": permission, "patterns": patterns,

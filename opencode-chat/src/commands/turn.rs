@@ -51,7 +51,7 @@ async fn turn(args: TurnArgs) -> Result<ExitCode, Failure> {
         terminal::tell(banner);
     }
     for warning in &upstream.warnings {
-        eprintln!("· {warning}");
+        terminal::tell(format!("· {warning}"));
     }
     let outcome = async {
         upstream.ready().await?;

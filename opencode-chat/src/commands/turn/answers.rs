@@ -1,6 +1,7 @@
 //! Answering what the agent asks in the middle of a turn.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -216,12 +217,12 @@ impl Shared {
 fn question_text(question: &Question) -> String {
     let mut text = format!("? {}", block(&question.question));
     if !question.header.is_empty() && question.header != question.question {
-        text += &format!(" ({})", line(&question.header));
+        let _ = write!(text, " ({})", line(&question.header));
     }
     for (number, option) in question.options.iter().enumerate() {
-        text += &format!("\n{}) {}", number + 1, line(&option.label));
+        let _ = write!(text, "\n{}) {}", number + 1, line(&option.label));
         if !option.description.is_empty() && option.description != option.label {
-            text += &format!("  {}", line(&option.description));
+            let _ = write!(text, "  {}", line(&option.description));
         }
     }
     text
@@ -232,15 +233,20 @@ fn permission_text(asked: &Asked) -> String {
     let mut text = format!("? The agent wants to {}", asked.purpose);
     for detail in &asked.details {
         let length = detail.length.as_ref().map(|length| format!(" ({length})"));
-        text += &format!("\n{}{}:", line(&detail.label), length.unwrap_or_default());
+        let _ = write!(
+            text,
+            "\n{}{}:",
+            line(&detail.label),
+            length.unwrap_or_default()
+        );
         for row in detail.text.split('\n') {
-            text += &format!("\n  {}", command(row));
+            let _ = write!(text, "\n  {}", command(row));
         }
     }
     if !asked.always.is_empty() {
         text += "\n“Always” allows:";
         for pattern in &asked.always {
-            text += &format!("\n  {}", command(&pattern.replace('\n', "\n  ")));
+            let _ = write!(text, "\n  {}", command(&pattern.replace('\n', "\n  ")));
         }
     }
     text

@@ -144,6 +144,7 @@ async fn a_permission_is_given_once() {
 }
 
 /// A permission with this metadata.
+#[expect(clippy::needless_pass_by_value, reason = "called with literals")]
 fn permission(name: &str, metadata: serde_json::Value) -> Step {
     Step::Permission(Permission {
         permission: name.into(),
