@@ -4,7 +4,7 @@
 //! stands beside them, or show as nothing at all. A person who approves a command must see the command that runs, so
 //! nothing is dropped here: such a character is written as in a Rust string, `\u{202e}`, `\u{1b}`, `\r`.
 //!
-//! - [`line`] for one line of a page, a terminal or a log: line ends and tabs are written as `\n` and `\t`.
+//! - [`line()`] for one line of a page, a terminal or a log: line ends and tabs are written as `\n` and `\t`.
 //! - [`block`] for a text of several lines: line ends and tabs stay.
 //! - [`command`] for what a person approves: a block in which every gap that is not a plain space is written too.
 //! - [`short`] for a title: a line of at most so many characters.
@@ -38,7 +38,7 @@ pub fn command(text: &str) -> Command<'_> {
     Command(text)
 }
 
-/// `text` as a title: a [`line`] without white space around it, runs of spaces as one, cut to `max` characters; `…`
+/// `text` as a title: a [`line()`] without white space around it, runs of spaces as one, cut to `max` characters; `…`
 /// follows where it was cut.
 ///
 /// Reads no more of `text` than it needs, so that a long document costs nothing.
@@ -81,7 +81,7 @@ pub fn is_hidden(c: char) -> bool {
     !(c == ' ' || c.is_ascii_graphic()) && kind(c) == Kind::Hidden
 }
 
-/// A text on one line, made by [`line`]. Its `Display` is safe to show.
+/// A text on one line, made by [`line()`]. Its `Display` is safe to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a>(&'a str);
 
