@@ -110,9 +110,9 @@ mod tests {
 
     #[test]
     fn a_long_file_of_our_own_is_found() {
-        let long = "x\n".repeat(501);
+        let long = "x\n".repeat(MOST_LINES + 1);
         for file in ["a.rs", "static/app.css", "migrations/1.sql"] {
-            assert_eq!(lines(file, &long), [501], "{file}");
+            assert_eq!(lines(file, &long), [MOST_LINES + 1], "{file}");
             assert_eq!(lines(file, &long[2..]), [0; 0], "{file}");
         }
         for file in [
