@@ -107,7 +107,10 @@ impl Session<'_> {
                 record,
                 just_created: false,
             }),
-            Some(record) => self.update_policy(lock, record, &rules).await,
+            Some(record) => {
+                self.warn(conversation.id, &rules);
+                self.update_policy(lock, record, &rules).await
+            }
             None => self.mint(lock, conversation, rules).await,
         }
     }
@@ -300,11 +303,7 @@ impl Session<'_> {
             self.discard(conversation.id, &record_of(session)).await;
             return Err(refused.into());
         }
-        if self.sub_agents.run_unasked(&rules) {
-            let context = [("conversation", conversation.id.to_string().into())];
-            self.telemetry
-                .report(&RunsUnasked, Severity::Warning, context);
-        }
+        self.warn(conversation.id, &rules);
         let record = record_of(session);
         match lock.set(&record).await {
             Ok(Ok(())) => {
@@ -420,7 +419,8 @@ impl Session<'_> {
         rules: &[PermissionRule],
     ) -> Result<Ensured, SessionError> {
         let client = record.client(self.client);
-        let session = client.append_permission(&record.id, rules).await?;
+        let told = self.sub_agents.change(rules);
+        let session = client.append_permission(&record.id, &told).await?;
         UnsafeServer::check_rules(&session, rules)?;
         let updated = SessionRecord {
             policy: fingerprint(rules),
@@ -436,6 +436,15 @@ impl Session<'_> {
                 just_created: false,
             },
         })
+    }
+
+    /// Warns of sub-agents that ask for nothing.
+    fn warn(&self, conversation: ConversationId, rules: &[PermissionRule]) {
+        if self.sub_agents.run_unasked(rules) {
+            let context = [("conversation", conversation.to_string().into())];
+            self.telemetry
+                .report(&RunsUnasked, Severity::Warning, context);
+        }
     }
 
     async fn discard(&self, conversation: ConversationId, session: &SessionRecord) {

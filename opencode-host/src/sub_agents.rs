@@ -18,8 +18,8 @@ pub enum SubAgents {
     /// The agents of these names may be used as sub-agents, and ask: the server was started with
     /// [`server_configuration`] for them. All others are off.
     Asking(Vec<String>),
-    /// They work, and **nothing they do is asked for**: a shell command of theirs runs at once. Reported with each
-    /// new session, as a warning.
+    /// They work, and **nothing they do is asked for**: a shell command of theirs runs at once. Reported as a warning
+    /// with each new session, and with each older one that they are allowed in.
     Unasked,
 }
 
@@ -41,6 +41,16 @@ impl SubAgents {
         self.are_unasked() && has_ask(rules)
     }
 
+    /// What a session that was told other rules before is told to have these (of [`SubAgents::complete`]). A server
+    /// appends them to the earlier ones, of which the last may have turned sub-agents off.
+    pub(crate) fn change(&self, rules: &[PermissionRule]) -> Vec<PermissionRule> {
+        let lifted = self
+            .run_unasked(rules)
+            .then(|| task("*", PermissionAction::Allow));
+        // In front: what the product says of `task` comes behind it.
+        lifted.into_iter().chain(rules.iter().cloned()).collect()
+    }
+
     /// The rules of a session, with what they mean for sub-agents.
     pub(crate) fn complete(&self, mut rules: Vec<PermissionRule>) -> Vec<PermissionRule> {
         let asking: &[String] = match self {
@@ -48,11 +58,6 @@ impl SubAgents {
             _ if !has_ask(&rules) => return rules,
             Self::Off => &[],
             Self::Asking(names) => names,
-        };
-        let task = |pattern: &str, action| PermissionRule {
-            permission: TASK.to_owned(),
-            pattern: pattern.to_owned(),
-            action,
         };
         let allowed: Vec<_> = asking
             .iter()
@@ -62,6 +67,14 @@ impl SubAgents {
         rules.push(task("*", PermissionAction::Deny));
         rules.extend(allowed);
         rules
+    }
+}
+
+fn task(pattern: &str, action: PermissionAction) -> PermissionRule {
+    PermissionRule {
+        permission: TASK.to_owned(),
+        pattern: pattern.to_owned(),
+        action,
     }
 }
 
@@ -199,6 +212,23 @@ mod tests {
         assert!(SubAgents::Unasked.run_unasked(&rules));
         assert!(!SubAgents::Unasked.run_unasked(&[rule("bash", "*", Deny)]));
         assert!(!SubAgents::default().run_unasked(&rules));
+    }
+
+    #[test]
+    fn what_turned_sub_agents_off_is_lifted_by_name_only_and_not_over_the_product() {
+        let rules = vec![rule("bash", "*", Ask), rule("task", "explore", Deny)];
+        let off = SubAgents::Off.complete(rules.clone());
+        let after = |sub_agents: SubAgents| {
+            let told = sub_agents.change(&sub_agents.complete(rules.clone()));
+            [off.clone(), told].concat()
+        };
+        let unasked = after(SubAgents::Unasked);
+        assert_eq!(action(&unasked, "task", "general"), Allow);
+        assert_eq!(action(&unasked, "task", "explore"), Deny);
+        assert_eq!(action(&after(SubAgents::Off), "task", "general"), Deny);
+        // Without an `ask` they are the product's affair.
+        let silent = [rule("bash", "*", Deny)];
+        assert_eq!(SubAgents::Unasked.change(&silent), silent);
     }
 
     #[test]

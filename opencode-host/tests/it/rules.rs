@@ -7,7 +7,7 @@ use opencode_client::wire::{PermissionAction, PermissionReply, PermissionRule};
 use opencode_host::product::Product;
 use opencode_host::store::{Conversation, TurnStatus};
 use opencode_host::sub_agents::SubAgents;
-use opencode_host::{AnswerError, SubmitOptions};
+use opencode_host::{AnswerError, Host, SubmitOptions};
 use opencode_impostor::{Dialect, Impostor};
 use serde_json::{Value, json};
 
@@ -59,6 +59,32 @@ async fn sub_agents_that_run_unasked_are_allowed_by_name_and_warned_of() {
             .as_str()
             .unwrap()
             .contains("ask for nothing")
+    };
+    assert_eq!(reported.iter().filter(warned).count(), 1, "{reported:?}");
+}
+
+#[tokio::test]
+async fn a_conversation_whose_sub_agents_were_off_has_them_when_they_are_allowed() {
+    let hosting = Hosting::with_product(Impostor::start().await.unwrap(), asks()).await;
+    let denied = rules_of(&hosting).await;
+    let host = Host::builder(hosting.host.client().clone(), Arc::clone(&hosting.store))
+        .product(asks())
+        .sub_agents(SubAgents::Unasked)
+        .error_reporter(hosting.recorder.clone())
+        .tracer(hosting.recorder.clone())
+        .options(quick())
+        .shared_folder()
+        .build()
+        .unwrap();
+    let hosting = Hosting { host, ..hosting };
+    let rules = rules_of(&hosting).await;
+    assert_eq!(rules[..denied.len()], denied, "the session is the same one");
+    let of_task = rules.iter().rfind(|rule| rule["permission"] == "task");
+    assert_eq!(of_task.unwrap()["action"], "allow", "{rules:?}");
+    let reported = hosting.recorder.named("reported");
+    let warned = |fields: &&serde_json::Map<String, Value>| {
+        let error = fields["error"].as_str();
+        error.unwrap().contains("ask for nothing")
     };
     assert_eq!(reported.iter().filter(warned).count(), 1, "{reported:?}");
 }
