@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use opencode_impostor::real::find_binary;
+use opencode_impostor::real::{RealServer, find_binary};
 use opencode_impostor::{ModelScript, ModelServer, Round, UNICODE_TEXT};
 use rustix::process::Signal;
 use serde_json::json;
@@ -162,4 +162,73 @@ async fn a_name_that_a_real_server_does_not_know_is_refused() {
     ran.refused("local/scripted");
     assert!(chat.show().await.is_empty());
     assert!(model.requests().is_empty());
+}
+
+/// Agents that have a sub-agent run the shell: `[[general]]`, and `[[own]]` with an agent of the person's.
+fn delegating() -> ModelScript {
+    let delegate = |agent: &str| {
+        let prompt = "[[shell]] now";
+        let call = json!({"description": "sub work", "prompt": prompt, "subagent_type": agent});
+        [Round::call("task", call), Round::text("Delegated.")]
+    };
+    let shell = json!({"command": "id > proof.txt", "description": "Who am I"});
+    ModelScript::new()
+        .on("[[general]]", delegate("general"))
+        .on("[[own]]", delegate("own"))
+        .on(
+            "[[shell]]",
+            [Round::call("bash", shell), Round::text("Ran.")],
+        )
+        .then(ModelScript::standard())
+}
+
+#[tokio::test]
+async fn a_sub_agent_asks_before_it_runs_the_shell() {
+    let model = ModelServer::scripted(delegating()).await.unwrap();
+    let chat = chat(&model);
+    // What the person configured for these agents does not win over what is to be asked.
+    let agents = chat.data().join("opencode/config/opencode/agent");
+    std::fs::create_dir_all(&agents).unwrap();
+    for name in ["general", "own"] {
+        let text = "---\ndescription: x\nmode: subagent\npermission:\n  bash: allow\n  \"*\": allow\n---\n\
+                    Work.\n";
+        std::fs::write(agents.join(format!("{name}.md")), text).unwrap();
+    }
+    let proof = |chat: &Chat| only_sandbox(chat).join("proof.txt").exists();
+    let isolated = "--opencode-isolated";
+    let ran = chat
+        .turn("[[own]]", &[isolated, "--permission", "reject"])
+        .await;
+    assert!(!proof(&chat), "{ran:?}");
+    let ran = chat
+        .turn("[[general]]", &[isolated, "--permission", "reject"])
+        .await;
+    assert!(!proof(&chat), "{ran:?}");
+    assert_eq!(
+        model.runs("[[shell]]"),
+        1,
+        "the sub-agent of [[general]] alone: {ran:?}"
+    );
+    let ran = chat
+        .turn("[[general]]", &[isolated, "--permission", "once"])
+        .await;
+    assert!(proof(&chat), "{ran:?}");
+}
+
+#[tokio::test]
+async fn on_a_given_server_a_sub_agent_is_off_unless_it_is_allowed_to_run_unasked() {
+    let model = ModelServer::scripted(delegating()).await.unwrap();
+    let server = RealServer::start(&model.opencode_config()).await.unwrap();
+    let chat = Chat::at(server.url()).variable("OPENCODE_SERVER_PASSWORD", server.password());
+    let proof = || only_sandbox(&chat).join("proof.txt").exists();
+    let reject = ["--permission", "reject"];
+    let ran = chat.turn("[[general]]", &reject).await;
+    ran.ended(0, "completed");
+    assert!(!proof(), "{ran:?}");
+    assert_eq!(model.runs("[[shell]]"), 0, "{ran:?}");
+    let unasked = [&reject[..], &["--allow-unasked-subagents"]].concat();
+    let ran = chat.turn("[[general]]", &unasked).await;
+    assert!(ran.stderr.contains("ub-agents ask for nothing"), "{ran:?}");
+    ran.ended(0, "completed");
+    assert!(proof(), "{ran:?}");
 }

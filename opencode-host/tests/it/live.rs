@@ -6,19 +6,26 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use opencode_client::reply::{Change, PendingRequest};
-use opencode_client::wire::{PermissionAction, PermissionReply, PermissionRule, Prompt};
+use opencode_client::wire::{
+    PermissionAction, PermissionReply, PermissionRequest, PermissionRule, Prompt,
+};
 use opencode_client::{Client, HubOptions};
 use opencode_host::id::{ConversationId, TurnId};
 use opencode_host::live::{Cursor, LiveEvent};
 use opencode_host::product::{HookError, Product};
 use opencode_host::store::{Conversation, MemoryStore, Store, TurnStatus};
 use opencode_host::turn::TurnResult;
-use opencode_host::{Host, SubmitOptions};
+use opencode_host::{Host, HostBuilder, SubmitOptions};
 use opencode_impostor::real::RealServer;
-use opencode_impostor::{ModelServer, UNICODE_TEXT};
+use opencode_impostor::{ModelScript, ModelServer, UNICODE_TEXT};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::hosting::{Recorder, assert_ended};
+
+mod odd;
+mod restarts;
+mod sub_agents;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -53,8 +60,22 @@ impl Live {
     }
 
     async fn with_rules(rules: Vec<PermissionRule>) -> Self {
-        let model = ModelServer::start().await.unwrap();
-        let server = RealServer::start(&model.opencode_config()).await.unwrap();
+        Self::playing(ModelScript::standard(), rules, json!({}), |host| host).await
+    }
+
+    /// With this model, these settings in the server's configuration, and a host of this kind.
+    async fn playing(
+        script: ModelScript,
+        rules: Vec<PermissionRule>,
+        settings: Value,
+        adjust: impl FnOnce(HostBuilder) -> HostBuilder,
+    ) -> Self {
+        let model = ModelServer::on_port(0, script).await.unwrap();
+        let mut config = model.opencode_config();
+        for (name, value) in settings.as_object().unwrap() {
+            config[name] = value.clone();
+        }
+        let server = RealServer::start(&config).await.unwrap();
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
         let recorder = Recorder::default();
         let client = Client::builder(server.url())
@@ -63,14 +84,13 @@ impl Live {
             .build()
             .unwrap();
         let directory = server.directory().to_str().unwrap().to_owned();
-        let host = Host::builder(client, Arc::clone(&store))
+        let builder = Host::builder(client, Arc::clone(&store))
             .product(InFolder { directory, rules })
             .tracer(recorder.clone())
             .error_reporter(recorder.clone())
             .hub_options(HubOptions::default())
-            .product_folders()
-            .build()
-            .unwrap();
+            .product_folders();
+        let host = adjust(builder).build().unwrap();
         let conversation = store.open_conversation("live").await.unwrap().id;
         Self {
             model,
@@ -158,6 +178,18 @@ impl Live {
             .expect("it was not seen in time")
     }
 
+    /// The first permission that is asked for, by a sub-agent too.
+    async fn asked(&self, turn: TurnId) -> PermissionRequest {
+        fn permission_of(change: &Change<'_>) -> Option<PermissionRequest> {
+            match change {
+                Change::Permission { request } => Some((*request).clone()),
+                Change::Subtask { change, .. } => permission_of(change),
+                _ => None,
+            }
+        }
+        self.watch(turn, permission_of).await
+    }
+
     async fn text(&self, turn: TurnId) {
         self.watch(turn, |change| {
             matches!(change, Change::PartDelta { .. }).then_some(())
@@ -213,12 +245,7 @@ async fn files_are_written_and_edited() {
 async fn a_permission_is_asked_for_and_given() {
     let live = Live::with_rules(vec![PermissionRule::all("bash", PermissionAction::Ask)]).await;
     let (turn, working) = live.submit("say hi [[bash]]").await;
-    let asked = live
-        .watch(turn, |change| match change {
-            Change::Permission { request } => Some(request.clone()),
-            _ => None,
-        })
-        .await;
+    let asked = live.asked(turn).await;
     assert_eq!(asked.permission, "bash");
     live.host
         .reply_permission(turn, &asked.id, PermissionReply::Once, None)
@@ -438,26 +465,4 @@ async fn unknown_names_are_told() {
             result.error
         );
     }
-}
-
-#[tokio::test]
-async fn a_killed_and_restarted_server_interrupts_and_goes_on() {
-    let mut live = Live::start().await;
-    let (turn, working) = live.submit("go on [[slow]]").await;
-    live.text(turn).await;
-    live.server.kill();
-    live.server.restart().await.unwrap();
-    let result = live.finished(turn, working).await;
-    assert_eq!(
-        (result.status, result.reason.unwrap().as_str()),
-        (TurnStatus::Error, "interrupted")
-    );
-    assert!(result.content.starts_with("slow"), "{:?}", result.content);
-    assert_eq!(
-        live.model.runs("[[slow]]"),
-        1,
-        "the prompt was not run again"
-    );
-    let result = live.turn("please answer [[text]]").await;
-    assert_ended(&result, TurnStatus::Completed, None, UNICODE_TEXT);
 }
