@@ -32,7 +32,7 @@ impl ImpostorBuilder {
         self
     }
 
-    /// Plays a tape instead of a script.
+    /// Plays a tape instead of a script, with the habits of the version that was recorded.
     pub fn tape(mut self, tape: Tape) -> Self {
         self.tape = Some(Arc::new(tape));
         self
@@ -67,7 +67,7 @@ impl ImpostorBuilder {
         self.dialect(Dialect::of(version))
     }
 
-    /// The habits of a version, with some of them changed. Not said: those of 1.18.33.
+    /// The habits of a version, with some of them changed. Not said: those of the tape's, or of 1.18.33.
     pub fn dialect(mut self, dialect: Dialect) -> Self {
         self.dialect = Some(dialect);
         self
@@ -169,7 +169,9 @@ impl ImpostorBuilder {
     /// The port cannot be bound.
     pub async fn start(mut self) -> std::io::Result<Impostor> {
         let script = self.script.unwrap_or_else(Script::standard);
-        if let Some(dialect) = self.dialect.or_else(|| script.dialect.clone()) {
+        let taped = self.tape.as_ref();
+        let taped = taped.map(|tape| Dialect::of(&tape.header.opencode));
+        if let Some(dialect) = self.dialect.or_else(|| script.dialect.clone()).or(taped) {
             self.config.dialect = dialect;
         }
         let port = self.config.port;

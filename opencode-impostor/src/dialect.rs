@@ -29,10 +29,18 @@ pub struct Dialect {
     pub deltas: bool,
     /// `GET /global/event` exists (1.0.0 has none).
     pub global_event: bool,
+    /// `GET /session/status` exists; 1.0.0 reads it as a session of that id, and refuses.
+    pub session_status: bool,
+    /// A route that is not there is asked of a public site, which the impostor plays as out of reach: a 500. When
+    /// false it is a 404 (1.0.0).
+    pub proxies_unknown_routes: bool,
     /// `/event` sends `server.connected` and then nothing (1.14.48).
     pub silent_event: bool,
     /// Events carry an `id` (from 1.14 on).
     pub event_ids: bool,
+    /// Events about a session or a message name the session beside the record (from 1.14.48 on; up to 1.2.27 the
+    /// record alone says whose it is).
+    pub events_name_session: bool,
     /// `GET /global/health` exists (from 1.1 on).
     pub health: bool,
     /// `POST /session` keeps `permission` and gives it back (from 1.1 on). When false, what the session's rules would
@@ -75,8 +83,11 @@ impl Dialect {
             ids_order_the_loop: at <= (1, 15, 13),
             deltas: at > (1, 1, 65),
             global_event: at > (1, 0, 0),
+            session_status: at > (1, 0, 0),
+            proxies_unknown_routes: at > (1, 0, 0),
             silent_event: at == (1, 14, 48),
             event_ids: at >= (1, 14, 0),
+            events_name_session: at >= (1, 14, 48),
             health: at >= (1, 1, 0),
             keeps_rules: at >= (1, 1, 0),
             request_routes: at >= (1, 1, 0),
@@ -107,8 +118,14 @@ impl TryFrom<Map<String, Value>> for Dialect {
             ("ids_order_the_loop", &mut dialect.ids_order_the_loop),
             ("deltas", &mut dialect.deltas),
             ("global_event", &mut dialect.global_event),
+            ("session_status", &mut dialect.session_status),
+            (
+                "proxies_unknown_routes",
+                &mut dialect.proxies_unknown_routes,
+            ),
             ("silent_event", &mut dialect.silent_event),
             ("event_ids", &mut dialect.event_ids),
+            ("events_name_session", &mut dialect.events_name_session),
             ("health", &mut dialect.health),
             ("keeps_rules", &mut dialect.keeps_rules),
             ("request_routes", &mut dialect.request_routes),

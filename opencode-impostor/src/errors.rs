@@ -5,6 +5,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use crate::dialect::Dialect;
+
 /// What a route answers when it cannot do what was asked.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Refusal {
@@ -14,8 +16,12 @@ pub(crate) enum Refusal {
     MessageFailed(String),
     /// The session's messages cannot be read.
     HistoryBroken,
-    /// There is no such route, on versions that ask a site on the internet for those.
+    /// There is no such route.
     NoRoute,
+    /// There is no such route, and the version asks a site on the internet for it.
+    Proxied,
+    /// What stands where a session's id belongs is none.
+    NoSessionId(&'static str),
     QuestionNotFound(String),
     PermissionNotFound(String),
     /// The body is JSON, but not what the endpoint takes.
@@ -26,6 +32,17 @@ pub(crate) enum Refusal {
     Query,
     /// Anything the server did not expect: a body that is no JSON, an agent that does not exist.
     Unexpected,
+}
+
+impl Refusal {
+    /// What a version without this route answers.
+    pub(crate) fn no_route(dialect: &Dialect) -> Self {
+        if dialect.proxies_unknown_routes {
+            Self::Proxied
+        } else {
+            Self::NoRoute
+        }
+    }
 }
 
 impl IntoResponse for Refusal {
@@ -50,7 +67,18 @@ impl IntoResponse for Refusal {
                     &json!({"message": format!("Error: Message not found: {id}\n    at <anonymous>")}),
                 ),
             ),
-            Self::NoRoute => (
+            Self::NoRoute => return (StatusCode::NOT_FOUND, "404 Not Found").into_response(),
+            Self::NoSessionId(id) => (
+                StatusCode::BAD_REQUEST,
+                json!({
+                    "data": {"id": id}, "success": false,
+                    "error": [{
+                        "origin": "string", "code": "invalid_format", "format": "starts_with", "prefix": "ses",
+                        "path": ["id"], "message": "Invalid string: must start with \"ses\"",
+                    }],
+                }),
+            ),
+            Self::Proxied => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 named(
                     "UnknownError",

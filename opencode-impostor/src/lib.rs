@@ -89,4 +89,5 @@ pub use script::{
 pub use standard::UNICODE_TEXT;
 pub use tape::{
     Tape, TapeEntry, TapeFile, TapeHeader, TapedEvent, TapedHttp, TapedPrompt, tape, tapes,
+    tapes_of_versions,
 };

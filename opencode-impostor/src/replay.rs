@@ -147,7 +147,9 @@ impl<'a> Segment<'a> {
         let exchange = entries
             .iter()
             .filter_map(|entry| match entry {
-                TapeEntry::Http(http) if http.method == "GET" && http.path == path => {
+                TapeEntry::Http(http)
+                    if http.method == "GET" && http.path == path && !http.unanswered =>
+                {
                     Some(http.response.clone())
                 }
                 _ => None,

@@ -110,7 +110,7 @@ pub(crate) fn known(
 async fn health(Shared(world): Server) -> Result<Json<Value>, Refusal> {
     let dialect = &world.config.dialect;
     if !dialect.health {
-        return Err(Refusal::NoRoute);
+        return Err(Refusal::no_route(dialect));
     }
     Ok(Json(json!({"healthy": true, "version": dialect.version})))
 }
@@ -221,9 +221,16 @@ fn check_rules(rules: &Value) -> Result<(), Refusal> {
 }
 
 /// As on 1.18.33, of the sessions of one folder alone.
-async fn status(Shared(world): Server, Query(query): QueryMap, headers: HeaderMap) -> Json<Value> {
+async fn status(
+    Shared(world): Server,
+    Query(query): QueryMap,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Refusal> {
+    if !world.config.dialect.session_status {
+        return Err(Refusal::NoSessionId("status"));
+    }
     let directory = directory(&world, &query, &headers);
-    world.quietly(|state| {
+    Ok(world.quietly(|state| {
         let here = state.sessions.values();
         let here = here.filter(|session| session.directory == directory);
         let busy = here.filter_map(|session| {
@@ -231,7 +238,7 @@ async fn status(Shared(world): Server, Query(query): QueryMap, headers: HeaderMa
             Some((session.id.clone(), status))
         });
         Json(Value::Object(busy.collect()))
-    })
+    }))
 }
 
 async fn get_session(

@@ -46,6 +46,7 @@ impl World {
         let state = State {
             ids: Ids::new(config.clock_skew_ms),
             event_ids: config.dialect.event_ids,
+            events_name_session: config.dialect.events_name_session,
             sessions: HashMap::new(),
             order: Vec::new(),
             bus: Bus::new(config.sync),
@@ -184,6 +185,7 @@ pub(crate) enum Answer {
 pub(crate) struct State {
     pub(crate) ids: Ids,
     event_ids: bool,
+    events_name_session: bool,
     pub(crate) sessions: HashMap<String, Session>,
     /// Session ids, oldest first.
     pub(crate) order: Vec<String>,
@@ -252,6 +254,13 @@ impl State {
                 | "message.updated"
                 | "message.part.updated"
         );
+        let properties = if durable && !self.events_name_session {
+            let named = format!(r#"{{"sessionID":"{session}","#);
+            let rest = properties.strip_prefix(&named);
+            rest.map_or_else(|| properties.clone(), |rest| format!("{{{rest}"))
+        } else {
+            properties
+        };
         let id = self.event_id();
         let Some(found) = self.sessions.get_mut(session) else {
             return;

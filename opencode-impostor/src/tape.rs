@@ -1,8 +1,9 @@
 //! Recordings of real servers.
 //!
 //! A tape is a file of JSON lines: a header, then in order of time `{"event": {"at_ms", "event"}}` (a frame of the
-//! event stream) and `{"http": {"at_ms", "method", "path", "body", "status", "response"}}`. The library of the
-//! workspace is in this crate's `tapes` folder; [`tapes`] lists it.
+//! event stream) and `{"http": {"at_ms", "method", "path", "body", "status", "response"}}`, where a call that was never
+//! answered has `"status": 0, "unanswered": true`. The library of the workspace is in this crate's `tapes` folder:
+//! [`tapes`] lists what the pinned version does, [`tapes_of_versions`] what others do otherwise.
 //!
 //! ```
 //! let tape = opencode_impostor::tape("text").unwrap();
@@ -56,8 +57,11 @@ pub struct TapedHttp {
     /// The request's body.
     #[serde(default)]
     pub body: Value,
-    /// The answer's status.
+    /// The answer's status; 0 where none came.
     pub status: u16,
+    /// The call was never answered.
+    #[serde(default)]
+    pub unanswered: bool,
     /// The answer's body.
     #[serde(default)]
     pub response: Value,
@@ -83,9 +87,15 @@ impl TapedEvent {
         self.payload()["type"].as_str().unwrap_or_default()
     }
 
-    /// The session it belongs to, when it says so.
+    /// The session it belongs to, when it says so: beside the record, or (up to 1.2.27) in it.
     pub fn session(&self) -> Option<&str> {
-        self.payload()["properties"]["sessionID"].as_str()
+        let properties = &self.payload()["properties"];
+        let named = [properties, &properties["info"], &properties["part"]];
+        let named = named
+            .into_iter()
+            .find_map(|place| place["sessionID"].as_str());
+        let of_session = || properties["info"]["id"].as_str();
+        named.or_else(|| of_session().filter(|id| id.starts_with("ses_")))
     }
 }
 
@@ -172,7 +182,7 @@ impl Tape {
         })
     }
 
-    /// The prompts, in order.
+    /// The prompts, in order. What was never answered never ran, and was posted again.
     pub fn prompts(&self) -> Vec<TapedPrompt> {
         self.entries
             .iter()
@@ -181,6 +191,9 @@ impl Tape {
                 let TapeEntry::Http(http) = line else {
                     return None;
                 };
+                if http.unanswered {
+                    return None;
+                }
                 let session = http
                     .path
                     .strip_prefix("/session/")?
@@ -209,7 +222,7 @@ impl Tape {
     pub fn final_exchange_of(&self, session: &str) -> Option<&Value> {
         let path = format!("/session/{session}/message");
         self.https()
-            .filter(|http| http.method == "GET" && http.path == path)
+            .filter(|http| http.method == "GET" && http.path == path && !http.unanswered)
             .last()
             .map(|http| &http.response)
     }
@@ -229,7 +242,20 @@ pub struct TapeFile {
 /// # Errors
 /// The folder cannot be read: the crate's sources are not where they were when it was compiled.
 pub fn tapes() -> io::Result<Vec<TapeFile>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tapes");
+    tapes_in("tapes")
+}
+
+/// The tapes of its `tapes/versions` folder: where other versions differ. Some end in the middle of a turn, and some
+/// have none.
+///
+/// # Errors
+/// As [`tapes`].
+pub fn tapes_of_versions() -> io::Result<Vec<TapeFile>> {
+    tapes_in("tapes/versions")
+}
+
+fn tapes_in(folder: &str) -> io::Result<Vec<TapeFile>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
@@ -259,7 +285,7 @@ pub fn tape(name: &str) -> io::Result<Tape> {
     {
         return Tape::load(name);
     }
-    let all = tapes()?;
+    let all = [tapes()?, tapes_of_versions()?].concat();
     match all.iter().find(|tape| tape.name == name) {
         Some(file) => Tape::load(&file.path),
         None => {

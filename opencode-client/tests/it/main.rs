@@ -12,3 +12,4 @@ mod gaps;
 mod hub;
 mod tape;
 mod tapes;
+mod versions;

@@ -22,12 +22,22 @@ pub(crate) struct RecordedTurn {
 }
 
 impl Tape {
-    /// Every recording of the workspace.
+    /// Every recording of the pinned version.
     pub(crate) fn all() -> Vec<Self> {
-        let folder = PathBuf::from(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../opencode-impostor/tapes"
-        ));
+        let tapes = Self::of_folder("../opencode-impostor/tapes");
+        assert_eq!(tapes.len(), 23, "the recordings are not all there");
+        tapes
+    }
+
+    /// What other versions do otherwise.
+    pub(crate) fn of_versions() -> Vec<Self> {
+        let tapes = Self::of_folder("../opencode-impostor/tapes/versions");
+        assert_eq!(tapes.len(), 18, "the recordings are not all there");
+        tapes
+    }
+
+    fn of_folder(folder: &str) -> Vec<Self> {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder);
         let mut tapes: Vec<Self> = std::fs::read_dir(&folder)
             .unwrap()
             .map(|entry| entry.unwrap().path())
@@ -48,7 +58,6 @@ impl Tape {
             })
             .collect();
         tapes.sort_by(|a, b| a.name.cmp(&b.name));
-        assert_eq!(tapes.len(), 23, "the recordings are not all there");
         tapes
     }
 
@@ -84,27 +93,38 @@ impl Tape {
         };
         let posts: Vec<usize> = (0..self.lines.len())
             .filter(|&at| http(&self.lines[at], "POST", "/prompt_async"))
+            // What was never answered was posted again.
+            .filter(|&at| self.lines[at]["http"]["unanswered"] != true)
             .collect();
         let turns = posts.iter().enumerate().map(|(number, &post)| {
             let end = posts.get(number + 1).copied().unwrap_or(self.lines.len());
-            let answer = (post..end)
+            let body = &self.lines[post]["http"]["body"];
+            let lists = (post..end)
                 .rev()
-                .find(|&at| http(&self.lines[at], "GET", "/message"))
-                .unwrap();
-            let messages: Vec<Message> =
-                serde_json::from_value(self.lines[answer]["http"]["response"].clone()).unwrap();
-            let asked = &self.lines[post]["http"]["body"]["parts"][0]["text"];
-            // The server writes user messages of its own.
-            let prompt = messages.iter().rev().find(|message| {
-                message.info.role == Role::User
-                    && message.parts.iter().any(
-                        |part| matches!(&part.body, PartBody::Text { text, .. } if text == asked),
-                    )
+                .filter(|&at| http(&self.lines[at], "GET", "/message"))
+                .map(|at| &self.lines[at]["http"]["response"]);
+            let mut lists = lists.map(|list| -> Vec<Message> {
+                serde_json::from_value(list.clone()).unwrap()
             });
-            let prompt = prompt.unwrap();
+            // The last list that has the prompt. The server writes user messages of its own.
+            let found = lists.find_map(|messages| {
+                let prompt = messages.iter().rev().find(|message| {
+                    message.info.role == Role::User
+                        && message.parts.iter().any(|part| {
+                            matches!(&part.body, PartBody::Text { text, .. } if body["parts"][0]["text"] == *text)
+                        })
+                });
+                let prompt = prompt?.info.id.clone();
+                Some((prompt, messages))
+            });
+            // Or it never showed.
+            let (prompt, messages) = found.unwrap_or_else(|| {
+                let chosen = body["messageID"].as_str().unwrap();
+                (MessageId::from(chosen), Vec::new())
+            });
             RecordedTurn {
                 session: SessionId::from(session),
-                prompt: prompt.info.id.clone(),
+                prompt,
                 // From the start: what was on the stream before the post is not ours either.
                 events: self.lines[..end]
                     .iter()

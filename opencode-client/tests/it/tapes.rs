@@ -9,7 +9,10 @@ use std::sync::{Arc, Mutex};
 
 use crate::tape::{RecordedTurn, Tape};
 
-fn fold(turn: &RecordedTurn, events: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Reply {
+pub(crate) fn fold(
+    turn: &RecordedTurn,
+    events: impl IntoIterator<Item = impl AsRef<[u8]>>,
+) -> Reply {
     let mut reply = Reply::new(turn.session.clone(), turn.prompt.clone());
     for frame in events {
         if let Some(event) = Event::decode(frame.as_ref()).unwrap() {
@@ -19,18 +22,18 @@ fn fold(turn: &RecordedTurn, events: impl IntoIterator<Item = impl AsRef<[u8]>>)
     reply
 }
 
-fn exchange(turn: &RecordedTurn) -> Exchange {
+pub(crate) fn exchange(turn: &RecordedTurn) -> Exchange {
     Exchange::of(&turn.prompt, turn.messages.clone())
 }
 
-fn rebuilt(turn: &RecordedTurn) -> ReplyResult {
+pub(crate) fn rebuilt(turn: &RecordedTurn) -> ReplyResult {
     let mut reply = Reply::new(turn.session.clone(), turn.prompt.clone());
     reply.reconcile(&exchange(turn));
     reply.result()
 }
 
 /// Only who heard a question asked knows its id.
-fn as_rebuilt(mut result: ReplyResult) -> ReplyResult {
+pub(crate) fn as_rebuilt(mut result: ReplyResult) -> ReplyResult {
     let parts = result.parts.iter_mut().filter_map(|part| match part {
         PersistedPart::Tool(tool) => Some(tool),
         _ => None,

@@ -13,26 +13,29 @@ use serde_json::{Value, json};
 
 use super::{QueryMap, Server, directory, json_body};
 use crate::errors::Refusal;
-use crate::faults::{FaultTable, List, Record, Seen};
+use crate::faults::{List, Record, Seen};
 use crate::sessions::Session;
-use crate::state::{Answer, Ask, World};
+use crate::state::{Answer, Ask, State, World};
 
+/// Those that wait for an answer in the folder of the request.
 fn listed(
     world: &World,
-    faults: &mut FaultTable,
-    (directory, sessions): (&str, &HashMap<String, Session>),
-    asks: &BTreeMap<String, Ask>,
+    directory: &str,
+    asks: fn(&State) -> &BTreeMap<String, Ask>,
 ) -> Result<Json<Value>, Refusal> {
     there(world)?;
-    let open = asks
-        .values()
-        .filter(|ask| ask.answer.is_none() && is_in(sessions, ask, directory));
-    let mut open: Vec<Value> = open.map(|ask| ask.body.clone()).collect();
-    for request in &mut open {
-        faults.alter(Record::Request, Seen::Lists, "", request);
-    }
-    faults.alter_list(List::Requests, &mut open);
-    Ok(Json(open.into()))
+    Ok(world.quietly(|state| {
+        let open = asks(state)
+            .values()
+            .filter(|ask| ask.answer.is_none() && is_in(&state.sessions, ask, directory));
+        let mut open: Vec<Value> = open.map(|ask| ask.body.clone()).collect();
+        for request in &mut open {
+            let faults = &mut state.faults;
+            faults.alter(Record::Request, Seen::Lists, "", request);
+        }
+        state.faults.alter_list(List::Requests, &mut open);
+        Json(open.into())
+    }))
 }
 
 /// Whether what is asked belongs to this folder.
@@ -44,10 +47,11 @@ fn is_in(sessions: &HashMap<String, Session>, ask: &Ask, directory: &str) -> boo
 
 /// Whether this version has the routes of this page.
 fn there(world: &World) -> Result<(), Refusal> {
-    if world.config.dialect.request_routes {
+    let dialect = &world.config.dialect;
+    if dialect.request_routes {
         Ok(())
     } else {
-        Err(Refusal::NoRoute)
+        Err(Refusal::no_route(dialect))
     }
 }
 
@@ -58,10 +62,7 @@ pub(super) async fn questions(
     headers: HeaderMap,
 ) -> Result<Json<Value>, Refusal> {
     let directory = directory(&world, &query, &headers);
-    world.quietly(|state| {
-        let scope = (directory.as_str(), &state.sessions);
-        listed(&world, &mut state.faults, scope, &state.questions)
-    })
+    listed(&world, &directory, |state| &state.questions)
 }
 
 /// `GET /permission`
@@ -71,10 +72,7 @@ pub(super) async fn permissions(
     headers: HeaderMap,
 ) -> Result<Json<Value>, Refusal> {
     let directory = directory(&world, &query, &headers);
-    world.quietly(|state| {
-        let scope = (directory.as_str(), &state.sessions);
-        listed(&world, &mut state.faults, scope, &state.permissions)
-    })
+    listed(&world, &directory, |state| &state.permissions)
 }
 
 /// `POST /question/:id/reply`

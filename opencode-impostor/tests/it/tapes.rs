@@ -1,6 +1,6 @@
 //! Tapes: the library, and their replay.
 
-use opencode_impostor::{Impostor, tape, tapes};
+use opencode_impostor::{Impostor, tape, tapes, tapes_of_versions};
 use serde_json::{Value, json};
 
 use crate::http::{Events, call, get, new_session, prompt, types};
@@ -26,6 +26,38 @@ fn every_tape_of_the_library_can_be_read() {
             .to_string()
             .contains("write-file")
     );
+}
+
+#[test]
+fn every_tape_of_a_version_can_be_read() {
+    let all = tapes_of_versions().unwrap();
+    assert_eq!(all.len(), 18);
+    let mut unanswered = 0;
+    for file in all {
+        let tape = tape(&file.name).unwrap();
+        let version = format!("v{}-", tape.header.opencode);
+        assert!(file.name.starts_with(&version), "{}", file.name);
+        for http in tape.https() {
+            assert_eq!(http.unanswered, http.status == 0, "{}", file.name);
+            unanswered += usize::from(http.unanswered);
+        }
+        // What was posted again is one prompt.
+        let prompts = tape.prompts();
+        let texts: Vec<&str> = prompts.iter().map(|prompt| prompt.text.as_str()).collect();
+        let mut distinct = texts.clone();
+        distinct.dedup();
+        assert_eq!(texts, distinct, "{}", file.name);
+    }
+    assert_eq!(unanswered, 5);
+}
+
+#[tokio::test]
+async fn a_tape_is_played_by_a_server_of_its_version() {
+    let impostor = Impostor::tape("v1.2.27-permission-rejected-other-words")
+        .await
+        .unwrap();
+    let health = get(impostor.port(), "/global/health").await;
+    assert_eq!(health["version"], "1.2.27");
 }
 
 /// Does what the client on the tape did: answers what is asked, aborts when it aborted.

@@ -243,6 +243,17 @@ async fn on_1_0_requests_are_answered_at_their_session() {
             "{path}"
         );
     }
+    let impostor = of("1.0.0", Script::new()).await;
+    let port = impostor.port();
+    for (path, status) in [
+        ("/global/health", 404),
+        ("/global/event", 404),
+        ("/permission", 404),
+        ("/session/status?directory=/workspace/demo", 400),
+    ] {
+        let answer = call(port, "GET", path, None).await;
+        assert_eq!(answer.status, status, "{path}");
+    }
     let impostor = of("1.18.33", Script::always([Step::ask_bash("ls", "")])).await;
     let port = impostor.port();
     let session = new_session(port).await;
@@ -287,5 +298,36 @@ async fn the_user_of_the_password_has_a_name() {
         let header = format!("authorization: Basic {header}\r\n");
         let answer = crate::http::try_call(impostor.port(), "GET", "/session", &header, None).await;
         assert_eq!(answer.unwrap().status, status, "{pair}");
+    }
+}
+
+#[tokio::test]
+async fn up_to_1_2_27_the_record_alone_says_whose_it_is() {
+    for (version, beside) in [("1.2.27", false), ("1.14.48", true), ("1.18.33", true)] {
+        let impostor = of(version, Script::always([Step::text("x")])).await;
+        let port = impostor.port();
+        let session = new_session(port).await;
+        let mut events = Events::open(port, "/event?directory=/workspace/demo").await;
+        if version == "1.14.48" {
+            events = Events::open(port, "/global/event").await;
+        }
+        prompt(port, &session, "go").await;
+        let mut seen = 0;
+        loop {
+            let event = events.next().await;
+            let properties = &event["properties"];
+            let kind = event["type"].as_str().unwrap();
+            let record = match kind {
+                "message.updated" => &properties["info"]["sessionID"],
+                "message.part.updated" => &properties["part"]["sessionID"],
+                "session.updated" => &properties["info"]["id"],
+                "session.idle" => break,
+                _ => continue,
+            };
+            assert_eq!(*record, session.as_str(), "{event}");
+            assert_eq!(properties["sessionID"].is_string(), beside, "{event}");
+            seen += 1;
+        }
+        assert!(seen >= 6, "{version}");
     }
 }
