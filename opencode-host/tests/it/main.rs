@@ -21,3 +21,4 @@ mod store;
 mod tool_display;
 mod turn;
 mod uploaded_files_prompt;
+mod versions;
