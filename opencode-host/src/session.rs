@@ -34,6 +34,8 @@ const LOCK_WAIT: Duration = Duration::from_secs(20);
 const MINT_LIMIT: Duration = Duration::from_secs(15);
 /// How long a look for an earlier mint may take.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// How long a session that nobody needs may take to be deleted.
+const DISCARD_LIMIT: Duration = Duration::from_secs(5);
 /// How many of a folder's newest sessions are looked through. A mint is looked
 /// for soon after it was made.
 const LOOKED_THROUGH: usize = 100;
@@ -88,10 +90,25 @@ impl Session<'_> {
     /// # Errors
     /// See [`SessionError`]. Nothing is left upstream.
     pub async fn ensure(&self, conversation: &Conversation) -> Result<Ensured, SessionError> {
+        self.ensure_for(conversation, None).await
+    }
+
+    /// As [`Session::ensure`], for a turn that has prompted a session: that one is not replaced under it.
+    ///
+    /// # Errors
+    /// As for [`Session::ensure`].
+    pub(crate) async fn ensure_for(
+        &self,
+        conversation: &Conversation,
+        prompted: Option<&SessionId>,
+    ) -> Result<Ensured, SessionError> {
         let rules = self.rules(conversation);
+        let is_given_up = |record: &SessionRecord| {
+            record.owed == Some(Owed::Replacement) && prompted != Some(&record.id)
+        };
         if let Some(record) = &conversation.session
             && record.policy == fingerprint(&rules)
-            && record.owed != Some(Owed::Replacement)
+            && !is_given_up(record)
         {
             return Ok(Ensured {
                 record: record.clone(),
@@ -100,9 +117,7 @@ impl Session<'_> {
         }
         let lock = self.store.lock_session(conversation.id, LOCK_WAIT).await?;
         match lock.current().cloned() {
-            Some(record) if record.owed == Some(Owed::Replacement) => {
-                self.mint(lock, conversation, rules).await
-            }
+            Some(record) if is_given_up(&record) => self.mint(lock, conversation, rules).await,
             Some(record) if record.policy == fingerprint(&rules) => Ok(Ensured {
                 record,
                 just_created: false,
@@ -135,11 +150,7 @@ impl Session<'_> {
             });
         }
         let rules = self.rules(conversation);
-        let ensured = self.mint(lock, conversation, rules).await?;
-        if let Some(replaced) = replaced.filter(|_| ensured.just_created) {
-            self.discard(conversation.id, &replaced).await;
-        }
-        Ok(ensured)
+        self.mint(lock, conversation, rules).await
     }
 
     /// Checks, before a prompt, that the server still does as the session's rules say: it may have been swapped.
@@ -261,9 +272,10 @@ impl Session<'_> {
             Some(directory) => &self.client.in_directory(directory.as_str()),
             None => self.client,
         };
+        let replaced = lock.current().cloned();
         let mark = Mark {
             conversation: conversation.id,
-            replaces: lock.current().map(|record| record.id.clone()),
+            replaces: replaced.as_ref().map(|record| record.id.clone()),
             policy: fingerprint(&rules),
         };
         let mut found = self.minted_before(client, &mark).await?;
@@ -310,6 +322,10 @@ impl Session<'_> {
                 // Whoever minted these finds the row taken.
                 for other in found {
                     self.discard(conversation.id, &record_of(other)).await;
+                }
+                // Should the server have it still: no row names it any more.
+                if let Some(replaced) = &replaced {
+                    self.discard(conversation.id, replaced).await;
                 }
                 Ok(Ensured {
                     record,
@@ -449,7 +465,13 @@ impl Session<'_> {
 
     async fn discard(&self, conversation: ConversationId, session: &SessionRecord) {
         let client = session.client(self.client);
-        if let Err(error) = client.delete_session(&session.id).await {
+        let deleting = client.delete_session(&session.id);
+        let deleted = tokio::time::timeout(DISCARD_LIMIT, deleting).await;
+        let late = |_| ClientError::Timeout {
+            call: "DELETE /session/:id".to_owned(),
+            seconds: DISCARD_LIMIT.as_secs(),
+        };
+        if let Err(error) = deleted.map_err(late).flatten() {
             self.report(conversation, "delete", &error);
         }
     }

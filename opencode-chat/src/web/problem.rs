@@ -185,6 +185,12 @@ impl From<AnswerError> for Problem {
                 let text = "OpenCode could not be told. Try again; if it stays, see `opencode-chat doctor`.";
                 Self::new(StatusCode::BAD_GATEWAY, "The answer did not arrive", text)
             }
+            AnswerError::Unconfirmed(error) => {
+                tracing::warn!(%error, "answer");
+                let text = "OpenCode did not say that it got the answer. Look whether the agent still waits, and \
+                            answer again if it does.";
+                Self::new(StatusCode::BAD_GATEWAY, "The answer may not have arrived", text)
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use super::heard::HeardMessage;
 use super::part::{Content, PersistedPart, STREAM_ONLY_KEY, Slot};
 use super::requests::Requests;
 use super::{Reply, Scope, Standing};
@@ -14,6 +15,9 @@ pub struct Checkpoint {
     /// The messages known to answer the prompt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     answers: Vec<MessageId>,
+    /// What was heard of messages beside their parts: how they ended, and what they cost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    heard: Vec<HeardMessage>,
     parts: Vec<CheckpointPart>,
     /// Requests that wait.
     #[serde(default, skip_serializing_if = "Requests::is_empty")]
@@ -76,6 +80,9 @@ impl Reply {
             .messages
             .iter()
             .filter(|message| message.standing == Standing::Answer);
+        let heard = self.messages.iter().filter(|message| {
+            message.standing.counts() && (message.info.is_some() || !message.steps.is_empty())
+        });
         let prompt = match &self.scope {
             Scope::Prompt(prompt) => Some(prompt.clone()),
             Scope::Session => None,
@@ -83,6 +90,9 @@ impl Reply {
         Checkpoint {
             prompt,
             answers: answers.map(|message| message.id.clone()).collect(),
+            heard: heard
+                .map(|message| HeardMessage::of(message.known()))
+                .collect(),
             parts: parts.collect(),
             requests: self.requests.clone(),
             refused: self.state.refused.clone(),
@@ -101,6 +111,16 @@ impl Reply {
         };
         for id in &checkpoint.answers {
             answer(&mut reply, id);
+        }
+        for heard in checkpoint.heard {
+            if let Some(at) = answer(&mut reply, &heard.id) {
+                reply.messages[at].standing = heard.standing();
+                let info = heard.info();
+                if let Some(parent) = &info.parent_id {
+                    reply.continue_with(parent);
+                }
+                reply.messages[at].info = Some(info);
+            }
         }
         for kept in checkpoint.parts {
             let message = kept.message.and_then(|id| answer(&mut reply, &id));

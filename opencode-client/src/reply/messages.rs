@@ -4,27 +4,70 @@ use super::part::{Content, Slot};
 use super::room::MAX_MESSAGES;
 use super::{Change, Reply, Scope};
 use crate::id::{MessageId, PartId};
-use crate::wire::{MessageInfo, PartBody, Role, Tokens};
+use crate::wire::{MessageInfo, MessageTime, PartBody, Role, Tokens};
 
 #[derive(Debug)]
 pub(super) struct TrackedMessage {
     pub(super) id: MessageId,
     pub(super) standing: Standing,
-    pub(super) finished: bool,
-    /// The user message it answers.
-    pub(super) parent: Option<MessageId>,
-    /// It ended the answer, if it called no tools: the model stopped, and did not say that it was for tools.
-    pub(super) last_word: bool,
+    /// What the server says of it, as far as that was heard.
+    pub(super) info: Option<MessageInfo>,
     /// Cost and tokens of each step, by part.
     pub(super) steps: Vec<(PartId, f64, Tokens)>,
-    /// Cost and tokens by the message itself.
-    pub(super) told: (f64, Tokens),
+    /// Why its last step ended, once one has.
+    pub(super) step_ended: Option<String>,
 }
 
 /// The most steps of one message that are counted. One is the rule.
 pub(super) const MAX_STEPS: usize = 256;
 
 impl TrackedMessage {
+    /// Hears what the server says of the message. An end that was said stays.
+    pub(super) fn hear(&mut self, info: &MessageInfo) {
+        let mut info = info.clone();
+        if let Some(before) = self.info.take() {
+            info.finish = info.finish.or(before.finish);
+            info.error = info.error.or(before.error);
+            info.time.completed = info.time.completed.or(before.time.completed);
+        }
+        self.info = Some(info);
+    }
+
+    fn parent(&self) -> Option<&MessageId> {
+        self.info.as_ref()?.parent_id.as_ref()
+    }
+
+    fn is_finished(&self) -> bool {
+        self.info.as_ref().is_some_and(MessageInfo::is_finished)
+    }
+
+    /// It ended the answer, if it called no tools: the model stopped, and did not say that it was for tools.
+    fn is_last_word(&self) -> bool {
+        let info = self.info.as_ref();
+        info.is_some_and(|info| info.finish.is_some() && !info.wants_more())
+    }
+
+    /// All that was heard of it.
+    pub(super) fn known(&self) -> MessageInfo {
+        let (cost, tokens) = self.usage();
+        let mut info = self.info.clone().unwrap_or_else(|| MessageInfo {
+            id: self.id.clone(),
+            role: Role::Assistant,
+            parent_id: None,
+            time: MessageTime::default(),
+            finish: None,
+            cost,
+            tokens,
+            error: None,
+            summary: self.standing == Standing::Summary,
+        });
+        (info.cost, info.tokens) = (cost, tokens);
+        if !info.is_finished() {
+            info.finish.clone_from(&self.step_ended);
+        }
+        info
+    }
+
     /// Cost and tokens, by the steps; where none says any, by the message.
     pub(super) fn usage(&self) -> (f64, Tokens) {
         let mut sum = (0.0, Tokens::default());
@@ -33,7 +76,8 @@ impl TrackedMessage {
             sum.1 += *tokens;
         }
         if sum == (0.0, Tokens::default()) {
-            self.told
+            let told = self.info.as_ref();
+            told.map_or(sum, |info| (info.cost, info.tokens))
         } else {
             sum
         }
@@ -71,7 +115,7 @@ impl Reply {
         let behind_summary = || {
             let mut own = self.messages.iter().rev();
             own.find(|message| message.standing.counts())
-                .is_some_and(|last| last.standing == Standing::Summary && last.finished)
+                .is_some_and(|last| last.standing == Standing::Summary && last.is_finished())
         };
         let goes_on = match body {
             PartBody::Compaction => true,
@@ -99,10 +143,7 @@ impl Reply {
         };
         let tracked = &mut self.messages[at];
         let before = std::mem::replace(&mut tracked.standing, standing);
-        tracked.finished |= info.is_finished();
-        tracked.last_word |= info.finish.is_some() && !info.wants_more();
-        tracked.told = (info.cost, info.tokens);
-        tracked.parent.clone_from(&info.parent_id);
+        tracked.hear(info);
         if standing.counts() {
             if let Some(error) = info.error.as_ref().filter(|error| !error.is_abort()) {
                 self.state.error = Some(error.clone());
@@ -113,8 +154,8 @@ impl Reply {
             self.state.restarted |= standing == Standing::Answer
                 && (0..at).any(|earlier| {
                     let earlier_message = &self.messages[earlier];
-                    earlier_message.last_word
-                        && earlier_message.parent == info.parent_id
+                    earlier_message.is_last_word()
+                        && earlier_message.parent() == info.parent_id.as_ref()
                         && !self.calls_tools(earlier)
                 });
             self.message_became(at, standing);
@@ -226,11 +267,9 @@ impl Reply {
         self.messages.push(TrackedMessage {
             id: id.clone(),
             standing,
-            finished: false,
-            parent: None,
-            last_word: false,
+            info: None,
             steps: Vec::new(),
-            told: (0.0, Tokens::default()),
+            step_ended: None,
         });
         Some(self.messages.len() - 1)
     }

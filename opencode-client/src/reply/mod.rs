@@ -7,6 +7,7 @@
 
 mod change;
 mod checkpoint;
+mod heard;
 mod messages;
 mod part;
 mod reconcile;
@@ -402,9 +403,11 @@ impl Reply {
                 );
             }
             PartBody::Tool(call) => self.tool_updated(part, message, call),
-            PartBody::StepFinish { cost, tokens, .. } => {
-                self.step_finished(part, message, *cost, *tokens)
-            }
+            PartBody::StepFinish {
+                cost,
+                tokens,
+                reason,
+            } => self.step_finished(part, message, (*cost, *tokens), reason.as_deref()),
             PartBody::Compaction | PartBody::Other { .. } => {}
         }
     }
@@ -461,8 +464,15 @@ impl Reply {
         self.emit(&change);
     }
 
-    fn step_finished(&mut self, part: &Part, message: usize, cost: f64, tokens: Tokens) {
+    fn step_finished(
+        &mut self,
+        part: &Part,
+        message: usize,
+        (cost, tokens): (f64, Tokens),
+        reason: Option<&str>,
+    ) {
         let tracked = &mut self.messages[message];
+        tracked.step_ended = Some(reason.unwrap_or_default().to_owned());
         if tracked.steps.len() == MAX_STEPS || tracked.steps.iter().any(|(id, ..)| *id == part.id) {
             return;
         }

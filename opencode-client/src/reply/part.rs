@@ -54,6 +54,10 @@ pub(super) struct Slot {
     pub(super) torn: bool,
     /// What it counts of the reply's room.
     pub(super) charged: usize,
+    /// Details of the tool call were cut.
+    pub(super) trimmed: bool,
+    /// The model's provider ran the tool call.
+    pub(super) by_provider: bool,
 }
 
 /// What a slot holds.
@@ -116,6 +120,8 @@ impl Slot {
             finalised: false,
             torn: false,
             charged: 0,
+            trimmed: false,
+            by_provider: false,
         }
     }
 

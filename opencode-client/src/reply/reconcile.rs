@@ -33,9 +33,7 @@ impl Reply {
             } else {
                 Standing::Answer
             };
-            tracked.parent.clone_from(&message.info.parent_id);
-            tracked.finished |= message.info.is_finished();
-            tracked.told = (message.info.cost, message.info.tokens);
+            tracked.hear(&message.info);
             places.insert(message.info.id.clone(), at);
             if let Some(error) = message
                 .info
@@ -83,10 +81,14 @@ impl Reply {
     fn steps_of(&mut self, exchange: &Exchange) {
         for message in &exchange.messages {
             for part in &message.parts {
-                if let PartBody::StepFinish { cost, tokens, .. } = part.body
+                if let PartBody::StepFinish {
+                    cost,
+                    tokens,
+                    reason,
+                } = &part.body
                     && let Some(at) = self.track(&message.info.id)
                 {
-                    self.step_finished(part, at, cost, tokens);
+                    self.step_finished(part, at, (*cost, *tokens), reason.as_deref());
                 }
             }
         }
@@ -148,6 +150,7 @@ impl Merge {
                 _ => message.info.is_finished() || has_ended(part),
             };
             slot.torn = torn && !slot.finalised;
+            slot.by_provider = matches!(&part.body, PartBody::Tool(call) if call.by_provider);
             self.ordered.push(slot);
         }
     }

@@ -117,7 +117,9 @@ impl Reply {
         let room = self.room() + self.slots[at].charged;
         if let Content::Tool(tool) = &mut self.slots[at].content {
             let most = MAX_DETAIL_BYTES.min(room.saturating_sub(PART) / 4);
-            self.state.trimmed |= tool.trim(most);
+            let trimmed = tool.trim(most);
+            self.slots[at].trimmed |= trimmed;
+            self.state.trimmed |= trimmed;
         }
         self.charge(at);
     }

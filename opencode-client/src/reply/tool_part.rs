@@ -37,6 +37,16 @@ impl ToolStatus {
         }
     }
 
+    /// The server's word for it.
+    pub(super) fn as_wire(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Error => "error",
+        }
+    }
+
     /// Whether nothing more comes of the call.
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Completed | Self::Error)
@@ -186,6 +196,7 @@ impl Reply {
                 tool.merge(call);
             }
             let done = tool.status.is_terminal();
+            slot.by_provider |= call.by_provider;
             let changed = before.as_ref() != Some(tool);
             self.fit_tool(at);
             self.merge_request_into(at);

@@ -82,6 +82,50 @@ fn live_and_rebuilt_are_the_same_for_every_recording() {
     }
 }
 
+/// All that decides how a turn ends is in what streamed, and in what is left of it behind a checkpoint.
+#[test]
+fn the_stream_tells_the_exchange_where_the_history_cannot_be_read() {
+    for tape in Tape::all() {
+        for turn in tape.turns() {
+            let live = fold(&turn, &turn.events);
+            let kept = serde_json::to_string(&live.checkpoint()).unwrap();
+            let kept = serde_json::from_str(&kept).unwrap();
+            let restored = Reply::restore(turn.session.clone(), turn.prompt.clone(), kept);
+            let exchange = exchange(&turn);
+            for reply in [live, restored] {
+                let told = reply.as_exchange();
+                let ids = |exchange: &Exchange| -> Vec<_> {
+                    let messages = exchange.messages.iter();
+                    messages.map(|message| message.info.id.clone()).collect()
+                };
+                assert_eq!(ids(&told), ids(&exchange), "{}", tape.name);
+                assert_eq!(told.prompt_seen, exchange.prompt_seen, "{}", tape.name);
+                assert_eq!(told.tokens(), exchange.tokens(), "{}", tape.name);
+                assert!(
+                    (told.cost() - exchange.cost()).abs() < 1e-12,
+                    "{}",
+                    tape.name
+                );
+                let ending = |exchange: &Exchange| {
+                    (
+                        exchange.is_complete(),
+                        exchange.is_truncated(),
+                        exchange.wants_more(),
+                        exchange.is_declined(|call| reply.has_refused(call)),
+                        exchange.restarts(),
+                        exchange.error().map(|error| error.name.clone()),
+                    )
+                };
+                assert_eq!(ending(&told), ending(&exchange), "{}", tape.name);
+                let mut rebuilt = Reply::new(turn.session.clone(), turn.prompt.clone());
+                rebuilt.reconcile(&told);
+                let text = reply.result().full_text;
+                assert_eq!(rebuilt.result().full_text, text, "{}", tape.name);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_summary_in_the_middle_costs_and_says_nothing() {
     let turn = Tape::named("compaction").turns().remove(0);

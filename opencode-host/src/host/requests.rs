@@ -1,7 +1,13 @@
 //! Answers to what a running turn's agent asks.
+//!
+//! A person waits for each, so a call that is not answered within seconds is made again. That is safe: each time, the
+//! request is looked for first, and one that does not wait any more has got the answer whose fate was not known.
+
+use std::time::Duration;
 
 use opencode_client::wire::PermissionReply;
 use opencode_client::{Client, Error as ClientError, PermissionId, QuestionId, SessionId};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Host;
 use crate::id::TurnId;
@@ -9,6 +15,12 @@ use crate::store::{StoreError, TurnState};
 
 /// How deep sub-agents of sub-agents are followed. OpenCode's own limit is 1 unless it is configured.
 const DEEPEST: usize = 16;
+
+/// How long an answer is tried, in units of [`Pace::answer`](crate::turn::plan::Pace::answer).
+const PATIENCE: u32 = 6;
+
+/// How long before a call that failed is made again.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Why an answer did not arrive.
 #[derive(Debug, thiserror::Error)]
@@ -19,9 +31,14 @@ pub enum AnswerError {
     /// The agent does not wait for this any more, or it is another conversation's.
     #[error("the agent does not wait for this answer any more")]
     NotWaiting,
-    /// The server.
-    #[error(transparent)]
+    /// The server could not be reached in time, or refused. It does not have the answer.
+    #[error("the answer did not arrive: {0}. Is OpenCode running? Answer again once it is")]
     Upstream(ClientError),
+    /// The answer was sent, and the server has not said that it got it.
+    #[error(
+        "it is not known whether the answer arrived: {0}. Answer again if the agent still waits"
+    )]
+    Unconfirmed(ClientError),
 }
 
 impl From<ClientError> for AnswerError {
@@ -39,35 +56,33 @@ impl Host {
     /// question is gone.
     ///
     /// # Errors
-    /// See [`AnswerError`].
+    /// See [`AnswerError`]; within some seconds, however long the server says nothing.
     pub async fn answer_question(
         &self,
         turn: TurnId,
         question: &QuestionId,
         answers: &[Vec<String>],
     ) -> Result<(), AnswerError> {
-        let client = self.asked(turn, Asked::Question(question)).await?;
-        Ok(client.answer_question(question, answers).await?)
+        self.give(turn, Answer::Question(question, answers)).await
     }
 
     /// Declines a question of a running turn. The turn then ends.
     ///
     /// # Errors
-    /// See [`AnswerError`].
+    /// See [`AnswerError`]; within some seconds, however long the server says nothing.
     pub async fn reject_question(
         &self,
         turn: TurnId,
         question: &QuestionId,
     ) -> Result<(), AnswerError> {
-        let client = self.asked(turn, Asked::Question(question)).await?;
-        Ok(client.reject_question(question).await?)
+        self.give(turn, Answer::Rejection(question)).await
     }
 
     /// Answers a permission request of a running turn. A rejection with a
     /// message lets the agent go on without; without one the turn ends.
     ///
     /// # Errors
-    /// See [`AnswerError`].
+    /// See [`AnswerError`]; within some seconds, however long the server says nothing.
     pub async fn reply_permission(
         &self,
         turn: TurnId,
@@ -75,14 +90,62 @@ impl Host {
         reply: PermissionReply,
         message: Option<&str>,
     ) -> Result<(), AnswerError> {
-        let client = self.asked(turn, Asked::Permission(permission)).await?;
-        Ok(client.reply_permission(permission, reply, message).await?)
+        self.give(turn, Answer::Permission(permission, reply, message))
+            .await
+    }
+
+    /// Gives the answer, and again where it is not known to have arrived, for some seconds.
+    async fn give(&self, turn: TurnId, answer: Answer<'_>) -> Result<(), AnswerError> {
+        let first = self.shared.options.limits.pace.answer;
+        let until = Instant::now() + first * PATIENCE;
+        let mut patience = first;
+        // What became of the last post, where that is not known.
+        let mut unconfirmed: Option<ClientError> = None;
+        loop {
+            let mut sent = false;
+            let giving = async {
+                let server = self.shared.client.with_patience(patience);
+                let client = self.asked(&server, turn, answer).await?;
+                sent = true;
+                Ok(answer.post(&client).await?)
+            };
+            let given = timeout_at(until, giving).await.unwrap_or_else(|_| {
+                Err(AnswerError::Upstream(ClientError::Timeout {
+                    call: "a person's answer".to_owned(),
+                    seconds: (first * PATIENCE).as_secs(),
+                }))
+            });
+            let error = match given {
+                Ok(()) => return Ok(()),
+                // It has arrived, and the server's word for it was lost.
+                Err(AnswerError::NotWaiting) if unconfirmed.is_some() => return Ok(()),
+                Err(AnswerError::Upstream(error)) if error.is_transient() => error,
+                Err(error) => return Err(error),
+            };
+            if sent && error.is_ambiguous() {
+                unconfirmed = Some(error.clone());
+            }
+            if Instant::now() + PAUSE >= until {
+                return Err(match unconfirmed {
+                    Some(_) => AnswerError::Unconfirmed(error),
+                    None => AnswerError::Upstream(error),
+                });
+            }
+            tracing::debug!(%error, "an answer is tried again");
+            sleep(PAUSE).await;
+            patience *= 2;
+        }
     }
 
     /// The client in the folder of the turn's session, once the turn is known to wait for this: it runs, the request
     /// is pending there, and the turn's session or a sub-agent's below it raised it. Conversations may share a
     /// folder, and a server answers whatever id it is given.
-    async fn asked(&self, turn: TurnId, asked: Asked<'_>) -> Result<Client, AnswerError> {
+    async fn asked(
+        &self,
+        server: &Client,
+        turn: TurnId,
+        answer: Answer<'_>,
+    ) -> Result<Client, AnswerError> {
         let store = &self.shared.store;
         let missing = || StoreError::NotFound {
             what: "turn",
@@ -102,14 +165,14 @@ impl Host {
             let unguarded = ClientError::Configuration(unguarded.to_string());
             return Err(AnswerError::Upstream(unguarded));
         }
-        let client = session.client(&self.shared.client);
-        let asks = match asked {
-            Asked::Permission(id) => {
+        let client = session.client(server);
+        let asks = match answer {
+            Answer::Permission(id, ..) => {
                 let waiting = client.permissions().await?;
                 let found = waiting.into_iter().find(|request| request.id == *id);
                 found.map(|request| request.session_id)
             }
-            Asked::Question(id) => {
+            Answer::Question(id, _) | Answer::Rejection(id) => {
                 let waiting = client.questions().await?;
                 let found = waiting.into_iter().find(|request| request.id == *id);
                 found.map(|request| request.session_id)
@@ -124,10 +187,24 @@ impl Host {
     }
 }
 
-/// What a turn is said to wait for.
-enum Asked<'a> {
-    Permission(&'a PermissionId),
-    Question(&'a QuestionId),
+/// An answer to what a turn is said to wait for.
+#[derive(Clone, Copy)]
+enum Answer<'a> {
+    Permission(&'a PermissionId, PermissionReply, Option<&'a str>),
+    Question(&'a QuestionId, &'a [Vec<String>]),
+    Rejection(&'a QuestionId),
+}
+
+impl Answer<'_> {
+    async fn post(self, client: &Client) -> Result<(), ClientError> {
+        match self {
+            Self::Permission(id, reply, message) => {
+                client.reply_permission(id, reply, message).await
+            }
+            Self::Question(id, answers) => client.answer_question(id, answers).await,
+            Self::Rejection(id) => client.reject_question(id).await,
+        }
+    }
 }
 
 /// Whether `session` is `root`, or a sub-agent's session below it.

@@ -80,10 +80,10 @@ impl Driver {
     }
 
     async fn exchange_again(&self, turn: &Turn) -> Exchange {
-        let none = Exchange {
+        let none = Self::exchange_of_checkpoint(turn).unwrap_or(Exchange {
             prompt_seen: false,
             messages: Vec::new(),
-        };
+        });
         let (Some(prompted), Some(_)) = (&turn.prompted, &self.host.blobs) else {
             return none;
         };

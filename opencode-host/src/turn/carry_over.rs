@@ -51,11 +51,11 @@ impl Driver {
             Ok(false) => return Ok(()),
             Err(Trouble::Upstream(error)) => {
                 self.not_carried += 1;
-                let refused = matches!(error, ClientError::BadRequest { .. });
                 let given_up = match error {
-                    ClientError::BadRequest { .. }
-                    | ClientError::Server { .. }
-                    | ClientError::Timeout { .. } => refused || self.not_carried >= TRIES,
+                    ClientError::BadRequest { .. } | ClientError::TooLarge { .. } => true,
+                    ClientError::Server { .. } | ClientError::Timeout { .. } => {
+                        self.not_carried >= TRIES
+                    }
                     _ => false,
                 };
                 if !given_up {

@@ -13,7 +13,10 @@ use crate::store::SessionRecord;
 impl Driver {
     pub(super) async fn connect(&mut self) -> Result<(), Trouble> {
         self.guard().await?;
-        let ensured = self.sessions().ensure(&self.conversation).await?;
+        // A session that was prompted is looked at, whatever the next prompt goes to.
+        let prompted = self.prompted.as_ref().map(|prompted| &prompted.session);
+        let sessions = self.sessions();
+        let ensured = sessions.ensure_for(&self.conversation, prompted).await?;
         if ensured.just_created {
             self.host.telemetry.event(
                 "session.created",
@@ -147,6 +150,7 @@ impl Driver {
             self.orderly_idle,
             self.followed,
         ) = (None, false, false, 0);
+        (self.unread, self.found) = (None, false);
         if let Some(reply) = self.reply.take() {
             self.salvage = reply.checkpoint();
         }

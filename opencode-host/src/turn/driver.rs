@@ -8,6 +8,7 @@ use opencode_client::{Client, Error as ClientError, Exchange, Subscription};
 use tokio::time::Instant;
 
 use super::control::{Control, Orders};
+use super::history::Unread;
 use super::pacing::Pacing;
 use super::plan::{
     Confirmed, Content, Ending, Failure, Inspection, Prompting, Situation, Step, plan,
@@ -41,6 +42,10 @@ pub(super) enum Trouble {
     Product(String),
     /// The server would not do as the rules say.
     Unsafe(String),
+    /// The session's history was not given; that may pass.
+    Unread(ClientError),
+    /// It is not given any more, and the session was not prompted yet.
+    Unreadable(ClientError),
 }
 
 impl From<ClientError> for Trouble {
@@ -125,6 +130,10 @@ pub(crate) struct Driver {
     /// When the prompt was last on its way with no word of its arrival since, by this worker or the one before.
     pub(super) in_flight: Option<Instant>,
     unmended: Option<Unmended>,
+    /// The session's history cannot be read.
+    pub(super) unread: Option<Unread>,
+    /// The prompt's message was found upstream.
+    pub(super) found: bool,
     /// How many calls in a row were not answered.
     pub(super) unanswered: u32,
     /// Watchers were told that the server is out of reach.
@@ -188,6 +197,8 @@ impl Driver {
             abort_heard: false,
             in_flight: claimed.turn.prompted.is_some().then_some(now),
             unmended: None,
+            unread: None,
+            found: false,
             unanswered: 0,
             unreachable: false,
             server: host.client.clone(),
@@ -407,6 +418,10 @@ impl Driver {
                 .as_ref()
                 .filter(|unmended| !unmended.retrying)
                 .map(|unmended| (unmended.failure.clone(), ago(unmended.since))),
+            failing: self
+                .unmended
+                .as_ref()
+                .map(|unmended| unmended.failure.clone()),
             stopping: self.stopping.clone(),
             aborted: self.aborted.map(|(first, _)| ago(first)),
             aborted_again: self.aborted.map(|(_, last)| ago(last)),
@@ -444,6 +459,14 @@ impl Driver {
                 self.report(&error);
                 Failure::Broken(error.to_string())
             }
+            Trouble::Unread(error) => {
+                self.report(&error);
+                if matches!(error, ClientError::Timeout { .. }) {
+                    self.unanswered = self.unanswered.saturating_add(1);
+                }
+                Failure::Unread(error.to_string())
+            }
+            Trouble::Unreadable(error) => Failure::Unreadable(error.to_string()),
             Trouble::Product(detail) => Failure::Refused(detail),
             Trouble::Unsafe(detail) => Failure::Unsafe(detail),
         };

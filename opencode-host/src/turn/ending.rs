@@ -5,7 +5,7 @@ use std::time::Duration;
 use opencode_client::reply::{PersistedPart, ReplyResult, is_blank};
 use serde_json::json;
 
-use super::driver::{Driven, Driver};
+use super::driver::{Driven, Driver, Trouble};
 use super::plan::Ending;
 use super::result::FinishedEvent;
 use crate::outcome::Reason;
@@ -33,6 +33,14 @@ impl Driver {
             ending.truncated = true;
             ending.reason.get_or_insert(Reason::Oversized);
         }
+        let unreadable = self.unread.is_some_and(|unread| unread.believed);
+        if unreadable {
+            // Nobody else can read it from the server.
+            match self.write().await {
+                Err(Trouble::Store(StoreError::LeaseLost { .. })) => return Driven::Lost,
+                Ok(()) | Err(_) => {}
+            }
+        }
         self.trace_end(&ending);
         let finish = self.finish_of(ending);
         let started = tokio::time::Instant::now();
@@ -49,6 +57,9 @@ impl Driver {
                         status,
                         settled: false,
                     };
+                    if unreadable {
+                        self.give_session_up().await;
+                    }
                     return self.settle().await;
                 }
                 Err(StoreError::LeaseLost { .. }) => return Driven::Lost,

@@ -16,15 +16,14 @@ impl Driver {
         self.guard().await?;
         let client = self.client();
         // Status first: a session that was idle before its messages were read has no more to say.
-        let looked = async {
-            let busy = client.status(&session.id).await?.is_busy();
-            let known = self
-                .reply
-                .as_ref()
-                .map_or(0, opencode_client::Reply::message_count);
-            Ok::<_, Trouble>((busy, client.exchange(&session.id, &prompt, known).await?))
+        let busy = match client.status(&session.id).await {
+            Ok(status) => status.is_busy(),
+            Err(error) => {
+                self.unread = None;
+                return Err(error.into());
+            }
         };
-        let (busy, exchange) = looked.await?;
+        let read = self.read_exchange(&client, &session.id, &prompt).await?;
         if busy && self.requests_due {
             self.sync_requests().await?;
         }
@@ -32,7 +31,14 @@ impl Driver {
             return Ok(());
         };
         let before = reply.changes();
-        reply.reconcile(&exchange);
+        let unread = read.is_none();
+        let exchange = match read {
+            Some(exchange) => {
+                reply.reconcile(&exchange);
+                exchange
+            }
+            None => reply.as_exchange(),
+        };
         if reply.changes() > before && self.heard.is_none() {
             self.host.telemetry.event(
                 "response.recovered_from_exchange",
@@ -44,7 +50,9 @@ impl Driver {
         }
         let inspection = Inspection {
             busy,
-            prompt_seen: exchange.prompt_seen || !exchange.messages.is_empty(),
+            prompt_seen: exchange.prompt_seen
+                || !exchange.messages.is_empty()
+                || (unread && self.found),
             last: exchange.last().map(|message| LastMessage {
                 error: message.info.error.clone(),
                 finished: message.info.is_finished(),
@@ -53,6 +61,7 @@ impl Driver {
             }),
             declined: exchange.is_declined(|call| reply.has_refused(call)),
             restarts: exchange.restarts(),
+            unread,
         };
         if busy && inspection.last.as_ref().is_some_and(|last| !last.finished) && self.orderly_idle
         {

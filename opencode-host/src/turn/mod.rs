@@ -11,6 +11,7 @@ pub(crate) mod control;
 mod driver;
 mod ending;
 mod follow;
+mod history;
 mod inspect;
 mod pacing;
 pub mod plan;

@@ -156,13 +156,14 @@ fn patience(now: &Situation, pace: &Pace) -> Duration {
 
 /// The turn's time is up, whatever it is at.
 fn overtime(now: &Situation, limits: &Limits) -> Option<Ending> {
-    (now.elapsed >= limits.turn && !now.waiting).then(|| match &now.failure {
+    let late = || format!("The answer took longer than {} s.", limits.turn.as_secs());
+    (now.elapsed >= limits.turn && !now.waiting).then(|| match &now.failing {
         // What went wrong all the time says more.
-        Some((Failure::Broken(message), _)) => Ending::failed(message),
-        _ => Ending::own(
-            Reason::Timeout,
-            format!("The answer took longer than {} s.", limits.turn.as_secs()),
-        ),
+        Some(Failure::Broken(message) | Failure::Unread(message)) => Ending::failed(message),
+        Some(Failure::Unreachable(message) | Failure::Unanswered(message)) => {
+            Ending::own(Reason::Timeout, format!("{} {message}.", late()))
+        }
+        _ => Ending::own(Reason::Timeout, late()),
     })
 }
 
@@ -235,7 +236,7 @@ fn judge(
             if look.busy && !now.orderly_idle && !sure {
                 return Verdict::LookAgain;
             }
-            finished(now, last.truncated, sure)
+            finished(now, look, last.truncated, sure)
         }
         _ if look.busy => Verdict::GoOn,
         Some(last) if last.finished && look.declined => {
@@ -253,10 +254,10 @@ fn judge(
         // at work: the server died in between, or was told to stop there.
         Some(last) if last.finished => match (sure, now.orderly_idle) {
             (false, _) => Verdict::LookAgain,
-            (true, true) => finished(now, last.truncated, sure),
-            (true, false) => Verdict::End(interrupted()),
+            (true, true) => finished(now, look, last.truncated, sure),
+            (true, false) => Verdict::End(broken_off(look)),
         },
-        Some(_) if sure => Verdict::End(interrupted()),
+        Some(_) if sure => Verdict::End(broken_off(look)),
         Some(_) => Verdict::LookAgain,
         None => unanswered(now, look, sure && ago >= unseen(now, pace)),
     }
@@ -276,7 +277,7 @@ fn failed_message(last: &LastMessage, look: &Inspection, sure: bool) -> Verdict 
     Verdict::End(Ending::error(Reason::Upstream, TurnError::from(error)))
 }
 
-fn finished(now: &Situation, truncated: bool, sure: bool) -> Verdict {
+fn finished(now: &Situation, look: &Inspection, truncated: bool, sure: bool) -> Verdict {
     if now.content.text || now.content.tools {
         return Verdict::End(Ending::completed(truncated));
     }
@@ -285,6 +286,10 @@ fn finished(now: &Situation, truncated: bool, sure: bool) -> Verdict {
     }
     if !sure {
         return Verdict::LookAgain;
+    }
+    if look.unread && !now.orderly_idle {
+        // Its words may have been missed.
+        return Verdict::End(broken_off(look));
     }
     Verdict::End(Ending::own(
         Reason::EmptyReply,
@@ -317,11 +322,14 @@ fn unanswered(now: &Situation, look: &Inspection, sure: bool) -> Verdict {
                 "The agent ended its turn without a word.",
             )
         } else {
-            interrupted()
+            broken_off(look)
         });
     }
     if !now.unbroken && !now.reposted {
         return Verdict::PromptLost;
+    }
+    if look.unread {
+        return Verdict::End(broken_off(look));
     }
     Verdict::End(Ending::error(
         Reason::Upstream,
@@ -332,7 +340,15 @@ fn unanswered(now: &Situation, look: &Inspection, sure: bool) -> Verdict {
     ))
 }
 
-fn interrupted() -> Ending {
+/// The answer stopped before its end, as far as can be known.
+fn broken_off(look: &Inspection) -> Ending {
+    if look.unread {
+        return Ending::own(
+            Reason::Upstream,
+            "OpenCode cannot read the messages of this conversation's session any more, so the end of the answer is \
+             not known. What had come is kept; the next message goes to a fresh session that is told what was said.",
+        );
+    }
     Ending::own(
         Reason::Interrupted,
         "OpenCode stopped in the middle of the answer. What had come is kept.",
@@ -364,9 +380,13 @@ fn stopping(now: &Situation, ending: Ending, pace: &Pace) -> Step {
         return abort(ending);
     }
     match &now.failure {
-        Some((Failure::Unreachable(_) | Failure::Unanswered(_) | Failure::Broken(_), since))
-            if *since < pace.abort =>
-        {
+        Some((
+            Failure::Unreachable(_)
+            | Failure::Unanswered(_)
+            | Failure::Broken(_)
+            | Failure::Unread(_),
+            since,
+        )) if *since < pace.abort => {
             return Step::Wait { pause: tenth };
         }
         Some(_) => return Step::End(ending),
@@ -401,7 +421,11 @@ fn recover(now: &Situation, failure: &Failure, since: Duration, limits: &Limits)
             Reason::Upstream,
             "OpenCode lost the conversation's session twice in a row.",
         )),
-        Failure::SessionLost => Step::Recreate,
+        Failure::Unreadable(message) if now.replaced => Step::End(Ending::own(
+            Reason::Upstream,
+            format!("OpenCode cannot read the messages of a fresh session either: {message}"),
+        )),
+        Failure::SessionLost | Failure::Unreadable(_) => Step::Recreate,
         Failure::Unauthorized(message) => Step::End(Ending::own(Reason::Unauthorized, message)),
         Failure::Unsafe(message) => Step::End(Ending::own(Reason::UnsafeServer, message)),
         Failure::Refused(message) => Step::End(Ending::own(Reason::Upstream, message)),
@@ -420,7 +444,7 @@ fn recover(now: &Situation, failure: &Failure, since: Duration, limits: &Limits)
             })
         }
         // Doubling from a quarter of a second to one.
-        Failure::Broken(_) | Failure::Unreachable(_) => Step::Wait {
+        Failure::Broken(_) | Failure::Unreachable(_) | Failure::Unread(_) => Step::Wait {
             pause: since.clamp(SHORT_PAUSE, Duration::from_secs(1)),
         },
         // It was waited for already.

@@ -17,11 +17,16 @@ impl Driver {
         let client = self.client();
         let mint = || client.mint_prompt_ids(&session, self.host.clock.entropy());
         self.check(&session).await?;
-        let (mut ids, status) = tokio::try_join!(mint(), client.status(&session))?;
-        if status.is_busy() {
+        let (mut minted, status) = tokio::join!(mint(), client.status(&session));
+        if status?.is_busy() {
             self.stop_leftover().await?;
-            ids = mint().await?;
+            minted = mint().await;
         }
+        let ids = match minted {
+            Ok(ids) => ids,
+            Err(error) => return Err(self.not_minted(error)),
+        };
+        self.unread = None;
         let record = PromptRecord {
             session,
             ids,
@@ -37,36 +42,50 @@ impl Driver {
 
     pub(super) async fn look(&mut self) -> Result<(), Trouble> {
         self.guard().await?;
-        let (Some(session), Some(prompted)) = (&self.session, &self.prompted) else {
+        let (Some(session), Some(prompted)) = (self.session.clone(), self.prompted.clone()) else {
             return Ok(());
         };
         let client = self.client();
-        let look = || client.message(&session.id, &prompted.ids.message);
-        let mut found = look().await?;
-        if let (None, Some(sent)) = (&found, self.in_flight) {
+        let look = || async {
+            let message = client.message(&session.id, &prompted.ids.message).await?;
+            Ok::<_, ClientError>(message.is_some())
+        };
+        let mut found = look().await;
+        if let (Ok(false), Some(sent)) = (&found, self.in_flight) {
             // What was on its way may arrive yet. 1.15.13 runs it twice if it is posted meanwhile.
             sleep_until(sent + self.host.options.limits.pace.confirm).await;
-            found = look().await?;
+            found = look().await;
         }
+        let found = match found {
+            Ok(found) => Some(found),
+            Err(error) => {
+                self.history_failed(error)?;
+                None
+            }
+        };
         self.reposted = self.posted.is_some();
+        self.found |= found == Some(true);
         match found {
-            Some(_) => {
+            Some(true) | None => {
                 self.was_posted();
-                // Somebody else's post: what came of it is upstream.
+                // Somebody else's post, or one that nobody can see any more: what came of it is upstream.
                 self.look_due = true;
                 Ok(())
             }
             // Given up: what never arrived is not begun any more.
-            None if self.turn.attempts > self.host.options.limits.attempts => {
+            Some(false) if self.turn.attempts > self.host.options.limits.attempts => {
                 self.was_posted();
                 self.look_due = true;
                 Ok(())
             }
-            None => {
+            Some(false) => {
                 self.check(&session.id).await?;
                 let fenced = Instant::now();
                 // Still ours? Whoever else has it may have posted it meanwhile.
-                self.host.store.record_prompt(&self.lease, prompted).await?;
+                self.host
+                    .store
+                    .record_prompt(&self.lease, &prompted)
+                    .await?;
                 self.post(fenced).await
             }
         }

@@ -34,14 +34,17 @@ enum Play {
     Cancel,
     /// The server has lost the session of the turn before.
     Fresh,
+    /// The server does not give the session's history any more once the answer has streamed.
+    Unreadable,
 }
 
-const PLAYS: [Play; 5] = [
+const PLAYS: [Play; 6] = [
     Play::Text,
     Play::Tools,
     Play::Question,
     Play::Cancel,
     Play::Fresh,
+    Play::Unreadable,
 ];
 
 impl Play {
@@ -49,6 +52,10 @@ impl Play {
         let read = |path: &str| Step::tool("read", json!({"filePath": path}), "alpha");
         Script::always(match self {
             Self::Text | Self::Fresh => vec![Step::text("Some words that are streamed in pieces.")],
+            Self::Unreadable => vec![
+                Step::text("Some words that are streamed in pieces."),
+                Step::BreakHistory,
+            ],
             Self::Tools => vec![
                 Step::text("First."),
                 read("/a"),
@@ -71,7 +78,9 @@ impl Play {
     /// The whole text.
     fn text(self) -> &'static str {
         match self {
-            Self::Text | Self::Fresh => "Some words that are streamed in pieces.",
+            Self::Text | Self::Fresh | Self::Unreadable => {
+                "Some words that are streamed in pieces."
+            }
             Self::Tools | Self::Question => "First.\n\nThen.",
             Self::Cancel => "Some words",
         }
@@ -155,7 +164,7 @@ impl Stage {
     /// What the person does meanwhile: answers, or stops it. For ever.
     async fn person(&self) {
         match self.play {
-            Play::Text | Play::Tools | Play::Fresh => {}
+            Play::Text | Play::Tools | Play::Fresh | Play::Unreadable => {}
             Play::Question => {
                 let client = Client::builder(self.impostor.url()).build().unwrap();
                 let asked = |ledger: &opencode_impostor::Ledger| {
@@ -282,6 +291,15 @@ impl Stage {
             alive.iter().all(|alive| Some(*alive) == session.as_deref()),
             "{what}: left over: {alive:?}, the row has {session:?}"
         );
+        if self.play == Play::Unreadable && result.status == TurnStatus::Error {
+            // Whoever heard the end of the answer has died before it was written down.
+            let reason = result.reason.map(|reason| reason.as_str());
+            assert_eq!(reason, Some("upstream"), "{what}: {:?}", result.error);
+            let kept = result.parts.is_empty() || self.play.text().starts_with(&result.content);
+            assert!(kept, "{what}: {}", result.content);
+            self.impostor.assert_clean();
+            return;
+        }
         let wanted = if self.play == Play::Cancel {
             TurnStatus::Cancelled
         } else {

@@ -6,8 +6,10 @@ mod faults;
 mod leaving;
 mod lost_sessions;
 mod odd;
+mod unreadable;
 mod workers;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;

@@ -123,7 +123,7 @@ impl Shared {
             Err(error) => {
                 // Heard again after the next gap.
                 self.answered().remove(request.id());
-                terminal::tell(format_args!("· the answer did not arrive: {error}"));
+                terminal::tell(format_args!("· {error}"));
             }
         }
     }

@@ -62,12 +62,12 @@ async fn an_error_page_instead_of_json() {
         content_type: "text/html".into(),
         body: format!("<html><body>{}</body></html>", "oops ".repeat(10_000)),
     };
-    // The call before the prompt, and the prompt itself: each is tried again for `Limits::unreachable`.
+    // The call before the prompt, and the prompt itself: each is tried again, until the turn's time is up.
     for endpoint in ["POST /session", "POST /session/:id/prompt_async"] {
         let fault = impostor
             .faults()
             .request(endpoint, Calls::All, page.clone());
-        let ran = chat.turn("[[text]]", &["--timeout", "60"]).await;
+        let ran = chat.turn("[[text]]", &["--timeout", "1"]).await;
         let result = ran.ended(1, "failed");
         let message = result["error"]["message"].as_str().unwrap();
         assert!(message.contains("status 500"), "{result}");

@@ -105,6 +105,8 @@ pub struct Inspection {
     pub declined: bool,
     /// How often the answer went on after its end.
     pub restarts: usize,
+    /// The server does not give the session's history any more: all but `busy` is what streamed.
+    pub unread: bool,
 }
 
 /// The newest message of an answer.
@@ -146,6 +148,10 @@ pub enum Failure {
     Unreachable(String),
     /// The server took a call and did not answer it in time.
     Unanswered(String),
+    /// The server tells what the session does, and not what it has said; that may pass.
+    Unread(String),
+    /// It does not tell it any more, and the session was not prompted yet.
+    Unreadable(String),
 }
 
 /// What is known about a turn.
@@ -188,8 +194,10 @@ pub struct Situation {
     pub retries: u32,
     /// What the reply holds.
     pub content: Content,
-    /// What keeps failing, and for how long.
+    /// What keeps failing, and for how long. `None` while it is tried again.
     pub failure: Option<(Failure, Duration)>,
+    /// What kept failing last, while it is tried again too.
+    pub failing: Option<Failure>,
     /// How the turn ends, once the session that was told to stop has stopped.
     pub stopping: Option<Ending>,
     /// How long ago the session was first told to stop.

@@ -53,6 +53,7 @@ fn running() -> Situation {
             tools: false,
         },
         failure: None,
+        failing: None,
         stopping: None,
         aborted: None,
         aborted_again: None,
@@ -68,6 +69,7 @@ fn look(busy: bool, last: impl Into<Option<LastMessage>>) -> Inspection {
         last: last.into(),
         declined: false,
         restarts: 0,
+        unread: false,
     }
 }
 

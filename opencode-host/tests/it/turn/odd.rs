@@ -398,7 +398,14 @@ async fn interim_answers_before_the_event_stream_are_passed_over() {
 #[tokio::test]
 async fn an_answer_without_end_is_kept_up_to_a_bound_and_said_to_be_cut() {
     let most = opencode_client::reply::MAX_REPLY_BYTES;
-    let test = playing([Step::deltas(most / (64 << 10) + 40, 64 << 10)]).await;
+    let steps = [Step::deltas(most / (64 << 10) + 40, 64 << 10)];
+    // A busy machine takes its time with so much.
+    let mut options = quick();
+    options.snapshot_interval = Duration::from_secs(5);
+    options.limits.unreachable = PATIENCE;
+    options.limits.pace.answer = PATIENCE;
+    let impostor = Impostor::scripted(Script::always(steps)).await.unwrap();
+    let test = Hosting::with(impostor, options, |builder| builder).await;
     let result = test.turn("go").await;
     assert_eq!(
         (result.status, result.reason.map(|reason| reason.as_str())),

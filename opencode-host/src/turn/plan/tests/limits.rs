@@ -212,6 +212,46 @@ fn a_cancel_stops_the_server_and_waits_until_it_has() {
     assert!(is_abort(&plan(&late(Prompting::Recorded), &LIMITS)));
 }
 
+/// While it is tried again too: then nothing counts as failed.
+#[test]
+fn the_end_of_the_turns_time_tells_what_kept_failing() {
+    let late = |failing| {
+        let now = Situation {
+            elapsed: LIMITS.turn,
+            prompting: Prompting::None,
+            failing,
+            ..running()
+        };
+        match plan(&now, &LIMITS) {
+            Step::End(ending) => (ending.reason, ending.error.unwrap().message),
+            step => panic!("{step:?}"),
+        }
+    };
+    let said = |text: &str| text.to_owned();
+    let plain = (
+        Some(Reason::Timeout),
+        said("The answer took longer than 600 s."),
+    );
+    assert_eq!(late(None), plain);
+    assert_eq!(late(Some(Failure::SessionLost)), plain);
+    for failure in [
+        Failure::Broken(said("status 500")),
+        Failure::Unread(said("status 500")),
+    ] {
+        assert_eq!(
+            late(Some(failure)),
+            (Some(Reason::Internal), said("status 500"))
+        );
+    }
+    for failure in [
+        Failure::Unreachable(said("no way")),
+        Failure::Unanswered(said("no way")),
+    ] {
+        let told = said("The answer took longer than 600 s. no way.");
+        assert_eq!(late(Some(failure)), (Some(Reason::Timeout), told));
+    }
+}
+
 #[test]
 fn failures_are_mended_or_told() {
     let failing = |failure, since, prompting| Situation {
