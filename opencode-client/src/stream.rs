@@ -163,7 +163,9 @@ impl PromptStream {
                 self.reply.gap();
                 true
             }
-            Ok(Signal::Heartbeat | Signal::Malformed(_)) => false,
+            Ok(
+                Signal::Heartbeat | Signal::Malformed(_) | Signal::Unreachable | Signal::Reachable,
+            ) => false,
             Err(_) => {
                 self.polling = true;
                 true

@@ -189,7 +189,11 @@ impl From<AnswerError> for Problem {
                 tracing::warn!(%error, "answer");
                 let text = "OpenCode did not say that it got the answer. Look whether the agent still waits, and \
                             answer again if it does.";
-                Self::new(StatusCode::BAD_GATEWAY, "The answer may not have arrived", text)
+                Self::new(
+                    StatusCode::BAD_GATEWAY,
+                    "The answer may not have arrived",
+                    text,
+                )
             }
         }
     }

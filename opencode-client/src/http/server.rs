@@ -47,7 +47,11 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn health(&self) -> Result<Health, Error> {
-        self.json_within(Call::new(Method::GET, "/global/health"), HEALTH_TIMEOUT)
+        self.health_within(HEALTH_TIMEOUT).await
+    }
+
+    pub(crate) async fn health_within(&self, limit: Duration) -> Result<Health, Error> {
+        self.json_within(Call::new(Method::GET, "/global/health"), limit)
             .await
     }
 

@@ -22,6 +22,9 @@ use crate::tolerant::Skipped;
 /// A connection that lasted so long was a good one: the back-off starts over.
 const GOOD_CONNECTION: Duration = Duration::from_secs(5);
 
+/// How long a silent server may take to say that it is there.
+const LOOK: Duration = Duration::from_millis(1500);
+
 /// The most sessions, children counted, that are listened to at once.
 const MAX_SESSIONS: usize = 1 << 16;
 
@@ -56,6 +59,8 @@ struct Routes {
     reader: Option<tokio::task::AbortHandle>,
     /// When the last listener left.
     empty_since: Option<Instant>,
+    /// Listeners were told that the server does not answer.
+    unreachable: bool,
 }
 
 impl Connection {
@@ -206,7 +211,7 @@ impl Connection {
                     }
                 });
             });
-            let read = tokio::time::timeout(self.options.quiet_timeout, read).await;
+            let read = tokio::time::timeout(self.options.quiet_timeout, self.attended(read)).await;
             for queue in touched.drain(..) {
                 queue.wake();
             }
@@ -235,14 +240,48 @@ impl Connection {
                 Err(_) => break format!("no byte for {} s", self.options.quiet_timeout.as_secs()),
             }
         };
-        self.routes()
-            .queues
-            .iter()
-            .for_each(|queue| queue.disconnected());
+        let mut routes = self.routes();
+        routes.unreachable = false;
+        routes.queues.iter().for_each(|queue| queue.disconnected());
+        drop(routes);
         Some(Error::Connection {
             server: self.client.server().to_owned(),
             detail,
         })
+    }
+
+    /// Waits for bytes. A server gives none for seconds and is there all the same: meanwhile it is asked.
+    async fn attended<T>(&self, read: impl Future<Output = T>) -> T {
+        let asking = async {
+            loop {
+                tokio::time::sleep(self.options.silence).await;
+                if self.routes().queues.is_empty() {
+                    continue;
+                }
+                let answer = self.client.health_within(LOOK).await;
+                self.reached(!matches!(
+                    answer,
+                    Err(Error::Connection { .. } | Error::Timeout { .. })
+                ));
+            }
+        };
+        tokio::select! {
+            biased;
+            read = read => {
+                self.reached(true);
+                read
+            }
+            never = asking => never,
+        }
+    }
+
+    /// Tells listeners whether the server can be reached, where that is news.
+    fn reached(&self, reached: bool) {
+        let mut routes = self.routes();
+        if routes.unreachable == reached {
+            routes.unreachable = !reached;
+            routes.queues.iter().for_each(|queue| queue.reach(reached));
+        }
     }
 
     /// Ends the reader when nobody has listened for a while.
@@ -265,6 +304,9 @@ impl Connection {
         }
     }
 }
+
+/// Watchers of a turn are to know within three seconds.
+const _: () = assert!(HubOptions::SILENCE.as_millis() + LOOK.as_millis() <= 2500);
 
 impl Routes {
     fn route(&mut self, session: &[u8], queue: &Arc<Queue>) {

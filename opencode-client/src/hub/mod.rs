@@ -40,6 +40,10 @@ pub struct HubOptions {
     /// A connection without a single byte for so long is dead. Servers send a
     /// heartbeat every 10 s (30 s before 1.14).
     pub quiet_timeout: Duration,
+    /// After so long without a byte, and again so long after each answer, the server is asked whether it is there, as
+    /// long as somebody listens: [`Signal::Unreachable`] where it does not answer within 1.5 s. Default 1 s;
+    /// [`Duration::MAX`] for never.
+    pub silence: Duration,
     /// How long the connection outlives its last listener.
     pub linger: Duration,
     /// The waits between attempts to connect.
@@ -49,12 +53,17 @@ pub struct HubOptions {
     pub on_problem: Option<ProblemListener>,
 }
 
+impl HubOptions {
+    const SILENCE: Duration = Duration::from_secs(1);
+}
+
 impl Default for HubOptions {
     fn default() -> Self {
         Self {
             queue_bytes: 16 << 20,
             connect_timeout: Duration::from_secs(10),
             quiet_timeout: Duration::from_secs(75),
+            silence: Self::SILENCE,
             linger: Duration::from_secs(30),
             backoff: Backoff::default(),
             on_problem: None,

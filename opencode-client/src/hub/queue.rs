@@ -32,6 +32,11 @@ pub enum Signal<'a> {
     Gap(GapReason),
     /// The connection is lost; a [`Signal::Gap`] tells when it is back.
     Disconnected,
+    /// The server says nothing, and does not answer: the connection may be dead. A sign of it is told with
+    /// [`Signal::Reachable`], the connection's end with [`Signal::Disconnected`].
+    Unreachable,
+    /// The server can be reached again, over the same connection.
+    Reachable,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +53,8 @@ enum Item {
     Heartbeat,
     Gap(GapReason),
     Disconnected,
+    Unreachable,
+    Reachable,
 }
 
 /// Events in the order they came. One buffer holds all frames, so that an event
@@ -90,6 +97,8 @@ impl Batch {
             Item::Heartbeat => Signal::Heartbeat,
             Item::Gap(reason) => Signal::Gap(reason),
             Item::Disconnected => Signal::Disconnected,
+            Item::Unreachable => Signal::Unreachable,
+            Item::Reachable => Signal::Reachable,
         })
     }
 
@@ -195,6 +204,14 @@ impl Queue {
 
     pub(super) fn disconnected(&self) {
         self.push(Item::Disconnected);
+    }
+
+    pub(super) fn reach(&self, reached: bool) {
+        self.push(if reached {
+            Item::Reachable
+        } else {
+            Item::Unreachable
+        });
     }
 
     pub(super) fn wake(&self) {

@@ -106,12 +106,11 @@ impl Reply {
         let mut reply = Self::new(session, prompt);
         let answer = |reply: &mut Self, id: &MessageId| {
             let at = reply.track(id)?;
-            reply.messages[at].standing = Standing::Answer;
+            if !reply.messages[at].standing.counts() {
+                reply.messages[at].standing = Standing::Answer;
+            }
             Some(at)
         };
-        for id in &checkpoint.answers {
-            answer(&mut reply, id);
-        }
         for heard in checkpoint.heard {
             if let Some(at) = answer(&mut reply, &heard.id) {
                 reply.messages[at].standing = heard.standing();
@@ -121,6 +120,9 @@ impl Reply {
                 }
                 reply.messages[at].info = Some(info);
             }
+        }
+        for id in &checkpoint.answers {
+            answer(&mut reply, id);
         }
         for kept in checkpoint.parts {
             let message = kept.message.and_then(|id| answer(&mut reply, &id));

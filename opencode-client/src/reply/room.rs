@@ -15,7 +15,8 @@ use crate::wire::ToolAttachment;
 pub const MAX_REPLY_BYTES: usize = 16 << 20;
 /// The most parts of a reply.
 pub const MAX_PARTS: usize = 4096;
-/// The most bytes of one detail of a tool call: its arguments, its output, its metadata, its attachments.
+/// The most bytes of one detail of a tool call: its arguments, its output, its metadata, its attachments. Less where
+/// little of [`MAX_REPLY_BYTES`] is left; a quarter of that is for words alone.
 pub const MAX_DETAIL_BYTES: usize = 4 << 20;
 /// The same for what a sub-agent has said so far: nobody is shown more than its last steps.
 pub(super) const MAX_CHILD_BYTES: usize = 256 << 10;
@@ -45,22 +46,28 @@ impl ToolPart {
             + attachments.map(attachment_size).sum::<usize>()
     }
 
-    /// Cuts each detail to so many bytes. False when they fit.
-    fn trim(&mut self, most: usize) -> bool {
-        let mut over = cut(&mut self.tool, MAX_TITLE);
+    /// Cuts the details to so many bytes. False when they fit.
+    fn trim(&mut self, mut room: usize) -> bool {
+        let short = room.clamp(MAX_TITLE / 10, MAX_TITLE);
+        let mut over = cut(&mut self.tool, short);
         if let Some(title) = &mut self.title {
-            over |= cut(title, MAX_TITLE);
+            over |= cut(title, short);
         }
+        // No detail takes all that the others, and later calls, may need.
+        let most = |room: usize| MAX_DETAIL_BYTES.min(room / 2);
         if let Some(output) = &mut self.output {
-            over |= cut(output, most);
+            over |= cut(output, most(room));
+            room = room.saturating_sub(output.len());
         }
         if let Some(input) = &mut self.input {
-            over |= shorten::value(input, most);
+            over |= shorten::value(input, most(room));
+            room = room.saturating_sub(shorten::size(input));
         }
         if let Some(metadata) = &mut self.metadata {
-            over |= shorten::map(metadata, most);
+            over |= shorten::map(metadata, most(room));
+            room = room.saturating_sub(shorten::map_size(metadata));
         }
-        let mut left = most;
+        let mut left = most(room);
         self.attachments.retain_mut(|attachment| {
             if attachment_size(attachment) > left {
                 // Its name still tells that it was there.
@@ -115,9 +122,10 @@ impl Reply {
     /// Cuts a tool's details to what there is room for, beside what the part takes already.
     pub(super) fn fit_tool(&mut self, at: usize) {
         let room = self.room() + self.slots[at].charged;
+        // A quarter is for words alone.
+        let room = room.saturating_sub(self.limit / 4);
         if let Content::Tool(tool) = &mut self.slots[at].content {
-            let most = MAX_DETAIL_BYTES.min(room.saturating_sub(PART) / 4);
-            let trimmed = tool.trim(most);
+            let trimmed = tool.trim(room);
             self.slots[at].trimmed |= trimmed;
             self.state.trimmed |= trimmed;
         }
@@ -143,9 +151,11 @@ impl Reply {
             self.slots.push(slot);
             let at = self.slots.len() - 1;
             self.slots[at].charged = 0;
-            let room = self.room() - PART;
+            let beside = self.slots[at].size();
+            let room = self.room();
             match self.slots[at].content.text_mut() {
                 Some(text) => {
+                    let room = room.saturating_sub(beside - text.len());
                     let over = text.len() > room;
                     text.truncate(fitting(text, room).len());
                     self.state.cut |= over;

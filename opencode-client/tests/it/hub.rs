@@ -421,3 +421,56 @@ async fn settings_that_make_no_sense_are_refused() {
         assert!(!error.to_string().contains("secret"));
     }
 }
+
+/// No reset, no byte, no answer: what a firewall or a server that hangs does.
+#[tokio::test]
+async fn a_server_that_neither_speaks_nor_answers_is_told_of_and_its_return_too() {
+    let impostor = text().await;
+    let client = client(&impostor);
+    let session = session(&client).await;
+    let hub = EventHub::new(client, options());
+    let mut subscription = hub.subscribe(&session, None).await.unwrap();
+    let other = SessionId::from("ses_other");
+    let mut other = hub.subscribe(&other, None).await.unwrap();
+    // It says nothing for long, and is there.
+    let asked = |ledger: &opencode_impostor::Ledger| ledger.count("GET /global/health") >= 2;
+    impostor.wait_for(asked).await.unwrap();
+    let told = tokio::time::timeout(Duration::ZERO, subscription.next()).await;
+    assert!(told.is_err(), "{told:?}");
+
+    let hole = impostor.faults().swallow("/**", Calls::All);
+    let since = std::time::Instant::now();
+    for listener in [&mut subscription, &mut other] {
+        until(listener, |signal| {
+            matches!(signal, Signal::Unreachable).then_some(())
+        })
+        .await;
+    }
+    // 2.5 s on an idle machine.
+    assert!(
+        since.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        since.elapsed()
+    );
+    impostor.faults().remove(hole);
+    until(&mut subscription, |signal| {
+        matches!(signal, Signal::Reachable).then_some(())
+    })
+    .await;
+    let streams = impostor.ledger().streams_opened("/global/event");
+    assert_eq!(streams, 1, "the connection stayed");
+    // Told once for each, however long it lasts.
+    impostor.faults().swallow("/**", Calls::All);
+    let mut seen = 0;
+    until(&mut subscription, |signal| {
+        seen += usize::from(matches!(signal, Signal::Unreachable));
+        (seen == 1).then_some(())
+    })
+    .await;
+    impostor.heartbeat();
+    let next = until(&mut subscription, |signal| Some(format!("{signal:?}"))).await;
+    assert!(
+        ["Heartbeat", "Reachable"].contains(&next.as_str()),
+        "{next}"
+    );
+}

@@ -437,6 +437,11 @@ impl Driver {
         replaced.is_some_and(|lost| current.is_none_or(|session| session.id != *lost))
     }
 
+    /// Whether a call has failed that has not succeeded since.
+    pub(super) fn is_failing(&self) -> bool {
+        self.unmended.is_some()
+    }
+
     async fn note(&mut self, trouble: Trouble) {
         let failure = match trouble {
             Trouble::Upstream(error) => {

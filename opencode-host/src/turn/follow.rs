@@ -37,13 +37,18 @@ impl Driver {
                     if wake == until { After::Plan } else { After::Listen }
                 }
                 signal = subscription.next() => {
-                    self.alive = Instant::now();
+                    if !matches!(signal, Signal::Unreachable) {
+                        self.alive = Instant::now();
+                    }
                     let mut taken = Taken::default();
                     taken.take(signal, &mut self.reply);
                     // What is here already costs no further wake-up.
                     while !taken.plan {
                         let Some(signal) = subscription.try_next() else { break };
                         taken.take(signal, &mut self.reply);
+                    }
+                    if let Some(reached) = taken.reached {
+                        self.tell_reached(reached).await;
                     }
                     self.took(&taken)
                 }
@@ -57,7 +62,7 @@ impl Driver {
     }
 
     fn took(&mut self, taken: &Taken) -> After {
-        let now = self.alive;
+        let now = Instant::now();
         self.events += taken.events;
         if taken.events > 0 {
             self.heard = Some(now);
@@ -89,6 +94,10 @@ impl Driver {
         }
         if let Some(live) = taken.reconnected {
             (self.stream_live, self.unbroken) = (live, false);
+            if live {
+                // The patience that a dead server was given is not the next one's.
+                self.unanswered = 0;
+            }
         }
         self.look_due |= taken.error && self.posted.is_some();
         if let Some(problem) = &taken.interrupted {
@@ -192,6 +201,8 @@ struct Taken {
     interrupted: Option<&'static str>,
     /// The stream was lost; whether it is back.
     reconnected: Option<bool>,
+    /// The server does not answer, or does again.
+    reached: Option<bool>,
     plan: bool,
 }
 
@@ -235,6 +246,8 @@ impl Taken {
                 self.interrupted = Some("malformed event");
             }
             Signal::Heartbeat => self.plan = true,
+            Signal::Unreachable => self.reached = Some(false),
+            Signal::Reachable => self.reached = Some(true),
         }
     }
 

@@ -75,6 +75,13 @@ impl Driver {
         }
     }
 
+    /// Tells watchers what the silence of the stream means. Where calls fail, they know better when that is over.
+    pub(super) async fn tell_reached(&mut self, reached: bool) {
+        if !(reached && self.is_failing()) {
+            self.tell_unreachable(!reached).await;
+        }
+    }
+
     /// Tells watchers whether the server can be reached.
     pub(super) async fn tell_unreachable(&mut self, unreachable: bool) {
         if self.unreachable == unreachable {

@@ -1,5 +1,6 @@
 //! Every ending of a turn, against the impostor.
 
+mod answering;
 mod calls;
 mod carry_over;
 mod faults;

@@ -123,6 +123,110 @@ async fn watchers_are_told_of_a_server_out_of_reach_and_of_its_return() {
     assert_ended(&result, TurnStatus::Error, Some("interrupted"), "Half");
 }
 
+/// Neither a reset nor a byte nor an answer: the driver itself would ask after ten seconds only.
+#[tokio::test]
+async fn watchers_are_told_of_a_server_that_goes_silent_and_of_its_return() {
+    let steps = [Step::text("Half"), Step::gate("hold"), Step::text(" more")];
+    let mut options = quick();
+    options.limits.pace.silence = Duration::from_secs(10);
+    let test = Hosting::with(scripted(steps).await, options, |builder| builder).await;
+    let turn = test.submit("go").await;
+    let working = test.work(turn);
+    test.impostor.gate("hold").reached().await.unwrap();
+    test.shown(turn, "Half").await;
+    let mut live = test.host.live(turn, Cursor::START).await.unwrap();
+    let hole = test.impostor.faults().swallow("/**", Calls::All);
+    let since = std::time::Instant::now();
+    assert!(told(&mut live).await);
+    // 2.5 s on an idle machine; it was 11.5.
+    assert!(
+        since.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        since.elapsed()
+    );
+    assert!(test.store.turn(turn).await.unwrap().unwrap().unreachable);
+    test.impostor.faults().remove(hole);
+    assert!(!told(&mut live).await);
+    test.impostor.gate("hold").open();
+    let result = test.finished(turn, working).await;
+    assert_ended(&result, TurnStatus::Completed, None, "Half\n\n more");
+}
+
+/// Once a restarted server answers, its turn ends within five seconds, whatever the death looked like.
+#[tokio::test]
+async fn a_restarted_server_interrupts_its_turn_within_five_seconds() {
+    const LIMIT: Duration = Duration::from_secs(5);
+    #[derive(Clone, Copy, Debug)]
+    enum Death {
+        AtOnceBack,
+        /// Nothing answers there for a while.
+        Away,
+        /// It swallowed all calls before.
+        Silent,
+        /// The first look at the new life is never answered (1.17.19, 1.18.33, 1.18.34).
+        Deaf,
+    }
+    let ends = async |death: Death| {
+        let steps = [Step::text("Half"), Step::gate("hold"), Step::text(" more")];
+        let mut options = quick();
+        options.limits.unreachable = PATIENCE;
+        // As it is by default, but for what a look is repeated after: that much is taken off the limit.
+        options.limits.pace = opencode_host::turn::plan::Pace {
+            confirm: options.limits.pace.confirm,
+            ..opencode_host::turn::plan::Pace::default()
+        };
+        let confirm = opencode_host::turn::plan::Pace::default().confirm;
+        let limit = LIMIT - (confirm - options.limits.pace.confirm);
+        let test = Hosting::with(scripted(steps).await, options, |builder| builder).await;
+        let turn = test.submit("go").await;
+        let working = test.work(turn);
+        test.impostor.gate("hold").reached().await.unwrap();
+        test.shown(turn, "Half").await;
+        let mut live = test.host.live(turn, Cursor::START).await.unwrap();
+        match death {
+            Death::AtOnceBack => test.impostor.kill().await,
+            Death::Away => {
+                test.impostor.kill().await;
+                assert!(told(&mut live).await);
+            }
+            Death::Silent => {
+                let hole = test.impostor.faults().swallow("/**", Calls::All);
+                assert!(told(&mut live).await);
+                test.impostor.kill().await;
+                test.impostor.faults().remove(hole);
+            }
+            Death::Deaf => {
+                let deaf = Calls::FirstOfLife(1);
+                test.impostor.faults().swallow("GET /session/status", deaf);
+                test.impostor.kill().await;
+            }
+        }
+        let looks = |ledger: &opencode_impostor::Ledger| {
+            let answered = ledger.requests().iter().filter(|request| {
+                request.path == "/session/status"
+                    && matches!(request.outcome, opencode_impostor::Outcome::Answered(_))
+            });
+            answered.count()
+        };
+        let before = looks(&test.impostor.ledger());
+        test.impostor.restart().await.unwrap();
+        let since = std::time::Instant::now();
+        let answers = |ledger: &opencode_impostor::Ledger| looks(ledger) > before;
+        test.impostor.wait_for(answers).await.unwrap();
+        let since = match death {
+            Death::Deaf => std::time::Instant::now(),
+            _ => since,
+        };
+        let result = test.finished(turn, working).await;
+        assert_ended(&result, TurnStatus::Error, Some("interrupted"), "Half");
+        let took = since.elapsed();
+        assert!(took < limit, "{death:?}: {took:?}");
+    };
+    for death in [Death::AtOnceBack, Death::Away, Death::Silent, Death::Deaf] {
+        ends(death).await;
+    }
+}
+
 /// A product that panics whenever it is asked for its rules.
 #[derive(Debug)]
 struct Panics;
