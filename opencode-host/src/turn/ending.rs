@@ -36,9 +36,9 @@ impl Driver {
         let unreadable = self.unread.is_some_and(|unread| unread.believed);
         if unreadable {
             // Nobody else can read it from the server.
-            match self.write().await {
-                Err(Trouble::Store(StoreError::LeaseLost { .. })) => return Driven::Lost,
-                Ok(()) | Err(_) => {}
+            let written = self.write().await;
+            if let Err(Trouble::Store(StoreError::LeaseLost { .. })) = written {
+                return Driven::Lost;
             }
         }
         self.trace_end(&ending);
