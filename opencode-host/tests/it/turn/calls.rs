@@ -176,7 +176,8 @@ async fn a_restarted_server_interrupts_its_turn_within_five_seconds() {
             ..opencode_host::turn::plan::Pace::default()
         };
         let confirm = opencode_host::turn::plan::Pace::default().confirm;
-        let limit = LIMIT - (confirm - options.limits.pace.confirm);
+        let saved = confirm.saturating_sub(options.limits.pace.confirm);
+        let limit = LIMIT.saturating_sub(saved);
         let test = Hosting::with(scripted(steps).await, options, |builder| builder).await;
         let turn = test.submit("go").await;
         let working = test.work(turn);
