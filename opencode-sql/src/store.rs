@@ -1,17 +1,15 @@
-//! The [`Store`] on either database.
+//! The [`Store`](opencode_host::store::Store) on either database.
 
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use opencode_client::SessionId;
-use opencode_client::reply::Checkpoint;
 use opencode_host::blobs::Digest;
 use opencode_host::clock::Timestamp;
 use opencode_host::id::{AttachmentId, ConversationId, MessageId, TurnId};
 use opencode_host::store::{
     Attached, Attachment, CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary,
-    Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, NewAttachment, NewTurn,
-    PromptRecord, SessionLock, Store, StoreResult, Submitted, Turn, TurnEvent,
+    Conversations, Files, Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages,
+    NewAttachment, NewTurn, Note, Queue, SessionLock, StoreResult, Submitted, Turn, TurnEvent,
     check_attachment_name, check_key,
 };
 
@@ -87,11 +85,7 @@ macro_rules! repeat {
 }
 
 #[async_trait]
-impl<E: Engine> Store for SqlStore<E> {
-    async fn now(&self) -> StoreResult<Timestamp> {
-        statement!(self.reader, "now", |on| on.now())
-    }
-
+impl<E: Engine> Conversations for SqlStore<E> {
     async fn open_conversation(&self, name: &str) -> StoreResult<Conversation> {
         check_key("conversation name", name)?;
         if let Some(known) = self.conversation_named(name).await? {
@@ -137,6 +131,13 @@ impl<E: Engine> Store for SqlStore<E> {
             .await
             .map_err(Failure::into_error)
     }
+}
+
+#[async_trait]
+impl<E: Engine> Queue for SqlStore<E> {
+    async fn now(&self) -> StoreResult<Timestamp> {
+        statement!(self.reader, "now", |on| on.now())
+    }
 
     async fn submit(&self, turn: &NewTurn) -> StoreResult<Submitted> {
         if let Some(key) = &turn.client_key {
@@ -146,6 +147,12 @@ impl<E: Engine> Store for SqlStore<E> {
             check_attachment_name(&file.name)?;
         }
         transaction!(self, "submit", |on| submits::submit(&mut on, turn))
+    }
+
+    async fn request_cancel(&self, turn: TurnId) -> StoreResult<CancelOutcome> {
+        transaction!(self, "request_cancel", |on| endings::request_cancel(
+            &mut on, turn
+        ))
     }
 
     async fn claim(&self, claim: &Claim) -> StoreResult<Option<ClaimedTurn>> {
@@ -190,34 +197,14 @@ impl<E: Engine> Store for SqlStore<E> {
         statement!(self.writer, "release", |on| leases::release(&mut on, lease))
     }
 
-    async fn record_prompt(&self, lease: &Lease, prompt: &PromptRecord) -> StoreResult<()> {
-        statement!(self.writer, "record_prompt", |on| leases::record_prompt(
-            &mut on, lease, prompt
-        ))
-    }
-
-    async fn record_replacement(&self, lease: &Lease, lost: &SessionId) -> StoreResult<SessionId> {
-        statement!(self.writer, "record_replacement", |on| {
-            leases::record_replacement(&mut on, lease, lost)
-        })
-    }
-
-    async fn set_unreachable(&self, lease: &Lease, unreachable: bool) -> StoreResult<()> {
-        statement!(self.writer, "set_unreachable", |on| {
-            leases::set_unreachable(&mut on, lease, unreachable)
-        })
-    }
-
-    async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> StoreResult<()> {
-        transaction!(self, "checkpoint", |on| leases::checkpoint(
-            &mut on, lease, checkpoint
-        ))
-    }
-
-    async fn reset_attempts(&self, lease: &Lease) -> StoreResult<()> {
-        statement!(self.writer, "reset_attempts", |on| leases::reset_attempts(
-            &mut on, lease
-        ))
+    async fn note(&self, lease: &Lease, note: Note<'_>) -> StoreResult<()> {
+        match note {
+            // To the turn and to its message.
+            Note::Checkpoint(_) => {
+                transaction!(self, "note", |on| leases::note(&mut on, lease, note))
+            }
+            _ => statement!(self.writer, "note", |on| leases::note(&mut on, lease, note)),
+        }
     }
 
     async fn finish(&self, lease: &Lease, finish: &Finish) -> StoreResult<Finished> {
@@ -227,25 +214,10 @@ impl<E: Engine> Store for SqlStore<E> {
     async fn settle(&self, lease: &Lease) -> StoreResult<bool> {
         statement!(self.writer, "settle", |on| endings::settle(&mut on, lease))
     }
+}
 
-    async fn request_cancel(&self, turn: TurnId) -> StoreResult<CancelOutcome> {
-        transaction!(self, "request_cancel", |on| endings::request_cancel(
-            &mut on, turn
-        ))
-    }
-
-    async fn turn(&self, id: TurnId) -> StoreResult<Option<Turn>> {
-        statement!(self.reader, "turn", |on| turns::by_id(&mut on, id))
-    }
-
-    async fn turn_events(&self, id: TurnId) -> StoreResult<Vec<TurnEvent>> {
-        statement!(self.reader, "turn_events", |on| turns::events(&mut on, id))
-    }
-
-    async fn turn_ahead(&self, id: TurnId) -> StoreResult<Option<TurnId>> {
-        statement!(self.reader, "turn_ahead", |on| turns::ahead(&mut on, id))
-    }
-
+#[async_trait]
+impl<E: Engine> Messages for SqlStore<E> {
     async fn message(&self, id: MessageId) -> StoreResult<Option<Message>> {
         statement!(self.reader, "message", |on| messages::by_id(&mut on, id))
     }
@@ -284,6 +256,21 @@ impl<E: Engine> Store for SqlStore<E> {
         ))
     }
 
+    async fn turn(&self, id: TurnId) -> StoreResult<Option<Turn>> {
+        statement!(self.reader, "turn", |on| turns::by_id(&mut on, id))
+    }
+
+    async fn turn_events(&self, id: TurnId) -> StoreResult<Vec<TurnEvent>> {
+        statement!(self.reader, "turn_events", |on| turns::events(&mut on, id))
+    }
+
+    async fn turn_ahead(&self, id: TurnId) -> StoreResult<Option<TurnId>> {
+        statement!(self.reader, "turn_ahead", |on| turns::ahead(&mut on, id))
+    }
+}
+
+#[async_trait]
+impl<E: Engine> Files for SqlStore<E> {
     async fn attach(&self, file: &NewAttachment) -> StoreResult<Attached> {
         check_attachment_name(&file.name)?;
         statement!(self.writer, "attach", |on| attachments::attach(

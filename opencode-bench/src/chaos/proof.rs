@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use opencode_host::id::ConversationId;
 use opencode_host::store::{
     Conversation, Message, MessageRole, MessageStatus, Turn, TurnEvent, TurnState, TurnStatus,
 };
-use opencode_host::{id::ConversationId, store::Store};
 use opencode_impostor::{Impostor, Ledger};
 use serde_json::{Value, json};
 
@@ -215,7 +215,7 @@ async fn messages(all: &[Asked], store: &Patient, findings: &mut Findings) -> an
     let (mut users, mut answers, mut pending) = (0, 0, 0);
     loop {
         let page = store
-            .ask(|store| async move { Store::messages(&*store, None, after, 500).await })
+            .ask(|store| async move { store.messages(None, after, 500).await })
             .await?;
         let Some(last) = page.last() else { break };
         after = Some(last.id);

@@ -26,7 +26,7 @@ pub enum AttachmentSource {
 }
 
 /// A file of a message.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attachment {
     /// The row.
     pub id: AttachmentId,

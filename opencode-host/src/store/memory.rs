@@ -7,23 +7,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use opencode_client::SessionId;
-use opencode_client::reply::Checkpoint;
 
 use super::{
     Attached, Attachment, CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary,
-    Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, NewAttachment, NewTurn,
-    PromptRecord, SessionGates, SessionLock, Store, StoreError, StoreResult, Submitted, Turn,
-    TurnEvent, TurnState, check_attachment_name, check_key,
+    Conversations, Files, Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages,
+    NewAttachment, NewTurn, Note, Queue, SessionGates, SessionLock, StoreError, StoreResult,
+    Submitted, Turn, TurnEvent, check_attachment_name, check_key,
 };
 use crate::blobs::Digest;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
 use session_lock::MemorySessionLock;
-use tables::{ConversationRow, HeldLease, Readable, Tables, size_of};
+use tables::{ConversationRow, Tables, size_of};
 
 /// A store that is gone with its process: for tests, and for turns nobody needs
-/// to find again. The rules are those of every [`Store`].
+/// to find again. The rules are those of every [`Store`](super::Store).
 pub struct MemoryStore {
     clock: Arc<dyn Clock>,
     tables: Arc<Mutex<Tables>>,
@@ -38,16 +36,6 @@ impl MemoryStore {
             tables: Arc::default(),
             gates: SessionGates::default(),
         }
-    }
-
-    /// Makes a turn unreadable, as a row that a newer version wrote is: for
-    /// tests of what a worker does then. False when there is no such turn.
-    pub fn make_unreadable(&self, turn: TurnId) -> bool {
-        let mut tables = self.lock();
-        tables
-            .row_mut(turn)
-            .map(|row| row.readable = Readable::No)
-            .is_some()
     }
 
     fn lock(&self) -> MutexGuard<'_, Tables> {
@@ -76,11 +64,7 @@ fn lock(tables: &Mutex<Tables>) -> MutexGuard<'_, Tables> {
 }
 
 #[async_trait]
-impl Store for MemoryStore {
-    async fn now(&self) -> StoreResult<Timestamp> {
-        Ok(self.clock.now())
-    }
-
+impl Conversations for MemoryStore {
     async fn open_conversation(&self, name: &str) -> StoreResult<Conversation> {
         check_key("conversation name", name)?;
         let mut tables = self.lock();
@@ -152,10 +136,10 @@ impl Store for MemoryStore {
         tables.names.remove(&row.conversation.name);
         for number in row.turns {
             tables.open.remove(&number);
-            let Some(row) = tables.turns.remove(&number) else {
+            let Some(entry) = tables.turns.remove(&number) else {
                 continue;
             };
-            let turn = row.turn;
+            let turn = entry.row.turn;
             tables.turn_index.remove(&turn.id);
             for message in [turn.user_message, turn.message] {
                 if let Some(number) = tables.message_index.remove(&message) {
@@ -188,6 +172,13 @@ impl Store for MemoryStore {
             _gate: gate,
         }))
     }
+}
+
+#[async_trait]
+impl Queue for MemoryStore {
+    async fn now(&self) -> StoreResult<Timestamp> {
+        Ok(self.clock.now())
+    }
 
     async fn submit(&self, turn: &NewTurn) -> StoreResult<Submitted> {
         if let Some(key) = &turn.client_key {
@@ -198,63 +189,20 @@ impl Store for MemoryStore {
         self.lock().submit(turn, self.clock.now())
     }
 
-    async fn claim(&self, claim: &Claim) -> StoreResult<Option<ClaimedTurn>> {
-        let mut tables = self.lock();
-        let now = self.clock.now();
-        let Some(number) = tables.claimable(claim.only, now) else {
-            return Ok(None);
-        };
-        let Some(row) = tables.turns.get_mut(&number) else {
-            return Ok(None);
-        };
-        if row.readable == Readable::No {
-            row.readable = Readable::NoAndTold;
-            let detail = "made unreadable by a test".to_owned();
-            return Err(StoreError::Corrupt {
-                table: "turns",
-                id: row.turn.id.to_string(),
-                detail,
-            });
-        }
-        row.lease = Some(HeldLease {
-            taken_at: now,
-            expires_at: now.after(claim.lease),
-        });
-        row.turn.generation += 1;
-        row.turn.attempts += 1;
-        row.turn.unreachable = false;
-        row.turn.started_at.get_or_insert(now);
-        if row.turn.state == TurnState::Queued {
-            row.turn.state = TurnState::Running;
-        }
-        let turn = row.turn.clone();
-        let lease = Lease {
-            turn: turn.id,
-            generation: turn.generation,
-        };
-        let Some(row) = tables.conversations.get(&turn.conversation) else {
-            return Ok(None);
-        };
-        Ok(Some(ClaimedTurn {
-            lease,
-            turn,
-            conversation: row.conversation.clone(),
-            now,
-        }))
+    async fn request_cancel(&self, turn: TurnId) -> StoreResult<CancelOutcome> {
+        self.lock().cancel(turn, self.clock.now())
     }
 
-    async fn renew(&self, leases: &[Lease], lease: Duration) -> StoreResult<Vec<LeaseStatus>> {
+    async fn claim(&self, claim: &Claim) -> StoreResult<Option<ClaimedTurn>> {
+        self.lock().claim(claim, self.clock.now())
+    }
+
+    async fn renew(&self, leases: &[Lease], length: Duration) -> StoreResult<Vec<LeaseStatus>> {
         let mut tables = self.lock();
         let now = self.clock.now();
-        let renewed = leases.iter().map(|held| match tables.held(held) {
-            Ok(row) => {
-                row.lease = Some(HeldLease {
-                    taken_at: now,
-                    expires_at: now.after(lease),
-                });
-                row.status(held)
-            }
-            Err(_) => LeaseStatus::Lost,
+        let renewed = leases.iter().map(|lease| match tables.row_mut(lease.turn) {
+            Some(row) => row.renew(lease, length, now),
+            None => LeaseStatus::Lost,
         });
         Ok(renewed.collect())
     }
@@ -270,129 +218,31 @@ impl Store for MemoryStore {
     }
 
     async fn release(&self, lease: &Lease) -> StoreResult<()> {
-        let mut tables = self.lock();
-        let row = tables.held(lease)?;
-        row.lease = None;
-        row.turn.attempts = row.turn.attempts.saturating_sub(1);
-        if row.turn.state == TurnState::Running {
-            row.turn.state = TurnState::Queued;
-        }
-        Ok(())
+        self.lock().leased(lease)?.release(lease)
     }
 
-    async fn record_prompt(&self, lease: &Lease, prompt: &PromptRecord) -> StoreResult<()> {
-        let mut tables = self.lock();
-        let row = tables.running(lease)?;
-        if row.turn.prompted.as_ref() != Some(prompt) {
-            row.turn.resends += u32::from(prompt.resend);
-            row.turn.prompted = Some(prompt.clone());
-        }
-        Ok(())
-    }
-
-    async fn record_replacement(&self, lease: &Lease, lost: &SessionId) -> StoreResult<SessionId> {
-        let mut tables = self.lock();
-        let row = tables.running(lease)?;
-        Ok(row
-            .turn
-            .replaced
-            .get_or_insert_with(|| lost.clone())
-            .clone())
-    }
-
-    async fn set_unreachable(&self, lease: &Lease, unreachable: bool) -> StoreResult<()> {
-        self.lock().running(lease)?.turn.unreachable = unreachable;
-        Ok(())
-    }
-
-    async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> StoreResult<()> {
-        let mut tables = self.lock();
-        let now = self.clock.now();
-        let row = tables.running(lease)?;
-        if row.turn.checkpoint == *checkpoint {
-            return Ok(());
-        }
-        row.turn.checkpoint = checkpoint.clone();
-        row.turn.progress_at = Some(now);
-        row.turn.attempts = 0;
-        let message = row.turn.message;
-        if let Some(message) = tables.message_mut(message) {
-            message.parts = checkpoint.parts();
-        }
-        Ok(())
-    }
-
-    async fn reset_attempts(&self, lease: &Lease) -> StoreResult<()> {
-        self.lock().running(lease)?.turn.attempts = 0;
-        Ok(())
+    async fn note(&self, lease: &Lease, note: Note<'_>) -> StoreResult<()> {
+        self.lock().note(lease, note, self.clock.now())
     }
 
     async fn finish(&self, lease: &Lease, finish: &Finish) -> StoreResult<Finished> {
         let mut tables = self.lock();
         let now = self.clock.now();
-        let lost = StoreError::LeaseLost { turn: lease.turn };
-        let row = tables
-            .row(lease.turn)
-            .filter(|row| row.turn.generation == lease.generation)
-            .ok_or(lost)?;
-        if let TurnState::Finished { status, .. } = row.turn.state {
-            return Ok(Finished::Already(status));
-        }
-        let cancelled = tables.running(lease)?.turn.cancel_requested_at.is_some();
-        let finish = if cancelled {
-            finish.clone().after_cancel()
-        } else {
-            finish.clone()
-        };
-        tables.end(lease.turn, &finish, false, now);
-        Ok(Finished::Stored(finish.status))
+        let done = tables.leased(lease)?.finish(lease, finish, now)?;
+        tables.end(lease.turn, done.end.as_ref(), now);
+        Ok(done.answer)
     }
 
     async fn settle(&self, lease: &Lease) -> StoreResult<bool> {
         let mut tables = self.lock();
-        let lost = StoreError::LeaseLost { turn: lease.turn };
-        let row = tables
-            .row_mut(lease.turn)
-            .filter(|row| row.turn.generation == lease.generation)
-            .ok_or(lost)?;
-        if row.is_settled() {
-            return Ok(false);
-        }
-        let row = tables.held(lease)?;
-        let TurnState::Finished { status, .. } = row.turn.state else {
-            return Ok(false);
-        };
-        row.turn.state = TurnState::Finished {
-            status,
-            settled: true,
-        };
-        row.lease = None;
-        if let Some(number) = tables.turn_index.get(&lease.turn).copied() {
-            tables.open.remove(&number);
-        }
-        Ok(true)
+        let settled = tables.leased(lease)?.settle(lease)?;
+        tables.end(lease.turn, None, self.clock.now());
+        Ok(settled)
     }
+}
 
-    async fn request_cancel(&self, turn: TurnId) -> StoreResult<CancelOutcome> {
-        self.lock().cancel(turn, self.clock.now())
-    }
-
-    async fn turn(&self, id: TurnId) -> StoreResult<Option<Turn>> {
-        Ok(self.lock().row(id).map(|row| row.turn.clone()))
-    }
-
-    async fn turn_events(&self, id: TurnId) -> StoreResult<Vec<TurnEvent>> {
-        Ok(self
-            .lock()
-            .row(id)
-            .map(|row| row.events.clone())
-            .unwrap_or_default())
-    }
-
-    async fn turn_ahead(&self, id: TurnId) -> StoreResult<Option<TurnId>> {
-        Ok(self.lock().ahead(id))
-    }
-
+#[async_trait]
+impl Messages for MemoryStore {
     async fn message(&self, id: MessageId) -> StoreResult<Option<Message>> {
         let tables = self.lock();
         Ok(tables
@@ -446,6 +296,25 @@ impl Store for MemoryStore {
         Ok(wanted.take(limit as usize).collect())
     }
 
+    async fn turn(&self, id: TurnId) -> StoreResult<Option<Turn>> {
+        Ok(self.lock().row(id).map(|row| row.turn.clone()))
+    }
+
+    async fn turn_events(&self, id: TurnId) -> StoreResult<Vec<TurnEvent>> {
+        Ok(self
+            .lock()
+            .entry(id)
+            .map(|entry| entry.events.clone())
+            .unwrap_or_default())
+    }
+
+    async fn turn_ahead(&self, id: TurnId) -> StoreResult<Option<TurnId>> {
+        Ok(self.lock().ahead(id))
+    }
+}
+
+#[async_trait]
+impl Files for MemoryStore {
     async fn attach(&self, file: &NewAttachment) -> StoreResult<Attached> {
         check_attachment_name(&file.name)?;
         self.lock().attach(file, self.clock.now())

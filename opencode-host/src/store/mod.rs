@@ -1,5 +1,7 @@
 //! Where conversations, messages and turns are kept.
 //!
+//! A [`Store`] is four things: [`Conversations`], the [`Queue`] of turns, [`Messages`] and [`Files`].
+//!
 //! The turns table is the queue: queued → running (a lease: owner, generation,
 //! expiry) → finished → settled. A [`Store`] promises, and
 //! [`conformance`] proves:
@@ -10,39 +12,45 @@
 //! * **Fencing.** Every claim raises the turn's generation. Every write of a
 //!   worker names its generation and changes nothing when that is not the
 //!   turn's any more: [`StoreError::LeaseLost`].
-//! * **One terminal state.** [`Store::finish`] is a compare-and-set from
+//! * **One terminal state.** [`Queue::finish`] is a compare-and-set from
 //!   running. A cancel that was asked for first wins over a completion.
 //! * **Idempotent submit.** The same client key in a conversation is one turn.
 //! * **All or nothing.** Each method is one transaction. None is open between
-//!   calls, except the row lock that [`Store::lock_session`] may hold, bounded
+//!   calls, except the row lock that [`Conversations::lock_session`] may hold, bounded
 //!   in time.
 //!
 //! Leases expire by the store's own clock, not the worker's: on Postgres the
 //! database's, which all nodes share; on SQLite the machine's, which all
 //! processes on the file share.
 //!
-//! A host with tables of its own implements [`Store`] and runs the suite
-//! against it.
+//! Every method may answer [`StoreError::Unavailable`] when the database cannot be reached or is full,
+//! [`StoreError::Corrupt`] when a row cannot be read, and [`StoreError::Unexpected`] when the database refuses.
+//!
+//! A host with tables of its own implements the four traits, with the rules of [`TurnRow`], and runs the suite
+//! against them.
 
 mod attachment;
 pub mod conformance;
+mod conversations;
+mod files;
 mod memory;
+mod messages;
+mod queue;
 mod rows;
 mod session_gates;
 mod session_record;
+mod turn_row;
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::time::Duration;
-
-use async_trait::async_trait;
-use opencode_client::SessionId;
-use opencode_client::reply::Checkpoint;
 
 pub use attachment::{
     Attached, Attachment, AttachmentSource, MAX_ATTACHMENT_NAME, NewAttachment, NewUploads,
 };
+pub use conversations::{Conversations, SessionLock};
+pub use files::Files;
 pub use memory::MemoryStore;
+pub use messages::Messages;
+pub use queue::{Note, Queue};
 pub use rows::{
     CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary, Finish, Finished, Lease,
     LeaseStatus, Message, MessageEntry, MessageRole, MessageStatus, NewTurn, OnBusy, PromptRecord,
@@ -50,10 +58,9 @@ pub use rows::{
 };
 pub use session_gates::{SessionGate, SessionGates};
 pub use session_record::{Owed, SessionRecord};
+pub use turn_row::{HeldLease, MayEnd, TurnRow};
 
-use crate::blobs::Digest;
-use crate::clock::Timestamp;
-use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
+use crate::id::TurnId;
 use crate::uploaded_files_prompt::Size;
 
 /// Why a store could not do what was asked.
@@ -138,6 +145,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// There is no such row. `what` is `conversation`, `message` or `turn`.
+    pub fn not_found(what: &'static str, id: impl fmt::Display) -> Self {
+        Self::NotFound {
+            what,
+            id: id.to_string(),
+        }
+    }
+
     /// Whether the same call may succeed when it is made again.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::LockTimeout)
@@ -175,319 +190,18 @@ pub fn check_key(what: &'static str, key: &str) -> StoreResult<()> {
     Ok(())
 }
 
-/// How many messages a default method of [`Store`] reads at a time.
-const PAGE: u32 = 32;
-
 /// What a store answers.
 pub type StoreResult<T> = Result<T, StoreError>;
 
 /// Where conversations, messages and turns are kept. See the [module](self) for
 /// what an implementation promises.
-#[async_trait]
-pub trait Store: Send + Sync + fmt::Debug + 'static {
-    /// The time by the clock that leases expire by.
-    ///
-    /// # Errors
-    /// See [`StoreError`], here and below.
-    async fn now(&self) -> StoreResult<Timestamp>;
+pub trait Store: Conversations + Queue + Messages + Files + 'static {}
 
-    /// The conversation of this name, made when there is none. Names are unique.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    async fn open_conversation(&self, name: &str) -> StoreResult<Conversation>;
+impl<S: Conversations + Queue + Messages + Files + 'static> Store for S {}
 
-    /// One conversation.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    async fn conversation(&self, id: ConversationId) -> StoreResult<Option<Conversation>>;
-
-    /// The conversation of this name.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    async fn conversation_named(&self, name: &str) -> StoreResult<Option<Conversation>>;
-
-    /// The conversations used last, newest first, at most `limit`.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    async fn conversations(&self, limit: u32) -> StoreResult<Vec<ConversationSummary>>;
-
-    /// Deletes a conversation with its messages and turns, a running one too;
-    /// its worker learns it by [`StoreError::LeaseLost`]. Answers what was deleted.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    async fn delete_conversation(&self, id: ConversationId) -> StoreResult<Option<Conversation>>;
-
-    /// Locks the session of a conversation for minting, waiting at most `wait`.
-    /// Dropping the lock releases it; a crashed holder does not keep it.
-    ///
-    /// On Postgres this is the conversation's row lock, across all nodes. Where
-    /// there are no row locks it serialises this process only, and
-    /// [`SessionLock::set`] decides between processes.
-    ///
-    /// # Errors
-    /// [`StoreError::LockTimeout`] when it is not free in time.
-    async fn lock_session(
-        &self,
-        id: ConversationId,
-        wait: Duration,
-    ) -> StoreResult<Box<dyn SessionLock>>;
-
-    /// Adds a user message with its files, a pending assistant message and a queued
-    /// turn, in one transaction. With a client key that the conversation has already, or
-    /// with the id of a turn that is there: answers that turn, and changes nothing.
-    ///
-    /// # Errors
-    /// [`StoreError::QuotaExceeded`] when the conversation's uploads and the new files
-    /// together pass [`NewUploads::quota`], also when another submit is at it at the same time.
-    /// See [`StoreError`].
-    async fn submit(&self, turn: &NewTurn) -> StoreResult<Submitted>;
-
-    /// Takes a turn that can be worked on: first one left behind by a worker
-    /// whose lease ran out, running or finished but not settled; else the oldest
-    /// queued one. Raises its generation and its attempts, and sets the lease.
-    ///
-    /// A lease that was set later than now (the clock was put back since) is cut
-    /// to its own length from now: it ends in time unless its worker renews it.
-    ///
-    /// # Errors
-    /// See [`StoreError`]. A row that cannot be read is [`StoreError::Corrupt`]
-    /// and is passed over by the next claim, so that it does not hold up the others.
-    async fn claim(&self, claim: &Claim) -> StoreResult<Option<ClaimedTurn>>;
-
-    /// Prolongs leases to `lease` from now, and tells how each stands. In the
-    /// order of `leases`.
-    ///
-    /// # Errors
-    /// See [`StoreError`]. A lost lease is an answer, not an error.
-    async fn renew(&self, leases: &[Lease], lease: Duration) -> StoreResult<Vec<LeaseStatus>>;
-
-    /// Tells how leases stand, without a write. In the order of `leases`.
-    ///
-    /// # Errors
-    /// See [`StoreError`]. A lost lease is an answer, not an error.
-    async fn check(&self, leases: &[Lease]) -> StoreResult<Vec<LeaseStatus>>;
-
-    /// Gives a turn back: any worker can claim it at once. The claim was no
-    /// failed attempt, and does not count as one.
-    ///
-    /// # Errors
-    /// [`StoreError::LeaseLost`], or see [`StoreError`].
-    async fn release(&self, lease: &Lease) -> StoreResult<()>;
-
-    /// Notes the session and the ids of a prompt, before it is posted. The same
-    /// record twice is noted once.
-    ///
-    /// # Errors
-    /// [`StoreError::LeaseLost`], also when the turn has ended, or see [`StoreError`].
-    async fn record_prompt(&self, lease: &Lease, prompt: &PromptRecord) -> StoreResult<()>;
-
-    /// Notes, before it is done, that this turn replaces a session that the server has lost.
-    /// A turn replaces one session, however many workers take it up: the first one noted
-    /// stays. Answers that one.
-    ///
-    /// # Errors
-    /// [`StoreError::LeaseLost`], also when the turn has ended, or see [`StoreError`].
-    async fn record_replacement(&self, lease: &Lease, lost: &SessionId) -> StoreResult<SessionId>;
-
-    /// Notes whether the turn's worker cannot reach the server, for those who watch the turn
-    /// from other processes. The next claim starts without the note.
-    ///
-    /// # Errors
-    /// [`StoreError::LeaseLost`], also when the turn has ended, or see [`StoreError`].
-    async fn set_unreachable(&self, lease: &Lease, unreachable: bool) -> StoreResult<()>;
-
-    /// Writes what has streamed so far: the checkpoint to the turn, its parts
-    /// to the message. One that differs from the last is progress: it notes
-    /// when, and starts the attempts anew.
-    ///
-    /// # Errors
-    /// [`StoreError::LeaseLost`], also when the turn has ended, or see [`StoreError`].
-    async fn checkpoint(&self, lease: &Lease, checkpoint: &Checkpoint) -> StoreResult<()>;
-
-    /// Starts the attempts of a running turn anew: nothing new has come, and all
-    /// is well, because the agent waits for a person.
-    ///
-    /// # Errors
-    /// [`StoreError::LeaseLost`], also when the turn has ended, or see [`StoreError`].
-    async fn reset_attempts(&self, lease: &Lease) -> StoreResult<()>;
-
-    /// Ends a running turn: one transaction writes the message's final content
-    /// and the turn's terminal state, and records its one `turn.finished`
-    /// event. The lease stays, for [`Store::settle`]. Where a cancel was asked
-    /// for before, a completion is stored as cancelled ([`Finish::after_cancel`]).
-    /// A turn that is terminal already is not changed.
-    ///
-    /// # Errors
-    /// [`StoreError::LeaseLost`], or see [`StoreError`].
-    async fn finish(&self, lease: &Lease, finish: &Finish) -> StoreResult<Finished>;
-
-    /// Marks a finished turn as settled (artifacts attached, hooks run) and
-    /// ends its lease. True for the one call that did it; false when it was
-    /// settled before, or has not finished yet.
-    ///
-    /// # Errors
-    /// [`StoreError::LeaseLost`], or see [`StoreError`].
-    async fn settle(&self, lease: &Lease) -> StoreResult<bool>;
-
-    /// Notes that a turn is to be cancelled. A queued turn that was never
-    /// prompted ends right here ([`Finish::never_started`]), message and
-    /// `turn.finished` event included, and is settled. One that was prompted
-    /// needs a worker, who stops it upstream too.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`], or see [`StoreError`].
-    async fn request_cancel(&self, turn: TurnId) -> StoreResult<CancelOutcome>;
-
-    /// One turn.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    async fn turn(&self, id: TurnId) -> StoreResult<Option<Turn>>;
-
-    /// The events recorded for a turn, oldest first.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    async fn turn_events(&self, id: TurnId) -> StoreResult<Vec<TurnEvent>>;
-
-    /// The oldest turn that has to be settled before this one can be claimed.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    async fn turn_ahead(&self, id: TurnId) -> StoreResult<Option<TurnId>>;
-
-    /// One message.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    async fn message(&self, id: MessageId) -> StoreResult<Option<Message>>;
-
-    /// The messages of a conversation, or of all, oldest first: at most
-    /// `limit`, of those after `after`.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] when there is no message `after`, or see [`StoreError`].
-    async fn messages(
-        &self,
-        conversation: Option<ConversationId>,
-        after: Option<MessageId>,
-        limit: u32,
-    ) -> StoreResult<Vec<Message>>;
-
-    /// Where the messages of a conversation are, or all, oldest first: at most `limit`, of those behind the place
-    /// `after` (0 is before the first). For who reads them one by one: none is in memory, and one that cannot be read
-    /// hides no other.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    async fn message_index(
-        &self,
-        conversation: Option<ConversationId>,
-        after: u64,
-        limit: u32,
-    ) -> StoreResult<Vec<MessageEntry>>;
-
-    /// The messages of `before`'s conversation that are older than it, newest first, at most `limit`.
-    ///
-    /// This default reads the conversation from its beginning; a store that can read backwards overrides it.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] when there is no message `before`, or see [`StoreError`].
-    async fn messages_before(&self, before: MessageId, limit: u32) -> StoreResult<Vec<Message>> {
-        let missing = || StoreError::NotFound {
-            what: "message",
-            id: before.to_string(),
-        };
-        let conversation = self
-            .message(before)
-            .await?
-            .ok_or_else(missing)?
-            .conversation;
-        let limit = limit as usize;
-        let mut newest = VecDeque::new();
-        let mut after = None;
-        loop {
-            let page = self.messages(Some(conversation), after, PAGE).await?;
-            after = page.last().map(|message| message.id);
-            let ended = after.is_none() || page.iter().any(|message| message.id == before);
-            newest.extend(page.into_iter().take_while(|message| message.id != before));
-            newest.drain(..newest.len().saturating_sub(limit));
-            if ended {
-                return Ok(newest.into_iter().rev().collect());
-            }
-        }
+/// A store need not be [`Debug`](fmt::Debug) for what holds it to be.
+impl fmt::Debug for dyn Store + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Store")
     }
-
-    /// Attaches a file to a message, unless the message has one of that name:
-    /// then answers that one, whatever it holds, and changes nothing. The
-    /// database sees to it that there is one.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] when there is no such message,
-    /// [`StoreError::TooLong`] for a name over [`MAX_ATTACHMENT_NAME`], or see [`StoreError`].
-    async fn attach(&self, file: &NewAttachment) -> StoreResult<Attached>;
-
-    /// One attachment.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    async fn attachment(&self, id: AttachmentId) -> StoreResult<Option<Attachment>>;
-
-    /// The files of a message, in the order they were attached.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    async fn attachments(&self, message: MessageId) -> StoreResult<Vec<Attachment>>;
-
-    /// The bytes of all uploads of a conversation's messages, each counted as often as it was uploaded.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    async fn uploaded_bytes(&self, conversation: ConversationId) -> StoreResult<u64>;
-
-    /// The files attached last to a conversation's messages, newest first, at most `limit`.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    async fn newest_attachments(
-        &self,
-        conversation: ConversationId,
-        limit: u32,
-    ) -> StoreResult<Vec<Attachment>>;
-
-    /// Which of these digests a row names, in any order. At most a few hundred are asked about at once.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    async fn digests_in_use(&self, digests: &[Digest]) -> StoreResult<Vec<Digest>>;
-
-    /// Removes a file from its message; answers it, or nothing when it was not there any more.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    async fn detach(&self, id: AttachmentId) -> StoreResult<Option<Attachment>>;
-}
-
-/// The session of one conversation, locked. Dropping it releases the lock.
-#[async_trait]
-pub trait SessionLock: Send {
-    /// The session as the row has it.
-    fn current(&self) -> Option<&SessionRecord>;
-
-    /// Replaces the session if the row still has what [`SessionLock::current`]
-    /// says, and releases the lock.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] when the conversation was deleted meanwhile, or
-    /// see [`StoreError`]. The inner error is the session another process has
-    /// put there meanwhile.
-    async fn set(
-        self: Box<Self>,
-        session: &SessionRecord,
-    ) -> StoreResult<Result<(), Box<SessionRecord>>>;
 }

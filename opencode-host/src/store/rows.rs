@@ -25,7 +25,7 @@ impl fmt::Display for WorkerId {
 }
 
 /// A conversation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Conversation {
     /// The row.
     pub id: ConversationId,
@@ -146,7 +146,7 @@ pub struct MessageEntry {
 }
 
 /// A message.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     /// The row.
     pub id: MessageId,
@@ -176,6 +176,21 @@ pub struct Message {
     pub created_at: Timestamp,
     /// When its turn ended.
     pub finished_at: Option<Timestamp>,
+}
+
+impl Message {
+    /// Writes the end of its turn to the message.
+    pub fn end(&mut self, finish: &Finish, now: Timestamp) {
+        self.status = finish.status.message_status();
+        self.reason = finish.reason;
+        self.content.clone_from(&finish.content);
+        self.parts.clone_from(&finish.parts);
+        self.reasoning.clone_from(&finish.reasoning);
+        self.usage = finish.usage;
+        self.truncated = finish.truncated;
+        self.error.clone_from(&finish.error);
+        self.finished_at = Some(now);
+    }
 }
 
 /// A turn to be.
@@ -222,7 +237,8 @@ pub struct Submitted {
 }
 
 /// How far a turn is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum TurnState {
     /// Nobody has worked on it, or its worker gave it back.
     Queued,
@@ -238,7 +254,7 @@ pub enum TurnState {
 }
 
 /// A turn.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Turn {
     /// The row.
     pub id: TurnId,
@@ -462,7 +478,7 @@ pub enum CancelOutcome {
 }
 
 /// A traced event that is part of the record.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TurnEvent {
     /// The event, such as `turn.finished`.
     pub name: String,
@@ -470,4 +486,15 @@ pub struct TurnEvent {
     pub payload: serde_json::Value,
     /// When.
     pub at: Timestamp,
+}
+
+impl TurnEvent {
+    /// The event that records a turn's end.
+    pub fn end(finish: &Finish, now: Timestamp) -> Self {
+        Self {
+            name: Finish::EVENT.to_owned(),
+            payload: finish.event.clone(),
+            at: now,
+        }
+    }
 }

@@ -8,7 +8,7 @@ use super::{StoreError, StoreResult};
 use crate::id::ConversationId;
 
 /// One lock per conversation, within this process: what a store without row
-/// locks stands on for [`super::Store::lock_session`], and what one with row
+/// locks stands on for [`super::Conversations::lock_session`], and what one with row
 /// locks puts before them, so that waiters hold no connection.
 #[derive(Debug, Default)]
 pub struct SessionGates {

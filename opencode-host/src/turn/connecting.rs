@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::driver::{Driver, Trouble};
 use crate::reporter::Severity;
-use crate::store::SessionRecord;
+use crate::store::{Note, SessionRecord};
 
 impl Driver {
     pub(super) async fn connect(&mut self) -> Result<(), Trouble> {
@@ -118,10 +118,10 @@ impl Driver {
             (None, None) => return Ok(()),
         };
         // Durable before the mint: a turn replaces one session, however many workers take it up.
-        let store = &self.host.store;
-        let replaced = store.record_replacement(&self.lease, &lost).await?;
-        let is_first = replaced == lost;
-        self.turn.replaced = Some(replaced);
+        let noting = Note::Replacement(&lost);
+        self.host.store.note(&self.lease, noting).await?;
+        // The claim told what earlier workers had noted, and nobody else notes anything now.
+        let is_first = *self.turn.replaced.get_or_insert_with(|| lost.clone()) == lost;
         if !is_first {
             return Err(ClientError::SessionNotFound { session: lost }.into());
         }

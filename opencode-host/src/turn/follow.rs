@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::driver::{Driven, Driver, Trouble};
 use crate::reporter::Severity;
-use crate::store::StoreError;
+use crate::store::{Note, StoreError};
 
 /// How often the activity hook runs at most.
 const ACTIVITY_INTERVAL: Duration = Duration::from_secs(300);
@@ -144,7 +144,7 @@ impl Driver {
         match self
             .host
             .store
-            .checkpoint(&self.lease, &reply.checkpoint())
+            .note(&self.lease, Note::Checkpoint(&reply.checkpoint()))
             .await
         {
             Ok(()) => Ok(()),

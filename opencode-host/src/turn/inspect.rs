@@ -5,6 +5,7 @@ use tokio::time::Instant;
 
 use super::driver::{Driver, Trouble};
 use super::plan::{Inspection, LastMessage};
+use crate::store::Note;
 
 impl Driver {
     /// Reads the session's status and the turn's exchange, and brings the reply up to them.
@@ -116,7 +117,7 @@ impl Driver {
         reply.sync_requests(waiting);
         // Whoever died while a person was asked did not fail.
         if !reply.requests().is_empty() && self.turn.attempts > 1 {
-            self.host.store.reset_attempts(&self.lease).await?;
+            self.host.store.note(&self.lease, Note::Waiting).await?;
             self.turn.attempts = 0;
         }
         self.requests_due = false;

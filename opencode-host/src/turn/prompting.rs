@@ -5,7 +5,7 @@ use opencode_client::{Error as ClientError, PromptIds, SessionId};
 use tokio::time::{Instant, sleep_until};
 
 use super::driver::{Driver, Trouble};
-use crate::store::PromptRecord;
+use crate::store::{Note, PromptRecord};
 
 impl Driver {
     pub(super) async fn mint(&mut self) -> Result<(), Trouble> {
@@ -34,7 +34,10 @@ impl Driver {
         };
         let fenced = Instant::now();
         // Durable before the first post: whoever goes on posts the same message.
-        self.host.store.record_prompt(&self.lease, &record).await?;
+        self.host
+            .store
+            .note(&self.lease, Note::Prompt(&record))
+            .await?;
         self.prompted = Some(record);
         self.take_up_reply();
         self.post(fenced).await
@@ -84,7 +87,7 @@ impl Driver {
                 // Still ours? Whoever else has it may have posted it meanwhile.
                 self.host
                     .store
-                    .record_prompt(&self.lease, &prompted)
+                    .note(&self.lease, Note::Prompt(&prompted))
                     .await?;
                 self.post(fenced).await
             }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::driver::Driver;
 use super::plan::Failure;
 use crate::session::Session;
+use crate::store::Note;
 
 /// How often the time of a call is doubled at most.
 const DOUBLINGS: u32 = 6;
@@ -89,7 +90,10 @@ impl Driver {
         }
         self.unreachable = unreachable;
         self.live.set_unreachable(unreachable);
-        let noting = self.host.store.set_unreachable(&self.lease, unreachable);
+        let noting = self
+            .host
+            .store
+            .note(&self.lease, Note::Unreachable(unreachable));
         // Who has lost the turn learns it with the next write that matters.
         if let Ok(Err(error)) = timeout(NOTING, noting).await {
             self.report(&error);

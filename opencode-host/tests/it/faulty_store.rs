@@ -1,21 +1,18 @@
 //! A store that goes wrong at its k-th call.
 
-use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use opencode_client::SessionId;
-use opencode_client::reply::Checkpoint;
 use opencode_host::blobs::Digest;
 use opencode_host::clock::Timestamp;
 use opencode_host::id::{AttachmentId, ConversationId, MessageId, TurnId};
 use opencode_host::store::{
     Attached, Attachment, CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary,
-    Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, NewAttachment, NewTurn,
-    PromptRecord, SessionLock, SessionRecord, Store, StoreError, StoreResult, Submitted, Turn,
-    TurnEvent,
+    Conversations, Files, Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages,
+    NewAttachment, NewTurn, Note, Queue, SessionLock, SessionRecord, Store, StoreError,
+    StoreResult, Submitted, Turn, TurnEvent,
 };
 use tokio::sync::Notify;
 
@@ -103,59 +100,67 @@ pub(crate) struct FaultyStore {
     pub(crate) fault: Arc<Fault>,
 }
 
-impl fmt::Debug for FaultyStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FaultyStore").finish_non_exhaustive()
-    }
-}
-
 /// The driver's own calls are counted, in the order of the turn's steps. Those
 /// by the clock (renewals, looks for the next turn) come at any time and go through.
 macro_rules! forward {
-    ($($kind:ident $name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)+) => {
+    ($store:ident { $($kind:ident $name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)+ } $($own:item)*) => {
         #[async_trait]
-        impl Store for FaultyStore {
+        impl $store for FaultyStore {
             $(async fn $name(&self $(, $arg: $type)*) -> StoreResult<$answer> {
                 forward!(@$kind self, $name, self.below.$name($($arg),*))
             })+
 
-            async fn lock_session(&self, id: ConversationId, wait: Duration) -> StoreResult<Box<dyn SessionLock>> {
-                let locking = self.below.lock_session(id, wait);
-                let lock = self.fault.around("lock_session", locking).await?;
-                Ok(Box::new(FaultyLock { below: lock, fault: Arc::clone(&self.fault) }))
-            }
+            $($own)*
         }
     };
     (@counted $self:ident, $name:ident, $call:expr) => { $self.fault.around(stringify!($name), $call).await };
     (@through $self:ident, $name:ident, $call:expr) => { $call.await };
 }
 
-forward! {
-    through now() -> Timestamp;
+forward! { Conversations {
     through open_conversation(name: &str) -> Conversation;
     through conversation(id: ConversationId) -> Option<Conversation>;
     through conversation_named(name: &str) -> Option<Conversation>;
     through conversations(limit: u32) -> Vec<ConversationSummary>;
     through delete_conversation(id: ConversationId) -> Option<Conversation>;
+}
+    async fn lock_session(&self, id: ConversationId, wait: Duration) -> StoreResult<Box<dyn SessionLock>> {
+        let locking = self.below.lock_session(id, wait);
+        let lock = self.fault.around("lock_session", locking).await?;
+        Ok(Box::new(FaultyLock { below: lock, fault: Arc::clone(&self.fault) }))
+    }
+}
+
+forward! { Queue {
+    through now() -> Timestamp;
     through submit(turn: &NewTurn) -> Submitted;
+    through request_cancel(turn: TurnId) -> CancelOutcome;
     counted claim(claim: &Claim) -> Option<ClaimedTurn>;
     through renew(leases: &[Lease], lease: Duration) -> Vec<LeaseStatus>;
     through check(leases: &[Lease]) -> Vec<LeaseStatus>;
     counted release(lease: &Lease) -> ();
-    counted record_prompt(lease: &Lease, prompt: &PromptRecord) -> ();
-    counted checkpoint(lease: &Lease, checkpoint: &Checkpoint) -> ();
-    counted record_replacement(lease: &Lease, lost: &SessionId) -> SessionId;
-    through set_unreachable(lease: &Lease, unreachable: bool) -> ();
-    counted reset_attempts(lease: &Lease) -> ();
     counted finish(lease: &Lease, finish: &Finish) -> Finished;
     counted settle(lease: &Lease) -> bool;
-    through request_cancel(turn: TurnId) -> CancelOutcome;
-    through turn(id: TurnId) -> Option<Turn>;
-    through turn_events(id: TurnId) -> Vec<TurnEvent>;
-    through turn_ahead(id: TurnId) -> Option<TurnId>;
+}
+    async fn note(&self, lease: &Lease, note: Note<'_>) -> StoreResult<()> {
+        let noting = self.below.note(lease, note);
+        match note {
+            Note::Unreachable(_) => noting.await,
+            _ => self.fault.around(note.name(), noting).await,
+        }
+    }
+}
+
+forward! { Messages {
     through message(id: MessageId) -> Option<Message>;
     through messages(conversation: Option<ConversationId>, after: Option<MessageId>, limit: u32) -> Vec<Message>;
     through message_index(conversation: Option<ConversationId>, after: u64, limit: u32) -> Vec<MessageEntry>;
+    through turn(id: TurnId) -> Option<Turn>;
+    through turn_events(id: TurnId) -> Vec<TurnEvent>;
+    through turn_ahead(id: TurnId) -> Option<TurnId>;
+} }
+
+forward! { Files {
     counted attach(file: &NewAttachment) -> Attached;
     through attachment(id: AttachmentId) -> Option<Attachment>;
     through attachments(message: MessageId) -> Vec<Attachment>;
@@ -163,7 +168,7 @@ forward! {
     through newest_attachments(conversation: ConversationId, limit: u32) -> Vec<Attachment>;
     through digests_in_use(digests: &[Digest]) -> Vec<Digest>;
     through detach(id: AttachmentId) -> Option<Attachment>;
-}
+} }
 
 struct FaultyLock {
     below: Box<dyn SessionLock>,

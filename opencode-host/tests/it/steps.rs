@@ -330,7 +330,7 @@ async fn undisturbed(play: Play) -> (usize, Vec<String>) {
         "claim",
         "lock_session",
         "set_session",
-        "record_prompt",
+        "prompt",
         "finish",
         "settle",
     ] {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use opencode_host::clock::{ManualClock, Timestamp};
-use opencode_host::id::TurnId;
 use opencode_host::store::conformance::Fixture;
 use opencode_host::store::{MemoryStore, Store};
 
@@ -25,10 +24,6 @@ impl Fixture for Memory {
 
     async fn another(&self) -> Arc<dyn Store> {
         self.store.clone()
-    }
-
-    async fn make_unreadable(&self, turn: TurnId) {
-        assert!(self.store.make_unreadable(turn));
     }
 }
 

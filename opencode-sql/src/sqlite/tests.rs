@@ -44,7 +44,7 @@ impl Fixture for InMemory {
         self.store.clone()
     }
 
-    async fn make_unreadable(&self, turn: TurnId) {
+    async fn make_unreadable(&self, turn: TurnId) -> bool {
         let mut connection = self.engine.writer.acquire().await.unwrap();
         let update =
             sqlx::query("UPDATE turns SET version = 99 WHERE id = $1").bind(turn.to_string());
@@ -56,6 +56,7 @@ impl Fixture for InMemory {
                 .rows_affected(),
             1
         );
+        true
     }
 }
 

@@ -4,10 +4,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use opencode_client::SessionId;
 use opencode_client::reply::Checkpoint;
 use opencode_host::id::TurnId;
-use opencode_host::store::{Lease, LeaseStatus, PromptRecord};
+use opencode_host::store::{Lease, LeaseStatus, Note, StoreError};
 use serde_json::json;
 
 use super::messages;
@@ -71,7 +70,7 @@ pub(crate) const RECORD_PROMPT: Sql = sql!(
 /// The first one stays.
 pub(crate) const RECORD_REPLACEMENT: Sql = sql!(
     "UPDATE turns SET replaced = COALESCE(replaced, $3) \
-     WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running' RETURNING id, replaced"
+     WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running'"
 );
 const SET_UNREACHABLE: Sql = sql!(
     "UPDATE turns SET unreachable = $3 \
@@ -153,13 +152,31 @@ pub(crate) async fn release(on: &mut impl Handle, lease: &Lease) -> SqlResult<()
     }
 }
 
-pub(crate) async fn record_prompt(
-    on: &mut impl Handle,
-    lease: &Lease,
-    prompt: &PromptRecord,
-) -> SqlResult<()> {
-    let args = args![lease.turn, lease.generation, json(prompt)?, prompt.resend];
-    let changed = on.execute(RECORD_PROMPT, args).await?;
+/// Writes a note of the turn's worker.
+pub(crate) async fn note(on: &mut impl Handle, lease: &Lease, note: Note<'_>) -> SqlResult<()> {
+    let changed = match note {
+        Note::Prompt(prompt) => {
+            let args = args![lease.turn, lease.generation, json(prompt)?, prompt.resend];
+            on.execute(RECORD_PROMPT, args).await?
+        }
+        Note::Replacement(lost) => {
+            let args = args![lease.turn, lease.generation, escape(lost.as_str())];
+            on.execute(RECORD_REPLACEMENT, args).await?
+        }
+        Note::Checkpoint(checkpoint) => return self::checkpoint(on, lease, checkpoint).await,
+        Note::Waiting => {
+            let args = args![lease.turn, lease.generation];
+            on.execute(RESET_ATTEMPTS, args).await?
+        }
+        Note::Unreachable(unreachable) => {
+            let args = args![lease.turn, lease.generation, unreachable];
+            on.execute(SET_UNREACHABLE, args).await?
+        }
+        other => {
+            let unknown = format!("this store does not know the note {:?}", other.name());
+            return Err(StoreError::Unexpected(unknown).into());
+        }
+    };
     if changed == 1 {
         Ok(())
     } else {
@@ -167,44 +184,7 @@ pub(crate) async fn record_prompt(
     }
 }
 
-pub(crate) async fn record_replacement(
-    on: &mut impl Handle,
-    lease: &Lease,
-    session: &SessionId,
-) -> SqlResult<SessionId> {
-    let args = args![lease.turn, lease.generation, escape(session.as_str())];
-    let row = on.row(RECORD_REPLACEMENT, args).await?;
-    let row = row.ok_or_else(|| lost(lease.turn))?;
-    Ok(Columns::new(&row, "turns", "id")?.text("replaced")?.into())
-}
-
-pub(crate) async fn set_unreachable(
-    on: &mut impl Handle,
-    lease: &Lease,
-    unreachable: bool,
-) -> SqlResult<()> {
-    let args = args![lease.turn, lease.generation, unreachable];
-    if on.execute(SET_UNREACHABLE, args).await? == 1 {
-        Ok(())
-    } else {
-        Err(lost(lease.turn).into())
-    }
-}
-
-pub(crate) async fn reset_attempts(on: &mut impl Handle, lease: &Lease) -> SqlResult<()> {
-    let args = args![lease.turn, lease.generation];
-    if on.execute(RESET_ATTEMPTS, args).await? == 1 {
-        Ok(())
-    } else {
-        Err(lost(lease.turn).into())
-    }
-}
-
-pub(crate) async fn checkpoint(
-    on: &mut impl Handle,
-    lease: &Lease,
-    checkpoint: &Checkpoint,
-) -> SqlResult<()> {
+async fn checkpoint(on: &mut impl Handle, lease: &Lease, checkpoint: &Checkpoint) -> SqlResult<()> {
     let now = on.now().await?;
     let args = args![lease.turn, lease.generation, json(checkpoint)?, now];
     if let Some(row) = on.row(CHECKPOINT, args).await? {

@@ -194,7 +194,7 @@ impl Fixture for OnDatabase<SqliteFile> {
         open(&self.database.url(), &self.clock).await
     }
 
-    async fn make_unreadable(&self, turn: TurnId) {
+    async fn make_unreadable(&self, turn: TurnId) -> bool {
         let mut connection = SqliteConnection::connect(&self.database.url())
             .await
             .unwrap();
@@ -209,6 +209,7 @@ impl Fixture for OnDatabase<SqliteFile> {
             1
         );
         connection.close().await.unwrap();
+        true
     }
 }
 
@@ -226,7 +227,7 @@ impl Fixture for OnDatabase<PostgresDatabase> {
         open(&self.database.url(), &self.clock).await
     }
 
-    async fn make_unreadable(&self, turn: TurnId) {
+    async fn make_unreadable(&self, turn: TurnId) -> bool {
         let mut connection = self.database.connection().await;
         let update =
             sqlx::query("UPDATE turns SET version = 99 WHERE id = $1").bind(turn.to_string());
@@ -239,6 +240,7 @@ impl Fixture for OnDatabase<PostgresDatabase> {
             1
         );
         connection.close().await.unwrap();
+        true
     }
 
     async fn close(&self) {

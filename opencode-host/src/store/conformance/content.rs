@@ -11,7 +11,7 @@ use super::sample::{checkpoint, checkpoint_of, finish, prompt};
 use crate::clock::Clock as _;
 use crate::id::MessageId;
 use crate::outcome::TurnError;
-use crate::store::{ClaimedTurn, Finish, Lease, NewTurn, StoreError, TurnStatus, Usage};
+use crate::store::{ClaimedTurn, Finish, Lease, NewTurn, Note, StoreError, TurnStatus, Usage};
 
 /// Every kind of character: of all lengths in UTF-8, quotes, escapes, line
 /// ends, a byte order mark, unassigned and control characters, NUL too.
@@ -55,7 +55,7 @@ pub async fn a_prompt_record_is_kept(on: &dyn Fixture) {
     let ClaimedTurn { lease, turn, .. } = on.running("garden").await;
     for _ in 0..2 {
         on.store()
-            .record_prompt(&lease, &prompt("1", false))
+            .note(&lease, Note::Prompt(&prompt("1", false)))
             .await
             .unwrap();
         let stored = on.another().await.turn(turn.id).await.unwrap().unwrap();
@@ -66,7 +66,7 @@ pub async fn a_prompt_record_is_kept(on: &dyn Fixture) {
     }
     for _ in 0..2 {
         on.store()
-            .record_prompt(&lease, &prompt("2", true))
+            .note(&lease, Note::Prompt(&prompt("2", true)))
             .await
             .unwrap();
         let stored = on.turn(turn.id).await;
@@ -76,7 +76,7 @@ pub async fn a_prompt_record_is_kept(on: &dyn Fixture) {
         );
     }
     on.store()
-        .record_prompt(&lease, &prompt("3", true))
+        .note(&lease, Note::Prompt(&prompt("3", true)))
         .await
         .unwrap();
     assert_eq!(on.turn(turn.id).await.resends, 2);
@@ -88,7 +88,9 @@ pub async fn the_first_replacement_stays(on: &dyn Fixture) {
     assert_eq!(turn.replaced, None);
     let (first, second) = (SessionId::from("ses_1"), SessionId::from("ses_2"));
     let note = async |lease: &Lease, lost: &SessionId| {
-        on.store().record_replacement(lease, lost).await.unwrap()
+        let note = Note::Replacement(lost);
+        on.store().note(lease, note).await.unwrap();
+        on.turn(turn.id).await.replaced.unwrap()
     };
     // A worker that tries again, or died on the way, replaces the same one.
     assert_eq!(note(&lease, &first).await, first);
@@ -107,7 +109,7 @@ pub async fn an_unreachable_server_is_noted(on: &dyn Fixture) {
     assert!(!turn.unreachable);
     for unreachable in [true, true, false, true] {
         on.store()
-            .set_unreachable(&lease, unreachable)
+            .note(&lease, Note::Unreachable(unreachable))
             .await
             .unwrap();
         let stored = on.another().await.turn(turn.id).await.unwrap().unwrap();
@@ -138,7 +140,10 @@ pub async fn a_checkpoint_is_kept(on: &dyn Fixture) {
         },
     ];
     let kept = checkpoint_of(&parts);
-    on.store().checkpoint(&lease, &kept).await.unwrap();
+    on.store()
+        .note(&lease, Note::Checkpoint(&kept))
+        .await
+        .unwrap();
     assert_eq!(
         on.another()
             .await
@@ -153,7 +158,7 @@ pub async fn a_checkpoint_is_kept(on: &dyn Fixture) {
     assert_eq!(message.parts, parts);
     assert_eq!((message.content.as_str(), message.finished_at), ("", None));
     on.store()
-        .checkpoint(&lease, &checkpoint("shorter"))
+        .note(&lease, Note::Checkpoint(&checkpoint("shorter")))
         .await
         .unwrap();
     assert_eq!(on.turn(turn.id).await.checkpoint, checkpoint("shorter"));
@@ -163,20 +168,20 @@ pub async fn a_checkpoint_is_kept(on: &dyn Fixture) {
 pub async fn an_equal_checkpoint_is_no_progress(on: &dyn Fixture) {
     let ClaimedTurn { lease, turn, .. } = on.running("garden").await;
     on.store()
-        .checkpoint(&lease, &checkpoint("So far"))
+        .note(&lease, Note::Checkpoint(&checkpoint("So far")))
         .await
         .unwrap();
     let first_at = on.clock().now();
     on.expire_leases();
     let ClaimedTurn { lease, .. } = on.claim().await.unwrap();
     on.store()
-        .checkpoint(&lease, &checkpoint("So far"))
+        .note(&lease, Note::Checkpoint(&checkpoint("So far")))
         .await
         .unwrap();
     let row = on.turn(turn.id).await;
     assert_eq!((row.attempts, row.progress_at), (1, Some(first_at)));
     on.store()
-        .checkpoint(&lease, &checkpoint("So far, and"))
+        .note(&lease, Note::Checkpoint(&checkpoint("So far, and")))
         .await
         .unwrap();
     let row = on.turn(turn.id).await;
@@ -246,7 +251,10 @@ pub async fn deep_nesting_is_kept(on: &dyn Fixture) {
     let turn = on.store().submit(&new).await.unwrap().turn;
     let claimed = on.claim().await.unwrap();
     let kept = checkpoint_of(&[PersistedPart::Tool(tool.clone())]);
-    on.store().checkpoint(&claimed.lease, &kept).await.unwrap();
+    on.store()
+        .note(&claimed.lease, Note::Checkpoint(&kept))
+        .await
+        .unwrap();
     let row = on.turn(turn.id).await;
     assert!(row.prompt == new.prompt && row.checkpoint == kept);
     let end = Finish {
@@ -268,7 +276,7 @@ pub async fn five_megabytes_are_kept(on: &dyn Fixture) {
         "the prompt came out otherwise"
     );
     on.store()
-        .checkpoint(&claimed.lease, &checkpoint(&big))
+        .note(&claimed.lease, Note::Checkpoint(&checkpoint(&big)))
         .await
         .unwrap();
     assert!(

@@ -8,7 +8,7 @@ use super::Fixture;
 use super::sample::{checkpoint, claim_by, session};
 use crate::clock::Clock as _;
 use crate::id::ConversationId;
-use crate::store::{LeaseStatus, MAX_KEY_CHARS, StoreError};
+use crate::store::{LeaseStatus, MAX_KEY_CHARS, Note, StoreError};
 
 /// A name is one conversation, for any number who open it at once.
 pub async fn names_are_unique(on: &dyn Fixture) {
@@ -190,7 +190,7 @@ pub async fn deletion_takes_messages_and_turns(on: &dyn Fixture) {
     );
     let written = on
         .store()
-        .checkpoint(&claimed.lease, &checkpoint("late"))
+        .note(&claimed.lease, Note::Checkpoint(&checkpoint("late")))
         .await;
     assert!(matches!(written, Err(StoreError::LeaseLost { turn }) if turn == claimed.turn.id));
 
@@ -210,7 +210,7 @@ pub async fn deletion_spares_other_conversations(on: &dyn Fixture) {
     assert_eq!(on.turn(kept.turn.id).await, kept.turn);
     assert_eq!(on.store().messages(None, None, 10).await.unwrap().len(), 2);
     on.store()
-        .checkpoint(&kept.lease, &checkpoint("on"))
+        .note(&kept.lease, Note::Checkpoint(&checkpoint("on")))
         .await
         .unwrap();
     on.complete(&kept.lease).await;

@@ -12,8 +12,8 @@ use crate::clock::Clock as _;
 use crate::id::TurnId;
 use crate::outcome::{Reason, TurnError};
 use crate::store::{
-    CancelOutcome, ClaimedTurn, Finish, Finished, LeaseStatus, Message, MessageStatus, StoreError,
-    TurnEvent, TurnState, TurnStatus, Usage,
+    CancelOutcome, ClaimedTurn, Finish, Finished, LeaseStatus, Message, MessageStatus, Note,
+    StoreError, TurnEvent, TurnState, TurnStatus, Usage,
 };
 
 /// An end is written to turn, message and record at once.
@@ -294,7 +294,7 @@ pub async fn a_running_turn_is_cancelled_by_its_worker(on: &dyn Fixture) {
     };
     assert_eq!(on.store().check(&[lease]).await.unwrap(), [told]);
     on.store()
-        .checkpoint(&lease, &checkpoint("So far"))
+        .note(&lease, Note::Checkpoint(&checkpoint("So far")))
         .await
         .unwrap();
     on.expire_leases();
@@ -317,7 +317,7 @@ pub async fn a_running_turn_is_cancelled_by_its_worker(on: &dyn Fixture) {
 pub async fn a_prompted_turn_is_cancelled_by_a_worker(on: &dyn Fixture) {
     let ClaimedTurn { lease, turn, .. } = on.running("garden").await;
     on.store()
-        .record_prompt(&lease, &prompt("1", false))
+        .note(&lease, Note::Prompt(&prompt("1", false)))
         .await
         .unwrap();
     on.store().release(&lease).await.unwrap();

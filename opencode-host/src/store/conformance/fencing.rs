@@ -3,7 +3,7 @@
 use super::Fixture;
 use super::sample::{LEASE, checkpoint, claim_by, finish, prompt};
 use crate::store::{
-    ClaimedTurn, Finished, Lease, LeaseStatus, Store, StoreError, StoreResult, TurnState,
+    ClaimedTurn, Finished, Lease, LeaseStatus, Note, Store, StoreError, StoreResult, TurnState,
     TurnStatus,
 };
 
@@ -14,20 +14,27 @@ async fn every_write_is_refused(store: &dyn Store, lease: &Lease) {
         assert!(lost, "{write}: {written:?}");
     };
     refused(
-        store.record_prompt(lease, &prompt("late", false)).await,
-        "record_prompt",
+        store
+            .note(lease, Note::Prompt(&prompt("late", false)))
+            .await,
+        "prompt",
     );
     refused(
-        store.checkpoint(lease, &checkpoint("late")).await,
+        store
+            .note(lease, Note::Checkpoint(&checkpoint("late")))
+            .await,
         "checkpoint",
     );
-    refused(store.reset_attempts(lease).await, "reset_attempts");
+    refused(store.note(lease, Note::Waiting).await, "waiting");
     let lost = opencode_client::SessionId::from("ses_late");
     refused(
-        store.record_replacement(lease, &lost).await.map(drop),
-        "record_replacement",
+        store.note(lease, Note::Replacement(&lost)).await,
+        "replacement",
     );
-    refused(store.set_unreachable(lease, true).await, "set_unreachable");
+    refused(
+        store.note(lease, Note::Unreachable(true)).await,
+        "unreachable",
+    );
     refused(
         store
             .finish(lease, &finish(TurnStatus::Completed, "late"))
@@ -52,7 +59,7 @@ pub async fn a_late_worker_changes_nothing(on: &dyn Fixture) {
     } = on.running("garden").await;
     let store = on.store();
     store
-        .record_prompt(&late, &prompt("1", false))
+        .note(&late, Note::Prompt(&prompt("1", false)))
         .await
         .unwrap();
     on.expire_leases();
@@ -67,7 +74,7 @@ pub async fn a_late_worker_changes_nothing(on: &dyn Fixture) {
     );
 
     other
-        .checkpoint(&theirs.lease, &checkpoint("Theirs"))
+        .note(&theirs.lease, Note::Checkpoint(&checkpoint("Theirs")))
         .await
         .unwrap();
     let finished = other
@@ -115,12 +122,16 @@ pub async fn an_ended_turn_takes_no_more(on: &dyn Fixture) {
         .await
         .unwrap();
     let (row, message) = (on.turn(turn.id).await, on.message(turn.message).await);
-    let late = store.checkpoint(&lease, &checkpoint("late")).await;
+    let late = store
+        .note(&lease, Note::Checkpoint(&checkpoint("late")))
+        .await;
     assert!(
         matches!(late, Err(StoreError::LeaseLost { .. })),
         "{late:?}"
     );
-    let late = store.record_prompt(&lease, &prompt("late", false)).await;
+    let late = store
+        .note(&lease, Note::Prompt(&prompt("late", false)))
+        .await;
     assert!(
         matches!(late, Err(StoreError::LeaseLost { .. })),
         "{late:?}"

@@ -7,7 +7,6 @@
 //! use std::sync::Arc;
 //!
 //! use opencode_host::clock::{ManualClock, Timestamp};
-//! use opencode_host::id::TurnId;
 //! use opencode_host::store::conformance::Fixture;
 //! use opencode_host::store::{MemoryStore, Store};
 //!
@@ -29,10 +28,6 @@
 //!
 //!     async fn another(&self) -> Arc<dyn Store> {
 //!         self.store.clone() // Memory is one process's.
-//!     }
-//!
-//!     async fn make_unreadable(&self, turn: TurnId) {
-//!         assert!(self.store.make_unreadable(turn));
 //!     }
 //! }
 //!
@@ -99,8 +94,11 @@ pub trait Fixture: Send + Sync + fmt::Debug {
     async fn another(&self) -> Arc<dyn Store>;
 
     /// Changes the turn's row so that this version cannot read it: a version it
-    /// does not know, or a broken column.
-    async fn make_unreadable(&self, turn: TurnId);
+    /// does not know, or a broken column. True once that is done. False, which is the default, for a store in memory:
+    /// it can read all its rows, and the promise about a row that cannot be read is not tried.
+    async fn make_unreadable(&self, _turn: TurnId) -> bool {
+        false
+    }
 
     /// Removes what the fixture made outside this process. Called once, after
     /// the promise, also when that was broken.

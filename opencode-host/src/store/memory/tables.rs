@@ -7,9 +7,9 @@ use opencode_client::reply::PersistedPart;
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::store::{
-    Attached, Attachment, AttachmentSource, CancelOutcome, Conversation, ConversationSummary,
-    Finish, Lease, LeaseStatus, Message, NewAttachment, NewTurn, OnBusy, StoreError, StoreResult,
-    Submitted, Turn, TurnEvent, TurnState,
+    Attached, Attachment, AttachmentSource, CancelOutcome, Claim, ClaimedTurn, Conversation,
+    ConversationSummary, Finish, Lease, Message, NewAttachment, NewTurn, Note, OnBusy, StoreError,
+    StoreResult, Submitted, TurnEvent, TurnRow, TurnState,
 };
 
 /// Everything, behind one mutex: each method of the store is one transaction.
@@ -18,7 +18,7 @@ pub(super) struct Tables {
     pub(super) conversations: HashMap<ConversationId, ConversationRow>,
     pub(super) names: HashMap<String, ConversationId>,
     /// By age.
-    pub(super) turns: BTreeMap<u64, TurnRow>,
+    pub(super) turns: BTreeMap<u64, TurnEntry>,
     pub(super) turn_index: HashMap<TurnId, u64>,
     /// The turns that are not settled.
     pub(super) open: BTreeSet<u64>,
@@ -40,58 +40,9 @@ pub(super) struct ConversationRow {
 }
 
 #[derive(Debug)]
-pub(super) struct TurnRow {
-    pub(super) turn: Turn,
-    pub(super) lease: Option<HeldLease>,
+pub(super) struct TurnEntry {
+    pub(super) row: TurnRow,
     pub(super) events: Vec<TurnEvent>,
-    pub(super) readable: Readable,
-}
-
-#[derive(Debug)]
-pub(super) struct HeldLease {
-    pub(super) taken_at: Timestamp,
-    pub(super) expires_at: Timestamp,
-}
-
-/// Whether this version can read a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Readable {
-    Yes,
-    No,
-    /// No, and a claim has said so.
-    NoAndTold,
-}
-
-impl TurnRow {
-    pub(super) fn is_settled(&self) -> bool {
-        matches!(self.turn.state, TurnState::Finished { settled: true, .. })
-    }
-
-    pub(super) fn is_unfinished(&self) -> bool {
-        !matches!(self.turn.state, TurnState::Finished { .. })
-    }
-
-    pub(super) fn can_be_claimed(&self, now: Timestamp) -> bool {
-        let free = self
-            .lease
-            .as_ref()
-            .is_none_or(|lease| lease.expires_at <= now);
-        free && !self.is_settled() && self.readable != Readable::NoAndTold
-    }
-
-    pub(super) fn holds(&self, lease: &Lease) -> bool {
-        self.turn.generation == lease.generation && self.lease.is_some()
-    }
-
-    pub(super) fn status(&self, lease: &Lease) -> LeaseStatus {
-        if self.holds(lease) {
-            LeaseStatus::Held {
-                cancel_requested: self.turn.cancel_requested_at.is_some(),
-            }
-        } else {
-            LeaseStatus::Lost
-        }
-    }
 }
 
 impl Tables {
@@ -100,34 +51,27 @@ impl Tables {
         self.last_number
     }
 
-    pub(super) fn row(&self, id: TurnId) -> Option<&TurnRow> {
+    pub(super) fn entry(&self, id: TurnId) -> Option<&TurnEntry> {
         self.turns.get(self.turn_index.get(&id)?)
     }
 
+    pub(super) fn row(&self, id: TurnId) -> Option<&TurnRow> {
+        self.entry(id).map(|entry| &entry.row)
+    }
+
     pub(super) fn row_mut(&mut self, id: TurnId) -> Option<&mut TurnRow> {
-        self.turns.get_mut(self.turn_index.get(&id)?)
+        let entry = self.turns.get_mut(self.turn_index.get(&id)?)?;
+        Some(&mut entry.row)
     }
 
     pub(super) fn message_mut(&mut self, id: MessageId) -> Option<&mut Message> {
         self.messages.get_mut(self.message_index.get(&id)?)
     }
 
-    /// The row of a turn that this lease may write to.
-    pub(super) fn held(&mut self, lease: &Lease) -> StoreResult<&mut TurnRow> {
+    /// The row that a lease is on.
+    pub(super) fn leased(&mut self, lease: &Lease) -> StoreResult<&mut TurnRow> {
         let lost = StoreError::LeaseLost { turn: lease.turn };
-        self.row_mut(lease.turn)
-            .filter(|row| row.holds(lease))
-            .ok_or(lost)
-    }
-
-    /// The row of a running turn that this lease may write to.
-    pub(super) fn running(&mut self, lease: &Lease) -> StoreResult<&mut TurnRow> {
-        let row = self.held(lease)?;
-        if row.turn.state == TurnState::Running {
-            Ok(row)
-        } else {
-            Err(StoreError::LeaseLost { turn: lease.turn })
-        }
+        self.row_mut(lease.turn).ok_or(lost)
     }
 
     /// The unfinished turns of a conversation, oldest first.
@@ -136,7 +80,7 @@ impl Tables {
             .turns
             .iter()
             .rev()
-            .map_while(|number| self.open.contains(number).then(|| &self.turns[number]));
+            .map_while(|number| self.open.contains(number).then(|| &self.turns[number].row));
         let mut ids: Vec<_> = open
             .filter(|row| row.is_unfinished())
             .map(|row| row.turn.id)
@@ -150,10 +94,10 @@ impl Tables {
         let number = self.turn_index.get(&id)?;
         let conversation = self
             .conversations
-            .get(&self.turns.get(number)?.turn.conversation)?;
+            .get(&self.turns.get(number)?.row.turn.conversation)?;
         let mut earlier = conversation.turns.range(..number);
         let first = earlier.find(|number| self.open.contains(number))?;
-        self.turns.get(first).map(|row| row.turn.id)
+        self.turns.get(first).map(|entry| entry.row.turn.id)
     }
 
     pub(super) fn attach(&mut self, new: &NewAttachment, now: Timestamp) -> StoreResult<Attached> {
@@ -186,80 +130,91 @@ impl Tables {
         self.messages.insert(number, message);
     }
 
-    /// Writes an end: to the turn, its message and its events.
-    pub(super) fn end(&mut self, turn: TurnId, finish: &Finish, settled: bool, now: Timestamp) {
-        let Some(row) = self.row_mut(turn) else {
+    /// Writes beside a turn's row what follows from it: an end goes to the message and the events, and a turn that is
+    /// settled is not open any more.
+    pub(super) fn end(&mut self, turn: TurnId, end: Option<&Finish>, now: Timestamp) {
+        let Some(number) = self.turn_index.get(&turn) else {
             return;
         };
-        row.turn.state = TurnState::Finished {
-            status: finish.status,
-            settled,
+        let Some(entry) = self.turns.get_mut(number) else {
+            return;
         };
-        row.turn.finished_at = Some(now);
-        row.events.push(TurnEvent {
-            name: Finish::EVENT.to_owned(),
-            payload: finish.event.clone(),
-            at: now,
-        });
-        let message = row.turn.message;
-        if settled && let Some(number) = self.turn_index.get(&turn) {
+        if entry.row.is_settled() {
             self.open.remove(number);
         }
-        if let Some(message) = self.message_mut(message) {
-            message.status = finish.status.message_status();
-            message.reason = finish.reason;
-            message.content.clone_from(&finish.content);
-            message.parts.clone_from(&finish.parts);
-            message.reasoning.clone_from(&finish.reasoning);
-            message.usage = finish.usage;
-            message.truncated = finish.truncated;
-            message.error.clone_from(&finish.error);
-            message.finished_at = Some(now);
+        if let Some(finish) = end {
+            entry.events.push(TurnEvent::end(finish, now));
+            let message = entry.row.turn.message;
+            if let Some(message) = self.message_mut(message) {
+                message.end(finish, now);
+            }
         }
+    }
+
+    pub(super) fn note(
+        &mut self,
+        lease: &Lease,
+        note: Note<'_>,
+        now: Timestamp,
+    ) -> StoreResult<()> {
+        let row = self.leased(lease)?;
+        let message = row.turn.message;
+        if row.note(lease, note, now)?
+            && let Note::Checkpoint(checkpoint) = note
+            && let Some(message) = self.message_mut(message)
+        {
+            message.parts = checkpoint.parts();
+        }
+        Ok(())
     }
 
     pub(super) fn cancel(&mut self, id: TurnId, now: Timestamp) -> StoreResult<CancelOutcome> {
-        let not_found = || StoreError::NotFound {
-            what: "turn",
-            id: id.to_string(),
+        let row = self.row_mut(id);
+        let row = row.ok_or_else(|| StoreError::not_found("turn", id))?;
+        let cancelled = row.cancel(now);
+        self.end(id, cancelled.end.as_ref(), now);
+        Ok(cancelled.answer)
+    }
+
+    pub(super) fn claim(
+        &mut self,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> StoreResult<Option<ClaimedTurn>> {
+        let Some(number) = self.claimable(claim.only, now) else {
+            return Ok(None);
         };
-        let row = self.row_mut(id).ok_or_else(not_found)?;
-        if let TurnState::Finished { status, .. } = row.turn.state {
-            return Ok(CancelOutcome::Already(status));
-        }
-        row.turn.cancel_requested_at.get_or_insert(now);
-        if row.turn.state == TurnState::Queued && row.turn.prompted.is_none() {
-            let waited = now.since(row.turn.created_at);
-            self.end(id, &Finish::never_started(waited), true, now);
-            return Ok(CancelOutcome::Cancelled);
-        }
-        Ok(CancelOutcome::Requested)
+        let Some(TurnEntry { row, .. }) = self.turns.get_mut(&number) else {
+            return Ok(None);
+        };
+        let lease = row.claim(claim, now);
+        let turn = row.turn.clone();
+        let Some(row) = self.conversations.get(&turn.conversation) else {
+            return Ok(None);
+        };
+        Ok(Some(ClaimedTurn {
+            lease,
+            turn,
+            conversation: row.conversation.clone(),
+            now,
+        }))
     }
 
     /// The turn that the next claim takes.
-    pub(super) fn claimable(&mut self, only: Option<TurnId>, now: Timestamp) -> Option<u64> {
-        for number in &self.open {
-            if let Some(lease) = self
-                .turns
-                .get_mut(number)
-                .and_then(|row| row.lease.as_mut())
-                && lease.taken_at > now
-            {
-                lease.expires_at = now.after(lease.expires_at.since(lease.taken_at));
-                lease.taken_at = now;
-            }
-        }
+    fn claimable(&mut self, only: Option<TurnId>, now: Timestamp) -> Option<u64> {
         let mut busy = BTreeSet::new();
         let mut best: Option<(bool, Timestamp, u64)> = None;
         for number in &self.open {
-            let row = &self.turns[number];
+            let Some(TurnEntry { row, .. }) = self.turns.get_mut(number) else {
+                continue;
+            };
+            row.cut_lease(now);
             let is_first = busy.insert(row.turn.conversation);
-            if is_first && row.can_be_claimed(now) && only.is_none_or(|id| id == row.turn.id) {
+            if is_first && row.is_free(now) && only.is_none_or(|id| id == row.turn.id) {
                 // Those left behind come before the queued ones, by when their lease ended.
                 let queued = row.turn.state == TurnState::Queued;
                 let ended = row
                     .lease
-                    .as_ref()
                     .map_or(Timestamp::default(), |lease| lease.expires_at);
                 let candidate = (queued, ended, *number);
                 best = Some(best.map_or(candidate, |known| known.min(candidate)));
@@ -317,26 +272,26 @@ impl Tables {
         for file in new.files() {
             self.attach(&file, now)?;
         }
-        let turn = Turn::queued(new, now);
+        let row = TurnRow::queued(new, now);
+        let turn = row.turn.clone();
         let number = self.next_number();
         self.turn_index.insert(turn.id, number);
         self.open.insert(number);
-        if let Some(row) = self.conversations.get_mut(&new.conversation) {
-            row.used_at = now;
-            row.excerpt
+        if let Some(conversation) = self.conversations.get_mut(&new.conversation) {
+            conversation.used_at = now;
+            conversation
+                .excerpt
                 .get_or_insert_with(|| ConversationSummary::excerpt_of(new.said()));
-            row.turns.insert(number);
+            conversation.turns.insert(number);
             if let Some(key) = &new.client_key {
-                row.keys.insert(key.clone(), turn.id);
+                conversation.keys.insert(key.clone(), turn.id);
             }
         }
-        let row = TurnRow {
-            turn: turn.clone(),
-            lease: None,
+        let entry = TurnEntry {
+            row,
             events: Vec::new(),
-            readable: Readable::Yes,
         };
-        self.turns.insert(number, row);
+        self.turns.insert(number, entry);
         Ok(Submitted {
             turn,
             created: true,

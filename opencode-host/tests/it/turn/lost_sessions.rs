@@ -1,6 +1,6 @@
 //! A server that forgets sessions: a turn replaces one, and no more.
 
-use opencode_host::store::Store;
+use opencode_host::store::{Note, Store};
 
 use super::*;
 
@@ -68,8 +68,11 @@ async fn the_next_worker_does_not_replace_a_session_again() {
     };
     let dead = test.store.claim(&claim).await.unwrap().unwrap();
     let first = "ses_first".into();
-    let noted = test.store.record_replacement(&dead.lease, &first).await;
-    assert_eq!(noted.unwrap(), first);
+    let noted = test
+        .store
+        .note(&dead.lease, Note::Replacement(&first))
+        .await;
+    noted.unwrap();
     let result = test.finished(turn, test.work(turn)).await;
     assert_lost_twice(&result);
     assert_eq!(test.impostor.ledger().count("POST /session"), 0);
@@ -90,7 +93,7 @@ async fn a_worker_goes_on_with_the_replacement_that_another_began() {
     // It noted the session that it was going to replace, and died.
     let dead = test.store.claim(&claim).await.unwrap().unwrap();
     test.store
-        .record_replacement(&dead.lease, &lost)
+        .note(&dead.lease, Note::Replacement(&lost))
         .await
         .unwrap();
     let second = test.finished(turn, test.work(turn)).await;

@@ -1,0 +1,134 @@
+//! The queue of turns: submitted, claimed, worked on under a lease, ended, settled.
+//!
+//! What a worker may do to a turn, and what becomes of the row then, is the same in every store:
+//! [`TurnRow`](super::TurnRow) has these rules as functions without I/O.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use opencode_client::SessionId;
+use opencode_client::reply::Checkpoint;
+
+use super::{
+    CancelOutcome, Claim, ClaimedTurn, Finish, Finished, Lease, LeaseStatus, NewTurn, PromptRecord,
+    StoreResult, Submitted,
+};
+use crate::clock::Timestamp;
+use crate::id::TurnId;
+
+/// The queue of turns.
+///
+/// # Errors
+///
+/// What every method of a store may answer is said in the [module](super): only what else it answers is said at the
+/// method.
+#[async_trait]
+pub trait Queue: Send + Sync {
+    /// The time by the clock that leases expire by.
+    async fn now(&self) -> StoreResult<Timestamp>;
+
+    /// Adds a user message with its files, a pending assistant message and a queued
+    /// turn, in one transaction. With a client key that the conversation has already, or
+    /// with the id of a turn that is there: answers that turn, and changes nothing.
+    ///
+    /// # Errors
+    /// [`QuotaExceeded`](super::StoreError::QuotaExceeded) when the conversation's uploads and the new files
+    /// together pass [`NewUploads::quota`](super::NewUploads::quota), also when another submit is at it at the same
+    /// time; [`Busy`](super::StoreError::Busy) where [`OnBusy::Reject`](super::OnBusy::Reject) asks for that;
+    /// [`NotFound`](super::StoreError::NotFound) without the conversation.
+    async fn submit(&self, turn: &NewTurn) -> StoreResult<Submitted>;
+
+    /// Notes that a turn is to be cancelled. A queued turn that was never
+    /// prompted ends right here ([`Finish::never_started`]), message and
+    /// `turn.finished` event included, and is settled. One that was prompted
+    /// needs a worker, who stops it upstream too.
+    ///
+    /// # Errors
+    /// [`NotFound`](super::StoreError::NotFound).
+    async fn request_cancel(&self, turn: TurnId) -> StoreResult<CancelOutcome>;
+
+    /// Takes a turn that can be worked on: first one left behind by a worker
+    /// whose lease ran out, running or finished but not settled; else the oldest
+    /// queued one. Raises its generation and its attempts, and sets the lease.
+    ///
+    /// A lease that was set later than now (the clock was put back since) is cut
+    /// to its own length from now: it ends in time unless its worker renews it.
+    ///
+    /// # Errors
+    /// A row that cannot be read is [`Corrupt`](super::StoreError::Corrupt)
+    /// and is passed over by the next claim, so that it does not hold up the others.
+    async fn claim(&self, claim: &Claim) -> StoreResult<Option<ClaimedTurn>>;
+
+    /// Prolongs leases to `lease` from now, and tells how each stands. In the
+    /// order of `leases`.
+    /// A lost lease is an answer, not an error.
+    async fn renew(&self, leases: &[Lease], lease: Duration) -> StoreResult<Vec<LeaseStatus>>;
+
+    /// Tells how leases stand, without a write. In the order of `leases`.
+    /// A lost lease is an answer, not an error.
+    async fn check(&self, leases: &[Lease]) -> StoreResult<Vec<LeaseStatus>>;
+
+    /// Gives a turn back: any worker can claim it at once. The claim was no
+    /// failed attempt, and does not count as one.
+    ///
+    /// # Errors
+    /// [`LeaseLost`](super::StoreError::LeaseLost).
+    async fn release(&self, lease: &Lease) -> StoreResult<()>;
+
+    /// Writes a note of the turn's worker to the row of a running turn. See [`Note`].
+    ///
+    /// # Errors
+    /// [`LeaseLost`](super::StoreError::LeaseLost), also when the turn has ended.
+    async fn note(&self, lease: &Lease, note: Note<'_>) -> StoreResult<()>;
+
+    /// Ends a running turn: one transaction writes the message's final content
+    /// and the turn's terminal state, and records its one `turn.finished`
+    /// event. The lease stays, for [`Queue::settle`]. Where a cancel was asked
+    /// for before, a completion is stored as cancelled ([`Finish::after_cancel`]).
+    /// A turn that is terminal already is not changed.
+    ///
+    /// # Errors
+    /// [`LeaseLost`](super::StoreError::LeaseLost).
+    async fn finish(&self, lease: &Lease, finish: &Finish) -> StoreResult<Finished>;
+
+    /// Marks a finished turn as settled (artifacts attached, hooks run) and
+    /// ends its lease. True for the one call that did it; false when it was
+    /// settled before, or has not finished yet.
+    ///
+    /// # Errors
+    /// [`LeaseLost`](super::StoreError::LeaseLost).
+    async fn settle(&self, lease: &Lease) -> StoreResult<bool>;
+}
+
+/// What a worker notes about the turn it runs.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Note<'a> {
+    /// The session and the ids of a prompt, before it is posted. The same record twice is noted once; one that
+    /// differs counts as a resend where it says so.
+    Prompt(&'a PromptRecord),
+    /// The session that the server has lost and that this turn is going to replace, before it does. A turn replaces
+    /// one session, however many workers take it up: the first one noted stays.
+    Replacement(&'a SessionId),
+    /// What has streamed so far: the checkpoint goes to the turn, its parts to the message. One that differs from the
+    /// last is progress: the store notes when, and starts the attempts anew.
+    Checkpoint(&'a Checkpoint),
+    /// The agent waits for a person: the attempts start anew, though nothing new has come.
+    Waiting,
+    /// Whether the turn's worker cannot reach the server, for those who watch the turn from other processes. The next
+    /// claim starts without the note.
+    Unreachable(bool),
+}
+
+impl Note<'_> {
+    /// The kind of the note, for logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Prompt(_) => "prompt",
+            Self::Replacement(_) => "replacement",
+            Self::Checkpoint(_) => "checkpoint",
+            Self::Waiting => "waiting",
+            Self::Unreachable(_) => "unreachable",
+        }
+    }
+}
