@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The same program runs on one file and on a Postgres that many nodes share;
-//! both run the conformance suite of [`opencode_host::store::conformance`]. The
+//! both run the conformance suite of `opencode_host::store::conformance`. The
 //! rules are written once (`tables`), as work on rows. What differs is in
 //! `sqlite` and `postgres`: how a connection is made and guarded, how the
 //! session lock holds, and what an error means.

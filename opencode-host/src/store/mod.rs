@@ -3,8 +3,8 @@
 //! A [`Store`] is four things: [`Conversations`], the [`Queue`] of turns, [`Messages`] and [`Files`].
 //!
 //! The turns table is the queue: queued → running (a lease: owner, generation,
-//! expiry) → finished → settled. A [`Store`] promises, and
-//! [`conformance`] proves:
+//! expiry) → finished → settled. A [`Store`] promises, and the suite behind the
+//! feature `conformance` proves:
 //!
 //! * **One at a time.** A turn is claimed only when every earlier turn of its
 //!   conversation is settled; a running or finished one is claimed again only
@@ -30,6 +30,7 @@
 //! against them.
 
 mod attachment;
+#[cfg(feature = "conformance")]
 pub mod conformance;
 mod conversations;
 mod files;

@@ -17,6 +17,7 @@ mod live;
 mod rules;
 mod sandbox;
 mod steps;
+#[cfg(feature = "conformance")]
 mod store;
 mod tool_display;
 mod turn;

@@ -1,7 +1,14 @@
 //! What every [`Store`] promises, as tests.
 //!
-//! A store of one's own is proven by one line in its tests, which makes a test
-//! of each promise:
+//! Behind the feature `conformance`, which is off by default: name it where your
+//! tests depend on this crate.
+//!
+//! ```toml
+//! [dev-dependencies]
+//! opencode-host = { version = "0.1", features = ["conformance"] }
+//! ```
+//!
+//! One line in the tests of a store of your own makes a test of each promise:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -69,7 +76,6 @@ mod sample;
 pub mod sessions;
 pub mod submits;
 
-use std::fmt;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 
@@ -82,7 +88,7 @@ use crate::id::TurnId;
 
 /// An empty store, and what the promises need beside it.
 #[async_trait]
-pub trait Fixture: Send + Sync + fmt::Debug {
+pub trait Fixture: Send + Sync {
     /// The store. The same one at every call.
     fn store(&self) -> Arc<dyn Store>;
 
