@@ -20,7 +20,7 @@ use crate::exit::Failure;
 use crate::ndjson;
 use crate::product::{open_blobs, open_sandboxes, permission_rules};
 use crate::terminal;
-use crate::upstream::{Kind, NO_MODELS, UNASKED, Upstream, locate};
+use crate::upstream::{Kind, NO_MODELS, SHOWS_PASSWORD, UNASKED, Upstream, locate};
 
 /// How long an event stream may take to say that it is there.
 const EVENTS_WITHIN: Duration = Duration::from_secs(5);
@@ -299,7 +299,9 @@ async fn check_opencode(args: &DoctorArgs, report: &mut Report) {
                 .opencode_url
                 .as_deref()
                 .unwrap_or(upstream.client.server());
-            check_password(url, report).await;
+            if check_password(url, report).await {
+                check_shell(&upstream, report).await;
+            }
             check_events(&upstream.client, report).await;
             check_models(&upstream.client, report).await;
             check_agents(&upstream.client, report).await;
@@ -337,11 +339,12 @@ fn check_program(tools: &Path, report: &mut Report) -> bool {
 }
 
 /// Whether the server asks for a password at all: one that does not serves everybody who reaches its port.
-async fn check_password(url: &str, report: &mut Report) {
+async fn check_password(url: &str, report: &mut Report) -> bool {
     let stranger = match Client::builder(url).build() {
         Ok(stranger) => stranger.health().await,
         Err(error) => Err(error),
     };
+    let is_asked_for = matches!(stranger, Err(ClientError::Unauthorized { .. }));
     match stranger {
         Err(ClientError::Unauthorized { .. }) => report.ok("password", "asked for, and accepted"),
         Ok(_) => report.warning(
@@ -350,6 +353,36 @@ async fn check_password(url: &str, report: &mut Report) {
             "start it with OPENCODE_SERVER_PASSWORD set, and give the same with --opencode-password",
         ),
         Err(error) => report.warning("password", format!("unknown: {error}"), "run this again"),
+    }
+    is_asked_for
+}
+
+/// Whether the agent's shell gets at the password.
+async fn check_shell(upstream: &Upstream, report: &mut Report) {
+    const NAME: &str = "agent's shell";
+    const CARE: &str = "approve no command that you do not understand";
+    let shows = upstream.shows_password().await;
+    match &upstream.kind {
+        Kind::Supervised { .. } if !shows => {
+            report.ok(NAME, "cannot read the server's password in an environment");
+        }
+        Kind::Supervised { .. } => report.warning(
+            NAME,
+            SHOWS_PASSWORD,
+            format!("use OpenCode 1.17.19 or newer, on Linux; until then {CARE}"),
+        ),
+        Kind::Given | Kind::Impostor => {
+            let seen = if shows {
+                ""
+            } else {
+                " (not seen in this machine's /proc)"
+            };
+            report.warning(
+                NAME,
+                format!("{SHOWS_PASSWORD}, for OpenCode hands its environment on{seen}"),
+                format!("leave --opencode-url out, so that OpenCode is started and sealed here, or {CARE}"),
+            );
+        }
     }
 }
 

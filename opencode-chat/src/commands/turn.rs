@@ -21,7 +21,7 @@ use crate::files;
 use crate::ndjson::{self, ResultLine};
 use crate::product::Chat;
 use crate::terminal;
-use crate::upstream::{Upstream, models_warning};
+use crate::upstream::{SHOWS_PASSWORD, Upstream, models_warning};
 use answers::Answerer;
 pub(crate) use output::Output;
 
@@ -55,6 +55,9 @@ async fn turn(args: TurnArgs) -> Result<ExitCode, Failure> {
     }
     let outcome = async {
         upstream.ready().await?;
+        if upstream.shows_password().await {
+            terminal::tell(format!("· {SHOWS_PASSWORD}"));
+        }
         tokio::spawn(warn_of_models(upstream.client.clone()));
         upstream.refuses(&prompt).await?;
         let store = open_store(&args.store).await?;

@@ -14,7 +14,7 @@ use crate::cli::{UploadArgs, WorkerArgs};
 use crate::descriptors;
 use crate::exit::Failure;
 use crate::product::Chat;
-use crate::upstream::{Upstream, models_warning};
+use crate::upstream::{SHOWS_PASSWORD, Upstream, models_warning};
 
 /// How long between two looks for a server that is away.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -68,6 +68,9 @@ pub(crate) async fn greet(
         health = patiently(|| upstream.ready()) => health?,
         () = shutdown.cancelled() => return Ok(false),
     };
+    if upstream.shows_password().await {
+        tracing::warn!("{SHOWS_PASSWORD}");
+    }
     let version = health.map(|health| health.version);
     tracing::info!(server = upstream.client.server(), kind = ?upstream.kind, version, "OpenCode answers");
     let client = upstream.client.clone();

@@ -3,9 +3,9 @@
 //! the first. Should the guard be killed itself, the first process stops the server.
 //!
 //! The guard is this program under a hidden command. It reads the pipe on standard input, of which the first line has
-//! the server's password (an environment or an argument would show it to every program of this user), says on standard output
-//! what becomes of the server (`started PID`, `ended STATUS`), and gives its standard error to the server for both
-//! of its own.
+//! its [`Orders`] with the server's password (an environment or an argument would show it to every program of this user),
+//! says on standard output what becomes of the server (`started PID`, `ended STATUS`), and gives its standard error to the
+//! server for both of its own.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -20,6 +20,7 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
 use super::orphans;
+use super::seal::{self, Orders};
 use crate::cli::GuardArgs;
 use crate::exit::Failure;
 
@@ -78,12 +79,14 @@ pub(crate) async fn run(args: GuardArgs) -> Result<ExitCode, Failure> {
         SignalKind::hangup(),
     ]
     .map(signal);
-    let password = password().await?;
+    let orders = orders().await?;
     // A folder of its own: a server takes the Git worktree it is started in for its own, and writes to it.
     let folder = tempfile::Builder::new()
         .prefix("opencode-chat-")
         .tempdir()
         .map_err(|error| failed("cannot make a folder for OpenCode to start in", error))?;
+    seal::install(folder.path(), &orders.sandboxes)
+        .map_err(|error| failed("cannot write to the folder for OpenCode to start in", error))?;
     let output = || {
         std::io::stderr()
             .as_fd()
@@ -94,7 +97,7 @@ pub(crate) async fn run(args: GuardArgs) -> Result<ExitCode, Failure> {
     let mut command = Command::new(&args.program);
     command
         .args(&args.args)
-        .env("OPENCODE_SERVER_PASSWORD", &password)
+        .env(seal::PASSWORD, &orders.password)
         .current_dir(folder.path())
         .stdin(Stdio::null())
         .stdout(output().map_err(duplicated)?)
@@ -144,20 +147,16 @@ async fn stop(server: &mut Child, leader: u32) {
 }
 
 /// The first line of standard input.
-async fn password() -> Result<String, Failure> {
+async fn orders() -> Result<Orders, Failure> {
     let read = || {
         let mut line = String::new();
         std::io::stdin().read_line(&mut line).map(|_| line)
     };
     let line = tokio::task::spawn_blocking(read).await;
     let line = line.ok().and_then(Result::ok).unwrap_or_default();
-    match line.strip_suffix('\n') {
-        Some(password) => Ok(password.to_owned()),
-        // Whoever started this is gone already.
-        None => Err(Failure::configuration(
-            "this command is for opencode-chat itself",
-        )),
-    }
+    // Without a whole line whoever started this is gone already.
+    serde_json::from_str(&line)
+        .map_err(|_| Failure::configuration("this command is for opencode-chat itself"))
 }
 
 async fn end_of_input() {

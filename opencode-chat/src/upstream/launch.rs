@@ -10,6 +10,7 @@ use tokio::process::Command;
 use uuid::Uuid;
 
 use super::environment::Environment;
+use super::seal::Orders;
 use super::{configuration, guard};
 use crate::exit::Failure;
 use crate::product::permission_rules;
@@ -27,6 +28,8 @@ pub(super) struct Launch {
     /// Folders of its own, instead of the person's.
     isolated: Option<PathBuf>,
     environment: Environment,
+    /// The folder of all sandboxes.
+    sandboxes: PathBuf,
     /// The person's configuration, with what makes sub-agents ask.
     configuration: String,
 }
@@ -36,6 +39,7 @@ impl Launch {
     pub(super) fn new(
         program: &Path,
         isolated: Option<&Path>,
+        sandboxes: &Path,
         environment: Environment,
     ) -> Result<Self, Failure> {
         let isolated = isolated.map(prepare).transpose()?;
@@ -48,15 +52,30 @@ impl Launch {
             password: Uuid::new_v4().simple().to_string(),
             isolated,
             environment,
+            sandboxes: sandboxes.to_owned(),
             configuration: configured()?,
         })
     }
 
     /// Talks to the server, once it is there.
     pub(super) fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::builder(format!("http://127.0.0.1:{}", self.port))
+        Ok(Client::builder(self.url())
             .password(&*self.password)
             .build()?)
+    }
+
+    /// Talks to it as one who has no password.
+    pub(super) fn stranger(&self) -> Result<Client, Failure> {
+        Ok(Client::builder(self.url()).build()?)
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The server's password.
+    pub(super) fn password(&self) -> &str {
+        &self.password
     }
 
     /// The name of the program, for people.
@@ -66,7 +85,11 @@ impl Launch {
 
     /// The first line of the guard's standard input.
     pub(super) fn orders(&self) -> String {
-        format!("{}\n", self.password)
+        let orders = Orders {
+            password: self.password.clone(),
+            sandboxes: self.sandboxes.to_string_lossy().into_owned(),
+        };
+        format!("{}\n", serde_json::json!(orders))
     }
 
     /// The command that starts the server under a guard.
@@ -82,7 +105,7 @@ impl Launch {
             .env("OPENCODE_DISABLE_AUTOUPDATE", "1")
             // An agent can write to its sandbox: a configuration found there is not the server's, and its AGENTS.md no
             // part of the system prompt. Plugins found there are looked for all the same (1.18.33, at the first prompt
-            // in that folder, with OPENCODE_PURE too).
+            // in that folder, with OPENCODE_PURE too): see `seal.js`.
             .env("OPENCODE_DISABLE_PROJECT_CONFIG", "1");
         if let Some(folder) = &self.isolated {
             command.env("OPENCODE_DISABLE_MODELS_FETCH", "1");
@@ -150,7 +173,8 @@ mod tests {
 
     fn launched(isolated: Option<&Path>) -> Result<Launch, Failure> {
         let environment = Environment::of_this_process(&[]);
-        Launch::new(Path::new("/bin/opencode"), isolated, environment)
+        let sandboxes = Path::new("/srv/sandboxes");
+        Launch::new(Path::new("/bin/opencode"), isolated, sandboxes, environment)
     }
 
     fn environment(command: &Command) -> HashMap<&OsStr, Option<&OsStr>> {

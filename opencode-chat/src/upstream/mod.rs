@@ -8,6 +8,7 @@ mod last_lines;
 mod launch;
 mod locate;
 mod orphans;
+mod seal;
 mod supervisor;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use opencode_impostor::Impostor;
 use crate::app::tools_dir;
 use crate::cli::{StoreArgs, UpstreamArgs};
 use crate::exit::Failure;
+use crate::product::open_sandboxes;
 pub(crate) use configuration::SUB_AGENTS;
 use environment::Environment;
 pub(crate) use environment::VariableName;
@@ -38,6 +40,10 @@ pub(crate) const NO_MODELS: &str = "OpenCode has no model it could use: log in w
 
 /// What is said where sub-agents ask for nothing.
 pub(crate) const UNASKED: &str = "Sub-agents ask for nothing (--allow-unasked-subagents): a shell command of theirs runs at once.";
+
+/// What is said where the agent's shell can read the server's password.
+pub(crate) const SHOWS_PASSWORD: &str = "the agent's shell can read OpenCode's password: a command that you approve can \
+    answer every later question itself";
 
 /// The server this process talks to.
 #[derive(Debug)]
@@ -70,7 +76,8 @@ pub(crate) enum Kind {
 /// What keeps the server running.
 #[derive(Debug)]
 enum Source {
-    Given,
+    /// With its password, if it has one.
+    Given(Option<String>),
     Supervised(Supervisor),
     Impostor(Impostor),
 }
@@ -83,7 +90,7 @@ impl Upstream {
             let mut builder = Client::builder(url);
             let password = args.password()?;
             let unasked = args.allow_unasked_subagents;
-            if let Some(password) = password.value {
+            if let Some(password) = &password.value {
                 builder = builder.password(password);
             }
             return Ok(Self {
@@ -99,7 +106,7 @@ impl Upstream {
                 } else {
                     SubAgents::Off
                 },
-                source: Source::Given,
+                source: Source::Given(password.value),
             });
         }
         match locate(&tools_dir(store))? {
@@ -118,7 +125,13 @@ impl Upstream {
                 missed.join(", ")
             )
         });
-        let launch = Launch::new(&found.program, isolated.as_deref(), environment)?;
+        let sandboxes = open_sandboxes(&args.sandbox, store)?;
+        let launch = Launch::new(
+            &found.program,
+            isolated.as_deref(),
+            sandboxes.path(),
+            environment,
+        )?;
         let supervisor = Supervisor::start(launch)?;
         Ok(Self {
             client: supervisor.client().clone(),
@@ -148,9 +161,23 @@ impl Upstream {
     /// Waits until the server answers. What it said of itself, if that could be read.
     pub(crate) async fn ready(&self) -> Result<Option<Health>, Failure> {
         match &self.source {
-            Source::Given => reachable(&self.client).await,
+            Source::Given(_) => reachable(&self.client).await,
             Source::Supervised(supervisor) => supervisor.ready().await.map(Some),
             Source::Impostor(_) => Ok(None),
+        }
+    }
+
+    /// Whether programs of this user, such as the agent's shell, are seen to have the server's password. Ask when it is
+    /// ready.
+    pub(crate) async fn shows_password(&self) -> bool {
+        match &self.source {
+            Source::Supervised(supervisor) => supervisor.shows_password(),
+            Source::Given(Some(password)) => {
+                let password = password.clone();
+                let shows = tokio::task::spawn_blocking(move || seal::shows(&password)).await;
+                cfg!(target_os = "linux") && shows.unwrap_or(true)
+            }
+            Source::Given(None) | Source::Impostor(_) => false,
         }
     }
 
@@ -183,7 +210,7 @@ impl Upstream {
     /// Stops what was started here.
     pub(crate) async fn stop(self) {
         match self.source {
-            Source::Given => {}
+            Source::Given(_) => {}
             Source::Supervised(supervisor) => supervisor.stop().await,
             Source::Impostor(impostor) => impostor.kill().await,
         }

@@ -3,7 +3,7 @@
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use opencode_client::{Backoff, Client, Health};
+use opencode_client::{Backoff, Client, Error as ClientError, Health};
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::guard;
 use super::last_lines::LastLines;
 use super::launch::Launch;
+use super::seal;
 use crate::exit::Failure;
 use crate::terminal;
 
@@ -22,6 +23,9 @@ const BOOT: Duration = Duration::from_secs(60);
 /// How often a server that starts is asked. A request in its first moments may never be answered; the client gives
 /// each one second.
 const ASK_EVERY: Duration = Duration::from_millis(100);
+/// How long a server may take to load what seals it, and how long until it has run that.
+const LOADED: Duration = Duration::from_secs(30);
+const SEALED: Duration = Duration::from_secs(10);
 /// How long nobody is told that a server is starting.
 const SILENCE: Duration = Duration::from_secs(2);
 /// A server that ran so long starts the waits between its starts anew.
@@ -44,9 +48,19 @@ enum State {
     /// It has not answered yet.
     Starting,
     /// It has answered; it may be away for a while since.
-    Ready(Health),
+    Ready {
+        health: Health,
+        /// Whether the agent's shell can read its password.
+        shows_password: bool,
+    },
     /// It never came up.
     Broken(String),
+}
+
+impl State {
+    fn shows_password(&self) -> bool {
+        matches!(*self, Self::Ready { shows_password, .. } if shows_password)
+    }
 }
 
 impl Supervisor {
@@ -95,12 +109,17 @@ impl Supervisor {
             }
         };
         match settled {
-            Ok(State::Ready(health)) => Ok(health),
+            Ok(State::Ready { health, .. }) => Ok(health),
             Ok(State::Broken(why)) => Err(Failure::configuration(why)),
             Ok(State::Starting) | Err(_) => {
                 Err(Failure::error("OpenCode was stopped while it started"))
             }
         }
+    }
+
+    /// Whether the agent's shell can read the password of the server, which is ready.
+    pub(super) fn shows_password(&self) -> bool {
+        self.state.borrow().shows_password()
     }
 
     /// Stops the server and waits until it is gone.
@@ -137,7 +156,7 @@ impl Keeper {
                 Ended::Stopped => return,
                 Ended::Died(how) => how,
             };
-            if !matches!(*self.state.borrow(), State::Ready(_)) {
+            if !matches!(*self.state.borrow(), State::Ready { .. }) {
                 self.state.send_replace(State::Broken(format!(
                     "OpenCode ({}) did not start: {how}. {}\nTry `opencode serve` by hand, name another program with \
                      {}, or give a running server with --opencode-url",
@@ -167,23 +186,84 @@ impl Keeper {
             Ok(server) => server,
             Err(error) => return Ended::Died(error.to_string()),
         };
-        let answer = tokio::time::timeout(BOOT, first_answer(&self.client));
-        let answer = tokio::select! {
+        let boot = async {
+            let answer = tokio::time::timeout(BOOT, first_answer(&self.client)).await;
+            let health =
+                answer.map_err(|_| format!("it did not answer within {} s", BOOT.as_secs()))?;
+            let shows_password = self.shows_password().await;
+            self.refuses_strangers().await?;
+            Ok::<_, String>(State::Ready {
+                health,
+                shows_password,
+            })
+        };
+        let ready = tokio::select! {
             () = self.stop.cancelled() => return server.stopped().await,
             how = server.ended() => return Ended::Died(how),
-            answer = answer => answer,
+            ready = boot => ready,
         };
-        let Ok(health) = answer else {
-            server.stop().await;
-            return Ended::Died(format!("it did not answer within {} s", BOOT.as_secs()));
+        let ready = match ready {
+            Ok(ready) => ready,
+            Err(how) => {
+                server.stop().await;
+                return Ended::Died(how);
+            }
         };
-        match self.state.send_replace(State::Ready(health)) {
-            State::Ready(_) => tracing::warn!("OpenCode answers again"),
+        match self.state.send_replace(ready) {
+            State::Ready { .. } => {
+                tracing::warn!("OpenCode answers again");
+                if self.state.borrow().shows_password() {
+                    tracing::warn!("{}", super::SHOWS_PASSWORD);
+                }
+            }
             _ => tracing::debug!(program = self.name, "OpenCode answers"),
         }
         tokio::select! {
             () = self.stop.cancelled() => server.stopped().await,
             how = server.ended() => Ended::Died(how),
+        }
+    }
+}
+
+impl Keeper {
+    /// Has the server seal itself, and looks whether other programs still read its password.
+    async fn shows_password(&self) -> bool {
+        let loaded = async {
+            // A request in a server's first moments may never be answered.
+            loop {
+                match self.client.load_own_folder().await {
+                    Ok(()) => return true,
+                    Err(ClientError::Connection { .. } | ClientError::Timeout { .. }) => {
+                        tokio::time::sleep(ASK_EVERY).await;
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "OpenCode does not seal itself");
+                        return false;
+                    }
+                }
+            }
+        };
+        let loaded = tokio::time::timeout(LOADED, loaded).await.unwrap_or(false);
+        let patience = if loaded { SEALED } else { Duration::ZERO };
+        let since = Instant::now();
+        loop {
+            let password = self.launch.password().to_owned();
+            let shows = tokio::task::spawn_blocking(move || seal::shows(&password)).await;
+            match shows {
+                Ok(false) => return false,
+                Ok(true) if since.elapsed() < patience => tokio::time::sleep(ASK_EVERY).await,
+                _ => return true,
+            }
+        }
+    }
+
+    /// Refuses a server that serves whoever comes: one that is sealed may have lost its password.
+    async fn refuses_strangers(&self) -> Result<(), String> {
+        let stranger = self.launch.stranger();
+        let stranger = stranger.map_err(|failure| failure.message().to_owned())?;
+        match stranger.health().await {
+            Ok(_) => Err("it answers without its password".to_owned()),
+            Err(_) => Ok(()),
         }
     }
 }

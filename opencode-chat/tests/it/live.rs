@@ -132,6 +132,46 @@ async fn nothing_of_a_real_server_survives_a_killed_parent() {
     assert_eq!(processes(&chat), [] as [i32; 0]);
 }
 
+/// What an approved command of the agent tries, to answer requests by itself. It tells where it found a password, and
+/// what the server says to those that it tries.
+const ATTACK: &str = r#"
+env | grep -a ^OPENCODE_SERVER_PASSWORD | sed 's/^/FOUND env /'
+for process in /proc/[0-9]*; do
+  grep -aq "$XDG_DATA_HOME" $process/environ 2>/dev/null || [ $process = /proc/$OPENCODE_PID ] || continue
+  tr '\0' '\n' < $process/environ | sed -n "s#^OPENCODE_SERVER_PASSWORD=..*#FOUND $process#p"
+done 2>/dev/null
+port=$(tr '\0' '\n' < /proc/$OPENCODE_PID/cmdline | sed -n '/^--port$/{n;p}')
+for user in '' opencode: opencode:opencode; do
+  for path in permission api/agent global/health; do
+    curl -s -o /dev/null -w 'STATUS %{http_code}\n' ${user:+-u $user} http://127.0.0.1:$port/$path
+  done
+done
+echo TRIED
+"#;
+
+#[tokio::test]
+async fn an_approved_command_does_not_find_the_servers_password() {
+    let attack = json!({"command": ATTACK, "description": "Look around"});
+    let script = ModelScript::new().on(
+        "[[attack]]",
+        [Round::call("bash", attack), Round::text("Looked.")],
+    );
+    let model = ModelServer::scripted(script).await.unwrap();
+    let chat = chat(&model);
+    let args = ["--opencode-isolated", "--permission", "once"];
+    let ran = chat.turn("[[attack]]", &args).await;
+    let result = ran.ended(0, "completed");
+    let told = result["tool_calls"][0]["output"].as_str().unwrap();
+    assert!(told.contains("TRIED"), "{told}");
+    assert!(!told.contains("FOUND"), "{told}");
+    let statuses: Vec<&str> = told
+        .lines()
+        .filter(|line| line.starts_with("STATUS"))
+        .collect();
+    assert_eq!(statuses, ["STATUS 401"; 9], "{told}");
+    assert!(!ran.stderr.contains("password"), "{ran:?}");
+}
+
 #[tokio::test]
 async fn the_doctor_finds_a_real_server_sound() {
     let model = ModelServer::start().await.unwrap();
@@ -139,7 +179,7 @@ async fn the_doctor_finds_a_real_server_sound() {
     let ran = chat.run(&["doctor", "--json", "--opencode-isolated"]).await;
     assert_eq!(ran.code, 0, "{ran:?}");
     let lines = ran.lines();
-    assert_eq!(lines.len(), 13, "{ran:?}");
+    assert_eq!(lines.len(), 14, "{ran:?}");
     assert!(lines.iter().all(|line| line["status"] == "ok"), "{ran:?}");
     let models = lines.iter().find(|line| line["check"] == "models").unwrap();
     assert!(

@@ -13,6 +13,9 @@ use crate::wire::ModelRef;
 /// ever (measured): a health check must be short and repeated.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long a server may take to load a folder, on a busy machine. The first moments of its life are as above.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What a server says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
@@ -102,5 +105,16 @@ impl Client {
             .filter_map(|agent| agent["name"].as_str())
             .map(ToOwned::to_owned)
             .collect())
+    }
+
+    /// Has the server load what configures the folder it was started in, its plugins included: `GET /api/agent`. The
+    /// plugins may run a moment after the answer (1.18.33). Servers before 1.17 have no such call.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn load_own_folder(&self) -> Result<(), Error> {
+        let call = Call::new(Method::GET, "/api/agent");
+        let _agents: Value = self.json_within(call, LOAD_TIMEOUT).await?;
+        Ok(())
     }
 }
