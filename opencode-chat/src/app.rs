@@ -3,16 +3,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use opencode_client::Client;
 use opencode_host::outcome::Reason;
 use opencode_host::store::Store;
-use opencode_host::sub_agents::SubAgents;
 use opencode_host::turn::plan::Limits;
 use opencode_host::{Host, HostOptions};
 
 use crate::cli::{LimitArgs, StoreArgs, UploadArgs};
 use crate::exit::Failure;
 use crate::product::Chat;
+use crate::upstream::Upstream;
 
 /// Opens the database, made and migrated where it is new.
 pub(crate) async fn open_store(args: &StoreArgs) -> Result<Arc<dyn Store>, Failure> {
@@ -44,12 +43,11 @@ pub(crate) fn tools_dir(args: &StoreArgs) -> PathBuf {
 
 /// A host of this application's turns.
 pub(crate) fn host(
-    client: Client,
+    upstream: &Upstream,
     store: Arc<dyn Store>,
     product: Chat,
     limits: &LimitArgs,
     uploads: &UploadArgs,
-    sub_agents: &SubAgents,
 ) -> Result<Host, Failure> {
     let patient = Limits::default();
     let options = HostOptions {
@@ -64,11 +62,11 @@ pub(crate) fn host(
         ..uploads.options()
     };
     let (blobs, sandboxes) = (product.blobs().clone(), product.sandboxes().clone());
-    let host = Host::builder(client, store)
-        .product(product)
+    let host = Host::builder(upstream.client.clone(), store)
+        .product(product.configured_by(upstream.own_configuration()))
         .blobs(blobs)
         .sandboxes(sandboxes)
-        .sub_agents(sub_agents.clone())
+        .sub_agents(upstream.sub_agents.clone())
         .options(options)
         .build()?;
     Ok(host)

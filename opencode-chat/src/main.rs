@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     };
     init_logging(&cli);
     #[cfg(target_os = "linux")]
-    if !matches!(cli.command, Some(Command::Guard(_))) {
+    {
         // Passwords are in this process's environment and memory: other programs of this user, such as the agent's
         // shell, do not read them in /proc.
         let _ =

@@ -9,7 +9,7 @@ use opencode_client::wire::{PermissionAction, PermissionRule};
 use opencode_host::artifacts::Transform;
 use opencode_host::blobs::{Blobs, OpenError};
 use opencode_host::product::Product;
-use opencode_host::sandbox::{RootError, SandboxRoot, own_configuration_rules};
+use opencode_host::sandbox::{OwnConfiguration, RootError, SandboxRoot, own_configuration_rules};
 use opencode_host::store::Conversation;
 
 use crate::chart::{self, ChartPage};
@@ -25,6 +25,7 @@ pub(crate) struct Chat {
     sandboxes: SandboxRoot,
     blobs: Blobs,
     sweep: Option<Duration>,
+    own_configuration: OwnConfiguration,
 }
 
 impl Chat {
@@ -38,7 +39,16 @@ impl Chat {
             sandboxes: open_sandboxes(sandbox, store)?,
             blobs: open_blobs(store)?,
             sweep: alone.then_some(ORPHAN_AGE),
+            own_configuration: OwnConfiguration::Remove,
         })
+    }
+
+    /// The chat, with this becoming of configuration that is found in a conversation's folder.
+    pub(crate) fn configured_by(self, own_configuration: OwnConfiguration) -> Self {
+        Self {
+            own_configuration,
+            ..self
+        }
     }
 
     /// Where the bytes of files are.
@@ -119,6 +129,10 @@ pub(crate) fn permission_rules() -> Vec<PermissionRule> {
 impl Product for Chat {
     fn permission_rules(&self, _: &Conversation) -> Vec<PermissionRule> {
         permission_rules()
+    }
+
+    fn own_configuration(&self, _: &Conversation) -> OwnConfiguration {
+        self.own_configuration
     }
 
     fn system_context(&self, _: &Conversation) -> Option<String> {

@@ -35,14 +35,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     }
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
     let max_upload = args.uploads.max_upload.0;
-    let host = host(
-        upstream.client.clone(),
-        store,
-        product,
-        &args.limits,
-        &args.uploads,
-        &upstream.sub_agents,
-    )?;
+    let host = host(&upstream, store, product, &args.limits, &args.uploads)?;
     let shutdown = shutdown_signal();
     let serving = async {
         let served = web::serve(

@@ -61,14 +61,7 @@ async fn turn(args: TurnArgs) -> Result<ExitCode, Failure> {
         tokio::spawn(warn_of_models(upstream.client.clone()));
         upstream.refuses(&prompt).await?;
         let store = open_store(&args.store).await?;
-        let host = host(
-            upstream.client.clone(),
-            store,
-            product,
-            &args.limits,
-            &args.uploads,
-            &upstream.sub_agents,
-        )?;
+        let host = host(&upstream, store, product, &args.limits, &args.uploads)?;
         drive(&host, &args, prompt).await
     }
     .await;

@@ -26,12 +26,11 @@ pub(crate) async fn run(args: WorkerArgs) -> Result<ExitCode, Failure> {
     let product = Chat::new(&args.upstream.sandbox, &args.store)?;
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
     let host = host(
-        upstream.client.clone(),
+        &upstream,
         store,
         product,
         &args.limits,
         &UploadArgs::default(),
-        &upstream.sub_agents,
     )?;
     let outcome = work(&host, &upstream, shutdown_signal()).await;
     upstream.stop().await;

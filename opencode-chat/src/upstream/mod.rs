@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use opencode_client::wire::{ModelRef, Prompt};
 use opencode_client::{Client, Error as ClientError, Health, Models};
+use opencode_host::sandbox::OwnConfiguration;
 use opencode_host::sub_agents::SubAgents;
 use opencode_impostor::Impostor;
 
@@ -178,6 +179,15 @@ impl Upstream {
                 cfg!(target_os = "linux") && shows.unwrap_or(true)
             }
             Source::Given(None) | Source::Impostor(_) => false,
+        }
+    }
+
+    /// What becomes of configuration that an agent leaves in its folder.
+    pub(crate) fn own_configuration(&self) -> OwnConfiguration {
+        match self.kind {
+            // Started with OPENCODE_DISABLE_PROJECT_CONFIG.
+            Kind::Supervised { .. } => OwnConfiguration::KeepInstructions,
+            Kind::Given | Kind::Impostor => OwnConfiguration::Remove,
         }
     }
 

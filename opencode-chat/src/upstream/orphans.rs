@@ -2,7 +2,8 @@
 //! server that is told to stop (seen on 1.18.33).
 //!
 //! On Linux the guard adopts them: when their parent ends they become its own children, so that it can stop them
-//! all and never meets a stranger. Elsewhere they are left to themselves.
+//! all and never meets a stranger. Those of a guard that was killed become children of the first process, which has none
+//! but its guard. Elsewhere they are left to themselves.
 
 use std::time::Duration;
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::guard;
 use super::last_lines::LastLines;
 use super::launch::Launch;
-use super::seal;
+use super::{orphans, seal};
 use crate::exit::Failure;
 use crate::terminal;
 
@@ -66,6 +66,8 @@ impl State {
 impl Supervisor {
     /// Starts the server, and does not wait for it.
     pub(super) fn start(launch: Launch) -> Result<Self, Failure> {
+        // Of a guard that is killed. While there is one, it adopts them.
+        orphans::adopt();
         let client = launch.client()?;
         let (sender, state) = watch::channel(State::Starting);
         let stop = CancellationToken::new();
@@ -323,13 +325,17 @@ impl Guarded {
         }
         let status = self.guard.wait().await;
         self.hear_last_words().await;
-        how.unwrap_or_else(|| self.without_guard(status))
+        match how {
+            Some(how) => how,
+            None => self.without_guard(status).await,
+        }
     }
 
     /// The guard ended first.
-    fn without_guard(&self, status: std::io::Result<ExitStatus>) -> String {
+    async fn without_guard(&self, status: std::io::Result<ExitStatus>) -> String {
         if let Some(leader) = self.leader {
             guard::kill_group(leader, Signal::KILL);
+            orphans::end_all().await;
             let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
             return format!("its guard ended with {status}, and it was stopped");
         }
@@ -362,6 +368,7 @@ impl Guarded {
             let _ = self.guard.kill().await;
             if let Some(leader) = self.leader {
                 guard::kill_group(leader, Signal::KILL);
+                orphans::end_all().await;
             }
         }
     }

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::support::{Chat, is_gone};
 
 /// The program with a real server of its own, which asks this model.
-fn chat(model: &ModelServer) -> Chat {
+pub(crate) fn chat(model: &ModelServer) -> Chat {
     Chat::new()
         .variable("OPENCODE_BIN", find_binary().unwrap())
         .variable(
@@ -38,13 +38,38 @@ fn processes(chat: &Chat) -> Vec<i32> {
     pids.filter(is_marked).collect()
 }
 
+/// The processes below this one.
+fn descendants(pid: i32) -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let parents: Vec<(i32, i32)> = entries
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse();
+            Some((pid, parent.ok()?))
+        })
+        .collect();
+    let mut found = vec![pid];
+    let mut at = 0;
+    while let Some(above) = found.get(at).copied() {
+        found.extend(
+            parents
+                .iter()
+                .filter(|(_, parent)| *parent == above)
+                .map(|(pid, _)| pid),
+        );
+        at += 1;
+    }
+    found.split_off(1)
+}
+
 async fn all_are_gone(pids: &[i32]) {
     for pid in pids {
         is_gone(*pid).await;
     }
 }
 
-fn only_sandbox(chat: &Chat) -> PathBuf {
+pub(crate) fn only_sandbox(chat: &Chat) -> PathBuf {
     let entries = std::fs::read_dir(chat.data().join("sandboxes"))
         .unwrap()
         .flatten();
@@ -123,53 +148,13 @@ async fn nothing_of_a_real_server_survives_a_killed_parent() {
     let mut running = chat.start(&args);
     while running.hears("tool").await["part"]["status"] != "running" {}
     while running.hears("tool").await["part"]["metadata"]["output"] != "" {}
-    let pids = processes(&chat);
+    let pids = descendants(running.id().cast_signed());
     // The guard, the server, and the shell's command.
     assert!(pids.len() >= 3, "{pids:?}");
     running.signal(Signal::KILL);
     running.end().await;
     all_are_gone(&pids).await;
     assert_eq!(processes(&chat), [] as [i32; 0]);
-}
-
-/// What an approved command of the agent tries, to answer requests by itself. It tells where it found a password, and
-/// what the server says to those that it tries.
-const ATTACK: &str = r#"
-env | grep -a ^OPENCODE_SERVER_PASSWORD | sed 's/^/FOUND env /'
-for process in /proc/[0-9]*; do
-  grep -aq "$XDG_DATA_HOME" $process/environ 2>/dev/null || [ $process = /proc/$OPENCODE_PID ] || continue
-  tr '\0' '\n' < $process/environ | sed -n "s#^OPENCODE_SERVER_PASSWORD=..*#FOUND $process#p"
-done 2>/dev/null
-port=$(tr '\0' '\n' < /proc/$OPENCODE_PID/cmdline | sed -n '/^--port$/{n;p}')
-for user in '' opencode: opencode:opencode; do
-  for path in permission api/agent global/health; do
-    curl -s -o /dev/null -w 'STATUS %{http_code}\n' ${user:+-u $user} http://127.0.0.1:$port/$path
-  done
-done
-echo TRIED
-"#;
-
-#[tokio::test]
-async fn an_approved_command_does_not_find_the_servers_password() {
-    let attack = json!({"command": ATTACK, "description": "Look around"});
-    let script = ModelScript::new().on(
-        "[[attack]]",
-        [Round::call("bash", attack), Round::text("Looked.")],
-    );
-    let model = ModelServer::scripted(script).await.unwrap();
-    let chat = chat(&model);
-    let args = ["--opencode-isolated", "--permission", "once"];
-    let ran = chat.turn("[[attack]]", &args).await;
-    let result = ran.ended(0, "completed");
-    let told = result["tool_calls"][0]["output"].as_str().unwrap();
-    assert!(told.contains("TRIED"), "{told}");
-    assert!(!told.contains("FOUND"), "{told}");
-    let statuses: Vec<&str> = told
-        .lines()
-        .filter(|line| line.starts_with("STATUS"))
-        .collect();
-    assert_eq!(statuses, ["STATUS 401"; 9], "{told}");
-    assert!(!ran.stderr.contains("password"), "{ran:?}");
 }
 
 #[tokio::test]

@@ -14,5 +14,6 @@ mod files;
 mod large;
 mod live;
 mod proxied;
+mod sealed;
 mod supervisor;
 mod support;

@@ -1,18 +1,23 @@
 //! Keeping an agent from configuring the server that runs it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::Shared;
 use crate::product::Product;
 use crate::reporter::Severity;
-use crate::sandbox::{OwnConfiguration, SandboxError, SandboxId, SandboxRoot, blocking};
+use crate::sandbox::{OwnConfiguration, Refusal, SandboxError, SandboxId, SandboxRoot, blocking};
 use crate::store::Conversation;
 use crate::telemetry::Telemetry;
 
 /// How many names an event tells.
 const TOLD_NAMES: usize = 5;
+
+/// How long after something was moved the folder is looked at again: a process that makes it anew in a loop does so
+/// within this time.
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
 /// What was found.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +36,11 @@ impl Shared {
     ///
     /// Called before whatever makes a server read that folder: a prompt, and, where the server was started
     /// anew since the agent wrote there, any request about the session (seen on 1.18.33).
-    pub(crate) async fn guard(&self, conversation: &Conversation) -> Result<(), Unguarded> {
+    /// Returns the names of what was moved out.
+    pub(crate) async fn guard(
+        &self,
+        conversation: &Conversation,
+    ) -> Result<Vec<String>, Unguarded> {
         let session = conversation.session.as_ref();
         let directory = session.and_then(|session| session.directory.as_deref());
         match (&self.sandboxes, directory) {
@@ -39,56 +48,78 @@ impl Shared {
                 let product = &*self.product;
                 guard(sandboxes, product, &self.telemetry, conversation, directory).await
             }
-            _ => Ok(()),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Looks again before a prompt, where something was moved out before. What came back is moved too, and nothing is
+    /// asked: somebody is writing there, and may do so while the server reads.
+    pub(crate) async fn guard_again(&self, conversation: &Conversation) -> Result<(), Unguarded> {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        match self.guard(conversation).await?.into_iter().next() {
+            None => Ok(()),
+            Some(path) => Err(Unguarded(SandboxError::Refused {
+                path,
+                reason: Refusal::Configuration,
+            })),
         }
     }
 }
 
-/// Moves OpenCode's configuration out of the folder, if that is the conversation's sandbox.
+/// Moves OpenCode's configuration out of the folder, if that is the conversation's sandbox. Returns what it was called.
 pub(super) async fn guard(
     sandboxes: &SandboxRoot,
     product: &dyn Product,
     telemetry: &Telemetry,
     conversation: &Conversation,
     directory: &str,
-) -> Result<(), Unguarded> {
+) -> Result<Vec<String>, Unguarded> {
     let Ok(id) = conversation.id.to_string().parse::<SandboxId>() else {
-        return Ok(());
+        return Ok(Vec::new());
     };
-    if product.own_configuration(conversation) == OwnConfiguration::Keep {
-        return Ok(());
+    let own = product.own_configuration(conversation);
+    if own == OwnConfiguration::Keep {
+        return Ok(Vec::new());
     }
     let (sandboxes, directory) = (sandboxes.clone(), directory.to_owned());
-    let removed = blocking(move || {
-        let path = sandboxes.path().join(id.as_str());
-        let directory = Path::new(&directory);
-        let is_sandbox =
-            directory == path || directory.canonicalize().is_ok_and(|real| real == path);
-        match sandboxes.find(&id)?.filter(|_| is_sandbox) {
-            Some(sandbox) => sandbox.remove_configuration(),
-            None => Ok(Vec::new()),
-        }
-    })
-    .await?;
+    let removed = blocking(move || remove(&sandboxes, &id, Path::new(&directory), own)).await?;
     if !removed.is_empty() {
-        let named: Vec<_> = removed.iter().take(TOLD_NAMES).collect();
-        telemetry.event(
-            "sandbox.configuration_removed",
-            [
-                ("conversation", conversation.id.to_string().into()),
-                ("count", removed.len().into()),
-                ("names", json!(named)),
-            ],
-        );
-        telemetry.report(
-            &Removed,
-            Severity::Warning,
-            [
-                ("action", "guard".into()),
-                ("conversation", conversation.id.to_string().into()),
-                ("names", json!(named)),
-            ],
-        );
+        tell(&removed, telemetry, conversation);
     }
-    Ok(())
+    Ok(removed)
+}
+
+fn remove(
+    sandboxes: &SandboxRoot,
+    id: &SandboxId,
+    directory: &Path,
+    own: OwnConfiguration,
+) -> Result<Vec<String>, SandboxError> {
+    let path = sandboxes.path().join(id.as_str());
+    let is_sandbox = directory == path || directory.canonicalize().is_ok_and(|real| real == path);
+    match sandboxes.find(id)?.filter(|_| is_sandbox) {
+        Some(sandbox) => sandbox.remove_configuration(own),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn tell(removed: &[String], telemetry: &Telemetry, conversation: &Conversation) {
+    let named: Vec<_> = removed.iter().take(TOLD_NAMES).collect();
+    telemetry.event(
+        "sandbox.configuration_removed",
+        [
+            ("conversation", conversation.id.to_string().into()),
+            ("count", removed.len().into()),
+            ("names", json!(named)),
+        ],
+    );
+    telemetry.report(
+        &Removed,
+        Severity::Warning,
+        [
+            ("action", "guard".into()),
+            ("conversation", conversation.id.to_string().into()),
+            ("names", json!(named)),
+        ],
+    );
 }

@@ -12,10 +12,22 @@ use crate::visible::short;
 /// Where moved entries lie: one folder for each sandbox. No [`SandboxId`] starts with a dot.
 pub(super) const QUARANTINE: &str = ".quarantine";
 
-/// What OpenCode looks for in a session's folder, and in those above it. `.opencode` and the `opencode.json`
-/// files name plugins, tools, commands and servers to start; a `.git` moves the border of
-/// `external_directory`, and its configuration names programs.
-const NAMES: [&str; 4] = [".git", ".opencode", "opencode.json", "opencode.jsonc"];
+/// Where what was moved out of the folder of all sandboxes lies.
+const OF_ROOT: &str = ".root";
+
+/// What OpenCode looks for in a session's folder, and in those above it, in lower case. `.opencode` and the
+/// `opencode.json` files name plugins, tools, commands and servers to start; a `.git` moves the border of
+/// `external_directory`, and its configuration names programs; `.claude` and `.agents` hold skills.
+const NAMES: [&str; 6] = [
+    ".agents",
+    ".claude",
+    ".git",
+    ".opencode",
+    "opencode.json",
+    "opencode.jsonc",
+];
+/// What enters the system prompt.
+const INSTRUCTIONS: [&str; 3] = ["agents.md", "claude.md", "context.md"];
 
 /// How often entries that come back are moved away.
 const ROUNDS: usize = 8;
@@ -30,9 +42,25 @@ pub enum OwnConfiguration {
     /// [`Sandbox::remove_configuration`](super::Sandbox::remove_configuration).
     #[default]
     Remove,
+    /// As [`Remove`](Self::Remove), but `AGENTS.md`, `CLAUDE.md` and `CONTEXT.md` stay. For servers that were started
+    /// with `OPENCODE_DISABLE_PROJECT_CONFIG=1`, which keeps them out of the system prompt (1.18.33).
+    KeepInstructions,
     /// It stays, whoever wrote it: the agent too. For products that seed configuration, or that let the agent
     /// keep a Git repository, and whose server runs inside an isolation of the system.
     Keep,
+}
+
+impl OwnConfiguration {
+    /// The name that OpenCode has for an entry, if it is to be moved out.
+    fn moved(self, name: &str) -> Option<&'static str> {
+        let instructions: &[&str] = match self {
+            Self::Remove => &INSTRUCTIONS,
+            Self::KeepInstructions => &[],
+            Self::Keep => return None,
+        };
+        let mut known = NAMES.iter().chain(instructions);
+        known.find(|known| is_named(name, known)).copied()
+    }
 }
 
 /// Where entries of one sandbox are moved to.
@@ -44,22 +72,45 @@ pub(super) struct Quarantine {
 }
 
 impl Quarantine {
-    /// Moves out what has one of the [`NAMES`], and returns the names that were found.
-    pub(super) fn clear(&self, sandbox: &Dir) -> Result<Vec<String>, SandboxError> {
+    /// Moves out of the sandbox, and of the folder that all of them are in, what `own` does not let stay. Returns the
+    /// names that were found, those of the latter as `../NAME`.
+    pub(super) fn clear(
+        &self,
+        sandbox: &Dir,
+        own: OwnConfiguration,
+    ) -> Result<Vec<String>, SandboxError> {
+        let mut moved = self.move_out(sandbox, own, "", self.id.as_str())?;
+        moved.extend(self.move_out(&self.root, own, "../", OF_ROOT)?);
+        Ok(moved)
+    }
+
+    fn move_out(
+        &self,
+        folder: &Dir,
+        own: OwnConfiguration,
+        way: &str,
+        aside: &str,
+    ) -> Result<Vec<String>, SandboxError> {
+        let told = |name: &str| short(&format!("{way}{name}"), SHOWN_NAME);
+        let failed = |action, name: &str, source| SandboxError::Io {
+            action,
+            path: told(name),
+            source,
+        };
         let mut moved = Vec::new();
         for _ in 0..ROUNDS {
-            let found = found(sandbox).map_err(|error| failed("list", ".", error))?;
-            if found.is_empty() {
+            let found = found(folder, own).map_err(|error| failed("list", ".", error))?;
+            let Some((first, _)) = found.first() else {
                 return Ok(moved);
-            }
+            };
             let aside = self
-                .open()
-                .map_err(|error| failed("make the quarantine for", &found[0].0, error))?;
+                .open(aside)
+                .map_err(|error| failed("make the quarantine for", first, error))?;
             for (name, canonical) in found {
                 // The entry itself, at once and whatever it is: a link is not followed, a tree not walked.
                 let new_name = format!("{}{canonical}", Uuid::now_v7().simple());
-                match rustix::fs::renameat(sandbox, &*name, &aside, &*new_name) {
-                    Ok(()) => moved.push(short(&name, SHOWN_NAME)),
+                match rustix::fs::renameat(folder, &*name, &aside, &*new_name) {
+                    Ok(()) => moved.push(told(&name)),
                     Err(rustix::io::Errno::NOENT) => {}
                     Err(error) => return Err(failed("move away", &name, error.into())),
                 }
@@ -71,24 +122,24 @@ impl Quarantine {
         })
     }
 
-    fn open(&self) -> io::Result<Dir> {
+    fn open(&self, name: &str) -> io::Result<Dir> {
         folder::make(&self.root, QUARANTINE)?;
         let all = folder::open(&self.root, QUARANTINE)?;
-        folder::make(&all, self.id.as_str())?;
-        folder::open(&all, self.id.as_str())
+        folder::make(&all, name)?;
+        folder::open(&all, name)
     }
 }
 
-/// The entries that configure, by the name they have and the one OpenCode has for it.
-fn found(sandbox: &Dir) -> io::Result<Vec<(String, &'static str)>> {
+/// The entries that are to be moved, by the name they have and the one OpenCode has for it.
+fn found(folder: &Dir, own: OwnConfiguration) -> io::Result<Vec<(String, &'static str)>> {
     let mut found = Vec::new();
-    for entry in sandbox.entries()? {
+    for entry in folder.entries()? {
         let name = entry?.file_name();
         // What is not UTF-8 is none of them on any file system.
         if let Some(name) = name.to_str()
-            && let Some(canonical) = NAMES.iter().find(|canonical| is_named(name, canonical))
+            && let Some(canonical) = own.moved(name)
         {
-            found.push((name.to_owned(), *canonical));
+            found.push((name.to_owned(), canonical));
         }
     }
     Ok(found)
@@ -113,14 +164,6 @@ fn is_ignored(c: char) -> bool {
     )
 }
 
-fn failed(action: &'static str, name: &str, source: io::Error) -> SandboxError {
-    SandboxError::Io {
-        action,
-        path: short(name, SHOWN_NAME),
-        source,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +183,18 @@ mod tests {
             assert!(is_named(name, "opencode.json"), "{name:?}");
         }
         assert!(is_named(".GIT", ".git"));
+        for (name, canonical) in [
+            ("AGENTS.md", "agents.md"),
+            ("Claude.MD", "claude.md"),
+            ("CONTEXT.md", "context.md"),
+        ] {
+            assert_eq!(OwnConfiguration::Remove.moved(name), Some(canonical));
+            assert_eq!(OwnConfiguration::KeepInstructions.moved(name), None);
+        }
+        for name in [".claude", ".Agents", ".git"] {
+            assert!(OwnConfiguration::KeepInstructions.moved(name).is_some());
+            assert_eq!(OwnConfiguration::Keep.moved(name), None);
+        }
         for name in [
             "opencode",
             ".opencode2",
@@ -148,11 +203,10 @@ mod tests {
             "git",
             "",
             "my-opencode.json",
+            "AGENTS.md.txt",
+            "claude",
         ] {
-            assert!(
-                NAMES.iter().all(|canonical| !is_named(name, canonical)),
-                "{name:?}"
-            );
+            assert_eq!(OwnConfiguration::Remove.moved(name), None, "{name:?}");
         }
     }
 }

@@ -83,7 +83,10 @@ pub enum Refusal {
     #[error("it changed while it was read")]
     Changed,
     /// It would configure OpenCode, and comes back when it is moved away.
-    #[error("it configures OpenCode, and comes back when it is moved away")]
+    #[error(
+        "it configures OpenCode, and comes back when it is moved away: a process that the agent has started may be \
+         writing it. End that process, then ask again"
+    )]
     Configuration,
     /// Its name is not UTF-8, or holds control characters.
     #[error("its name is not plain text")]

@@ -195,13 +195,15 @@ impl Sandbox {
     }
 
     /// Moves out what OpenCode would take its configuration from: whatever is called `.opencode`,
-    /// `opencode.json`, `opencode.jsonc` or `.git` (in upper case or lower) at the top of the sandbox. Returns
-    /// the names, mostly none.
+    /// `opencode.json`, `opencode.jsonc`, `.git`, `.claude`, `.agents`, and unless `own` lets them stay `AGENTS.md`,
+    /// `CLAUDE.md` or `CONTEXT.md` (in upper case or lower), at the top of the sandbox or in the folder of all
+    /// sandboxes. Returns the names, mostly none; those of the latter as `../NAME`.
     ///
     /// OpenCode 1.18.33 looks for these from the session's folder upwards, never below it, and runs what they
     /// name, such as `.opencode/plugin/x.js`: at the first prompt in that folder after its start, at any first
-    /// request when it is started without `OPENCODE_DISABLE_PROJECT_CONFIG`. An agent can make them with its
-    /// file tools alone: the rules of [`own_configuration_rules`] do not see a patch that moves a file there.
+    /// request when it is started without `OPENCODE_DISABLE_PROJECT_CONFIG`; skills and instructions enter the
+    /// system prompt. An agent can make them with its file tools alone: the rules of [`own_configuration_rules`] do
+    /// not see a patch that moves a file there.
     ///
     /// They are moved, not deleted, to `.quarantine` beside the sandboxes, where no agent comes and a person
     /// may look; [`SandboxRoot::remove`] takes them with the sandbox. Links are moved as links.
@@ -210,8 +212,8 @@ impl Sandbox {
     ///
     /// [`SandboxError::Io`] when one cannot be moved, [`SandboxError::Refused`] when somebody puts them back
     /// as fast as they are moved. No prompt should be sent then.
-    pub fn remove_configuration(&self) -> Result<Vec<String>, SandboxError> {
-        self.quarantine.clear(&self.dir)
+    pub fn remove_configuration(&self, own: OwnConfiguration) -> Result<Vec<String>, SandboxError> {
+        self.quarantine.clear(&self.dir, own)
     }
 
     /// Has somebody made the sandbox a Git worktree of its own?

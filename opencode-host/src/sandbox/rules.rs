@@ -30,6 +30,10 @@ pub fn default_permission_rules() -> Vec<PermissionRule> {
 ///   `node_modules`.
 pub fn own_configuration_rules() -> Vec<PermissionRule> {
     [
+        "*.agents",
+        "*.agents/*",
+        "*.claude",
+        "*.claude/*",
         "*.git",
         "*.git/*",
         "*.opencode",

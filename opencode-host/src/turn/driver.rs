@@ -113,6 +113,8 @@ pub(crate) struct Driver {
 
     pub(super) inspection: Option<(Inspection, Instant)>,
     pub(super) look_due: bool,
+    /// Something was moved out of the folder: it is looked at again before a prompt.
+    pub(super) look_again: bool,
     pub(super) looked: Option<Instant>,
     pub(super) heard: Option<Instant>,
     pub(super) alive: Instant,
@@ -183,6 +185,7 @@ impl Driver {
             not_carried: 0,
             inspection: None,
             look_due: false,
+            look_again: false,
             looked: None,
             heard: None,
             alive: now,

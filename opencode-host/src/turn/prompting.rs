@@ -13,7 +13,7 @@ impl Driver {
             return Ok(());
         };
         let session = session.id.clone();
-        self.guard().await?;
+        self.guard_prompt().await?;
         let client = self.client();
         let mint = || client.mint_prompt_ids(&session, self.host.clock.entropy());
         self.check(&session).await?;
@@ -82,6 +82,7 @@ impl Driver {
                 Ok(())
             }
             Some(false) => {
+                self.guard_prompt().await?;
                 self.check(&session.id).await?;
                 let fenced = Instant::now();
                 // Still ours? Whoever else has it may have posted it meanwhile.
@@ -130,9 +131,22 @@ impl Driver {
     }
 
     /// Before the server reads the folder: nothing in it may configure the server.
-    pub(super) async fn guard(&self) -> Result<(), Trouble> {
+    pub(super) async fn guard(&mut self) -> Result<(), Trouble> {
         let guarded = self.host.guard(&self.conversation).await;
-        guarded.map_err(|unguarded| Trouble::Product(unguarded.to_string()))
+        let moved = guarded.map_err(|unguarded| Trouble::Product(unguarded.to_string()))?;
+        self.look_again |= !moved.is_empty();
+        Ok(())
+    }
+
+    /// The same before a prompt, which has the server read the folder for a while.
+    async fn guard_prompt(&mut self) -> Result<(), Trouble> {
+        self.guard().await?;
+        if self.look_again {
+            let guarded = self.host.guard_again(&self.conversation).await;
+            guarded.map_err(|unguarded| Trouble::Product(unguarded.to_string()))?;
+            self.look_again = false;
+        }
+        Ok(())
     }
 
     pub(super) fn was_posted(&mut self) {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use opencode_client::Client;
@@ -10,12 +10,13 @@ use opencode_client::reply::ToolStatus;
 use opencode_client::wire::{PermissionRule, Prompt};
 use opencode_host::id::ConversationId;
 use opencode_host::product::Product;
+use opencode_host::reporter::{ErrorReporter, Severity};
 use opencode_host::sandbox::{
     OwnConfiguration, SandboxRoot, default_permission_rules, own_configuration_rules,
 };
 use opencode_host::store::{Conversation, MemoryStore, Store, TurnStatus};
 use opencode_host::turn::TurnResult;
-use opencode_host::{Host, SubmitOptions};
+use opencode_host::{Host, HostBuilder, SubmitOptions};
 use opencode_impostor::real::RealServer;
 use opencode_impostor::{Impostor, ModelScript, ModelServer, Round, Script, Step};
 use serde_json::{Value, json};
@@ -48,13 +49,17 @@ struct Guarded {
 
 impl Guarded {
     async fn new(own: OwnConfiguration) -> Self {
+        Self::with(own, |builder| builder).await
+    }
+
+    async fn with(own: OwnConfiguration, adjust: impl FnOnce(HostBuilder) -> HostBuilder) -> Self {
         let home = tempfile::tempdir().unwrap();
         let root = SandboxRoot::open(home.path().join("sandboxes")).unwrap();
         let impostor = Impostor::scripted(Script::always([Step::text("Hello")]))
             .await
             .unwrap();
         let hosting = Hosting::with(impostor, quick(), |builder| {
-            builder.product(Strict(own)).sandboxes(root)
+            adjust(builder.product(Strict(own)).sandboxes(root))
         });
         Self {
             hosting: hosting.await,
@@ -130,11 +135,75 @@ async fn what_cannot_be_removed_is_not_prompted() {
     assert_eq!(prompts, 1, "the second was never posted");
 }
 
+/// Writes a file again whenever it was moved out, while there is one.
+#[derive(Clone, Debug, Default)]
+struct Writer(Arc<Mutex<Option<PathBuf>>>);
+
+impl ErrorReporter for Writer {
+    fn report(
+        &self,
+        _: &(dyn std::error::Error + 'static),
+        _: bool,
+        _: Severity,
+        context: &serde_json::Map<String, Value>,
+    ) {
+        if context.get("action") == Some(&json!("guard"))
+            && let Some(file) = &*self.0.lock().unwrap()
+        {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "evil()").unwrap();
+        }
+    }
+}
+
+/// A process of the agent's that makes it again and again writes while the server reads, too.
+#[tokio::test]
+async fn what_comes_back_is_not_prompted() {
+    let writer = Writer::default();
+    let reporter = writer.clone();
+    let with = |builder: HostBuilder| builder.error_reporter(reporter);
+    let guarded = Guarded::with(OwnConfiguration::Remove, with).await;
+    guarded.hosting.turn("Hello").await;
+    let file = guarded.agent(".opencode/plugin/x.js");
+    fs::write(&file, "evil()").unwrap();
+    *writer.0.lock().unwrap() = Some(file);
+    let result = guarded.hosting.turn("And now?").await;
+    assert_eq!(result.status, TurnStatus::Error);
+    let message = result.error.unwrap().message;
+    assert!(
+        message.contains(".opencode") && message.contains("comes back"),
+        "{message}"
+    );
+    let prompts = || guarded.hosting.impostor.ledger().prompt_posts().len();
+    assert_eq!(prompts(), 1, "the second was never posted");
+    // Nobody writes any more.
+    *writer.0.lock().unwrap() = None;
+    let result = guarded.hosting.turn("And now?").await;
+    assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
+    assert_eq!(prompts(), 2);
+}
+
+#[tokio::test]
+async fn instructions_of_the_agents_own_stay_where_the_product_says_so() {
+    for (own, stays) in [
+        (OwnConfiguration::Remove, false),
+        (OwnConfiguration::KeepInstructions, true),
+    ] {
+        let guarded = Guarded::new(own).await;
+        fs::write(guarded.agent("AGENTS.md"), "Answer in rhymes.").unwrap();
+        fs::write(guarded.agent(".claude/skills/x/SKILL.md"), "mine").unwrap();
+        let result = guarded.hosting.turn("Hello").await;
+        assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
+        assert_eq!(guarded.agent("AGENTS.md").exists(), stays);
+        assert!(!guarded.agent(".claude").exists());
+    }
+}
+
 /// A real server, a sandbox, and an agent with a patch tool.
 struct Live {
     home: tempfile::TempDir,
     server: RealServer,
-    _model: ModelServer,
+    model: ModelServer,
     host: Host,
     conversation: ConversationId,
     recorder: Recorder,
@@ -142,15 +211,23 @@ struct Live {
 
 impl Live {
     async fn new(own: OwnConfiguration, script: impl FnOnce(&Path) -> ModelScript) -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let model = ModelServer::scripted(script(home.path())).await.unwrap();
         // Settings that one might trust. Without them it is worse: any first request runs what is there.
         let settings = [
             ("OPENCODE_DISABLE_PROJECT_CONFIG", "1"),
             ("OPENCODE_PURE", "1"),
         ];
+        Self::with(own, script, &settings).await
+    }
+
+    async fn with(
+        own: OwnConfiguration,
+        script: impl FnOnce(&Path) -> ModelScript,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let model = ModelServer::scripted(script(home.path())).await.unwrap();
         let config = model.opencode_config();
-        let server = RealServer::start_with(&config, &settings);
+        let server = RealServer::start_with(&config, settings);
         let server = server.await.unwrap();
         let root = SandboxRoot::open(home.path().join("sandboxes")).unwrap();
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
@@ -168,7 +245,7 @@ impl Live {
         Self {
             home,
             server,
-            _model: model,
+            model,
             host,
             conversation,
             recorder,
@@ -330,4 +407,26 @@ async fn a_worktree_of_the_agents_own_does_not_widen_its_folder() {
         widen_and_escape(OwnConfiguration::Keep).await,
         "the border did not move: this proves nothing any more"
     );
+}
+
+/// A server as people start it reads an `AGENTS.md`, and the skills, of its folder.
+#[tokio::test]
+async fn instructions_and_skills_of_the_agents_own_do_not_reach_the_model() {
+    let script = |_: &Path| ModelScript::new().on("[[hello]]", [Round::text("Hello")]);
+    for (own, reached) in [
+        (OwnConfiguration::Remove, false),
+        (OwnConfiguration::Keep, true),
+    ] {
+        let live = Live::with(own, script, &[]).await;
+        let skill = live.sandbox().join(".claude/skills/zebra/SKILL.md");
+        fs::create_dir_all(skill.parent().unwrap()).unwrap();
+        fs::write(skill, "---\nname: zebra\ndescription: For zebras.\n---\n").unwrap();
+        fs::write(live.sandbox().join("AGENTS.md"), "Answer in rhymes.").unwrap();
+        let result = live.turn("[[hello]]").await;
+        assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
+        let told: String = live.model.requests().iter().map(Value::to_string).collect();
+        for word in ["rhymes", "zebra"] {
+            assert_eq!(told.contains(word), reached, "{own:?} {word}: {told}");
+        }
+    }
 }

@@ -61,6 +61,8 @@ async fn all_is_well() {
     ] {
         assert_eq!(found(&ran, check).0, "ok", "{ran:?}");
     }
+    // It was not started, and so not sealed, here.
+    assert_eq!(found(&ran, "agent's shell").0, "warning", "{ran:?}");
     assert!(found(&ran, "database").1.contains("SQLite"), "{ran:?}");
     assert!(found(&ran, "opencode").1.contains("version 1."), "{ran:?}");
     assert!(found(&ran, "models").1.contains("local/one"), "{ran:?}");

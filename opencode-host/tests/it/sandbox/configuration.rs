@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use opencode_host::sandbox::{Refusal, SandboxError};
+use opencode_host::sandbox::{OwnConfiguration, Refusal, SandboxError};
 
 use super::{Home, mkfifo, never_blocks, refusal};
 
@@ -23,7 +23,9 @@ impl Home {
 fn it_is_moved_out_whole_and_nothing_else_is() {
     let home = Home::new();
     assert_eq!(
-        home.sandbox.remove_configuration().unwrap(),
+        home.sandbox
+            .remove_configuration(OwnConfiguration::Remove)
+            .unwrap(),
         [""; 0],
         "of a clean sandbox nothing"
     );
@@ -36,14 +38,19 @@ fn it_is_moved_out_whole_and_nothing_else_is() {
         ".git/config",
         "opencode.json",
         "OpenCode.JSONC",
+        "AGENTS.md",
+        "Claude.md",
+        "CONTEXT.md",
+        ".claude/skills/a/SKILL.md",
+        ".agents/skills/a/SKILL.md",
     ];
     let spared = [
         ".opencode2/x.js",
         "notes/.opencode/plugin/x.js",
         "notes/opencode.json",
         "my-opencode.json",
-        "AGENTS.md",
-        ".claude/skills/a/SKILL.md",
+        "notes/AGENTS.md",
+        "notes/.claude/skills/a/SKILL.md",
         ".gitignore",
     ];
     for path in theirs.iter().chain(&spared) {
@@ -51,11 +58,24 @@ fn it_is_moved_out_whole_and_nothing_else_is() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, "mine").unwrap();
     }
-    let mut removed = home.sandbox.remove_configuration().unwrap();
+    let mut removed = home
+        .sandbox
+        .remove_configuration(OwnConfiguration::Remove)
+        .unwrap();
     removed.sort();
     assert_eq!(
         removed,
-        [".git", ".opencode", "OpenCode.JSONC", "opencode.json"]
+        [
+            ".agents",
+            ".claude",
+            ".git",
+            ".opencode",
+            "AGENTS.md",
+            "CONTEXT.md",
+            "Claude.md",
+            "OpenCode.JSONC",
+            "opencode.json"
+        ]
     );
     for path in theirs {
         assert!(!home.agent(path).exists(), "{path}");
@@ -64,7 +84,7 @@ fn it_is_moved_out_whole_and_nothing_else_is() {
         assert!(home.agent(path).exists(), "{path}");
     }
     let kept = home.quarantined();
-    assert_eq!(kept.len(), 4);
+    assert_eq!(kept.len(), 9);
     let plugin = kept
         .iter()
         .find(|path| path.join("plugin/x.js").exists())
@@ -73,7 +93,58 @@ fn it_is_moved_out_whole_and_nothing_else_is() {
         fs::read_to_string(plugin.join("plugin/x.js")).unwrap(),
         "mine"
     );
-    assert_eq!(home.sandbox.remove_configuration().unwrap(), [""; 0]);
+    assert_eq!(
+        home.sandbox
+            .remove_configuration(OwnConfiguration::Remove)
+            .unwrap(),
+        [""; 0]
+    );
+}
+
+#[test]
+fn instructions_may_stay_and_skills_may_not() {
+    let home = Home::new();
+    for path in ["AGENTS.md", "CLAUDE.md", ".claude/skills/a/SKILL.md"] {
+        let path = home.agent(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "mine").unwrap();
+    }
+    let clear = |own| home.sandbox.remove_configuration(own).unwrap();
+    assert_eq!(clear(OwnConfiguration::Keep), [""; 0]);
+    assert_eq!(clear(OwnConfiguration::KeepInstructions), [".claude"]);
+    let mut removed = clear(OwnConfiguration::Remove);
+    removed.sort();
+    assert_eq!(removed, ["AGENTS.md", "CLAUDE.md"]);
+}
+
+/// OpenCode looks in the folders above a session's too.
+#[test]
+fn what_lies_beside_the_sandboxes_is_moved_out_too() {
+    let home = Home::new();
+    let root = home.root.path();
+    fs::create_dir_all(root.join(".opencode/plugin")).unwrap();
+    symlink(home.outside(), root.join(".GIT")).unwrap();
+    fs::write(root.join("AGENTS.md"), "mine").unwrap();
+    fs::write(root.join("notes.md"), "mine").unwrap();
+    fs::write(home.agent("opencode.json"), "{}").unwrap();
+    let mut removed = home
+        .sandbox
+        .remove_configuration(OwnConfiguration::Remove)
+        .unwrap();
+    removed.sort();
+    assert_eq!(
+        removed,
+        ["../.GIT", "../.opencode", "../AGENTS.md", "opencode.json"]
+    );
+    for gone in [".opencode", ".GIT", "AGENTS.md"] {
+        assert!(root.join(gone).symlink_metadata().is_err(), "{gone}");
+    }
+    assert!(root.join("notes.md").exists());
+    assert_eq!(home.quarantined().len(), 1);
+    let kept = fs::read_dir(root.join(".quarantine/.root")).unwrap();
+    assert_eq!(kept.count(), 3);
+    assert!(home.root.remove(&"c1".parse().unwrap()).unwrap());
+    assert!(root.join(".quarantine/.root").exists());
 }
 
 #[test]
@@ -88,7 +159,8 @@ fn links_are_moved_and_not_followed() {
     .unwrap();
     mkfifo(&home.agent(".git"));
     let sandbox = home.sandbox.clone();
-    let removed = never_blocks(move || sandbox.remove_configuration()).unwrap();
+    let removed =
+        never_blocks(move || sandbox.remove_configuration(OwnConfiguration::Remove)).unwrap();
     assert_eq!(removed.len(), 4);
     assert_eq!(fs::read_dir(home.sandbox.path()).unwrap().count(), 0);
     assert!(home.outside().join("secret.txt").exists());
@@ -107,7 +179,12 @@ fn a_sandbox_takes_its_quarantine_with_it_and_no_others() {
     let other = home.root.provision(&"c2".parse().unwrap()).unwrap();
     for sandbox in [&home.sandbox, &other] {
         fs::create_dir(sandbox.path().join(".opencode")).unwrap();
-        assert_eq!(sandbox.remove_configuration().unwrap(), [".opencode"]);
+        assert_eq!(
+            sandbox
+                .remove_configuration(OwnConfiguration::Remove)
+                .unwrap(),
+            [".opencode"]
+        );
     }
     assert!(home.root.remove(&"c1".parse().unwrap()).unwrap());
     assert_eq!(home.quarantined().len(), 0);
@@ -120,12 +197,17 @@ fn what_cannot_be_moved_is_an_error() {
     let home = Home::new();
     fs::write(home.root.path().join(".quarantine"), "in the way").unwrap();
     assert_eq!(
-        home.sandbox.remove_configuration().unwrap(),
+        home.sandbox
+            .remove_configuration(OwnConfiguration::Remove)
+            .unwrap(),
         [""; 0],
         "not needed"
     );
     fs::write(home.agent("opencode.json"), "{}").unwrap();
-    let failed = home.sandbox.remove_configuration().unwrap_err();
+    let failed = home
+        .sandbox
+        .remove_configuration(OwnConfiguration::Remove)
+        .unwrap_err();
     assert!(
         matches!(&failed, SandboxError::Io { path, .. } if path == "opencode.json"),
         "{failed}"
@@ -149,7 +231,7 @@ fn a_race_ends_in_a_clean_folder_or_an_error() {
             }
         });
         for _ in 0..300 {
-            let cleared = sandbox.remove_configuration();
+            let cleared = sandbox.remove_configuration(OwnConfiguration::Remove);
             assert!(
                 cleared.is_ok() || refusal(cleared) == Some(Refusal::Configuration),
                 "neither clean nor told"
@@ -158,7 +240,9 @@ fn a_race_ends_in_a_clean_folder_or_an_error() {
         done.store(true, Ordering::Relaxed);
     });
     assert!(home.outside().join("secret.txt").exists());
-    sandbox.remove_configuration().unwrap();
+    sandbox
+        .remove_configuration(OwnConfiguration::Remove)
+        .unwrap();
     assert!(home.agent(".opencode").symlink_metadata().is_err());
 }
 
@@ -169,5 +253,10 @@ fn a_large_folder_is_looked_through() {
         fs::write(home.agent(&format!("{number}.txt")), "").unwrap();
     }
     fs::create_dir(home.agent(".opencode")).unwrap();
-    assert_eq!(home.sandbox.remove_configuration().unwrap(), [".opencode"]);
+    assert_eq!(
+        home.sandbox
+            .remove_configuration(OwnConfiguration::Remove)
+            .unwrap(),
+        [".opencode"]
+    );
 }
