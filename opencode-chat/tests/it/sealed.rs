@@ -16,8 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A plugin that leaves this mark when it is run.
 fn plugin(mark: &Path) -> String {
+    let mark = json!(mark);
     format!(
-        "import fs from \"node:fs\"; fs.writeFileSync({mark:?}, \"\"); export default {{ id: \"x\", setup() {{}} }}"
+        "import fs from \"node:fs\"; fs.writeFileSync({mark}, \"\"); export default {{ id: \"x\", setup() {{}} }}"
     )
 }
 
@@ -170,18 +171,14 @@ async fn a_sealed_server_runs_nothing_that_lies_in_a_sandbox() {
     };
     let sealed = home.join("sealed");
     let seal = format!(
-        "const sandboxes = {}\n{}\nfs.writeFileSync({sealed:?}, \"\")",
+        "const sandboxes = {}\n{}\nfs.writeFileSync({}, \"\")",
         json!(sandboxes),
-        include_str!("../../src/upstream/seal.js")
+        include_str!("../../src/upstream/seal.js"),
+        json!(sealed)
     );
     write(&server.directory().join(".opencode/plugin/seal.js"), &seal);
     let path = |folder: &Path| {
-        let folder: String = folder
-            .to_str()
-            .unwrap()
-            .bytes()
-            .map(|byte| format!("%{byte:02x}"))
-            .collect();
+        let folder = folder.to_str().unwrap().replace(' ', "%20");
         format!("/api/agent?location%5Bdirectory%5D={folder}")
     };
     ask(&server, "/api/agent").await;
