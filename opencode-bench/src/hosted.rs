@@ -61,8 +61,7 @@ pub(crate) async fn run(args: &StreamArgs, store: &str) -> anyhow::Result<Report
     let run = std::process::id();
     for number in 0..sessions {
         conversations.push(
-            host.store()
-                .open_conversation(&format!("bench-{run}-{number}"))
+            host.open_conversation(&format!("bench-{run}-{number}"))
                 .await?
                 .id,
         );

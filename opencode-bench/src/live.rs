@@ -52,7 +52,7 @@ pub(crate) async fn run(args: &StreamArgs) -> anyhow::Result<Report> {
     let mut turns = Vec::with_capacity(sessions);
     for number in 0..sessions {
         let name = format!("bench-{run}-{number}");
-        let conversation = host.store().open_conversation(&name).await?.id;
+        let conversation = host.open_conversation(&name).await?.id;
         let prompt = Prompt::text(args.prompt.clone());
         let submitted = host.submit(conversation, prompt, SubmitOptions::default());
         turns.push(submitted.await?.turn.id);

@@ -30,7 +30,10 @@ use crate::product::Product;
 use crate::reporter::Severity;
 use crate::sandbox::{self, SandboxRoot};
 use crate::session::Session;
-use crate::store::{CancelOutcome, NewTurn, OnBusy, Store, StoreError, Submitted, Turn, WorkerId};
+use crate::store::{
+    CancelOutcome, Conversation, NewTurn, OnBusy, Reader, Store, StoreError, Submitted, Turn,
+    WorkerId,
+};
 use crate::sub_agents::SubAgents;
 use crate::telemetry::Telemetry;
 use crate::turn::control::Control;
@@ -106,6 +109,7 @@ pub(crate) struct Shared {
     pub(crate) client: Client,
     pub(crate) hub: EventHub,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) reader: Reader,
     pub(crate) product: Arc<dyn Product>,
     pub(crate) sub_agents: SubAgents,
     pub(crate) telemetry: Telemetry,
@@ -342,9 +346,17 @@ impl Host {
         &self.shared
     }
 
-    /// The store.
-    pub fn store(&self) -> &Arc<dyn Store> {
-        &self.shared.store
+    /// Opens the conversation of this name, made when there is none. Names are unique.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLong`] for a name of more than [`MAX_KEY_CHARS`](crate::store::MAX_KEY_CHARS) characters.
+    pub async fn open_conversation(&self, name: &str) -> Result<Conversation, StoreError> {
+        self.shared.store.open_conversation(name).await
+    }
+
+    /// The store, for reading.
+    pub fn store(&self) -> &Reader {
+        &self.shared.reader
     }
 
     /// The client.

@@ -10,7 +10,6 @@ use opencode_host::store::{
     Attached, Attachment, CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary,
     Conversations, Files, Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages,
     NewAttachment, NewTurn, Note, Queue, SessionLock, StoreResult, Submitted, Turn, TurnEvent,
-    check_attachment_name, check_key,
 };
 
 use crate::engine::{Engine, Handle as _};
@@ -87,7 +86,6 @@ macro_rules! repeat {
 #[async_trait]
 impl<E: Engine> Conversations for SqlStore<E> {
     async fn open_conversation(&self, name: &str) -> StoreResult<Conversation> {
-        check_key("conversation name", name)?;
         if let Some(known) = self.conversation_named(name).await? {
             return Ok(known);
         }
@@ -140,12 +138,6 @@ impl<E: Engine> Queue for SqlStore<E> {
     }
 
     async fn submit(&self, turn: &NewTurn) -> StoreResult<Submitted> {
-        if let Some(key) = &turn.client_key {
-            check_key("client key", key)?;
-        }
-        for file in turn.files() {
-            check_attachment_name(&file.name)?;
-        }
         transaction!(self, "submit", |on| submits::submit(&mut on, turn))
     }
 
@@ -272,7 +264,6 @@ impl<E: Engine> Messages for SqlStore<E> {
 #[async_trait]
 impl<E: Engine> Files for SqlStore<E> {
     async fn attach(&self, file: &NewAttachment) -> StoreResult<Attached> {
-        check_attachment_name(&file.name)?;
         statement!(self.writer, "attach", |on| attachments::attach(
             &mut on, file
         ))

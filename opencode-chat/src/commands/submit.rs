@@ -30,7 +30,7 @@ pub(crate) async fn run(args: SubmitArgs) -> Result<ExitCode, Failure> {
     }
     let host = host.build()?;
     let name = &args.prompt.conversation;
-    let conversation = host.store().open_conversation(name).await?;
+    let conversation = host.open_conversation(name).await?;
     let options = SubmitOptions {
         uploads: files::upload(&host, conversation.id, &args.file).await?,
         ..submit_options(&args.prompt)

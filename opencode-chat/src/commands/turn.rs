@@ -77,10 +77,7 @@ async fn warn_of_models(client: Client) {
 }
 
 async fn drive(host: &Host, args: &TurnArgs, prompt: Prompt) -> Result<ExitCode, Failure> {
-    let conversation = host
-        .store()
-        .open_conversation(&args.prompt.conversation)
-        .await?;
+    let conversation = host.open_conversation(&args.prompt.conversation).await?;
     let uploads = files::upload(host, conversation.id, &args.file).await?;
     let options = SubmitOptions {
         uploads,

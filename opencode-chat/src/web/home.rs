@@ -84,10 +84,10 @@ async fn first(
     let name = name::of(&prompt, &key);
     // The same form may be sent again while the first one's end is cleaned up after.
     let _alone = app.beginnings.alone(&name).await;
-    let store = app.host.store();
-    let conversation = store.open_conversation(&name).await?.id;
+    let conversation = app.host.open_conversation(&name).await?.id;
     let begun = prompts::send(&app, conversation, prompt, Some(key), uploads).await;
     if let Err(problem) = begun {
+        let store = app.host.store();
         let said = store.messages(Some(conversation), None, 1).await?;
         if said.is_empty() {
             app.host.delete_conversation(conversation).await?;

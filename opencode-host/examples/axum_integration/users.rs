@@ -34,7 +34,7 @@ pub(crate) async fn sign_in(
     Form(form): Form<SignIn>,
 ) -> Result<Response, Failure> {
     let token = Uuid::new_v4().to_string();
-    let conversation = app.host.store().open_conversation(&form.name).await?.id;
+    let conversation = app.host.open_conversation(&form.name).await?.id;
     let user = User {
         name: form.name,
         conversation,

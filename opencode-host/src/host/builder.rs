@@ -13,7 +13,7 @@ use crate::live::LiveTurns;
 use crate::product::{PlainProduct, Product};
 use crate::reporter::{ErrorReporter, Severity};
 use crate::sandbox::SandboxRoot;
-use crate::store::{Store, Turn, WorkerId};
+use crate::store::{Checked, Reader, Store, Turn, WorkerId};
 use crate::sub_agents::SubAgents;
 use crate::telemetry::Telemetry;
 use crate::tracer::Tracer;
@@ -60,7 +60,7 @@ impl HostBuilder {
     pub(super) fn new(client: Client, store: Arc<dyn Store>) -> Self {
         Self {
             client,
-            store,
+            store: Arc::new(Checked::new(store)),
             product: Arc::new(PlainProduct),
             telemetry: Telemetry::default(),
             clock: Arc::new(SystemClock),
@@ -216,6 +216,7 @@ impl HostBuilder {
             shared: Arc::new(Shared {
                 hub: EventHub::new(self.client.clone(), self.hub),
                 client: self.client,
+                reader: Reader::new(Arc::clone(&self.store)),
                 store: self.store,
                 product,
                 sub_agents: self.sub_agents,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Message, MessageRole, MessageStatus, NewTurn, StoreError, StoreResult, Usage};
+use super::{Message, MessageRole, NewTurn, StoreError, StoreResult};
 use crate::blobs::Digest;
 use crate::clock::Timestamp;
 use crate::id::{AttachmentId, ConversationId, MessageId};
@@ -27,6 +27,7 @@ pub enum AttachmentSource {
 
 /// A file of a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Attachment {
     /// The row.
     pub id: AttachmentId,
@@ -52,6 +53,7 @@ pub struct Attachment {
 
 /// A file to be attached.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct NewAttachment {
     /// The row's id, made by the caller.
     pub id: AttachmentId,
@@ -72,6 +74,28 @@ pub struct NewAttachment {
 }
 
 impl NewAttachment {
+    /// A file that nobody vouches for.
+    pub fn new(
+        id: AttachmentId,
+        message: MessageId,
+        name: impl Into<String>,
+        digest: Digest,
+        size: u64,
+        mime_type: impl Into<String>,
+        source: AttachmentSource,
+    ) -> Self {
+        Self {
+            id,
+            message,
+            name: name.into(),
+            digest,
+            size,
+            mime_type: mime_type.into(),
+            source,
+            trust: Map::new(),
+        }
+    }
+
     /// The row this becomes.
     pub fn attached(&self, conversation: ConversationId, now: Timestamp) -> Attachment {
         Attachment {
@@ -91,6 +115,7 @@ impl NewAttachment {
 
 /// What became of an attach.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Attached {
     /// The row: the new one, or the one that had the name already.
     pub attachment: Attachment,
@@ -98,32 +123,31 @@ pub struct Attached {
     pub created: bool,
 }
 
+impl Attached {
+    /// The file was attached by this call.
+    pub fn new(attachment: Attachment) -> Self {
+        Self {
+            attachment,
+            created: true,
+        }
+    }
+
+    /// The message had a file of that name.
+    pub fn known(attachment: Attachment) -> Self {
+        Self {
+            attachment,
+            created: false,
+        }
+    }
+}
+
 impl NewTurn {
     /// The two messages that a submit adds: the person's, and the one to be filled.
     pub fn messages(&self, now: Timestamp) -> [Message; 2] {
-        let user = Message {
-            id: self.user_message,
-            conversation: self.conversation,
-            turn: self.id,
-            role: MessageRole::User,
-            status: MessageStatus::Completed,
-            reason: None,
-            content: self.said().to_owned(),
-            parts: Vec::new(),
-            reasoning: String::new(),
-            usage: Usage::default(),
-            truncated: false,
-            error: None,
-            created_at: now,
-            finished_at: None,
-        };
-        let assistant = Message {
-            id: self.message,
-            role: MessageRole::Assistant,
-            status: MessageStatus::Pending,
-            content: String::new(),
-            ..user.clone()
-        };
+        let message = |id, role| Message::new(id, self.conversation, self.id, role, now);
+        let mut user = message(self.user_message, MessageRole::User);
+        self.said().clone_into(&mut user.content);
+        let assistant = message(self.message, MessageRole::Assistant);
         [user, assistant]
     }
 
@@ -167,6 +191,7 @@ impl NewTurn {
 
 /// A prompt that was made of a person's words and files.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct NewUploads {
     /// The person's words, which their message shows.
     pub said: String,

@@ -30,6 +30,7 @@
 //! against them.
 
 mod attachment;
+mod checked;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod conversations;
@@ -37,21 +38,25 @@ mod files;
 mod memory;
 mod messages;
 mod queue;
+mod reader;
 mod rows;
 mod session_gates;
 mod session_record;
 mod turn_row;
+mod words;
 
 use std::fmt;
 
 pub use attachment::{
     Attached, Attachment, AttachmentSource, MAX_ATTACHMENT_NAME, NewAttachment, NewUploads,
 };
+pub use checked::Checked;
 pub use conversations::{Conversations, SessionLock};
 pub use files::Files;
 pub use memory::MemoryStore;
 pub use messages::Messages;
 pub use queue::{Note, Queue};
+pub use reader::Reader;
 pub use rows::{
     CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary, Finish, Finished, Lease,
     LeaseStatus, Message, MessageEntry, MessageRole, MessageStatus, NewTurn, OnBusy, PromptRecord,
@@ -60,6 +65,7 @@ pub use rows::{
 pub use session_gates::{SessionGate, SessionGates};
 pub use session_record::{Owed, SessionRecord};
 pub use turn_row::{HeldLease, MayEnd, TurnRow};
+pub use words::UnknownWord;
 
 use crate::id::TurnId;
 use crate::uploaded_files_prompt::Size;
@@ -162,34 +168,6 @@ impl StoreError {
 
 /// The most characters a conversation's name or a client key may have.
 pub const MAX_KEY_CHARS: usize = 512;
-
-/// Refuses an attachment's name that is too long.
-///
-/// # Errors
-/// [`StoreError::TooLong`].
-pub fn check_attachment_name(name: &str) -> StoreResult<()> {
-    if name.chars().nth(MAX_ATTACHMENT_NAME).is_some() {
-        return Err(StoreError::TooLong {
-            what: "file name",
-            limit: MAX_ATTACHMENT_NAME,
-        });
-    }
-    Ok(())
-}
-
-/// Refuses a conversation's name or a client key that is too long.
-///
-/// # Errors
-/// [`StoreError::TooLong`].
-pub fn check_key(what: &'static str, key: &str) -> StoreResult<()> {
-    if key.chars().nth(MAX_KEY_CHARS).is_some() {
-        return Err(StoreError::TooLong {
-            what,
-            limit: MAX_KEY_CHARS,
-        });
-    }
-    Ok(())
-}
 
 /// What a store answers.
 pub type StoreResult<T> = Result<T, StoreError>;

@@ -9,7 +9,7 @@ use opencode_client::{PromptIds, SessionId};
 use serde::{Deserialize, Serialize};
 
 use super::{NewUploads, SessionRecord};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::outcome::{Reason, TurnError};
 
@@ -17,6 +17,18 @@ use crate::outcome::{Reason, TurnError};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WorkerId(pub String);
+
+impl From<&str> for WorkerId {
+    fn from(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+}
+
+impl From<String> for WorkerId {
+    fn from(name: String) -> Self {
+        Self(name)
+    }
+}
 
 impl fmt::Display for WorkerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,6 +38,7 @@ impl fmt::Display for WorkerId {
 
 /// A conversation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Conversation {
     /// The row.
     pub id: ConversationId,
@@ -37,8 +50,21 @@ pub struct Conversation {
     pub created_at: Timestamp,
 }
 
+impl Conversation {
+    /// A conversation without a session.
+    pub fn new(id: ConversationId, name: impl Into<String>, created_at: Timestamp) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            session: None,
+            created_at,
+        }
+    }
+}
+
 /// A conversation in a list.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ConversationSummary {
     /// The conversation.
     pub conversation: Conversation,
@@ -51,6 +77,16 @@ pub struct ConversationSummary {
 }
 
 impl ConversationSummary {
+    /// A conversation that nobody has asked anything yet.
+    pub fn new(conversation: Conversation, used_at: Timestamp) -> Self {
+        Self {
+            conversation,
+            excerpt: None,
+            used_at,
+            busy: false,
+        }
+    }
+
     /// What a conversation's first prompt is shown as.
     pub fn excerpt_of(prompt: &str) -> String {
         prompt.chars().take(200).collect()
@@ -136,6 +172,7 @@ impl Usage {
 
 /// Where a message is, and how much of it there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MessageEntry {
     /// Its place among all messages, from 1. Later ones have greater places.
     pub place: u64,
@@ -145,8 +182,20 @@ pub struct MessageEntry {
     pub bytes: u64,
 }
 
+impl MessageEntry {
+    /// The entry of one message.
+    pub fn new(place: u64, id: impl Into<String>, bytes: u64) -> Self {
+        Self {
+            place,
+            id: id.into(),
+            bytes,
+        }
+    }
+}
+
 /// A message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Message {
     /// The row.
     pub id: MessageId,
@@ -179,6 +228,35 @@ pub struct Message {
 }
 
 impl Message {
+    /// A message without content: what a person wrote is complete, what an agent writes is pending.
+    pub fn new(
+        id: MessageId,
+        conversation: ConversationId,
+        turn: TurnId,
+        role: MessageRole,
+        created_at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            conversation,
+            turn,
+            role,
+            status: match role {
+                MessageRole::User => MessageStatus::Completed,
+                MessageRole::Assistant => MessageStatus::Pending,
+            },
+            reason: None,
+            content: String::new(),
+            parts: Vec::new(),
+            reasoning: String::new(),
+            usage: Usage::default(),
+            truncated: false,
+            error: None,
+            created_at,
+            finished_at: None,
+        }
+    }
+
     /// Writes the end of its turn to the message.
     pub fn end(&mut self, finish: &Finish, now: Timestamp) {
         self.status = finish.status.message_status();
@@ -195,6 +273,7 @@ impl Message {
 
 /// A turn to be.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct NewTurn {
     /// The turn's id, made by the caller.
     pub id: TurnId,
@@ -214,6 +293,22 @@ pub struct NewTurn {
     pub uploads: Option<NewUploads>,
 }
 
+impl NewTurn {
+    /// A turn with fresh ids, which waits behind the others of its conversation.
+    pub fn new(conversation: ConversationId, prompt: Prompt, clock: &dyn Clock) -> Self {
+        Self {
+            id: TurnId::from_uuid(clock.new_uuid()),
+            user_message: MessageId::from_uuid(clock.new_uuid()),
+            message: MessageId::from_uuid(clock.new_uuid()),
+            conversation,
+            prompt,
+            client_key: None,
+            on_busy: OnBusy::Enqueue,
+            uploads: None,
+        }
+    }
+}
+
 /// What a submit does when the conversation has unfinished turns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -229,11 +324,30 @@ pub enum OnBusy {
 
 /// What became of a submit.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Submitted {
     /// The turn: the new one, or the one that had the client key.
     pub turn: Turn,
     /// Whether it is new.
     pub created: bool,
+}
+
+impl Submitted {
+    /// The turn was made by this submit.
+    pub fn new(turn: Turn) -> Self {
+        Self {
+            turn,
+            created: true,
+        }
+    }
+
+    /// The turn was there already.
+    pub fn known(turn: Turn) -> Self {
+        Self {
+            turn,
+            created: false,
+        }
+    }
 }
 
 /// How far a turn is.
@@ -255,6 +369,7 @@ pub enum TurnState {
 
 /// A turn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Turn {
     /// The row.
     pub id: TurnId,
@@ -300,12 +415,34 @@ impl Turn {
     /// A turn as it is submitted.
     pub fn queued(new: &NewTurn, now: Timestamp) -> Self {
         Self {
-            id: new.id,
-            conversation: new.conversation,
-            user_message: new.user_message,
-            message: new.message,
-            prompt: new.prompt.clone(),
             client_key: new.client_key.clone(),
+            ..Self::new(
+                new.id,
+                new.conversation,
+                new.user_message,
+                new.message,
+                new.prompt.clone(),
+                now,
+            )
+        }
+    }
+
+    /// A queued turn that nobody has claimed yet.
+    pub fn new(
+        id: TurnId,
+        conversation: ConversationId,
+        user_message: MessageId,
+        message: MessageId,
+        prompt: Prompt,
+        created_at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            conversation,
+            user_message,
+            message,
+            prompt,
+            client_key: None,
             state: TurnState::Queued,
             generation: 0,
             attempts: 0,
@@ -315,7 +452,7 @@ impl Turn {
             unreachable: false,
             cancel_requested_at: None,
             checkpoint: Checkpoint::default(),
-            created_at: now,
+            created_at,
             started_at: None,
             progress_at: None,
             finished_at: None,
@@ -326,6 +463,7 @@ impl Turn {
 /// The session and ids of a prompt: written before the post, so that nobody
 /// posts it as another one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PromptRecord {
     /// The session.
     pub session: SessionId,
@@ -336,8 +474,20 @@ pub struct PromptRecord {
     pub resend: bool,
 }
 
+impl PromptRecord {
+    /// A prompt that replaces none.
+    pub fn new(session: SessionId, ids: PromptIds) -> Self {
+        Self {
+            session,
+            ids,
+            resend: false,
+        }
+    }
+}
+
 /// What a worker asks for.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Claim {
     /// Who asks.
     pub worker: WorkerId,
@@ -347,8 +497,29 @@ pub struct Claim {
     pub only: Option<TurnId>,
 }
 
+impl Claim {
+    /// A claim of any turn.
+    pub fn new(worker: impl Into<WorkerId>, lease: Duration) -> Self {
+        Self {
+            worker: worker.into(),
+            lease,
+            only: None,
+        }
+    }
+
+    /// This claim, of one turn only.
+    #[must_use]
+    pub fn only(self, turn: TurnId) -> Self {
+        Self {
+            only: Some(turn),
+            ..self
+        }
+    }
+}
+
 /// A claimed turn.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ClaimedTurn {
     /// What to name in every write.
     pub lease: Lease,
@@ -358,6 +529,18 @@ pub struct ClaimedTurn {
     pub conversation: Conversation,
     /// The store's time of the claim.
     pub now: Timestamp,
+}
+
+impl ClaimedTurn {
+    /// A turn that was claimed at `now`.
+    pub fn new(lease: Lease, turn: Turn, conversation: Conversation, now: Timestamp) -> Self {
+        Self {
+            lease,
+            turn,
+            conversation,
+            now,
+        }
+    }
 }
 
 /// The right to write to a turn: good while the generation is the turn's.
@@ -383,6 +566,7 @@ pub enum LeaseStatus {
 
 /// The end of a turn.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Finish {
     /// How it ended.
     pub status: TurnStatus,
@@ -479,6 +663,7 @@ pub enum CancelOutcome {
 
 /// A traced event that is part of the record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct TurnEvent {
     /// The event, such as `turn.finished`.
     pub name: String,
@@ -489,6 +674,15 @@ pub struct TurnEvent {
 }
 
 impl TurnEvent {
+    /// An event.
+    pub fn new(name: impl Into<String>, payload: serde_json::Value, at: Timestamp) -> Self {
+        Self {
+            name: name.into(),
+            payload,
+            at,
+        }
+    }
+
     /// The event that records a turn's end.
     pub fn end(finish: &Finish, now: Timestamp) -> Self {
         Self {

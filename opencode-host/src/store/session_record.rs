@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// The upstream session of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SessionRecord {
     /// The session.
     pub id: SessionId,
@@ -23,6 +24,17 @@ pub struct SessionRecord {
 }
 
 impl SessionRecord {
+    /// A session that works in the server's own folder, under no rules.
+    pub fn new(id: impl Into<SessionId>, created_ms: u64) -> Self {
+        Self {
+            id: id.into(),
+            directory: None,
+            created_ms,
+            policy: None,
+            owed: None,
+        }
+    }
+
     /// `client` in the folder the session works in: the one way to a call about the session.
     /// Servers up to 1.15.4 answer `true` to an abort that does not name the folder, and stop nothing.
     pub fn client(&self, client: &Client) -> Client {
@@ -36,6 +48,7 @@ impl SessionRecord {
 /// What has to be done before a session is prompted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Owed {
     /// It replaces another session, and gets a transcript of the conversation's earlier messages.
     Transcript {

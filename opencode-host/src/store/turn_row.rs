@@ -25,6 +25,7 @@ pub struct TurnRow {
 
 /// When a lease was taken and when it runs out, by the store's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct HeldLease {
     /// When it was taken or renewed.
     pub taken_at: Timestamp,

@@ -16,10 +16,10 @@ use opencode_client::wire::{Message as WireMessage, Prompt};
 use opencode_host::artifacts::{AttachReport, DefaultAttach, Echo, MessageArtifacts, Transform};
 use opencode_host::blobs::Blobs;
 use opencode_host::clock::{Clock as _, SystemClock, Timestamp};
-use opencode_host::id::{MessageId, TurnId};
+use opencode_host::id::MessageId;
 use opencode_host::sandbox::{Sandbox, SandboxRoot};
 use opencode_host::store::{
-    Attachment, AttachmentSource, MemoryStore, NewAttachment, NewTurn, OnBusy, Store, StoreError,
+    Attachment, AttachmentSource, MemoryStore, NewAttachment, NewTurn, Store, StoreError,
 };
 use opencode_host::telemetry::Telemetry;
 use serde_json::{Value, json};
@@ -113,16 +113,15 @@ impl Bench {
             .put_bytes(content.to_owned().into())
             .await
             .unwrap();
-        let file = NewAttachment {
-            id: opencode_host::id::AttachmentId::from_uuid(self.clock.new_uuid()),
-            message: self.message,
-            name: name.to_owned(),
-            digest: blob.digest,
-            size: blob.size,
-            mime_type: "text/html".to_owned(),
+        let file = NewAttachment::new(
+            opencode_host::id::AttachmentId::from_uuid(self.clock.new_uuid()),
+            self.message,
+            name,
+            blob.digest,
+            blob.size,
+            "text/html",
             source,
-            trust: serde_json::Map::new(),
-        };
+        );
         assert!(self.store.attach(&file).await.unwrap().created);
     }
 
@@ -136,18 +135,8 @@ impl Bench {
 }
 
 async fn message(store: &dyn Store) -> MessageId {
-    let clock = SystemClock;
     let conversation = store.open_conversation("test").await.unwrap();
-    let turn = NewTurn {
-        id: TurnId::from_uuid(clock.new_uuid()),
-        user_message: MessageId::from_uuid(clock.new_uuid()),
-        message: MessageId::from_uuid(clock.new_uuid()),
-        conversation: conversation.id,
-        prompt: Prompt::text("Hello"),
-        client_key: None,
-        on_busy: OnBusy::Enqueue,
-        uploads: None,
-    };
+    let turn = NewTurn::new(conversation.id, Prompt::text("Hello"), &SystemClock);
     store.submit(&turn).await.unwrap().turn.message
 }
 

@@ -9,6 +9,7 @@
 mod artifacts;
 mod blobs;
 mod blueprint;
+mod bounds;
 mod faulty_store;
 mod folders;
 mod guard;

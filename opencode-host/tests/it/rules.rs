@@ -139,10 +139,8 @@ async fn a_session_whose_rules_are_gone_is_not_prompted() {
     let record = record.unwrap().unwrap().session.unwrap();
     let wait = std::time::Duration::from_secs(5);
     let lock = hosting.store.lock_session(conversation.id, wait).await;
-    let swapped = opencode_host::store::SessionRecord {
-        id: session.id,
-        ..record
-    };
+    let mut swapped = record;
+    swapped.id = session.id;
     lock.unwrap().set(&swapped).await.unwrap().unwrap();
     let posts = hosting.impostor.ledger().prompt_posts().len();
     let result = hosting.turn("and again [[text]]").await;

@@ -56,18 +56,17 @@ const REMOVE: Sql = sql!(
 
 fn read(row: &impl Row) -> StoreResult<Attachment> {
     let columns = Columns::new(row, "attachments", "id")?;
-    Ok(Attachment {
-        id: columns.id("id")?,
-        message: columns.id("message")?,
-        conversation: columns.id("conversation")?,
-        name: columns.text("name")?,
-        digest: columns.id("digest")?,
-        size: columns.count("size")?,
-        mime_type: columns.text("mime_type")?,
-        source: columns.word("source")?,
-        trust: columns.json("trust")?,
-        created_at: columns.time("created_at")?,
-    })
+    let mut file = NewAttachment::new(
+        columns.id("id")?,
+        columns.id("message")?,
+        columns.text("name")?,
+        columns.id("digest")?,
+        columns.count("size")?,
+        columns.text("mime_type")?,
+        columns.word("source")?,
+    );
+    file.trust = columns.json("trust")?;
+    Ok(file.attached(columns.id("conversation")?, columns.time("created_at")?))
 }
 
 pub(crate) async fn attach(on: &mut impl Handle, new: &NewAttachment) -> SqlResult<Attached> {
@@ -91,9 +90,11 @@ pub(crate) async fn attach(on: &mut impl Handle, new: &NewAttachment) -> SqlResu
         what: "message",
         id: new.message.to_string(),
     };
-    Ok(Attached {
-        attachment: read(&row.ok_or_else(missing)?)?,
-        created,
+    let attachment = read(&row.ok_or_else(missing)?)?;
+    Ok(if created {
+        Attached::new(attachment)
+    } else {
+        Attached::known(attachment)
     })
 }
 

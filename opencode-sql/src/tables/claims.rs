@@ -110,12 +110,7 @@ async fn claimed<H: Handle>(on: &mut H, row: H::Row, now: Timestamp) -> SqlResul
         turn: turn.id,
         generation: turn.generation,
     };
-    Ok(ClaimedTurn {
-        lease,
-        turn,
-        conversation,
-        now,
-    })
+    Ok(ClaimedTurn::new(lease, turn, conversation, now))
 }
 
 async fn take<H: Handle>(on: &mut H, claim: &Claim, now: Timestamp) -> SqlResult<Option<H::Row>> {

@@ -46,12 +46,10 @@ const SET_SESSION: Sql = sql!(
 
 pub(crate) fn read(row: &impl Row) -> StoreResult<Conversation> {
     let columns = Columns::new(row, "conversations", "id")?;
-    Ok(Conversation {
-        id: columns.id("id")?,
-        name: columns.text("name")?,
-        session: columns.optional_json("session")?,
-        created_at: columns.time("created_at")?,
-    })
+    let (id, created_at) = (columns.id("id")?, columns.time("created_at")?);
+    let mut conversation = Conversation::new(id, columns.text("name")?, created_at);
+    conversation.session = columns.optional_json("session")?;
+    Ok(conversation)
 }
 
 pub(crate) async fn by_id(
@@ -76,12 +74,7 @@ pub(crate) async fn open(
     let now = on.now().await?;
     if on.execute(ADD, args![id, escape(name), now]).await? == 1 {
         on.execute(ADD_SESSION, args![id]).await?;
-        return Ok(Conversation {
-            id,
-            name: name.to_owned(),
-            session: None,
-            created_at: now,
-        });
+        return Ok(Conversation::new(id, name, now));
     }
     let missing =
         || StoreError::Unavailable("the conversation was deleted while it was opened".to_owned());
@@ -116,12 +109,10 @@ pub(crate) async fn by_use(
     let rows = on.rows(BY_USE, args![limit]).await?;
     let summaries = rows.iter().map(|row| {
         let columns = Columns::new(row, "conversations", "id")?;
-        Ok(ConversationSummary {
-            conversation: read(row)?,
-            excerpt: columns.optional_text("excerpt")?,
-            used_at: columns.time("used_at")?,
-            busy: columns.flag("busy")?,
-        })
+        let mut summary = ConversationSummary::new(read(row)?, columns.time("used_at")?);
+        summary.excerpt = columns.optional_text("excerpt")?;
+        summary.busy = columns.flag("busy")?;
+        Ok(summary)
     });
     Ok(summaries.collect::<StoreResult<_>>()?)
 }

@@ -69,28 +69,29 @@ const END: Sql = sql!(
 
 fn read(row: &impl Row) -> StoreResult<Message> {
     let columns = Columns::new(row, "messages", "id")?;
-    Ok(Message {
-        id: columns.id("id")?,
-        conversation: columns.id("conversation")?,
-        turn: columns.id("turn")?,
-        role: columns.word("role")?,
-        status: columns.word("status")?,
-        reason: columns.optional_word("reason")?,
-        content: columns.text("content")?,
-        parts: columns.json("parts")?,
-        reasoning: columns.text("reasoning")?,
-        usage: Usage {
-            cost: columns.real("cost")?,
-            input_tokens: columns.count("input_tokens")?,
-            output_tokens: columns.count("output_tokens")?,
-            cache_read_tokens: columns.count("cache_read_tokens")?,
-            cache_write_tokens: columns.count("cache_write_tokens")?,
-        },
-        truncated: columns.flag("truncated")?,
-        error: columns.optional_json("error")?,
-        created_at: columns.time("created_at")?,
-        finished_at: columns.optional_time("finished_at")?,
-    })
+    let mut message = Message::new(
+        columns.id("id")?,
+        columns.id("conversation")?,
+        columns.id("turn")?,
+        columns.word("role")?,
+        columns.time("created_at")?,
+    );
+    message.status = columns.word("status")?;
+    message.reason = columns.optional_word("reason")?;
+    message.content = columns.text("content")?;
+    message.parts = columns.json("parts")?;
+    message.reasoning = columns.text("reasoning")?;
+    message.usage = Usage {
+        cost: columns.real("cost")?,
+        input_tokens: columns.count("input_tokens")?,
+        output_tokens: columns.count("output_tokens")?,
+        cache_read_tokens: columns.count("cache_read_tokens")?,
+        cache_write_tokens: columns.count("cache_write_tokens")?,
+    };
+    message.truncated = columns.flag("truncated")?;
+    message.error = columns.optional_json("error")?;
+    message.finished_at = columns.optional_time("finished_at")?;
+    Ok(message)
 }
 
 pub(crate) async fn by_id(on: &mut impl Handle, id: MessageId) -> SqlResult<Option<Message>> {
@@ -121,12 +122,14 @@ pub(crate) async fn page(
 fn entry(row: &impl Row) -> StoreResult<MessageEntry> {
     let text = |column| row.text(column).ok().flatten();
     let bytes = row.int("bytes").ok().flatten();
-    Ok(MessageEntry {
-        place: Columns::new(row, "messages", "id")?.count("seq")?,
-        id: text("id").unwrap_or_default(),
-        // What is no text has no size.
-        bytes: bytes.map_or(0, i64::cast_unsigned),
-    })
+    let place = Columns::new(row, "messages", "id")?.count("seq")?;
+    // What is no text has no size.
+    let bytes = bytes.map_or(0, i64::cast_unsigned);
+    Ok(MessageEntry::new(
+        place,
+        text("id").unwrap_or_default(),
+        bytes,
+    ))
 }
 
 pub(crate) async fn index(

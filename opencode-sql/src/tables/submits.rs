@@ -15,10 +15,7 @@ use crate::failure::SqlResult;
 pub(crate) async fn submit(on: &mut impl Handle, new: &NewTurn) -> SqlResult<Submitted> {
     conversations::lock(on, new.conversation).await?;
     if let Some(turn) = known(on, new).await? {
-        return Ok(Submitted {
-            turn,
-            created: false,
-        });
+        return Ok(Submitted::known(turn));
     }
     if new.uploads.is_some() {
         // Under the conversation's lock: of two that would pass the quota together one sees the other.
@@ -48,10 +45,7 @@ pub(crate) async fn submit(on: &mut impl Handle, new: &NewTurn) -> SqlResult<Sub
     }
     turns::add(on, &turn).await?;
     conversations::used(on, new.conversation, now, new.said()).await?;
-    Ok(Submitted {
-        turn,
-        created: true,
-    })
+    Ok(Submitted::new(turn))
 }
 
 /// The turn that the same submit made before.

@@ -48,27 +48,28 @@ pub(crate) fn read(row: &impl Row) -> StoreResult<Turn> {
         );
         return Err(columns.corrupt("version", why));
     }
-    Ok(Turn {
-        id: columns.id("id")?,
-        conversation: columns.id("conversation")?,
-        user_message: columns.id("user_message")?,
-        message: columns.id("message")?,
-        prompt: columns.json("prompt")?,
-        client_key: columns.optional_text("client_key")?,
-        state: state(&columns)?,
-        generation: columns.count("generation")?,
-        attempts: columns.count("attempts")?,
-        prompted: columns.optional_json("prompted")?,
-        resends: columns.count("resends")?,
-        replaced: columns.optional_text("replaced")?.map(Into::into),
-        unreachable: columns.flag("unreachable")?,
-        cancel_requested_at: columns.optional_time("cancel_requested_at")?,
-        checkpoint: columns.json("checkpoint")?,
-        created_at: columns.time("created_at")?,
-        started_at: columns.optional_time("started_at")?,
-        progress_at: columns.optional_time("progress_at")?,
-        finished_at: columns.optional_time("finished_at")?,
-    })
+    let mut turn = Turn::new(
+        columns.id("id")?,
+        columns.id("conversation")?,
+        columns.id("user_message")?,
+        columns.id("message")?,
+        columns.json("prompt")?,
+        columns.time("created_at")?,
+    );
+    turn.client_key = columns.optional_text("client_key")?;
+    turn.state = state(&columns)?;
+    turn.generation = columns.count("generation")?;
+    turn.attempts = columns.count("attempts")?;
+    turn.prompted = columns.optional_json("prompted")?;
+    turn.resends = columns.count("resends")?;
+    turn.replaced = columns.optional_text("replaced")?.map(Into::into);
+    turn.unreachable = columns.flag("unreachable")?;
+    turn.cancel_requested_at = columns.optional_time("cancel_requested_at")?;
+    turn.checkpoint = columns.json("checkpoint")?;
+    turn.started_at = columns.optional_time("started_at")?;
+    turn.progress_at = columns.optional_time("progress_at")?;
+    turn.finished_at = columns.optional_time("finished_at")?;
+    Ok(turn)
 }
 
 fn state(columns: &Columns<'_, impl Row>) -> StoreResult<TurnState> {
@@ -128,11 +129,8 @@ pub(crate) async fn events(on: &mut impl Handle, id: TurnId) -> SqlResult<Vec<Tu
     let rows = on.rows(EVENTS, args![id]).await?;
     let events = rows.iter().map(|row| {
         let columns = Columns::new(row, "turn_events", "turn")?;
-        Ok(TurnEvent {
-            name: columns.text("name")?,
-            payload: columns.json("payload")?,
-            at: columns.time("at")?,
-        })
+        let (payload, at) = (columns.json("payload")?, columns.time("at")?);
+        Ok(TurnEvent::new(columns.text("name")?, payload, at))
     });
     Ok(events.collect::<StoreResult<_>>()?)
 }

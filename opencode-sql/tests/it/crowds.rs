@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use opencode_client::SessionId;
 use opencode_host::store::{SessionRecord, Store};
 use opencode_sql::connect;
 
@@ -28,13 +27,7 @@ async fn two_hundred_mint_one_session(url: &str) {
             if let Some(record) = lock.current() {
                 return (false, record.clone());
             }
-            let minted = SessionRecord {
-                id: SessionId::new(format!("ses_{number}")),
-                directory: None,
-                created_ms: 0,
-                policy: None,
-                owed: None,
-            };
+            let minted = SessionRecord::new(format!("ses_{number}"), 0);
             match lock.set(&minted).await.unwrap() {
                 Ok(()) => (true, minted),
                 Err(theirs) => (false, *theirs),

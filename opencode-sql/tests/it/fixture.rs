@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use opencode_client::wire::Prompt;
-use opencode_host::clock::{ManualClock, Timestamp};
-use opencode_host::id::{ConversationId, MessageId, TurnId};
+use opencode_host::clock::{ManualClock, SystemClock, Timestamp};
+use opencode_host::id::{ConversationId, TurnId};
 use opencode_host::store::conformance::Fixture;
-use opencode_host::store::{NewTurn, OnBusy, Store};
+use opencode_host::store::{NewTurn, Store};
 use opencode_sql::{LeaseClock, Options, connect_with};
 use sqlx::{Connection as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
@@ -37,16 +37,7 @@ pub(crate) async fn open(url: &str, clock: &Arc<ManualClock>) -> Arc<dyn Store> 
 
 /// A turn to be, with fresh ids.
 pub(crate) fn new_turn(conversation: ConversationId) -> NewTurn {
-    NewTurn {
-        id: TurnId::from_uuid(Uuid::now_v7()),
-        user_message: MessageId::from_uuid(Uuid::now_v7()),
-        message: MessageId::from_uuid(Uuid::now_v7()),
-        conversation,
-        prompt: Prompt::text("Hello"),
-        client_key: None,
-        on_busy: OnBusy::Enqueue,
-        uploads: None,
-    }
+    NewTurn::new(conversation, Prompt::text("Hello"), &SystemClock)
 }
 
 /// A folder for a SQLite file.

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opencode_host::clock::Timestamp;
-use opencode_host::store::{
-    CancelOutcome, Claim, SessionLock, Store, StoreError, WorkerId, conformance,
-};
+use opencode_host::store::{CancelOutcome, Claim, SessionLock, Store, StoreError, conformance};
 use opencode_sql::{Dialect, Options, connect, connect_with, describe};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 
@@ -90,13 +88,7 @@ async fn a_holder_that_hangs_loses_the_lock() {
 }
 
 fn session(id: &str) -> opencode_host::store::SessionRecord {
-    opencode_host::store::SessionRecord {
-        id: id.into(),
-        directory: None,
-        created_ms: 0,
-        policy: None,
-        owed: None,
-    }
+    opencode_host::store::SessionRecord::new(id, 0)
 }
 
 #[tokio::test]
@@ -181,11 +173,7 @@ async fn a_claim_passes_over_what_another_has_in_its_hands() {
         let lock =
             sqlx::query("SELECT id FROM turns WHERE id = $1 FOR UPDATE").bind(turns[0].to_string());
         lock.fetch_one(&mut *theirs).await.unwrap();
-        let claim = Claim {
-            worker: WorkerId("a".to_owned()),
-            lease: PATIENCE,
-            only: None,
-        };
+        let claim = Claim::new("a", PATIENCE);
         assert_eq!(
             store.claim(&claim).await.unwrap().unwrap().turn.id,
             turns[1]

@@ -3,9 +3,8 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use opencode_client::SessionId;
 use opencode_host::id::TurnId;
-use opencode_host::store::{Claim, SessionRecord, Store, WorkerId};
+use opencode_host::store::{Claim, SessionRecord, Store};
 use opencode_sql::connect;
 
 use crate::fixture::{SqliteFile, new_turn, on_postgres};
@@ -34,22 +33,10 @@ async fn work(store: &dyn Store) -> (bool, Vec<TurnId>) {
     let minted = if lock.current().is_some() {
         false
     } else {
-        let id = SessionId::new(format!("ses_{}", std::process::id()));
-        let record = SessionRecord {
-            id,
-            directory: None,
-            created_ms: 0,
-            policy: None,
-            owed: None,
-        };
+        let record = SessionRecord::new(format!("ses_{}", std::process::id()), 0);
         lock.set(&record).await.unwrap().is_ok()
     };
-    let worker = WorkerId(std::process::id().to_string());
-    let claim = Claim {
-        worker,
-        lease: Duration::from_secs(600),
-        only: None,
-    };
+    let claim = Claim::new(std::process::id().to_string(), Duration::from_secs(600));
     let mut claimed = Vec::new();
     while let Some(turn) = store.claim(&claim).await.unwrap() {
         claimed.push(turn.turn.id);

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use futures_util::StreamExt as _;
 use opencode_host::blobs::Digest;
 use opencode_host::id::ConversationId;
-use opencode_host::store::{Attachment, AttachmentSource};
+use opencode_host::store::{Attachment, AttachmentSource, Files};
 use opencode_impostor::Step;
 
 use super::multipart_form::FileForm;
@@ -372,17 +372,19 @@ async fn damage_in_the_middle_ends_the_body_early() {
     let content = vec![7; 1 << 20];
     let blobs = site.host.blobs().unwrap();
     let kept = blobs.put_bytes(content.clone().into()).await.unwrap();
-    let large = opencode_host::store::NewAttachment {
-        id: opencode_host::id::AttachmentId::from_uuid(uuid::Uuid::new_v4()),
-        message: files[0].message,
-        name: "large.bin".to_owned(),
-        digest: kept.digest,
-        size: kept.size,
-        mime_type: "application/x-thing".to_owned(),
-        source: AttachmentSource::Tool,
-        trust: serde_json::Map::new(),
-    };
-    let large = site.host.store().attach(&large).await.unwrap().attachment;
+    let large = opencode_host::store::NewAttachment::new(
+        opencode_host::id::AttachmentId::from_uuid(uuid::Uuid::new_v4()),
+        files[0].message,
+        "large.bin",
+        kept.digest,
+        kept.size,
+        "application/x-thing",
+        AttachmentSource::Tool,
+    );
+    let large = Files::attach(&*site.store, &large)
+        .await
+        .unwrap()
+        .attachment;
     assert_eq!(
         get(&site, &path(&large), &[]).await.body,
         Some(content.clone())

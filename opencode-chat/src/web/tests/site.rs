@@ -52,6 +52,8 @@ impl Product for Drawing {
 pub(super) struct Site {
     pub(super) impostor: Impostor,
     pub(super) host: Host,
+    /// What the host keeps its rows in, for writing beside it.
+    pub(super) store: Arc<MemoryStore>,
     pub(super) shutdown: CancellationToken,
     router: Router,
     app: App,
@@ -161,7 +163,8 @@ impl Site {
         };
         let folder = tempfile::tempdir().unwrap();
         let sandboxes = SandboxRoot::open(folder.path().join("sandboxes")).unwrap();
-        let host = Host::builder(client, Arc::new(MemoryStore::default()))
+        let store = Arc::new(MemoryStore::default());
+        let host = Host::builder(client, store.clone())
             .options(options)
             .product(Drawing)
             .blobs(Blobs::in_folder(folder.path().join("blobs")).unwrap())
@@ -186,6 +189,7 @@ impl Site {
         Self {
             impostor,
             host,
+            store,
             shutdown,
             router: router(app.clone(), Names::default()),
             app,

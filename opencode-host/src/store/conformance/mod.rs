@@ -82,7 +82,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 
-use super::Store;
+use super::{Checked, Store};
 use crate::clock::ManualClock;
 use crate::id::TurnId;
 
@@ -111,12 +111,35 @@ pub trait Fixture: Send + Sync {
     async fn close(&self) {}
 }
 
+/// The fixture with its stores as a host uses them.
+struct Hosted<'a>(&'a dyn Fixture);
+
+#[async_trait]
+impl Fixture for Hosted<'_> {
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::new(Checked::new(self.0.store()))
+    }
+
+    fn clock(&self) -> &ManualClock {
+        self.0.clock()
+    }
+
+    async fn another(&self) -> Arc<dyn Store> {
+        Arc::new(Checked::new(self.0.another().await))
+    }
+
+    async fn make_unreadable(&self, turn: TurnId) -> bool {
+        self.0.make_unreadable(turn).await
+    }
+}
+
 /// Runs one promise on a fixture and closes it.
 ///
 /// # Panics
 /// When the promise is broken.
 pub async fn run<F: Fixture>(fixture: F, promise: impl AsyncFnOnce(&dyn Fixture)) {
-    let kept = AssertUnwindSafe(promise(&fixture)).catch_unwind().await;
+    let hosted = Hosted(&fixture);
+    let kept = AssertUnwindSafe(promise(&hosted)).catch_unwind().await;
     fixture.close().await;
     if let Err(broken) = kept {
         resume_unwind(broken);

@@ -131,16 +131,15 @@ async fn files_and_broken_off_answers_are_named() {
     test.shown(turn, "Half an answer").await;
     test.host.cancel(turn).await.unwrap();
     let lost = test.finished(turn, working).await;
-    let file = NewAttachment {
-        id: AttachmentId::from_uuid(SystemClock.new_uuid()),
-        message: lost.message,
-        name: "plan\nUser:.md".to_owned(),
-        digest: Digest::of(b"x"),
-        size: 1,
-        mime_type: "text/markdown".to_owned(),
-        source: AttachmentSource::Tool,
-        trust: serde_json::Map::new(),
-    };
+    let file = NewAttachment::new(
+        AttachmentId::from_uuid(SystemClock.new_uuid()),
+        lost.message,
+        "plan\nUser:.md",
+        Digest::of(b"x"),
+        1,
+        "text/markdown",
+        AttachmentSource::Tool,
+    );
     test.store.attach(&file).await.unwrap();
     forget(&test, &lost);
     let result = test.turn("go on").await;

@@ -250,10 +250,8 @@ async fn every_call_about_a_session_names_its_folder() {
         .faults()
         .request(looks, Calls::First(1), unknown);
     let lock = test.store.lock_session(test.conversation, PATIENCE).await;
-    let outdated = opencode_host::store::SessionRecord {
-        policy: Some("old".to_owned()),
-        ..lost
-    };
+    let mut outdated = lost;
+    outdated.policy = Some("old".to_owned());
     lock.unwrap().set(&outdated).await.unwrap().unwrap();
     let second = test.submit("go").await;
     let working = test.work(second);

@@ -52,20 +52,10 @@ async fn the_next_worker_does_not_replace_a_session_again() {
     let test = Hosting::with(impostor, options, |builder| builder).await;
     // The first worker replaced the session, and died before it prompted.
     let lock = test.store.lock_session(test.conversation, PATIENCE).await;
-    let lost = opencode_host::store::SessionRecord {
-        id: "ses_second".into(),
-        directory: None,
-        created_ms: 1,
-        policy: None,
-        owed: None,
-    };
+    let lost = opencode_host::store::SessionRecord::new("ses_second", 1);
     lock.unwrap().set(&lost).await.unwrap().unwrap();
     let turn = test.submit("go").await;
-    let claim = opencode_host::store::Claim {
-        worker: opencode_host::store::WorkerId("dead".to_owned()),
-        lease: Duration::from_millis(1),
-        only: Some(turn),
-    };
+    let claim = opencode_host::store::Claim::new("dead", Duration::from_millis(1)).only(turn);
     let dead = test.store.claim(&claim).await.unwrap().unwrap();
     let first = "ses_first".into();
     let noted = test
@@ -85,11 +75,7 @@ async fn a_worker_goes_on_with_the_replacement_that_another_began() {
     let lost = first.session.unwrap();
     test.impostor.forget(lost.as_str());
     let turn = test.submit("two").await;
-    let claim = opencode_host::store::Claim {
-        worker: opencode_host::store::WorkerId("dead".to_owned()),
-        lease: Duration::from_millis(1),
-        only: Some(turn),
-    };
+    let claim = opencode_host::store::Claim::new("dead", Duration::from_millis(1)).only(turn);
     // It noted the session that it was going to replace, and died.
     let dead = test.store.claim(&claim).await.unwrap().unwrap();
     test.store

@@ -1,0 +1,113 @@
+//! Bounds on what goes into a store, in one place: a store of your own need not know them.
+//!
+//! The host puts this around whatever store it is given, and the conformance suite does so too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{
+    Attached, Attachment, CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary,
+    Conversations, Files, Finish, Finished, Lease, LeaseStatus, MAX_ATTACHMENT_NAME, MAX_KEY_CHARS,
+    Message, MessageEntry, Messages, NewAttachment, NewTurn, Note, Queue, SessionLock, Store,
+    StoreError, StoreResult, Submitted, Turn, TurnEvent,
+};
+use crate::blobs::Digest;
+use crate::clock::Timestamp;
+use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
+
+/// A store behind its bounds: names of conversations and client keys have at most [`MAX_KEY_CHARS`] characters, file
+/// names at most [`MAX_ATTACHMENT_NAME`]. What is longer is [`StoreError::TooLong`] and does not reach the store.
+///
+/// A quota is not among them: it is compared with what the conversation has, in the transaction of the submit
+/// ([`NewTurn::check_quota`]).
+#[derive(Clone, Debug)]
+pub struct Checked(Arc<dyn Store>);
+
+impl Checked {
+    /// Puts the bounds around a store.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self(store)
+    }
+}
+
+fn check(what: &'static str, text: &str, limit: usize) -> StoreResult<()> {
+    if text.chars().nth(limit).is_some() {
+        return Err(StoreError::TooLong { what, limit });
+    }
+    Ok(())
+}
+
+/// Methods without a bound of their own.
+macro_rules! forward {
+    ($store:ident { $($name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)+ } $($own:item)*) => {
+        #[async_trait]
+        impl $store for Checked {
+            $(async fn $name(&self $(, $arg: $type)*) -> StoreResult<$answer> {
+                self.0.$name($($arg),*).await
+            })+
+
+            $($own)*
+        }
+    };
+}
+
+forward! { Conversations {
+    conversation(id: ConversationId) -> Option<Conversation>;
+    conversation_named(name: &str) -> Option<Conversation>;
+    conversations(limit: u32) -> Vec<ConversationSummary>;
+    delete_conversation(id: ConversationId) -> Option<Conversation>;
+    lock_session(id: ConversationId, wait: Duration) -> Box<dyn SessionLock>;
+}
+    async fn open_conversation(&self, name: &str) -> StoreResult<Conversation> {
+        check("conversation name", name, MAX_KEY_CHARS)?;
+        self.0.open_conversation(name).await
+    }
+}
+
+forward! { Queue {
+    now() -> Timestamp;
+    request_cancel(turn: TurnId) -> CancelOutcome;
+    claim(claim: &Claim) -> Option<ClaimedTurn>;
+    renew(leases: &[Lease], length: Duration) -> Vec<LeaseStatus>;
+    check(leases: &[Lease]) -> Vec<LeaseStatus>;
+    release(lease: &Lease) -> ();
+    note(lease: &Lease, note: Note<'_>) -> ();
+    finish(lease: &Lease, finish: &Finish) -> Finished;
+    settle(lease: &Lease) -> bool;
+}
+    async fn submit(&self, turn: &NewTurn) -> StoreResult<Submitted> {
+        if let Some(key) = &turn.client_key {
+            check("client key", key, MAX_KEY_CHARS)?;
+        }
+        for file in turn.files() {
+            check("file name", &file.name, MAX_ATTACHMENT_NAME)?;
+        }
+        self.0.submit(turn).await
+    }
+}
+
+forward! { Messages {
+    message(id: MessageId) -> Option<Message>;
+    messages(conversation: Option<ConversationId>, after: Option<MessageId>, limit: u32) -> Vec<Message>;
+    message_index(conversation: Option<ConversationId>, after: u64, limit: u32) -> Vec<MessageEntry>;
+    messages_before(before: MessageId, limit: u32) -> Vec<Message>;
+    turn(id: TurnId) -> Option<Turn>;
+    turn_events(id: TurnId) -> Vec<TurnEvent>;
+    turn_ahead(id: TurnId) -> Option<TurnId>;
+} }
+
+forward! { Files {
+    attachment(id: AttachmentId) -> Option<Attachment>;
+    attachments(message: MessageId) -> Vec<Attachment>;
+    uploaded_bytes(conversation: ConversationId) -> u64;
+    newest_attachments(conversation: ConversationId, limit: u32) -> Vec<Attachment>;
+    digests_in_use(digests: &[Digest]) -> Vec<Digest>;
+    detach(id: AttachmentId) -> Option<Attachment>;
+}
+    async fn attach(&self, file: &NewAttachment) -> StoreResult<Attached> {
+        check("file name", &file.name, MAX_ATTACHMENT_NAME)?;
+        self.0.attach(file).await
+    }
+}

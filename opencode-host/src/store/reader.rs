@@ -1,0 +1,88 @@
+//! The reading half of a store, for what answers requests: a handler cannot claim a turn or end one.
+
+use std::sync::Arc;
+
+use super::{
+    Attachment, Conversation, ConversationSummary, Message, MessageEntry, Store, StoreResult, Turn,
+    TurnEvent,
+};
+use crate::clock::Timestamp;
+use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
+
+/// The reading half of a store. Cheap to clone.
+///
+/// What an application writes goes through [`Host`](crate::Host).
+///
+/// ```
+/// # use opencode_host::{Host, id::ConversationId, store::{StoreResult, Turn}};
+/// async fn answers(host: &Host, conversation: ConversationId) -> StoreResult<Vec<String>> {
+///     let messages = host.store().messages(Some(conversation), None, 100).await?;
+///     Ok(messages.into_iter().map(|message| message.content).collect())
+/// }
+/// ```
+///
+/// A turn cannot be ended through it:
+///
+/// ```compile_fail,E0599
+/// # use opencode_host::{Host, store::{Finish, Lease}};
+/// async fn end(host: &Host, lease: &Lease, finish: &Finish) {
+///     host.store().finish(lease, finish).await;
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Reader(Arc<dyn Store>);
+
+impl Reader {
+    /// Reads `store`.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self(store)
+    }
+}
+
+macro_rules! reads {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)+) => {
+        impl Reader {
+            $($(#[$doc])*
+            ///
+            /// # Errors
+            ///
+            /// What every method of a store may answer: see the [module](crate::store).
+            pub async fn $name(&self $(, $arg: $type)*) -> StoreResult<$answer> {
+                self.0.$name($($arg),*).await
+            })+
+        }
+    };
+}
+
+reads! {
+    /// The time by the clock that leases expire by.
+    now() -> Timestamp;
+    /// One conversation.
+    conversation(id: ConversationId) -> Option<Conversation>;
+    /// The conversation of this name.
+    conversation_named(name: &str) -> Option<Conversation>;
+    /// The conversations used last, newest first, at most `limit`.
+    conversations(limit: u32) -> Vec<ConversationSummary>;
+    /// One message.
+    message(id: MessageId) -> Option<Message>;
+    /// A page of messages, oldest first. See [`Messages::messages`](super::Messages::messages).
+    messages(conversation: Option<ConversationId>, after: Option<MessageId>, limit: u32) -> Vec<Message>;
+    /// Where messages are and how large, oldest first. See [`Messages::message_index`](super::Messages::message_index).
+    message_index(conversation: Option<ConversationId>, after: u64, limit: u32) -> Vec<MessageEntry>;
+    /// The messages of `before`'s conversation that are older than it, newest first, at most `limit`.
+    messages_before(before: MessageId, limit: u32) -> Vec<Message>;
+    /// One turn.
+    turn(id: TurnId) -> Option<Turn>;
+    /// The events recorded for a turn, oldest first.
+    turn_events(id: TurnId) -> Vec<TurnEvent>;
+    /// The oldest turn that has to be settled before this one can be claimed.
+    turn_ahead(id: TurnId) -> Option<TurnId>;
+    /// One file.
+    attachment(id: AttachmentId) -> Option<Attachment>;
+    /// The files of a message, in the order they were attached.
+    attachments(message: MessageId) -> Vec<Attachment>;
+    /// The bytes of all uploads of a conversation's messages.
+    uploaded_bytes(conversation: ConversationId) -> u64;
+    /// The files attached last to a conversation's messages, newest first, at most `limit`.
+    newest_attachments(conversation: ConversationId, limit: u32) -> Vec<Attachment>;
+}
