@@ -9,6 +9,7 @@
 
 mod crowd;
 mod dice;
+mod odd;
 mod proof;
 mod run;
 mod script;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::crowd::{Asked, is_heard_of, text_of};
 use crate::script::Kind;
-use crate::trouble::Deaths;
+use crate::trouble::{Past, Spans};
 use crate::worker::Patient;
 
 /// Everything that was found wrong.
@@ -43,7 +43,7 @@ pub(crate) async fn prove(
     all: &[Asked],
     store: &Patient,
     impostor: &Impostor,
-    deaths: &Deaths,
+    past: &Past,
     hung: bool,
 ) -> anyhow::Result<Findings> {
     let mut findings = Findings::default();
@@ -65,7 +65,7 @@ pub(crate) async fn prove(
                 entry.insert(row);
             }
         }
-        for what in judge(&case, &ledger, deaths) {
+        for what in judge(&case, &ledger, past) {
             findings.of_turn(asked, &what, &row(&case));
         }
         let ending = match case.message.reason {
@@ -116,7 +116,7 @@ fn row(case: &Case<'_>) -> Value {
     })
 }
 
-fn judge(case: &Case<'_>, ledger: &Ledger, deaths: &Deaths) -> Vec<String> {
+fn judge(case: &Case<'_>, ledger: &Ledger, past: &Past) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut check = |holds: bool, what: String| {
         if !holds {
@@ -185,6 +185,10 @@ fn judge(case: &Case<'_>, ledger: &Ledger, deaths: &Deaths) -> Vec<String> {
         turn.resends > 0 || text.starts_with(&asked.seen) || is_heard_of(&asked.seen, &text),
         format!("it lost text that was stored: {:?}", asked.seen),
     );
+    let during = |spans: &Spans| {
+        let to = turn.finished_at.unwrap_or(message.created_at);
+        turn.started_at.is_some_and(|from| spans.between(from, to))
+    };
     let allowed = match status {
         TurnStatus::Completed => asked.kind != Kind::Fails && text == whole,
         TurnStatus::Cancelled => asked.cancelled,
@@ -195,12 +199,10 @@ fn judge(case: &Case<'_>, ledger: &Ledger, deaths: &Deaths) -> Vec<String> {
                     .error
                     .as_ref()
                     .is_some_and(|error| error.name == "upstream");
-                (asked.kind == Kind::Fails && text == whole) || (turn.resends > 0 && lost)
+                let twice = turn.resends > 0 || during(&past.forgetful);
+                (asked.kind == Kind::Fails && text == whole) || (twice && lost)
             }
-            Some("interrupted") => {
-                let to = turn.finished_at.unwrap_or(message.created_at);
-                turn.started_at.is_some_and(|from| deaths.between(from, to))
-            }
+            Some("interrupted") => during(&past.deaths),
             _ => false,
         },
         TurnStatus::Failed => false,

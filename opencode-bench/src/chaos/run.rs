@@ -109,7 +109,7 @@ async fn make(args: &RunArgs, folder: &Path) -> anyhow::Result<bool> {
         args.stop_workers,
         args.workers.into(),
     )?;
-    let (deaths, tally) = (trouble.deaths.clone(), Arc::clone(&trouble.tally));
+    let (past, tally) = (trouble.past.clone(), Arc::clone(&trouble.tally));
     let over = Arc::new(AtomicBool::new(false));
     let mut trouble = tokio::spawn(trouble.make(Arc::clone(&over), book.clone()));
     let answering = tokio::spawn(crowd::answer(
@@ -171,7 +171,7 @@ async fn make(args: &RunArgs, folder: &Path) -> anyhow::Result<bool> {
     }
 
     let all = book.all();
-    let findings = prove(&all, &store, &impostor, &deaths, args.stop_workers).await?;
+    let findings = prove(&all, &store, &impostor, &past, args.stop_workers).await?;
     let tally = tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
     println!(
         "{} turns in {:.1} s: {:?}; {tally:?}",

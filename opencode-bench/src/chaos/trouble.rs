@@ -1,5 +1,6 @@
 //! What goes wrong: workers die or hang, the server dies, streams are cut,
-//! requests and answers are lost, sessions are forgotten, Postgres restarts.
+//! requests and answers are lost, sessions are forgotten, records are odd,
+//! Postgres restarts.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
@@ -11,33 +12,43 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use opencode_host::clock::{Clock as _, SystemClock, Timestamp};
-use opencode_impostor::{Action, Calls, Impostor};
+use opencode_impostor::{Action, Calls, FaultId, Impostor};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Child;
 
 use crate::crowd::Book;
 use crate::dice::Dice;
+use crate::odd::oddity;
 use crate::worker::Programs;
 
-/// When the server was away.
+/// When something was so.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Deaths(Arc<Mutex<Vec<(Timestamp, Timestamp)>>>);
+pub(crate) struct Spans(Arc<Mutex<Vec<(Timestamp, Timestamp)>>>);
 
-impl Deaths {
-    /// Whether the server was away at some moment between the two.
+impl Spans {
+    /// Whether it was so at some moment between the two.
     pub(crate) fn between(&self, from: Timestamp, to: Timestamp) -> bool {
         self.lock()
             .iter()
-            .any(|(died, back)| *died <= to && *back >= from)
+            .any(|(began, ended)| *began <= to && *ended >= from)
     }
 
-    fn add(&self, died: Timestamp, back: Timestamp) {
-        self.lock().push((died, back));
+    fn add(&self, began: Timestamp, ended: Timestamp) {
+        self.lock().push((began, ended));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Timestamp, Timestamp)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// When the server was in a bad way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Past {
+    /// It was away.
+    pub(crate) deaths: Spans,
+    /// It forgot each session that it made.
+    pub(crate) forgetful: Spans,
 }
 
 /// What happened how often.
@@ -60,11 +71,15 @@ pub(crate) struct Trouble {
     pub(crate) impostor: Arc<Impostor>,
     pub(crate) programs: Programs,
     pub(crate) dice: Dice,
-    pub(crate) deaths: Deaths,
+    pub(crate) past: Past,
     pub(crate) logs: PathBuf,
     pub(crate) stop_workers: bool,
     pub(crate) tally: Arc<Mutex<Tally>>,
     workers: Vec<Worker>,
+    /// What the server says oddly, until it says something else so.
+    odd: Option<FaultId>,
+    /// Since when it forgets each session that it makes.
+    forgets: Option<(FaultId, Timestamp)>,
 }
 
 /// A worker that runs, or has ended by itself.
@@ -116,11 +131,13 @@ impl Trouble {
             impostor,
             programs,
             dice,
-            deaths: Deaths::default(),
+            past: Past::default(),
             logs,
             stop_workers,
             tally: Arc::default(),
             workers: Vec::new(),
+            odd: None,
+            forgets: None,
         };
         for number in 0..workers {
             let worker = trouble.spawn(number)?;
@@ -148,16 +165,19 @@ impl Trouble {
         while !over.load(Ordering::Relaxed) {
             tokio::time::sleep(self.dice.millis(150, 650)).await;
             self.bury()?;
+            self.remember();
             match self.dice.below(100) {
-                0..55 => self.kill_worker().await?,
-                55..65 if self.stop_workers => self.stop_worker(),
-                55..67 => {
+                0..45 => self.kill_worker().await?,
+                45..55 if self.stop_workers => self.stop_worker(),
+                45..57 => {
                     self.count("streams cut");
                     self.impostor.drop_streams();
                 }
-                67..87 => self.lose(),
-                87..94 => self.restart_server().await?,
-                94..96 => self.forget(&book),
+                57..77 => self.lose(),
+                77..85 => self.speak_oddly(),
+                85..92 => self.restart_server().await?,
+                92..94 => self.forget(&book),
+                94..96 => self.forget_each(),
                 _ => {
                     self.count("workers asked to stop");
                     let at = self.dice.below(self.workers.len());
@@ -165,6 +185,7 @@ impl Trouble {
                 }
             }
         }
+        self.remember();
         self.impostor.faults().clear();
         self.dismiss().await
     }
@@ -214,7 +235,16 @@ impl Trouble {
     fn lose(&mut self) {
         let on = *self.dice.of(&LOSABLE);
         let faults = self.impostor.faults();
-        match self.dice.below(4) {
+        match self.dice.below(6) {
+            3 => {
+                self.count("calls never answered");
+                let action = self.dice.of(&[Action::Swallow, Action::SwallowResponse]);
+                faults.request(on, Calls::Nth(1), action.clone());
+            }
+            4 => {
+                self.count("histories refused");
+                faults.history_fails(Calls::Nth(1));
+            }
             0 => {
                 self.count("requests lost");
                 faults.lose_request(on, Calls::Nth(1));
@@ -239,8 +269,32 @@ impl Trouble {
             .restart()
             .await
             .context("the server's port is taken")?;
-        self.deaths.add(died, SystemClock.now());
+        self.past.deaths.add(died, SystemClock.now());
         Ok(())
+    }
+
+    /// From now on something of what the server says is odd, and what was odd before is not.
+    fn speak_oddly(&mut self) {
+        self.count("oddities");
+        let faults = self.impostor.faults();
+        if let Some(before) = self.odd.take() {
+            faults.remove(before);
+        }
+        self.odd = Some(faults.add(oddity(&mut self.dice)));
+    }
+
+    /// For a moment the server loses each session that it makes.
+    fn forget_each(&mut self) {
+        self.count("moments of no memory");
+        let fault = self.impostor.faults().forget_sessions();
+        self.forgets = Some((fault, SystemClock.now()));
+    }
+
+    fn remember(&mut self) {
+        if let Some((fault, since)) = self.forgets.take() {
+            self.impostor.faults().remove(fault);
+            self.past.forgetful.add(since, SystemClock.now());
+        }
     }
 
     /// The server loses one session.

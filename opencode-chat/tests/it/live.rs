@@ -207,11 +207,9 @@ fn delegating() -> ModelScript {
         .then(ModelScript::standard())
 }
 
-#[tokio::test]
-async fn a_sub_agent_asks_before_it_runs_the_shell() {
-    let model = ModelServer::scripted(delegating()).await.unwrap();
-    let chat = chat(&model);
-    // What the person configured for these agents does not win over what is to be asked.
+/// A person whose own configuration allows these agents everything. That does not win over what is to be asked.
+fn generous(model: &ModelServer) -> Chat {
+    let chat = chat(model);
     let agents = chat.data().join("opencode/config/opencode/agent");
     std::fs::create_dir_all(&agents).unwrap();
     for name in ["general", "own"] {
@@ -219,25 +217,36 @@ async fn a_sub_agent_asks_before_it_runs_the_shell() {
                     Work.\n";
         std::fs::write(agents.join(format!("{name}.md")), text).unwrap();
     }
-    let proof = |chat: &Chat| only_sandbox(chat).join("proof.txt").exists();
-    let isolated = "--opencode-isolated";
-    let ran = chat
-        .turn("[[own]]", &[isolated, "--permission", "reject"])
-        .await;
+    chat
+}
+
+fn proof(chat: &Chat) -> bool {
+    only_sandbox(chat).join("proof.txt").exists()
+}
+
+const ISOLATED: &str = "--opencode-isolated";
+
+#[tokio::test]
+async fn a_sub_agent_asks_before_it_runs_the_shell() {
+    let model = ModelServer::scripted(delegating()).await.unwrap();
+    let chat = generous(&model);
+    let reject = [ISOLATED, "--permission", "reject"];
+    let ran = chat.turn("[[general]]", &reject).await;
     assert!(!proof(&chat), "{ran:?}");
-    let ran = chat
-        .turn("[[general]]", &[isolated, "--permission", "reject"])
-        .await;
-    assert!(!proof(&chat), "{ran:?}");
-    assert_eq!(
-        model.runs("[[shell]]"),
-        1,
-        "the sub-agent of [[general]] alone: {ran:?}"
-    );
-    let ran = chat
-        .turn("[[general]]", &[isolated, "--permission", "once"])
-        .await;
+    assert_eq!(model.runs("[[shell]]"), 1, "it asked: {ran:?}");
+    let once = [ISOLATED, "--permission", "once"];
+    let ran = chat.turn("[[general]]", &once).await;
     assert!(proof(&chat), "{ran:?}");
+}
+
+#[tokio::test]
+async fn an_agent_of_the_persons_is_no_sub_agent() {
+    let model = ModelServer::scripted(delegating()).await.unwrap();
+    let chat = generous(&model);
+    let once = [ISOLATED, "--permission", "once"];
+    let ran = chat.turn("[[own]]", &once).await;
+    assert!(!proof(&chat), "{ran:?}");
+    assert_eq!(model.runs("[[shell]]"), 0, "{ran:?}");
 }
 
 #[tokio::test]
@@ -245,15 +254,14 @@ async fn on_a_given_server_a_sub_agent_is_off_unless_it_is_allowed_to_run_unaske
     let model = ModelServer::scripted(delegating()).await.unwrap();
     let server = RealServer::start(&model.opencode_config()).await.unwrap();
     let chat = Chat::at(server.url()).variable("OPENCODE_SERVER_PASSWORD", server.password());
-    let proof = || only_sandbox(&chat).join("proof.txt").exists();
     let reject = ["--permission", "reject"];
     let ran = chat.turn("[[general]]", &reject).await;
     ran.ended(0, "completed");
-    assert!(!proof(), "{ran:?}");
+    assert!(!proof(&chat), "{ran:?}");
     assert_eq!(model.runs("[[shell]]"), 0, "{ran:?}");
     let unasked = [&reject[..], &["--allow-unasked-subagents"]].concat();
     let ran = chat.turn("[[general]]", &unasked).await;
     assert!(ran.stderr.contains("ub-agents ask for nothing"), "{ran:?}");
     ran.ended(0, "completed");
-    assert!(proof(), "{ran:?}");
+    assert!(proof(&chat), "{ran:?}");
 }
