@@ -406,7 +406,11 @@ async fn an_answer_without_end_is_kept_up_to_a_bound_and_said_to_be_cut() {
     options.limits.pace.answer = PATIENCE;
     let impostor = Impostor::scripted(Script::always(steps)).await.unwrap();
     let test = Hosting::with(impostor, options, |builder| builder).await;
-    let result = test.turn("go").await;
+    let turn = test.submit("go").await;
+    let mut working = test.work(turn);
+    let worked = tokio::time::timeout(PATIENCE * 6, &mut working).await;
+    worked.expect("the turn did not end").unwrap();
+    let result = test.finished(turn, tokio::spawn(async {})).await;
     assert_eq!(
         (result.status, result.reason.map(|reason| reason.as_str())),
         (TurnStatus::Completed, Some("oversized")),
