@@ -72,12 +72,12 @@ impl Driver {
         let hopeless = matches!(error, ClientError::TooLarge { .. });
         let bound = if hopeless {
             Duration::ZERO
+        } else if !is_of_history(&error) {
+            limits.unreachable
         } else if self.is_stopping() {
             limits.pace.abort / 3
-        } else if is_of_history(&error) {
-            limits.pace.confirm * 2
         } else {
-            limits.unreachable
+            limits.pace.confirm * 2
         };
         let mut unread = self.unread.unwrap_or_else(|| Unread {
             since: Instant::now(),
