@@ -17,6 +17,8 @@ pub enum Reason {
     Declined,
     /// The provider or the server reported an error.
     Upstream,
+    /// The server knows no agent, or no model, of the name that the prompt has.
+    UnknownName,
     /// The agent said nothing.
     EmptyReply,
     /// The server, or too many workers in a row, died in the middle.
@@ -48,6 +50,7 @@ impl Reason {
             Self::Cancelled => "cancelled",
             Self::Declined => "declined",
             Self::Upstream => "upstream",
+            Self::UnknownName => "unknown_name",
             Self::EmptyReply => "empty_reply",
             Self::Interrupted => "interrupted",
             Self::Stale => "stale",

@@ -143,5 +143,8 @@ fn print_text(conversation: &str, message: &Message) {
     let status = ndjson::serde_plain(&message.status);
     let text = message.content.lines().next().unwrap_or_default();
     let (conversation, text) = (line(conversation), line(text));
-    terminal::say(format_args!("{conversation}\t{who}\t{status}\t{text}"));
+    let why = message.error.as_ref().map_or_else(String::new, |error| {
+        format!(" ({}: {})", line(&error.name), line(&error.message))
+    });
+    terminal::say(format_args!("{conversation}\t{who}\t{status}\t{text}{why}"));
 }

@@ -70,7 +70,7 @@ fn upstream(error: Option<&TurnError>) -> (&'static str, &'static str) {
             "The model's provider wants to be paid",
             "Check your plan or credits there, then try again.",
         ),
-        (Some(404), _) | (_, "ProviderModelNotFoundError") => (
+        (Some(404), _) => (
             "There is no such model",
             "List the models there are with `opencode models` and set another one in OpenCode's configuration.",
         ),
@@ -96,6 +96,10 @@ fn upstream(error: Option<&TurnError>) -> (&'static str, &'static str) {
 /// Errors that this application found itself.
 fn own(reason: Reason) -> (&'static str, &'static str) {
     match reason {
+        Reason::UnknownName => (
+            "OpenCode knows no agent or model of that name",
+            "Choose one that it knows, or add this one to its configuration; `opencode agent list` and `opencode models` say which there are.",
+        ),
         Reason::EmptyReply => (
             "The agent said nothing",
             "Try again, or ask in other words.",
@@ -159,6 +163,7 @@ mod tests {
         assert!(upstream_of(None, "ProviderAuthError").contains("`opencode auth login`"));
         assert!(upstream_of(Some(429), "APIError").contains("Wait"));
         assert!(upstream_of(None, "UnknownError").contains("Try again"));
+        assert!(own(Reason::UnknownName).1.contains("`opencode models`"));
         assert!(
             own(Reason::Unreachable)
                 .1

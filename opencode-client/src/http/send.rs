@@ -11,6 +11,14 @@ use crate::error::{BODY_EXCERPT_CHARS, Error, cut, excerpt};
 use crate::id::SessionId;
 use crate::tolerant::{self, Skipped, Wire};
 
+/// How a 404 of a session's path begins that is not about the session.
+const OF_OTHERS: [&str; 4] = [
+    "Message not found",
+    "Agent not found",
+    "Model not found",
+    "Provider not found",
+];
+
 /// The most bytes of an answer that are read. The messages of a turn with many pictures are the largest.
 pub(crate) const MAX_BODY: usize = 128 << 20;
 /// The most bytes that are read of an answer which is a refusal.
@@ -306,7 +314,7 @@ impl Client {
             (401 | 403, _) => Error::Unauthorized {
                 server: self.settings.server.clone(),
             },
-            (404, Some(session)) if !message.starts_with("Message not found") => {
+            (404, Some(session)) if !OF_OTHERS.iter().any(|of| message.starts_with(of)) => {
                 Error::SessionNotFound {
                     session: session.clone(),
                 }

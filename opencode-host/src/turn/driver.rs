@@ -11,7 +11,7 @@ use super::control::{Control, Orders};
 use super::history::Unread;
 use super::pacing::Pacing;
 use super::plan::{
-    Confirmed, Content, Ending, Failure, Inspection, Prompting, Situation, Step, plan,
+    Confirmed, Content, Ending, Failure, Inspection, Names, Prompting, Situation, Step, plan,
 };
 use crate::host::{REMOVING, Shared};
 use crate::live::LiveTurn;
@@ -108,6 +108,8 @@ pub(crate) struct Driver {
     pub(super) prompted: Option<PromptRecord>,
     pub(super) posted: Option<Instant>,
     pub(super) resent: bool,
+    /// What is known of the names in the prompt.
+    pub(super) names: Names,
     /// How often the transcript could not be carried over.
     pub(super) not_carried: u32,
 
@@ -182,6 +184,7 @@ impl Driver {
             exchange: None,
             prompted,
             posted: None,
+            names: Names::Known,
             not_carried: 0,
             inspection: None,
             look_due: false,
@@ -294,6 +297,7 @@ impl Driver {
             | Step::Mint
             | Step::Look
             | Step::Inspect
+            | Step::AskNames
             | Step::Recreate
             | Step::Abort { .. } => true,
         };
@@ -325,6 +329,7 @@ impl Driver {
                     self.follow(at_most).await
                 }
                 Step::Inspect => self.inspect().await,
+                Step::AskNames => self.ask_names().await,
                 Step::Recreate => self.recreate().await,
                 Step::Abort { ending } => {
                     self.stopping = ending;
@@ -411,6 +416,7 @@ impl Driver {
             orderly_idle: self.orderly_idle,
             unbroken: self.unbroken,
             reposted: self.reposted,
+            names: self.names.clone(),
             waiting,
             elapsed: self.elapsed,
             session_error: reply.and_then(|reply| reply.error().cloned()),

@@ -13,6 +13,7 @@ mod ending;
 mod follow;
 mod history;
 mod inspect;
+mod names;
 mod pacing;
 pub mod plan;
 mod prompting;

@@ -22,16 +22,22 @@
 //!   stream has not broken since, the server is there and is waited for
 //!   ([`Pace::unseen`]); where it has, the prompt may have died with the server
 //!   that took it, and is looked for and posted once more ([`Pace::lost`]).
+//! * A server can sit on a prompt for ever because it knows no agent of that
+//!   name (204 and silence up to 1.2.27). So a look that finds nothing asks for
+//!   the names that there are ([`Step::AskNames`]) before anybody waits.
 
 mod situation;
 
 use std::time::Duration;
 
+use opencode_client::UpstreamError;
+
 pub use situation::{
-    Confirmed, Content, Ending, Failure, Inspection, LastMessage, Limits, Pace, Prompting,
+    Confirmed, Content, Ending, Failure, Inspection, LastMessage, Limits, Names, Pace, Prompting,
     Situation, Step,
 };
 
+use super::names;
 use crate::outcome::{Reason, TurnError};
 
 /// The shortest time before a call that failed is made again.
@@ -66,6 +72,10 @@ pub fn plan(now: &Situation, limits: &Limits) -> Step {
     }
     if !now.connected {
         return Step::Connect;
+    }
+    if let (Prompting::Recorded, Names::Unknown(message)) = (now.prompting, &now.names) {
+        // The post was refused for it.
+        return Step::End(Ending::own(Reason::UnknownName, message));
     }
     match now.prompting {
         Prompting::None if now.transcript_owed => Step::CarryOver,
@@ -115,6 +125,7 @@ fn answer(now: &Situation, ago: Duration, limits: &Limits) -> Step {
         match judge(now, inspection, confirmed, ago, &limits.pace) {
             Verdict::End(ending) => return Step::End(ending),
             Verdict::Stop(ending) => return stop(now, ending, &limits.pace),
+            Verdict::AskNames => return Step::AskNames,
             Verdict::PromptLost if !hopeless => return Step::Look,
             Verdict::GoOn | Verdict::LookAgain | Verdict::PromptLost if hopeless => {
                 return stop(now, given_up(), &limits.pace);
@@ -146,10 +157,12 @@ fn answer(now: &Situation, ago: Duration, limits: &Limits) -> Step {
 
 /// How long nothing may be heard before the server is asked. A stream that has
 /// not given one event of the session is held for silent after 10 s (1.14.48
-/// gives none at all) and the server is asked every 2 s from then on.
+/// gives none at all) and the server is asked every 2 s from then on. Silence may
+/// also mean that a name is unknown (up to 1.2.27): such a prompt is asked about earlier.
 fn patience(now: &Situation, pace: &Pace) -> Duration {
     match (now.heard, now.looked) {
         (None, Some(_)) => pace.confirm,
+        (None, None) if now.names == Names::Unasked => pace.confirm,
         _ => pace.silence,
     }
 }
@@ -212,6 +225,8 @@ enum Verdict {
     LookAgain,
     /// The server that took the prompt is gone, and the prompt with it.
     PromptLost,
+    /// The name of the agent or the model may be why.
+    AskNames,
     GoOn,
 }
 
@@ -230,7 +245,7 @@ fn judge(
     }
     let sure = confirmed == Confirmed::Again;
     match &look.last {
-        Some(last) if last.error.is_some() => failed_message(last, look, sure),
+        Some(last) if last.error.is_some() => failed_message(now, last, look, sure),
         Some(last) if last.finished && !last.wants_more => {
             // It may yet turn out to loop.
             if look.busy && !now.orderly_idle && !sure {
@@ -263,7 +278,7 @@ fn judge(
     }
 }
 
-fn failed_message(last: &LastMessage, look: &Inspection, sure: bool) -> Verdict {
+fn failed_message(now: &Situation, last: &LastMessage, look: &Inspection, sure: bool) -> Verdict {
     let Some(error) = &last.error else {
         return Verdict::GoOn;
     };
@@ -274,7 +289,19 @@ fn failed_message(last: &LastMessage, look: &Inspection, sure: bool) -> Verdict 
     if look.busy && !sure {
         return Verdict::LookAgain;
     }
-    Verdict::End(Ending::error(Reason::Upstream, TurnError::from(error)))
+    reported(now, error)
+}
+
+/// The provider or the server said what is wrong. What it says of a name that it does not know is told with the
+/// names that there are.
+fn reported(now: &Situation, error: &UpstreamError) -> Verdict {
+    if !names::is_unknown(error) {
+        return Verdict::End(Ending::error(Reason::Upstream, TurnError::from(error)));
+    }
+    match &now.names {
+        Names::Unknown(message) => Verdict::End(Ending::own(Reason::UnknownName, message)),
+        Names::Known | Names::Unasked => Verdict::AskNames,
+    }
 }
 
 fn finished(now: &Situation, look: &Inspection, truncated: bool, sure: bool) -> Verdict {
@@ -282,7 +309,7 @@ fn finished(now: &Situation, look: &Inspection, truncated: bool, sure: bool) -> 
         return Verdict::End(Ending::completed(truncated));
     }
     if let Some(error) = &now.session_error {
-        return Verdict::End(Ending::error(Reason::Upstream, TurnError::from(error)));
+        return reported(now, error);
     }
     if !sure {
         return Verdict::LookAgain;
@@ -308,9 +335,14 @@ fn unseen(now: &Situation, pace: &Pace) -> Duration {
 
 /// Not busy, and no answer; `sure` when it has been so for long enough.
 fn unanswered(now: &Situation, look: &Inspection, sure: bool) -> Verdict {
-    if let Some(error) = &now.session_error {
-        // An unknown agent or model: reported, and nothing else ever comes (1.18.33).
-        return Verdict::End(Ending::error(Reason::Upstream, TurnError::from(error)));
+    match (&now.names, &now.session_error) {
+        (Names::Unasked, _) => return Verdict::AskNames,
+        (Names::Unknown(message), _) => {
+            return Verdict::End(Ending::own(Reason::UnknownName, message));
+        }
+        // Reported, and nothing else ever comes (1.18.33).
+        (Names::Known, Some(error)) => return reported(now, error),
+        (Names::Known, None) => {}
     }
     if !sure {
         return Verdict::LookAgain;
@@ -335,7 +367,7 @@ fn unanswered(now: &Situation, look: &Inspection, sure: bool) -> Verdict {
         Reason::Upstream,
         TurnError::of(
             Reason::Upstream,
-            "OpenCode took the prompt and never ran it. Is the agent's or the model's name right?",
+            "OpenCode took the prompt and never ran it. Try again; if it stays, restart OpenCode.",
         ),
     ))
 }

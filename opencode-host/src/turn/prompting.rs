@@ -6,6 +6,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::driver::{Driver, Trouble};
 use crate::store::{Note, PromptRecord};
+use super::names;
+use super::plan::Names;
 
 impl Driver {
     pub(super) async fn mint(&mut self) -> Result<(), Trouble> {
@@ -113,6 +115,11 @@ impl Driver {
                 self.was_posted();
                 Ok(())
             }
+            Err(error) if names::refuses(&error) => {
+                self.in_flight = None;
+                self.names = self.names_known(Some(&error.to_string())).await?;
+                Ok(())
+            }
             Err(error) => {
                 // Given up before it was sent, it is nowhere.
                 let unsent = matches!(error, ClientError::Timeout { seconds: 0, .. });
@@ -151,6 +158,10 @@ impl Driver {
 
     pub(super) fn was_posted(&mut self) {
         self.posted = Some(Instant::now());
+        self.names = match self.named() {
+            (None, None) => Names::Known,
+            _ => Names::Unasked,
+        };
         self.in_flight = None;
         self.heard = None;
         self.inspection = None;
@@ -165,8 +176,7 @@ impl Driver {
     pub(super) fn prompt(&self) -> Prompt {
         let mut prompt = self.turn.prompt.clone();
         let product = &self.host.product;
-        prompt.agent = prompt.agent.or_else(|| product.agent(&self.conversation));
-        prompt.model = prompt.model.or_else(|| product.model(&self.conversation));
+        (prompt.agent, prompt.model) = self.named();
         prompt.system = prompt
             .system
             .or_else(|| product.system_context(&self.conversation));

@@ -426,43 +426,42 @@ async fn a_cut_off_answer_is_flagged_and_an_empty_one_told() {
 #[tokio::test]
 async fn unknown_names_are_told() {
     let live = Live::start().await;
-    for (prompt, name) in [
-        (
-            Prompt {
-                agent: Some("nope".to_owned()),
-                ..Prompt::text("go [[text]]")
-            },
-            "nope",
-        ),
-        (
-            Prompt {
-                model: Some("local/nope".parse().unwrap()),
-                ..Prompt::text("go [[text]]")
-            },
-            "local/nope",
-        ),
+    let go = || Prompt::text("go [[text]]");
+    let agent = Prompt {
+        agent: Some("nope".to_owned()),
+        ..go()
+    };
+    let model = Prompt {
+        model: Some("local/nope".parse().unwrap()),
+        ..go()
+    };
+    let provider = Prompt {
+        model: Some("nowhere/scripted".parse().unwrap()),
+        ..go()
+    };
+    for (prompt, told) in [
+        (agent, ["agent \"nope\"", "build"]),
+        (model, ["model \"local/nope\"", "local/scripted"]),
+        (provider, ["model \"nowhere/scripted\"", "local/scripted"]),
     ] {
-        let turn = live
+        let submitting = live
             .host
-            .submit(live.conversation, prompt, SubmitOptions::default())
-            .await
-            .unwrap()
-            .turn
-            .id;
+            .submit(live.conversation, prompt, SubmitOptions::default());
+        let turn = submitting.await.unwrap().turn.id;
         let host = live.host.clone();
         let working =
             tokio::spawn(
                 async move { host.run_turn(turn, CancellationToken::new()).await.unwrap() },
             );
         let result = live.finished(turn, working).await;
+        let error = result.error.unwrap();
         assert_eq!(
             (result.status, result.reason.unwrap().as_str()),
-            (TurnStatus::Error, "upstream")
+            (TurnStatus::Error, "unknown_name"),
+            "{error:?}"
         );
-        assert!(
-            result.error.as_ref().unwrap().message.contains(name),
-            "{:?}",
-            result.error
-        );
+        for words in told {
+            assert!(error.message.contains(words), "{error:?}");
+        }
     }
 }

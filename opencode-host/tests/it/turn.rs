@@ -6,6 +6,7 @@ mod carry_over;
 mod faults;
 mod leaving;
 mod lost_sessions;
+mod names;
 mod odd;
 mod unreadable;
 mod workers;

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use opencode_host::outcome::Reason;
 use opencode_host::store::{MessageRole, MessageStatus};
-use opencode_impostor::{Impostor, Script, Step};
+use opencode_impostor::{Impostor, ProviderError, Script, Step};
 
 use super::site::Site;
 
@@ -107,4 +107,24 @@ async fn a_busy_provider_and_an_empty_reply_say_what_to_do() {
         assert_eq!(site.ended(conversation).await.status, MessageStatus::Error);
         site.page(conversation).await.shows(&wanted);
     }
+}
+
+#[tokio::test]
+async fn an_unknown_model_is_told_with_those_that_there_are() {
+    let script = Script::always([Step::ProviderError(ProviderError {
+        name: "ProviderModelNotFoundError".to_owned(),
+        message: "Model not found: local/gone.".to_owned(),
+        status_code: None,
+        url: None,
+    })]);
+    let impostor = Impostor::builder().script(script).models(["local/one"]);
+    let site = Site::on(impostor.start().await.unwrap());
+    let (conversation, _) = site.begin("go").await;
+    let answer = site.ended(conversation).await;
+    assert_eq!(answer.reason, Some(Reason::UnknownName));
+    site.page(conversation).await.shows(&[
+        "knows no agent or model of that name",
+        "Model not found: local/gone. It knows local/one.",
+        "<code>opencode models</code>",
+    ]);
 }

@@ -282,6 +282,7 @@ async fn an_agent_or_model_that_only_the_prompt_shows_to_be_wrong() {
     ] {
         let ran = chat.turn("hello", &more).await;
         let result = ran.ended(1, "error");
+        assert_eq!(result["reason"], "unknown_name", "{result}");
         assert!(
             result["error"]["message"].as_str().unwrap().contains(named),
             "{result}"

@@ -89,6 +89,41 @@ async fn a_worker_runs_what_was_submitted() {
 }
 
 #[tokio::test]
+async fn a_queued_turn_with_an_unknown_name_says_which_there_are() {
+    let impostor = Impostor::builder()
+        .version("1.2.27")
+        .agents(["build", "plan"])
+        .models(["local/one", "local/two"])
+        .start()
+        .await
+        .unwrap();
+    let chat = Chat::with(&impostor);
+    let worker = chat.start(&["worker"]);
+    for (named, told) in [
+        (["--agent", "bild"], "agent \"bild\". It knows build, plan."),
+        (
+            ["--model", "local/oneness"],
+            "model \"local/oneness\". It knows local/one, local/two.",
+        ),
+    ] {
+        let queued = submit(&chat, "hello", &named).await;
+        let watched = chat.run(&["watch", "--json", turn_of(&queued)]).await;
+        let result = watched.ended(1, "error");
+        assert_eq!(result["reason"], "unknown_name", "{result}");
+        let message = result["error"]["message"].as_str().unwrap();
+        assert!(message.contains(told), "{message}");
+        let watched = chat.run(&["watch", turn_of(&queued)]).await;
+        assert!(watched.stderr.contains(told), "{watched:?}");
+        let shown = chat.run(&["show"]).await;
+        let last = shown.stdout.lines().last().unwrap();
+        assert!(last.contains(told), "{shown:?}");
+        assert!(last.contains("(unknown_name: "), "{shown:?}");
+    }
+    worker.signal(Signal::TERM);
+    assert_eq!(worker.end().await.code, 0);
+}
+
+#[tokio::test]
 async fn a_worker_waits_for_a_server_that_is_being_restarted() {
     let impostor = Impostor::start().await.unwrap();
     let chat = Chat::with(&impostor);

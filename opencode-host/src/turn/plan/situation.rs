@@ -92,6 +92,17 @@ pub enum Prompting {
     },
 }
 
+/// Whether the server knows the names in the prompt: the agent's, the model's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// The prompt has some, and the server was not asked for those that there are.
+    Unasked,
+    /// Nothing is wrong with them, as far as the server says; or the prompt has none.
+    Known,
+    /// One is unknown. What to tell the person.
+    Unknown(String),
+}
+
 /// What the last look at the server showed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inspection {
@@ -184,6 +195,8 @@ pub struct Situation {
     pub unbroken: bool,
     /// The prompt was looked for once more after the server seemed to have lost it.
     pub reposted: bool,
+    /// What is known of the names in the prompt.
+    pub names: Names,
     /// A person is asked.
     pub waiting: bool,
     /// How long the turn has run, waiting for a person not counted.
@@ -239,6 +252,8 @@ pub enum Step {
     },
     /// Read status and exchange.
     Inspect,
+    /// Ask for the agents and the models that there are.
+    AskNames,
     /// Replace the lost session, and prompt it.
     Recreate,
     /// Tell the session to stop.

@@ -44,6 +44,7 @@ fn running() -> Situation {
         unbroken: true,
         reposted: false,
         waiting: false,
+        names: Names::Known,
         elapsed: secs(5),
         transcript_owed: false,
         session_error: None,
@@ -423,4 +424,76 @@ fn a_prompt_that_is_seen_and_not_run_is_given_time_to_run() {
     // An idle of the turn before may come this late, so it is not believed at once.
     assert_eq!(verdict(&resting(4, true, true)), None);
     assert_eq!(verdict(&resting(5, true, true)), empty);
+}
+
+#[test]
+fn names_are_asked_for_once_a_look_finds_nothing() {
+    let nothing = |names, prompt_seen, session_error| Situation {
+        prompting: Prompting::Posted { ago: secs(2) },
+        content: Content::default(),
+        names,
+        session_error,
+        ..after(
+            Inspection {
+                prompt_seen,
+                ..look(false, None)
+            },
+            Confirmed::Once,
+            false,
+        )
+    };
+    let unknown = Some((TurnStatus::Error, Some("unknown_name")));
+    let missing = UpstreamError {
+        name: "UnknownError".to_owned(),
+        message: "Agent not found: \"x\"".to_owned(),
+        status_code: None,
+        url: None,
+        retryable: None,
+    };
+    for seen in [false, true] {
+        for error in [None, Some(missing.clone()), failed("UnknownError").error] {
+            let next = plan(&nothing(Names::Unasked, seen, error.clone()), &LIMITS);
+            assert_eq!(next, Step::AskNames, "{seen} {error:?}");
+            let told = Names::Unknown("x".to_owned());
+            let next = plan(&nothing(told, seen, error.clone()), &LIMITS);
+            assert_eq!(ends(&next), unknown, "{seen} {error:?}");
+        }
+        // Known ones are waited for, unless the server itself says that one is not.
+        let next = plan(&nothing(Names::Known, seen, None), &LIMITS);
+        assert_eq!(ends(&next), None, "{seen}");
+        let next = plan(&nothing(Names::Known, seen, Some(missing.clone())), &LIMITS);
+        assert_eq!(next, Step::AskNames, "{seen}");
+    }
+}
+
+#[test]
+fn a_prompt_that_names_something_is_asked_about_early() {
+    let silent = |names, ago| Situation {
+        prompting: Prompting::Posted { ago: secs(ago) },
+        heard: None,
+        names,
+        ..running()
+    };
+    assert_eq!(plan(&silent(Names::Unasked, 2), &LIMITS), Step::Inspect);
+    assert_eq!(
+        plan(&silent(Names::Unasked, 1), &LIMITS),
+        Step::Follow { at_most: secs(1) }
+    );
+    assert_eq!(
+        plan(&silent(Names::Known, 2), &LIMITS),
+        Step::Follow { at_most: secs(8) }
+    );
+}
+
+#[test]
+fn a_post_that_was_refused_for_a_name_is_not_made_again() {
+    let refused = Situation {
+        prompting: Prompting::Recorded,
+        names: Names::Unknown("x".to_owned()),
+        ..running()
+    };
+    assert_eq!(
+        ends(&plan(&refused, &LIMITS)),
+        Some((TurnStatus::Error, Some("unknown_name")))
+    );
 }

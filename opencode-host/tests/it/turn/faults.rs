@@ -166,64 +166,35 @@ async fn a_late_idle_of_an_aborted_turn_does_not_end_the_next() {
     assert_ended(&result, TurnStatus::Completed, None, "The second answer.");
 }
 
-/// What a prompt ends with that the server does not run.
-async fn refused(test: &Hosting, prompt: opencode_client::wire::Prompt) -> String {
-    let submitted = test
-        .host
-        .submit(test.conversation, prompt, SubmitOptions::default());
-    let turn = submitted.await.unwrap().turn.id;
-    let result = test.finished(turn, test.work(turn)).await;
-    assert_eq!(
-        (result.status, result.reason.unwrap().as_str()),
-        (TurnStatus::Error, "upstream")
-    );
-    result.error.unwrap().message
-}
-
-#[tokio::test]
-async fn an_unknown_agent_is_told() {
-    let impostor = Impostor::builder()
-        .script(Script::always([Step::text("no")]))
-        .agents(["build"])
-        .start()
-        .await
-        .unwrap();
-    let test = Hosting::new(impostor).await;
-    let mut prompt = opencode_client::wire::Prompt::text("go");
-    prompt.agent = Some("nope".to_owned());
-    let error = refused(&test, prompt).await;
-    assert!(error.contains("nope"));
-}
-
-#[tokio::test]
-async fn an_unknown_model_is_told() {
-    let impostor = Impostor::builder()
-        .script(Script::always([Step::text("no")]))
-        .models(["local/scripted"])
-        .start()
-        .await
-        .unwrap();
-    let test = Hosting::new(impostor).await;
-    let mut prompt = opencode_client::wire::Prompt::text("go");
-    prompt.model = Some("local/other".parse().unwrap());
-    let error = refused(&test, prompt).await;
-    assert!(error.contains("local/other"));
+/// Answers the prompt's post with a 204, and does nothing with it.
+fn takes_and_never_runs() -> Action {
+    Action::Answer {
+        status: 204,
+        content_type: String::new(),
+        body: String::new(),
+    }
 }
 
 #[tokio::test]
 async fn a_prompt_that_is_never_run_is_told_without_a_stream() {
-    let impostor = Impostor::builder()
-        .script(Script::always([Step::text("no")]))
-        .agents(["build"])
-        .start()
+    let impostor = Impostor::scripted(Script::always([Step::text("no")]))
         .await
         .unwrap();
     impostor.faults().silent_streams();
+    let post = "POST /session/:id/prompt_async";
+    let faults = impostor.faults();
+    faults.request(post, Calls::All, takes_and_never_runs());
     let test = Hosting::new(impostor).await;
-    let mut prompt = opencode_client::wire::Prompt::text("go");
-    prompt.agent = Some("nope".to_owned());
-    let error = refused(&test, prompt).await;
+    let result = test.turn("go").await;
+    assert_eq!(
+        (result.status, result.reason.unwrap().as_str()),
+        (TurnStatus::Error, "upstream")
+    );
+    let error = result.error.unwrap().message;
     assert!(error.contains("never ran it"), "{error}");
+    let ledger = test.impostor.ledger();
+    let asked = ledger.count("GET /agent") + ledger.count("GET /config/providers");
+    assert_eq!(asked, 0, "the prompt names nothing that could be unknown");
 }
 
 #[tokio::test]

@@ -1,0 +1,267 @@
+//! Names in a prompt that the server does not know: the agent's, the model's.
+//!
+//! Servers differ in what they do with such a prompt: up to 1.2.27 an unknown agent gets a 204 and then silence; later
+//! ones report it as the session's error; an unknown model is reported, with the prompt stored and no answer to it. All
+//! of them list what there is, so that is asked for once a look has found nothing, or an error says that a name is why.
+
+use std::cmp::Reverse;
+
+use opencode_client::wire::ModelRef;
+use opencode_client::{Error as ClientError, Exchange, UpstreamError};
+
+use super::driver::{Driver, Trouble};
+use super::plan::Names;
+use crate::visible::short;
+
+/// How many of the names that there are a message tells: those most like the unknown one.
+const TOLD: usize = 12;
+
+/// How much of a name a message tells, in characters.
+const NAME: usize = 80;
+
+/// How often a list is asked for that does not come in time.
+const TRIES: u32 = 2;
+
+/// How much of a server's own words a message tells, in characters.
+const SAID: usize = 300;
+
+/// How servers begin to say that a name is unknown (1.14.48 to 1.18.34), in lower case.
+const WORDS: [&str; 3] = ["agent not found", "model not found", "provider not found"];
+
+/// Whether the server says that it knows no agent or model of that name. What a provider answers, with a status of its
+/// own, is about a model that the server does know.
+pub(super) fn is_unknown(error: &UpstreamError) -> bool {
+    let name = error.name.as_str();
+    let by_name = ["Agent", "Model", "Provider"].iter().any(|kind| {
+        name.strip_suffix("NotFoundError")
+            .is_some_and(|rest| rest.ends_with(kind))
+    });
+    by_name || (error.status_code.is_none() && says_unknown(&error.message))
+}
+
+/// Whether a call was refused because a name is unknown.
+pub(super) fn refuses(error: &ClientError) -> bool {
+    match error {
+        ClientError::BadRequest { message, .. } | ClientError::Server { message, .. } => {
+            says_unknown(message)
+        }
+        _ => false,
+    }
+}
+
+fn says_unknown(text: &str) -> bool {
+    // `ProviderModelNotFoundError: Model not found: …` is said too.
+    let said = match text.split_once(": ") {
+        Some((name, rest)) if name.ends_with("Error") && !name.contains(' ') => rest,
+        _ => text,
+    };
+    let said = said.to_lowercase();
+    WORDS.iter().any(|words| said.starts_with(words)) || text.contains("ModelNotFoundError")
+}
+
+impl Driver {
+    /// What the prompt names: its own, or the product's.
+    pub(super) fn named(&self) -> (Option<String>, Option<ModelRef>) {
+        let (prompt, product) = (&self.turn.prompt, &self.host.product);
+        let agent = prompt.agent.clone();
+        let model = prompt.model.clone();
+        (
+            agent.or_else(|| product.agent(&self.conversation)),
+            model.or_else(|| product.model(&self.conversation)),
+        )
+    }
+
+    /// Finds out whether a name is why there is no answer.
+    pub(super) async fn ask_names(&mut self) -> Result<(), Trouble> {
+        let reported = self.reply.as_ref().and_then(|reply| reply.error());
+        let failed = self.exchange.as_ref().and_then(Exchange::error);
+        let said = [reported, failed].into_iter().flatten();
+        let said = said
+            .filter(|error| is_unknown(error))
+            .map(|error| error.message.clone());
+        let said = said.last();
+        self.names = self.names_known(said.as_deref()).await?;
+        Ok(())
+    }
+
+    /// What the server's lists say of the prompt's names; `said` is what it said itself of one that it does not know.
+    pub(super) async fn names_known(&self, said: Option<&str>) -> Result<Names, Trouble> {
+        let client = self.client();
+        let (agent, model) = self.named();
+        let mut agents = Vec::new();
+        if agent.is_some() || said.is_some() {
+            agents = listed(|| client.agents()).await?;
+        }
+        let mut models = Vec::new();
+        if model.is_some() || said.is_some() {
+            let listed = listed(|| client.models()).await?;
+            models = listed.available.iter().map(ToString::to_string).collect();
+        }
+        let model = model.as_ref().map(ToString::to_string);
+        for (kind, name, known) in [
+            (Kind::Agent, agent.as_deref(), &agents),
+            (Kind::Model, model.as_deref(), &models),
+        ] {
+            // No list at all says nothing about a name.
+            if let Some(name) = name
+                && !known.is_empty()
+                && !known.iter().any(|known| known == name)
+            {
+                let unknown = format!("OpenCode knows no {} {:?}.", kind.word(), short(name, NAME));
+                return Ok(Names::Unknown(unknown + &kind.advice(name, known)));
+            }
+        }
+        let Some(said) = said else {
+            return Ok(Names::Known);
+        };
+        // Not a name of the prompt, but one of the server's configuration; or there is no list.
+        let (kind, known) = match said.to_lowercase().contains("agent") {
+            true => (Kind::Agent, agents),
+            false => (Kind::Model, models),
+        };
+        let said = short(said, SAID);
+        let advice = kind.advice(&said, &known);
+        Ok(Names::Unknown(format!("OpenCode says: {said}{advice}")))
+    }
+}
+
+/// What a name is of.
+#[derive(Clone, Copy)]
+enum Kind {
+    Agent,
+    Model,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Model => "model",
+        }
+    }
+
+    /// Which names there are, those most like `name` first, and what to do.
+    fn advice(self, name: &str, known: &[String]) -> String {
+        let mut advice = String::new();
+        if !known.is_empty() {
+            let mut known: Vec<&str> = known.iter().map(String::as_str).collect();
+            known.sort_by_key(|known| Reverse(alike(known, name)));
+            let told = known.iter().take(TOLD).map(|known| short(known, NAME));
+            let told = told.collect::<Vec<_>>().join(", ");
+            let more = match known.len().saturating_sub(TOLD) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            advice = format!(" It knows {told}{more}.");
+        }
+        advice.push_str(match self {
+            Self::Agent => " Name one that it knows (`opencode agent list`), or add this one to its configuration.",
+            Self::Model => {
+                " Name one that it knows (`opencode models`), or sign in to the model's provider \
+                 (`opencode auth login`)."
+            }
+        });
+        advice
+    }
+}
+
+/// How many characters two names begin with alike.
+fn alike(one: &str, other: &str) -> usize {
+    let pairs = one.chars().zip(other.chars());
+    pairs.take_while(|(one, other)| one == other).count()
+}
+
+/// A list of the server, empty where it has none or does not tell it.
+async fn listed<T: Default, Listing>(list: impl Fn() -> Listing) -> Result<T, Trouble>
+where
+    Listing: Future<Output = Result<T, ClientError>>,
+{
+    for _ in 0..TRIES {
+        match list().await {
+            Ok(list) => return Ok(list),
+            Err(ClientError::Timeout { .. }) => {}
+            Err(error @ (ClientError::Connection { .. } | ClientError::Unauthorized { .. })) => {
+                return Err(error.into());
+            }
+            Err(_) => break,
+        }
+    }
+    Ok(T::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(name: &str, message: &str, status_code: Option<u16>) -> UpstreamError {
+        UpstreamError {
+            name: name.to_owned(),
+            message: message.to_owned(),
+            status_code,
+            url: None,
+            retryable: None,
+        }
+    }
+
+    #[test]
+    fn what_servers_say_of_unknown_names_is_known() {
+        for (name, message) in [
+            (
+                "UnknownError",
+                "Agent not found: \"nope\". Available agents: build, plan",
+            ),
+            ("UnknownError", "Model not found: local/nope."),
+            (
+                "UnknownError",
+                "Model not found: local/nope. Did you mean: scripted?",
+            ),
+            (
+                "UnknownError",
+                "ProviderModelNotFoundError: Model not found: local/nope.",
+            ),
+            (
+                "UnknownError",
+                "ProviderModelNotFoundError: ProviderModelNotFoundError",
+            ),
+            ("UnknownError", "Error: agent not found: \"nope\""),
+            ("UnknownError", "Provider not found: nope"),
+            (
+                "ProviderModelNotFoundError",
+                "{\"providerID\":\"local\",\"modelID\":\"nope\"}",
+            ),
+            ("AgentNotFoundError", ""),
+            ("ModelNotFoundError", ""),
+        ] {
+            assert!(is_unknown(&error(name, message, None)), "{name} {message}");
+        }
+        for (name, message, status) in [
+            ("APIError", "Model not found: gpt-9", Some(404)),
+            ("APIError", "upstream says no", Some(401)),
+            ("UnknownError", "UnknownError: UnknownError", None),
+            ("UnknownError", "the tool said: Agent not found: x", None),
+            ("NotFoundError", "Session not found: ses_1", None),
+            ("UnknownError", "", None),
+        ] {
+            assert!(
+                !is_unknown(&error(name, message, status)),
+                "{name} {message}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_names_that_are_told_are_few_and_the_likeliest_first() {
+        let mut known: Vec<String> = (0..400).map(|at| format!("router/model-{at}")).collect();
+        known.push("anthropic/claude-sonnet-4".to_owned());
+        known.push(format!("anthropic/claude-{}", "x".repeat(5000)));
+        let advice = Kind::Model.advice("anthropic/claude-sonet-4", &known);
+        assert!(
+            advice.starts_with(" It knows anthropic/claude-sonnet-4, anthropic/claude-xxx"),
+            "{advice}"
+        );
+        assert!(advice.contains(" and 390 more."), "{advice}");
+        assert!(advice.chars().count() < TOLD * (NAME + 2) + 200, "{advice}");
+        let none = Kind::Agent.advice("x", &[]);
+        assert!(!none.contains("It knows"), "{none}");
+    }
+}
