@@ -87,7 +87,9 @@ impl From<ClientError> for Failure {
             )
             .because(Reason::Unreachable),
             ClientError::Unauthorized { .. } => {
-                Self::configuration(format!("{error} or --opencode-password"))
+                Self::configuration(format!(
+                    "{error} or --opencode-password. A user other than `opencode` is given with --opencode-username"
+                ))
                     .because(Reason::Unauthorized)
             }
             ClientError::Configuration(_) => Self::configuration(error.to_string()),

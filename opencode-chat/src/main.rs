@@ -5,6 +5,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod app;
+mod attached;
 mod chart;
 mod cli;
 mod commands;

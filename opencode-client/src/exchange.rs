@@ -217,6 +217,18 @@ impl Client {
         prompt: &MessageId,
         known: usize,
     ) -> Result<Exchange, Error> {
+        let messages = self.back_to(session, prompt, known).await?;
+        Ok(Exchange::of(prompt, messages))
+    }
+
+    /// The newest messages of `session`, oldest first: `known` and one more, and those before them while `message`
+    /// is not among them and may yet be.
+    pub(crate) async fn back_to(
+        &self,
+        session: &SessionId,
+        message: &MessageId,
+        known: usize,
+    ) -> Result<Vec<Message>, Error> {
         let mut limit = known.max(1) + 1;
         let mut page = self.messages(session, limit, None).await?;
         let mut messages = Vec::new();
@@ -230,17 +242,17 @@ impl Client {
             let found = page
                 .messages
                 .iter()
-                .any(|message| message.info.id == *prompt);
+                .any(|listed| listed.info.id == *message);
             let full = page.records >= limit;
             let cursor = page.before.take();
             page.messages.append(&mut messages);
             messages = page.messages;
-            // Ids ascend: what is older than the prompt cannot answer it.
+            // Ids ascend: it is not among what is older, and nothing there answers it.
             if found
                 || !full
                 || messages
                     .first()
-                    .is_some_and(|first| first.info.id < *prompt)
+                    .is_some_and(|first| first.info.id < *message)
             {
                 break;
             }
@@ -256,6 +268,6 @@ impl Client {
                 }
             };
         }
-        Ok(Exchange::of(prompt, messages))
+        Ok(messages)
     }
 }

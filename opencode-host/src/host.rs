@@ -259,16 +259,19 @@ impl Host {
         Ok(outcome)
     }
 
-    /// Deletes a conversation with all its turns, messages and attachments, its
-    /// upstream session, and its sandbox. What runs of it is stopped, wherever that is. Answers
-    /// whether there was one.
+    /// Deletes a conversation. Answers whether there was one.
+    ///
+    /// Its rows, with all turns, messages and attachments, go at once, in one transaction: whoever runs a turn of it
+    /// loses the lease with them, and stops. The rest is attempted once, before this returns: its session and those
+    /// of its sub-agents are stopped, the session is deleted upstream (5 s at most for both), and its sandbox is
+    /// removed. What of that fails is reported and not tried again: the session stays on the server, the folder on the
+    /// disk.
     ///
     /// The bytes of its files go with the next [sweep](Host::sweep_blobs), unless another
     /// message has the same.
     ///
     /// # Errors
-    /// See [`StoreError`]; nothing was deleted then. What of the session or the sandbox cannot
-    /// be removed is reported.
+    /// See [`StoreError`]; nothing was deleted then.
     pub async fn delete_conversation(&self, id: ConversationId) -> Result<bool, StoreError> {
         let shared = &self.shared;
         // The rows first: whoever runs a turn of it loses its lease with them.

@@ -81,13 +81,18 @@ pub trait Product: Send + Sync + fmt::Debug + 'static {
         Vec::new()
     }
 
-    /// The message is durable, and its files are attached: index, notify.
+    /// The message is durable, and the attach of its files was attempted: index, notify.
     ///
-    /// Attempted once; again where its worker died before it could note that. Not called for
-    /// a turn that is cancelled while it is queued and was never prompted: no worker has it.
+    /// One worker attempts this once: a hook that fails or panics is not called again. A worker that dies, or loses the
+    /// store, before it has noted the turn as settled leaves it to the next one, which calls the hook again: over deaths
+    /// it is called at least once, so do what it does under the message's id, where twice is as good as once. The
+    /// conversation's next turn waits for it.
+    ///
+    /// Not called for a turn that is cancelled while it is queued and was never prompted: no worker has it. Nor for one
+    /// whose conversation was deleted meanwhile.
     ///
     /// # Errors
-    /// Reported and traced; the message stays as it is.
+    /// Reported and traced (`callback.error`); the message stays as it is, and the turn is settled all the same.
     async fn on_finalized(&self, message: &Message, exchange: &Exchange) -> Result<(), HookError> {
         let _ = (message, exchange);
         Ok(())
@@ -95,10 +100,10 @@ pub trait Product: Send + Sync + fmt::Debug + 'static {
 
     /// The turn is over, whichever way it ended after a worker took it up.
     ///
-    /// Called as [`Product::on_finalized`] is.
+    /// Called behind [`Product::on_finalized`], as often as that is: attempted once, at least once over deaths.
     ///
     /// # Errors
-    /// Reported and traced; the turn stays as it is.
+    /// Reported and traced (`callback.error`); the turn stays as it is.
     async fn on_turn_finished(&self, result: &TurnResult) -> Result<(), HookError> {
         let _ = result;
         Ok(())

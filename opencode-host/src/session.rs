@@ -3,10 +3,9 @@
 //!
 //! A process may die between the post of a session and the write of its row,
 //! and the post's answer may be lost. So that no session is left over then, each
-//! carries a mark in its metadata that follows from the row alone: the
+//! carries a mark among its rules that follows from the row alone: the
 //! conversation, and the session that it replaces. Whoever finds the row still
-//! without a session looks for that mark before it mints another one. A server
-//! that does not list sessions with their metadata is believed to have none.
+//! without a session looks for that mark before it mints another one.
 
 mod mark;
 mod upheld;
@@ -276,31 +275,31 @@ impl Session<'_> {
         let mark = Mark {
             conversation: conversation.id,
             replaces: replaced.as_ref().map(|record| record.id.clone()),
-            policy: fingerprint(&rules),
         };
+        let policy = fingerprint(&rules);
         let mut found = self.minted_before(client, &mark).await?;
         let record_of = |session: UpstreamSession| SessionRecord {
             id: session.id,
             directory: directory.clone().or(session.directory),
             created_ms: session.time.created,
-            policy: mark.policy.clone(),
+            policy: policy.clone(),
             owed: mark
                 .replaces
                 .is_some()
                 .then_some(Owed::Transcript { ids: None }),
         };
         let fresh = found.is_empty();
+        let permission = [vec![mark.rule()], rules.clone()].concat();
         let session = if fresh {
             let new = NewSession {
                 title: self.product.session_title(conversation),
-                permission: rules.clone(),
-                metadata: Some(mark.metadata()),
+                permission,
                 ..NewSession::default()
             };
             self.create(client, &new, &mark).await?
         } else {
             let session = found.remove(0);
-            if Mark::policy_of(&session) == mark.policy {
+            if session.permission == permission {
                 session
             } else {
                 let client = record_of(session.clone()).client(self.client);

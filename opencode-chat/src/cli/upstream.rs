@@ -21,6 +21,9 @@ pub(crate) struct UpstreamArgs {
     /// PATH or DIR/tools, is started and stopped with this process; where there is none, a stand-in answers and says so
     #[arg(long, value_name = "URL", env = "OPENCODE_BASE_URL")]
     pub(crate) opencode_url: Option<String>,
+    /// The user that the server at --opencode-url was started with, sent along with its password [default: opencode]
+    #[arg(long, value_name = "NAME", env = "OPENCODE_SERVER_USERNAME")]
+    pub(crate) opencode_username: Option<String>,
     /// The server's password. Every user of this machine sees it in the list of processes (ps): better set the variable,
     /// or give a file
     #[arg(

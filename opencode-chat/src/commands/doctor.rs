@@ -350,7 +350,7 @@ async fn check_password(url: &str, report: &mut Report) -> bool {
         Ok(_) => report.warning(
             "password",
             "the server asks for none: every program that reaches its port can use it",
-            "start it with OPENCODE_SERVER_PASSWORD set, and give the same with --opencode-password",
+            "start it with OPENCODE_SERVER_PASSWORD set, and give the same with --opencode-password (and --opencode-username)",
         ),
         Err(error) => report.warning("password", format!("unknown: {error}"), "run this again"),
     }

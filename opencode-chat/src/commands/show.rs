@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::process::ExitCode;
 
+use opencode_client::reply::PersistedPart;
 use opencode_host::id::ConversationId;
 use opencode_host::store::{Message, MessageEntry, MessageRole, Store, StoreError, StoreResult};
 use opencode_host::visible::line;
 use serde_json::{Value, json};
 
 use crate::app::open_store;
+use crate::attached;
 use crate::cli::ShowArgs;
 use crate::exit::Failure;
 use crate::files;
@@ -147,4 +149,12 @@ fn print_text(conversation: &str, message: &Message) {
         format!(" ({}: {})", line(&error.name), line(&error.message))
     });
     terminal::say(format_args!("{conversation}\t{who}\t{status}\t{text}{why}"));
+    for part in &message.parts {
+        if let PersistedPart::Tool(tool) = part {
+            for attachment in &tool.attachments {
+                let (tool, words) = (line(&tool.tool), attached::words(attachment));
+                terminal::say(format_args!("{conversation}\t{tool}\tattached\t{words}"));
+            }
+        }
+    }
 }

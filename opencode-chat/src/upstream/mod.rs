@@ -91,6 +91,14 @@ impl Upstream {
             let mut builder = Client::builder(url);
             let password = args.password()?;
             let unasked = args.allow_unasked_subagents;
+            // An empty variable is none.
+            if let Some(user) = args
+                .opencode_username
+                .as_ref()
+                .filter(|user| !user.is_empty())
+            {
+                builder = builder.username(user);
+            }
             if let Some(password) = &password.value {
                 builder = builder.password(password);
             }

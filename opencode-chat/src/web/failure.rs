@@ -134,7 +134,7 @@ fn own(reason: Reason) -> (&'static str, &'static str) {
         ),
         Reason::Unauthorized => (
             "OpenCode refused the password",
-            "Set `OPENCODE_SERVER_PASSWORD` to the server's password and restart this application.",
+            "Set `OPENCODE_SERVER_PASSWORD` to the server's password, and `OPENCODE_SERVER_USERNAME` if it has a user of its own, and restart this application.",
         ),
         _ => (
             "Something unexpected happened",

@@ -19,8 +19,8 @@ use axum::response::{IntoResponse as _, Response};
 use super::authority::{Authority, Host, Unclear};
 use super::problem::Problem;
 
-/// Scripts, styles, connections and frames of our own, and nothing else.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+/// Scripts, styles, connections and frames of our own, and nothing else. Pictures may be in the page: a tool's are.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     frame-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 const HEADERS: [(HeaderName, &str); 6] = [

@@ -9,6 +9,7 @@ use opencode_host::visible::short;
 use serde_json::Value;
 
 use super::steps::Steps;
+use crate::attached;
 
 /// Bytes of an output or a file that are shown.
 const MAX_TEXT: usize = 16 << 10;
@@ -18,6 +19,8 @@ const MAX_DIFF_LINES: usize = 400;
 const SHORT_DIFF: usize = 20;
 /// Characters of what a tool works on.
 const MAX_TARGET: usize = 160;
+/// Files beside an output that are shown.
+const MAX_ATTACHED: usize = 8;
 /// Steps of a subtask that are shown while it runs.
 const MAX_STEPS: usize = 6;
 
@@ -38,6 +41,8 @@ pub(super) struct ToolView {
     todos: Vec<TodoView>,
     folded: Vec<Folded>,
     open: bool,
+    /// Files that came beside the output.
+    attached: Vec<AttachedView>,
     /// What a sub-agent does, newest last.
     steps: Vec<String>,
     earlier_steps: usize,
@@ -49,6 +54,14 @@ struct TodoView {
     state: &'static str,
     mark: &'static str,
     content: String,
+}
+
+/// A file that came beside the output.
+#[derive(Clone, Debug)]
+struct AttachedView {
+    words: String,
+    /// Where a browser finds it, if it is a picture that is shown.
+    picture: Option<String>,
 }
 
 /// What is folded away behind the row.
@@ -79,7 +92,15 @@ struct DiffLine {
 impl ToolView {
     /// A call as it is now; paths inside `folder` are shown relative to it.
     pub(super) fn of(part: &ToolPart, folder: Option<&str>) -> Self {
-        Self::of_json(&serde_json::to_value(part).unwrap_or_default(), folder)
+        let attached = part.attachments.iter().take(MAX_ATTACHED);
+        let attached = attached.map(|attachment| AttachedView {
+            words: attached::words(attachment),
+            picture: attached::picture(attachment),
+        });
+        Self {
+            attached: attached.collect(),
+            ..Self::of_json(&serde_json::to_value(part).unwrap_or_default(), folder)
+        }
     }
 
     fn of_json(part: &Value, folder: Option<&str>) -> Self {
@@ -133,6 +154,7 @@ impl ToolView {
             todos: display.todos().iter().map(TodoView::of).collect(),
             open: lines > 0 && lines <= SHORT_DIFF,
             folded,
+            attached: Vec::new(),
             steps: Vec::new(),
             earlier_steps: 0,
         }
@@ -155,7 +177,11 @@ impl ToolView {
             Folded::Diff { lines, .. } => lines.iter().map(|line| line.text.len()).sum(),
             Folded::Text { text, .. } | Folded::Command { text, .. } => text.len(),
         });
+        let attached = self.attached.iter().map(|file| {
+            file.words.len() + file.picture.as_ref().map_or(0, |picture| picture.len())
+        });
         512 + folded.sum::<usize>()
+            + attached.sum::<usize>()
             + self
                 .todos
                 .iter()

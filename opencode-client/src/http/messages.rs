@@ -81,7 +81,7 @@ impl Client {
     }
 
     /// One message, or `None` when the session does not hold it:
-    /// `GET /session/:id/message/:messageID`.
+    /// `GET /session/:id/message/:messageID`, and the list where that fails because the message is absent.
     ///
     /// # Errors
     /// [`Error::SessionNotFound`] when the session itself is unknown; see [`Error`].
@@ -99,6 +99,11 @@ impl Client {
             Err(Error::BadRequest { status: 404, .. }) => Ok(None),
             // Servers that word it otherwise: ask for the session itself.
             Err(Error::SessionNotFound { .. }) => self.session(session).await.map(|_| None),
+            // 1.2.1 to 1.2.20 fail so where it is absent. The list knows better than a failure.
+            Err(Error::Server { message: said, .. }) if said.contains("Message not found") => {
+                let mut listed = self.back_to(session, message, 1).await?.into_iter();
+                Ok(listed.find(|listed| listed.info.id == *message))
+            }
             Err(error) => Err(error),
         }
     }

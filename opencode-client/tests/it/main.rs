@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod absent;
 mod bounds;
 mod calls;
 mod gaps;

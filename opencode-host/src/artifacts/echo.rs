@@ -2,11 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 
+use serde_json::{Value, json};
+
 use crate::blobs::Digest;
 use crate::store::{Attachment, AttachmentSource};
 
 /// Where an upload's row says which name it has in the sandbox.
 pub(crate) const SANDBOX_NAME: &str = "sandbox_name";
+
+/// Where a transform's row says what it was made of. Its source need not be attached itself.
+pub(super) const SOURCE: &str = "made_of";
 
 /// Files that a turn did not make: the person's own uploads, and what earlier
 /// messages have already. Told by name *and* content: an upload that the agent
@@ -32,8 +37,10 @@ impl Echo {
                 let name = name.and_then(|name| name.as_str());
                 echo.upload(name.unwrap_or(&attachment.name), attachment.digest);
             } else {
-                let named = echo.earlier.entry(attachment.name.clone()).or_default();
-                named.insert(attachment.digest);
+                echo.earlier(&attachment.name, attachment.digest);
+                if let Some((name, digest)) = source_of(attachment) {
+                    echo.earlier(name, digest);
+                }
             }
         }
         echo
@@ -45,15 +52,31 @@ impl Echo {
         named.insert(digest);
     }
 
+    fn earlier(&mut self, name: &str, digest: Digest) {
+        let named = self.earlier.entry(name.to_owned()).or_default();
+        named.insert(digest);
+    }
+
     /// Whether this is the person's own upload, unchanged.
     pub fn is_upload(&self, name: &str, digest: &Digest) -> bool {
         contains(&self.uploads, name, digest)
     }
 
-    /// Whether an earlier message has the very same file.
+    /// Whether an earlier message has the very same file, or something that a transform made of it.
     pub fn is_known(&self, name: &str, digest: &Digest) -> bool {
         self.is_upload(name, digest) || contains(&self.earlier, name, digest)
     }
+}
+
+/// What a transform's row says of its source.
+pub(super) fn made_of(name: &str, digest: &Digest) -> Value {
+    json!({ "name": name, "digest": digest.to_string() })
+}
+
+fn source_of(attachment: &Attachment) -> Option<(&str, Digest)> {
+    let source = attachment.trust.get(SOURCE)?;
+    let digest = source["digest"].as_str()?.parse().ok()?;
+    Some((source["name"].as_str()?, digest))
 }
 
 fn contains(files: &HashMap<String, HashSet<Digest>>, name: &str, digest: &Digest) -> bool {

@@ -9,7 +9,8 @@ use futures_util::FutureExt as _;
 use opencode_client::Exchange;
 use serde_json::{Value, json};
 
-use super::naming::Naming;
+use super::echo::{SOURCE, made_of};
+use super::naming::{Naming, distinct};
 use super::{
     Artifact, Counterfeit, DefaultAttach, Dropped, Echo, ExchangeFiles, FileError, MAX_ARTIFACT,
     Transform,
@@ -246,10 +247,12 @@ impl Work<'_> {
         // What an agent wrote may break the best of renderers.
         match AssertUnwindSafe(rendering).catch_unwind().await {
             Ok(Ok(Some(artifact))) => {
-                let artifact = Artifact {
+                let mut artifact = Artifact {
                     name: name.to_owned(),
                     ..artifact
                 };
+                let made_of = made_of(transform.source_name(), &Digest::of(&source.bytes));
+                artifact.trust.insert(SOURCE.to_owned(), made_of);
                 self.attach(artifact, AttachmentSource::Transform).await
             }
             Ok(Ok(None)) => Ok(()),
@@ -258,7 +261,8 @@ impl Work<'_> {
         }
     }
 
-    /// The file a transform reads: as it lies in the sandbox, else as a tool told it.
+    /// The file a transform reads: as it lies in the sandbox, else as a tool told it. What lies there from before
+    /// this turn is not this one's: the slack of the cutoff lists what an earlier turn made right before.
     async fn source(
         &self,
         transform: &dyn Transform,
@@ -269,16 +273,26 @@ impl Work<'_> {
         let name = transform.source_name();
         // Near the top first.
         let depth = |file: &&SandboxFile| file.path().as_str().matches('/').count();
-        let found = listed.iter().filter(|file| file.name() == name);
-        if let Some(file) = found.min_by_key(depth) {
+        let mut found: Vec<_> = listed.iter().filter(|file| file.name() == name).collect();
+        found.sort_by_key(depth);
+        let told = || tools.files().iter().chain(tools.shadowed());
+        for file in found {
             let bytes = file.read_async(MAX_ARTIFACT).await?;
-            return Ok(Some(Artifact::new(name, bytes)));
+            let digest = Digest::of(&bytes);
+            let old = match told().any(|told| told.place() == file.path().as_str()) {
+                true => self.echo.is_upload(name, &digest),
+                false => self.echo.is_known(name, &digest),
+            };
+            if !old {
+                return Ok(Some(Artifact::new(name, bytes)));
+            }
         }
-        let told = tools.files().iter().find(|file| file.name() == Some(name));
-        match told {
-            Some(file) => Ok(Some(file.read(sandbox).await?)),
-            None => Ok(None),
-        }
+        let Some(file) = tools.files().iter().find(|file| file.name() == Some(name)) else {
+            return Ok(None);
+        };
+        let artifact = file.read(sandbox).await?;
+        let digest = Digest::of(&artifact.bytes);
+        Ok((!self.echo.is_upload(name, &digest)).then_some(artifact))
     }
 
     async fn tools(
@@ -335,9 +349,11 @@ impl Work<'_> {
                 Err(error) => self.failed(error.into(), file.path().as_str())?,
                 Ok(bytes) => {
                     let digest = Digest::of(&bytes);
-                    // Alone in another turn, it had its own name.
-                    if self.echo.is_known(file.name(), &digest) || self.echo.is_known(name, &digest)
-                    {
+                    // Alone in another turn, it had its own name; in company, its folders before it.
+                    let distinct = distinct(file.path().as_str(), file.name());
+                    let names = [Some(file.name()), Some(name), distinct.as_deref()];
+                    let mut names = names.into_iter().flatten();
+                    if names.any(|name| self.echo.is_known(name, &digest)) {
                         continue;
                     }
                     left -= 1;

@@ -76,7 +76,7 @@ fn place_and_name<'a>(file: &'a ExchangeFile<'_>) -> Option<(&'a str, &'a str)> 
 
 /// `a/b/report.md` becomes `a-b-report.md`. Of a path outside the sandbox only the last folder is told; at the
 /// top there is none.
-fn distinct(place: &str, name: &str) -> Option<String> {
+pub(super) fn distinct(place: &str, name: &str) -> Option<String> {
     let (folders, _) = place.rsplit_once('/')?;
     let told = match folders.rsplit_once('/') {
         Some((_, last)) if place.starts_with('/') => last,

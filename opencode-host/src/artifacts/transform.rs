@@ -41,8 +41,8 @@ pub trait Transform: Send + Sync + fmt::Debug + 'static {
     }
 
     /// Makes the artifact. Its name becomes the destination's, whatever it says;
-    /// its trust metadata is kept with the row. The source is what an agent
-    /// wrote: anything may be in it.
+    /// its trust metadata is kept with the row, where `made_of` tells the source's
+    /// name and digest. The source is what an agent wrote: anything may be in it.
     ///
     /// # Errors
     /// Reported; this artifact is not attached, the others are.

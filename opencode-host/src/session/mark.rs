@@ -1,40 +1,37 @@
+//! What tells a conversation's session from others of its folder, whoever minted it.
+//!
+//! It has to come back from every server that is prompted at all, in the answer to the mint and in the list of
+//! sessions. `metadata` is not kept up to 1.14.48, and a title is shown to people. So the mark is a permission rule
+//! that nothing ever asks about: rules come back as they were given on 1.1.16 to 1.18.33, sub-agents do not inherit
+//! an `allow`, and the model's tools stay as they are (all measured).
+
 use opencode_client::SessionId;
-use opencode_client::wire::Session as UpstreamSession;
-use serde_json::{Map, Value, json};
+use opencode_client::wire::{PermissionAction, PermissionRule, Session as UpstreamSession};
 
 use crate::id::ConversationId;
 
-/// What our part of a session's metadata is called.
-const METADATA: &str = "opencode-host";
+/// What the rule is about: no tool of OpenCode's is called so.
+const PERMISSION: &str = "opencode-host";
 
-/// What a session says in its metadata of why it was minted.
+/// Why a session was minted.
 #[derive(Debug)]
 pub(super) struct Mark {
     pub(super) conversation: ConversationId,
     pub(super) replaces: Option<SessionId>,
-    /// What it was minted with. Not part of what it is found by.
-    pub(super) policy: Option<String>,
 }
 
 impl Mark {
-    pub(super) fn metadata(&self) -> Map<String, Value> {
-        let mark = json!({
-            "conversation": self.conversation,
-            "replaces": self.replaces,
-            "policy": self.policy,
-        });
-        Map::from_iter([(METADATA.to_owned(), mark)])
+    /// The rule that carries it.
+    pub(super) fn rule(&self) -> PermissionRule {
+        let replaces = self.replaces.as_ref().map_or("none", SessionId::as_str);
+        PermissionRule {
+            permission: PERMISSION.to_owned(),
+            pattern: format!("{} {replaces}", self.conversation),
+            action: PermissionAction::Allow,
+        }
     }
 
     pub(super) fn is_on(&self, session: &UpstreamSession) -> bool {
-        let Some(mark) = session.metadata.get(METADATA) else {
-            return false;
-        };
-        mark["conversation"] == json!(self.conversation) && mark["replaces"] == json!(self.replaces)
-    }
-
-    pub(super) fn policy_of(session: &UpstreamSession) -> Option<String> {
-        let policy = session.metadata.get(METADATA)?.get("policy")?;
-        policy.as_str().map(str::to_owned)
+        session.parent_id.is_none() && session.permission.contains(&self.rule())
     }
 }

@@ -16,8 +16,9 @@ const TRIES: u32 = 3;
 /// How long between the tries.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How many of the conversation's newest files tell what is not new.
-const REMEMBERED: u32 = 100;
+/// How many of the conversation's newest files tell what is not new. Those of the turn before matter: what is older
+/// is behind the cutoff.
+const REMEMBERED: u32 = 1000;
 
 impl Driver {
     /// The upstream messages of the ended turn. Where the worker that ran it is

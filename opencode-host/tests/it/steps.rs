@@ -36,6 +36,8 @@ enum Play {
     Fresh,
     /// The server does not give the session's history any more once the answer has streamed.
     Unreadable,
+    /// The same on 1.2.20, which keeps no metadata and fails where a message is absent.
+    FreshOnOld,
 }
 
 const PLAYS: [Play; 6] = [
@@ -48,10 +50,23 @@ const PLAYS: [Play; 6] = [
 ];
 
 impl Play {
+    fn version(self) -> &'static str {
+        match self {
+            Self::FreshOnOld => "1.2.20",
+            _ => "1.18.33",
+        }
+    }
+
+    fn is_fresh(self) -> bool {
+        matches!(self, Self::Fresh | Self::FreshOnOld)
+    }
+
     fn script(self) -> Script {
         let read = |path: &str| Step::tool("read", json!({"filePath": path}), "alpha");
         Script::always(match self {
-            Self::Text | Self::Fresh => vec![Step::text("Some words that are streamed in pieces.")],
+            Self::Text | Self::Fresh | Self::FreshOnOld => {
+                vec![Step::text("Some words that are streamed in pieces.")]
+            }
             Self::Unreadable => vec![
                 Step::text("Some words that are streamed in pieces."),
                 Step::BreakHistory,
@@ -78,7 +93,7 @@ impl Play {
     /// The whole text.
     fn text(self) -> &'static str {
         match self {
-            Self::Text | Self::Fresh | Self::Unreadable => {
+            Self::Text | Self::Fresh | Self::FreshOnOld | Self::Unreadable => {
                 "Some words that are streamed in pieces."
             }
             Self::Tools | Self::Question => "First.\n\nThen.",
@@ -99,7 +114,10 @@ struct Stage {
 
 impl Stage {
     async fn set(play: Play) -> Self {
-        let impostor = Impostor::scripted(play.script()).await.unwrap();
+        let impostor = Impostor::builder()
+            .script(play.script())
+            .version(play.version());
+        let impostor = impostor.start().await.unwrap();
         let clock = Arc::new(ManualClock::at(Timestamp(1_800_000_000_000)));
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
         let conversation = store.open_conversation("steps").await.unwrap().id;
@@ -112,7 +130,7 @@ impl Stage {
             turn: TurnId::from_uuid(uuid::Uuid::nil()),
         };
         let host = stage.host(Arc::clone(&stage.store));
-        if play == Play::Fresh {
+        if play.is_fresh() {
             stage.earlier(&host).await;
         }
         let submitted = host
@@ -164,7 +182,7 @@ impl Stage {
     /// What the person does meanwhile: answers, or stops it. For ever.
     async fn person(&self) {
         match self.play {
-            Play::Text | Play::Tools | Play::Fresh | Play::Unreadable => {}
+            Play::Text | Play::Tools | Play::Fresh | Play::FreshOnOld | Play::Unreadable => {}
             Play::Question => {
                 let client = Client::builder(self.impostor.url()).build().unwrap();
                 let asked = |ledger: &opencode_impostor::Ledger| {
@@ -274,7 +292,7 @@ impl Stage {
         );
         let row = self.store.conversation(self.conversation).await.unwrap();
         let session = row.unwrap().session.map(|session| session.id.to_string());
-        let told = self.play == Play::Fresh;
+        let told = self.play.is_fresh();
         let messages = self
             .impostor
             .messages(session.as_deref().unwrap_or_default());
@@ -424,6 +442,16 @@ async fn every_request_goes_wrong_once() {
     for play in PLAYS {
         every_request(play).await;
     }
+}
+
+#[tokio::test]
+async fn every_call_of_the_store_goes_wrong_once_on_an_old_server() {
+    every_call_of_the_store(Play::FreshOnOld).await;
+}
+
+#[tokio::test]
+async fn every_request_goes_wrong_once_on_an_old_server() {
+    every_request(Play::FreshOnOld).await;
 }
 
 /// Whichever call fails: who waits for a turn waits until its files and hooks are done.

@@ -12,6 +12,7 @@ use opencode_host::turn::TurnResult;
 use opencode_host::visible::{Stream, line};
 use serde_json::{Value, json};
 
+use crate::attached;
 use crate::ndjson::{self, ResultLine};
 use crate::terminal;
 
@@ -23,6 +24,8 @@ pub(crate) struct Output {
     shown: HashMap<String, usize>,
     /// What was last said of each tool.
     tools: HashMap<String, String>,
+    /// How many of each tool's attachments were told.
+    attached: HashMap<String, usize>,
     /// The text under way: what an agent writes must not steer the terminal.
     text: Stream,
     /// The cursor stands at the start of a line.
@@ -36,6 +39,7 @@ impl Output {
             json,
             shown: HashMap::new(),
             tools: HashMap::new(),
+            attached: HashMap::new(),
             text: Stream::default(),
             at_line_start: true,
             any_text: false,
@@ -184,6 +188,13 @@ impl Output {
                 if ready && self.tools.get(id) != Some(&line) {
                     self.note(&line);
                     self.tools.insert(id.to_owned(), line);
+                }
+                let told = self.attached.entry(id.to_owned()).or_default();
+                let new = tool.attachments.iter().skip(*told);
+                let new: Vec<String> = new.map(attached::words).collect();
+                *told += new.len();
+                for words in new {
+                    self.note(&format!("attached {words}"));
                 }
             }
         }

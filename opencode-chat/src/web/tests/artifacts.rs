@@ -2,7 +2,8 @@
 
 use opencode_host::id::ConversationId;
 use opencode_host::store::{AttachmentSource, MessageRole};
-use opencode_impostor::Step;
+use opencode_impostor::{Step, Tool, attachment};
+use serde_json::json;
 
 use super::downloading::{SAVED, get, path};
 use super::multipart_form::FileForm;
@@ -107,4 +108,50 @@ async fn a_file_of_the_charts_name_is_shown_to_nobody_as_a_page() {
             );
         }
     }
+}
+
+/// A PNG of one pixel.
+const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+
+#[tokio::test]
+async fn pictures_of_tools_are_shown_and_other_files_named() {
+    let read = Tool {
+        tool: "read".to_owned(),
+        input: json!({"filePath": "/x/shot.png"}),
+        output: "Image read successfully".to_owned(),
+        attachments: vec![
+            attachment("image/png", "shot.png", PIXEL),
+            attachment(
+                "image/svg+xml",
+                "evil.svg",
+                "PHN2ZyBvbmxvYWQ9ImFsZXJ0KDEpIi8+",
+            ),
+            attachment("text/html", "<b>.html", "PGI+"),
+            json!({"type": "file", "mime": "image/png", "filename": "far.png", "url": "https://example.org/p.png"}),
+        ],
+        ..Tool::default()
+    };
+    let site = Site::new([Step::Tool(read), Step::text("Seen.")]).await;
+    let (conversation, turn) = site.begin("go").await;
+    let events = site.watch(turn, None).await.until_done().await;
+    let html = events.last().unwrap().html();
+    let page = site.page(conversation).await;
+    for shown in [&html, &page.text] {
+        let picture = format!("<img src=\"data:image/png;base64,{PIXEL}\"");
+        assert!(shown.contains(&picture), "{shown}");
+        assert_eq!(shown.matches("src=\"data:").count(), 1, "{shown}");
+        for words in [
+            "shot.png (image/png, ",
+            "evil.svg (image/svg+xml, ",
+            "far.png (image/png, not kept here)",
+        ] {
+            assert!(shown.contains(words), "{words}: {shown}");
+        }
+        assert!(
+            !shown.contains("example.org") && !shown.contains("<b>.html"),
+            "{shown}"
+        );
+    }
+    let policy = page.header("content-security-policy");
+    assert!(policy.contains("img-src 'self' data:;"), "{policy}");
 }

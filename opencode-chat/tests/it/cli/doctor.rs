@@ -146,6 +146,43 @@ async fn without_opencode_the_stand_in_is_told_of() {
 }
 
 #[tokio::test]
+async fn a_servers_user_is_named_by_flag_or_variable() {
+    let impostor = Impostor::builder().username("me").password("right");
+    let impostor = impostor.start().await.unwrap();
+    let chat = || Chat::with(&impostor).variable("OPENCODE_SERVER_PASSWORD", "right");
+    // The default is the server's own.
+    let refused = chat().turn("[[text]]", &[]).await;
+    refused.refused("--opencode-username");
+    let by_variable = chat().variable("OPENCODE_SERVER_USERNAME", "me");
+    by_variable
+        .turn("[[text]]", &[])
+        .await
+        .ended(0, "completed");
+    let by_flag = ["--opencode-username", "me"];
+    chat()
+        .turn("[[text]]", &by_flag)
+        .await
+        .ended(0, "completed");
+    let ran = chat()
+        .run(&["doctor", "--json", by_flag[0], by_flag[1]])
+        .await;
+    assert_eq!(broken(&ran), [] as [&str; 0], "{ran:?}");
+    let refused = chat().run(&["doctor", "--json"]).await;
+    assert_eq!(broken(&refused), ["opencode"], "{refused:?}");
+    let bad = chat().turn("x", &["--opencode-username", "a:b"]).await;
+    bad.refused("must not hold a colon");
+    // An empty one is none.
+    let other = Impostor::builder().password("right").start().await.unwrap();
+    let chat = Chat::with(&other)
+        .variable("OPENCODE_SERVER_PASSWORD", "right")
+        .variable("OPENCODE_SERVER_USERNAME", "");
+    chat.turn("[[text]]", &[]).await.ended(0, "completed");
+    let mut worker = chat.start(&["worker", "--opencode-username", "them"]);
+    worker.logs("refused the password").await;
+    assert_eq!(worker.end().await.code, 2);
+}
+
+#[tokio::test]
 async fn what_is_broken_is_a_failure() {
     let impostor = Impostor::builder().password("right").start().await.unwrap();
     let chat = Chat::with(&impostor).variable("OPENCODE_SERVER_PASSWORD", "hunter2");

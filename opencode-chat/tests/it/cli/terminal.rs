@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::Stdio;
 
-use opencode_impostor::{Impostor, Script, Step, Streamed, Tool};
+use opencode_impostor::{Impostor, Script, Step, Streamed, Tool, attachment};
 use serde_json::{Value, json};
 
 use crate::support::{Chat, PATIENCE};
@@ -209,4 +209,32 @@ async fn a_reader_that_went_away_ends_every_command_quietly() {
         .iter()
         .filter(|row| row["content"] == "One.\n\nTwo.\n\nThree.");
     assert_eq!(answers.count(), 5, "{said:?}");
+}
+
+#[tokio::test]
+async fn what_a_tool_attached_is_named() {
+    let read = Tool {
+        tool: "read".into(),
+        input: json!({"filePath": "/x/shot.png"}),
+        output: "Image read successfully".into(),
+        attachments: vec![
+            attachment("image/png", "shot.png", "iVBORw0KGgo="),
+            attachment("image/png", &format!("b{HOSTILE}"), "iVBORw0KGgo="),
+        ],
+        ..Tool::default()
+    };
+    let script = Script::always([Step::Tool(read), Step::text("Seen.")]);
+    let impostor = Impostor::scripted(script).await.unwrap();
+    let chat = Chat::with(&impostor);
+    let ran = chat.run(&["turn", "look"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let told = "attached shot.png (image/png, 8 bytes)";
+    assert_eq!(ran.stderr.matches(told).count(), 1, "{ran:?}");
+    assert_eq!(ran.stderr.matches("attached ").count(), 2, "{ran:?}");
+    let shown = chat.run(&["show"]).await;
+    let row = "\tread\tattached\tshot.png (image/png, 8 bytes)\n";
+    assert!(shown.stdout.contains(row), "{shown:?}");
+    for text in [&ran.stdout, &ran.stderr, &shown.stdout] {
+        assert_harmless(text);
+    }
 }

@@ -260,6 +260,23 @@ async fn names_are_told_apart_the_same_way_by_all() {
     assert_eq!(files, pairs(&expected));
 }
 
+/// In company in the turn before, `b/report.md` was `b-report.md`.
+#[tokio::test]
+async fn a_file_that_loses_its_company_is_not_attached_again() {
+    let mut bench = Bench::new().await;
+    bench.put("report.md", "of the top");
+    bench.put("b/report.md", "of b");
+    bench.attach(&nothing()).await;
+    let earlier = bench.store.attachments(bench.message).await.unwrap();
+    assert_eq!(earlier.len(), 2);
+    bench.message = super::message(&*bench.store).await;
+    bench.echo = Echo::of(&earlier);
+    // Older than the cutoff, the other is not listed any more.
+    std::fs::remove_file(bench.sandbox.path().join("report.md")).unwrap();
+    bench.attach(&nothing()).await;
+    assert_eq!(bench.files().await, pairs(&[]));
+}
+
 /// Alone in the turn before, `b/report.md` was `report.md`.
 #[tokio::test]
 async fn a_file_that_gets_company_is_not_attached_again() {

@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use opencode_host::artifacts::{Artifact, DefaultAttach, Transform};
+use opencode_host::artifacts::{Artifact, DefaultAttach, Echo, Transform};
+use opencode_host::blobs::Digest;
 use opencode_host::product::HookError;
 use opencode_host::store::AttachmentSource;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Bench, exchange, nothing, pairs, write};
+use super::{Bench, edit, exchange, nothing, pairs, write};
 
 /// Renders `chart.json`: `{"bars": [1, 2]}`.
 #[derive(Debug)]
@@ -122,6 +123,105 @@ async fn a_forgery_never_stands() {
             }
         }
     }
+}
+
+/// A bench whose message is the next turn's: what its files are is known, and lies in the sandbox still, since the
+/// cutoff takes two seconds more than the turn.
+async fn next_turn(mut bench: Bench) -> Bench {
+    let earlier = bench.store.attachments(bench.message).await.unwrap();
+    bench.message = super::message(&*bench.store).await;
+    bench.echo = Echo::of(&earlier);
+    bench
+}
+
+#[tokio::test]
+async fn what_an_earlier_turn_made_of_a_file_is_not_made_again() {
+    let one = r#"{"bars": [1]}"#;
+    let two = r#"{"bars": [1, 2]}"#;
+    let source = Path::new("chart.json");
+    for default_attach in [DefaultAttach::All, DefaultAttach::None] {
+        for by_tool in [false, true] {
+            let mut bench = bench().await;
+            bench.default_attach = default_attach;
+            bench.put("chart.json", one);
+            let told = |bytes: &str| match by_tool {
+                true => exchange(&[write(source, bytes)]),
+                false => nothing(),
+            };
+            bench.attach(&told(one)).await;
+            assert!(
+                bench
+                    .files()
+                    .await
+                    .contains(&pairs(&[("chart.html", "<p>1 bars</p>")])[0])
+            );
+
+            // A turn that does nothing.
+            let bench = next_turn(bench).await;
+            let report = bench.attach(&nothing()).await;
+            assert_eq!(
+                (report.added, report.failed),
+                (0, 0),
+                "{default_attach:?} {by_tool}"
+            );
+
+            // New bytes under the same name.
+            bench.put("chart.json", two);
+            bench.attach(&told(two)).await;
+            let made = pairs(&[("chart.html", "<p>2 bars</p>")]);
+            assert!(
+                bench.files().await.contains(&made[0]),
+                "{default_attach:?} {by_tool}"
+            );
+
+            // A tool that writes the same bytes again: the person sees that it did.
+            let bench = next_turn(bench).await;
+            let again = exchange(&[write(&bench.sandbox.path().join(source), two)]);
+            bench.attach(&again).await;
+            assert!(
+                bench.files().await.contains(&made[0]),
+                "{default_attach:?} {by_tool}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_source_of_an_earlier_turn_does_not_hide_a_new_one() {
+    let mut bench = bench().await;
+    bench.default_attach = DefaultAttach::None;
+    bench.put("chart.json", r#"{"bars": [1]}"#);
+    bench.attach(&nothing()).await;
+    let bench = next_turn(bench).await;
+    bench.put("z/chart.json", r#"{"bars": [1, 2]}"#);
+    bench.attach(&nothing()).await;
+    assert_eq!(
+        bench.files().await,
+        pairs(&[("chart.html", "<p>2 bars</p>")])
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_made_of_a_persons_own_file() {
+    let uploaded = r#"{"bars": [1]}"#;
+    let mut bench = bench().await;
+    bench
+        .echo
+        .upload("chart.json", Digest::of(uploaded.as_bytes()));
+    bench.put("chart.json", uploaded);
+    let at = bench.sandbox.path().join("chart.json");
+    for told in [nothing(), exchange(&[edit(&at)])] {
+        assert_eq!(bench.attach(&told).await.added, 0);
+    }
+    // Changed by the agent it is the agent's.
+    bench.put("chart.json", r#"{"bars": [1, 2]}"#);
+    bench.attach(&exchange(&[edit(&at)])).await;
+    assert!(
+        bench
+            .files()
+            .await
+            .contains(&pairs(&[("chart.html", "<p>2 bars</p>")])[0])
+    );
 }
 
 #[tokio::test]

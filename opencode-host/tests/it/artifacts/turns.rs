@@ -6,13 +6,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use opencode_client::wire::Prompt;
 use opencode_client::{Client, Exchange};
+use opencode_host::artifacts::{Artifact, DefaultAttach, Transform};
 use opencode_host::blobs::{BlobError, Blobs};
 use opencode_host::product::{HookError, Product};
 use opencode_host::sandbox::SandboxRoot;
-use opencode_host::store::{AttachmentSource, Message, Store, StoreError, TurnStatus};
+use opencode_host::store::{
+    AttachmentSource, Conversation, Message, Store, StoreError, TurnStatus,
+};
 use opencode_host::turn::TurnResult;
 use opencode_host::uploads::UploadError;
-use opencode_host::{Host, HostOptions, SubmitOptions};
+use opencode_host::{Host, HostBuilder, HostOptions, SubmitOptions};
 use opencode_impostor::{ApplyPatch, Impostor, PatchKind, PatchedFile, Script, Step};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -27,16 +30,20 @@ struct Filed {
 
 impl Filed {
     async fn new(steps: impl IntoIterator<Item = Step>) -> Self {
+        Self::built(Script::always(steps), |builder| builder).await
+    }
+
+    async fn built(script: Script, adjust: impl FnOnce(HostBuilder) -> HostBuilder) -> Self {
         let home = tempfile::tempdir().unwrap();
         let root = SandboxRoot::open(home.path().join("sandboxes")).unwrap();
         let blobs = Blobs::in_folder(home.path().join("blobs")).unwrap();
-        let impostor = Impostor::scripted(Script::always(steps)).await.unwrap();
+        let impostor = Impostor::scripted(script).await.unwrap();
         let options = HostOptions {
             max_upload: 1000,
             ..quick()
         };
         let with_files =
-            |builder: opencode_host::HostBuilder| builder.blobs(blobs.clone()).sandboxes(root);
+            |builder: HostBuilder| adjust(builder.blobs(blobs.clone()).sandboxes(root));
         let hosting = Hosting::with(impostor, options, with_files).await;
         Self {
             home,
@@ -110,6 +117,90 @@ async fn the_agents_files_come_back() {
     );
     let reported = filed.hosting.recorder.named("reported");
     assert!(reported.is_empty(), "{reported:?}");
+}
+
+/// Makes `report.html` of `report.json`.
+#[derive(Debug)]
+struct Page;
+
+#[async_trait]
+impl Transform for Page {
+    fn source_name(&self) -> &'static str {
+        "report.json"
+    }
+
+    fn destination_name(&self) -> &'static str {
+        "report.html"
+    }
+
+    async fn render(&self, source: &Artifact) -> Result<Artifact, HookError> {
+        Ok(Artifact::new("report.html", source.bytes.clone()))
+    }
+}
+
+#[derive(Debug)]
+struct Paged(DefaultAttach);
+
+impl Product for Paged {
+    fn default_attach(&self, _: &Conversation) -> DefaultAttach {
+        self.0
+    }
+
+    fn transforms(&self, _: &Conversation) -> Vec<Arc<dyn Transform>> {
+        vec![Arc::new(Page)]
+    }
+}
+
+/// The next turn begins before the file system's clock has moved on.
+#[tokio::test]
+async fn the_next_turn_does_not_get_the_files_of_the_one_before() {
+    let script = || {
+        Script::new()
+            .on(
+                "first",
+                [
+                    Step::write_file("report.json", "one"),
+                    Step::text("Written."),
+                ],
+            )
+            .on(
+                "again",
+                [
+                    Step::write_file("report.json", "two"),
+                    Step::text("Written."),
+                ],
+            )
+            .otherwise([Step::text("Nothing to do.")])
+    };
+    for default_attach in [DefaultAttach::All, DefaultAttach::None] {
+        let product = Paged(default_attach);
+        let filed = Filed::built(script(), |builder| builder.product(product)).await;
+        let folder = filed.home.path().join("sandboxes");
+        let folder = folder.join(filed.hosting.conversation.to_string());
+        let names = |result: &TurnResult| {
+            let names = result.artifacts.iter().map(|file| file.name.clone());
+            names.collect::<Vec<_>>()
+        };
+        let expected: &[&str] = match default_attach {
+            DefaultAttach::All => &["report.html", "report.json"],
+            DefaultAttach::None => &["report.html"],
+        };
+        for prompt in ["first", "again"] {
+            let result = filed.hosting.turn(prompt).await;
+            assert_eq!(names(&result), expected, "{prompt}");
+            // Whenever the next turn starts, this is as good as changed after it did.
+            let file = std::fs::File::options();
+            let file = file
+                .clone()
+                .write(true)
+                .open(folder.join("report.json"))
+                .unwrap();
+            let later = std::time::SystemTime::now() + Duration::from_secs(3600);
+            file.set_modified(later).unwrap();
+            let result = filed.hosting.turn("and now?").await;
+            assert_eq!(names(&result), [] as [&str; 0], "{prompt}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -105,10 +105,18 @@ async fn a_silent_stream_is_polled_instead() {
 
 #[tokio::test]
 async fn a_lost_answer_to_the_prompt_does_not_prompt_twice() {
-    for lost in ["request", "response"] {
-        let impostor = Impostor::scripted(Script::always([Step::text("Once.")]))
-            .await
-            .unwrap();
+    // 1.2.1 to 1.2.20 answer a look for a message that is absent with a 500.
+    for (version, lost) in [
+        ("1.18.33", "request"),
+        ("1.18.33", "response"),
+        ("1.2.1", "request"),
+        ("1.2.20", "request"),
+        ("1.2.20", "response"),
+        ("1.1.16", "request"),
+    ] {
+        let script = Script::always([Step::text("Once.")]);
+        let impostor = Impostor::builder().script(script).version(version);
+        let impostor = impostor.start().await.unwrap();
         match lost {
             "request" => impostor
                 .faults()
@@ -124,7 +132,7 @@ async fn a_lost_answer_to_the_prompt_does_not_prompt_twice() {
         assert_eq!(
             ledger.model_runs(result.prompt.as_ref().unwrap().as_str()),
             1,
-            "{lost}"
+            "{version} {lost}"
         );
         let prompts = test
             .impostor

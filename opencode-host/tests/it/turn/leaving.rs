@@ -1,6 +1,7 @@
 //! What becomes of a turn when its conversation, its server's memory or its own end is lost.
 
-use opencode_impostor::Subtask;
+use opencode_host::store::Conversation;
+use opencode_impostor::{Dialect, Subtask};
 
 use super::*;
 
@@ -36,6 +37,48 @@ async fn a_cancel_reaches_the_sub_agents_of_sub_agents() {
         .collect();
     assert_eq!(aborted.len(), 3, "{aborted:?}");
     assert!(ledger.busy().is_empty());
+}
+
+#[derive(Debug)]
+struct Elsewhere;
+
+#[async_trait]
+impl Product for Elsewhere {
+    async fn directory(&self, _: &Conversation) -> Result<Option<String>, HookError> {
+        Ok(Some("/workspace/theirs".to_owned()))
+    }
+}
+
+/// Up to 1.15.4 an abort that does not name the session's folder is answered and stops nothing.
+#[tokio::test]
+async fn a_cancel_stops_the_model_and_its_sub_agents_on_every_version() {
+    for version in [
+        "1.1.16", "1.2.20", "1.2.27", "1.14.48", "1.15.4", "1.15.13", "1.18.33",
+    ] {
+        let script = Script::always([nested(), Step::text("never said")]);
+        let impostor = Impostor::builder().script(script).version(version);
+        let impostor = impostor.start().await.unwrap();
+        let url = impostor.url();
+        let test = Hosting::with_product(impostor, Elsewhere).await;
+        let turn = test.submit("go").await;
+        let working = test.work(turn);
+        test.impostor.gate("deep").reached().await.unwrap();
+        if Dialect::of(version).abort_needs_directory {
+            let client = opencode_client::Client::builder(url).build().unwrap();
+            let ledger = test.impostor.ledger();
+            for session in ledger.sessions_alive() {
+                client.abort(&session.into()).await.unwrap();
+            }
+            assert_eq!(test.impostor.ledger().busy().len(), 3, "{version}");
+        }
+        test.host.cancel(turn).await.unwrap();
+        let result = test.finished(turn, working).await;
+        assert_eq!(result.status, TurnStatus::Cancelled, "{version}");
+        let ledger = test.impostor.ledger();
+        assert!(ledger.busy().is_empty(), "{version}: {:?}", ledger.busy());
+        assert_eq!(ledger.waiting_at("deep"), 0, "{version}");
+        test.impostor.assert_clean();
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A server that forgets sessions: a turn replaces one, and no more.
 
-use opencode_host::store::{Note, Store};
+use opencode_client::wire::{PermissionAction, PermissionRule, Prompt};
+use opencode_host::store::{Conversation, Note, Store};
 
 use super::*;
 
@@ -40,6 +41,99 @@ async fn a_server_that_forgets_each_session_is_asked_for_two() {
 async fn result_session(store: &dyn Store, test: &Hosting) -> String {
     let conversation = store.conversation(test.conversation).await.unwrap();
     conversation.unwrap().session.unwrap().id.to_string()
+}
+
+#[derive(Debug)]
+struct Titled(Vec<PermissionRule>);
+
+#[async_trait]
+impl Product for Titled {
+    fn session_title(&self, _: &Conversation) -> Option<String> {
+        Some("Their title".to_owned())
+    }
+
+    fn permission_rules(&self, _: &Conversation) -> Vec<PermissionRule> {
+        self.0.clone()
+    }
+}
+
+/// `metadata` is not kept up to 1.14.48.
+#[tokio::test]
+async fn a_session_whose_mint_was_not_answered_is_taken_up_on_every_version() {
+    let ask = PermissionRule::all("edit", PermissionAction::Ask);
+    for version in ["1.1.16", "1.2.27", "1.14.48", "1.18.33"] {
+        for rules in [Vec::new(), vec![ask.clone()]] {
+            for action in [
+                Action::LoseResponse,
+                Action::SwallowResponse,
+                Action::html(502),
+            ] {
+                let script = Script::always([Step::text("Fine.")]);
+                let impostor = Impostor::builder().script(script).version(version);
+                let impostor = impostor.start().await.unwrap();
+                let answer = match action.clone() {
+                    Action::Answer {
+                        status,
+                        content_type,
+                        body,
+                    } => Action::AnswerAfter {
+                        status,
+                        content_type,
+                        body,
+                    },
+                    action => action,
+                };
+                let faults = impostor.faults();
+                faults.request("POST /session", Calls::Nth(1), answer);
+                let test = Hosting::with_product(impostor, Titled(rules.clone())).await;
+                let result = test.turn("go").await;
+                let case = format!("{version} {action:?} {rules:?}");
+                assert_ended(&result, TurnStatus::Completed, None, "Fine.");
+                let ledger = test.impostor.ledger();
+                assert_eq!(ledger.count("POST /session"), 1, "{case}");
+                assert_eq!(ledger.sessions_alive().len(), 1, "{case}");
+                let session = test.impostor.session(result.session.unwrap().as_str());
+                let session = session.unwrap();
+                assert_eq!(session["title"], "Their title", "{case}");
+                let last = session["permission"].as_array().unwrap().last().unwrap();
+                assert_eq!(
+                    last["permission"] == "opencode-host",
+                    rules.is_empty(),
+                    "{case}"
+                );
+            }
+        }
+    }
+}
+
+/// Two conversations in one folder, one of which mints anew: each takes up its own session alone.
+#[tokio::test]
+async fn a_session_is_taken_up_by_its_own_conversation_alone() {
+    for version in ["1.14.48", "1.18.33"] {
+        let script = Script::always([Step::text("Fine.")]);
+        let impostor = Impostor::builder().script(script).version(version);
+        let test = Hosting::new(impostor.start().await.unwrap()).await;
+        let mine = test.turn("go").await.session.unwrap();
+        let other = test.store.open_conversation("other").await.unwrap().id;
+        let submitting = test
+            .host
+            .submit(other, Prompt::text("go"), SubmitOptions::default());
+        let turn = submitting.await.unwrap().turn.id;
+        let theirs = test.finished(turn, test.work(turn)).await.session.unwrap();
+        assert_ne!(mine, theirs);
+        // The one that is put in a lost one's place is another again, and the lost one may still be listed.
+        forgets_each_session(&test.impostor);
+        assert_lost_twice(&test.turn("again").await);
+        let row = test.store.conversation(test.conversation).await.unwrap();
+        let fresh = row.unwrap().session.unwrap().id;
+        assert!(fresh != mine && fresh != theirs);
+        let ledger = test.impostor.ledger();
+        let mut alive = ledger.sessions_alive();
+        alive.sort_unstable();
+        let mut expected = [fresh.as_str(), theirs.as_str()];
+        expected.sort_unstable();
+        assert_eq!(alive, expected, "{version}");
+    }
 }
 
 #[tokio::test]
