@@ -41,6 +41,7 @@ impl Driver {
                 return Driven::Lost;
             }
         }
+        let keeps_name = self.keeps_unknown_model(&ending);
         self.trace_end(&ending);
         let finish = self.finish_of(ending);
         let started = tokio::time::Instant::now();
@@ -57,7 +58,7 @@ impl Driver {
                         status,
                         settled: false,
                     };
-                    if unreadable {
+                    if unreadable || keeps_name {
                         self.give_session_up().await;
                     }
                     return self.settle().await;

@@ -122,8 +122,8 @@ impl Driver {
         }
     }
 
-    /// Has the conversation's next prompt go to a fresh session, where this one's history cannot be read. The turn
-    /// has ended. Where this fails, the next turn finds out by itself.
+    /// Has the conversation's next prompt go to a fresh session, where this one's history cannot be read, or an unknown
+    /// model stands. The turn has ended. Where this fails, the next turn finds out by itself.
     pub(super) async fn give_session_up(&self) {
         let Some(session) = self.session.as_ref().or(self.conversation.session.as_ref()) else {
             return;

@@ -10,7 +10,8 @@ use opencode_client::wire::ModelRef;
 use opencode_client::{Error as ClientError, Exchange, UpstreamError};
 
 use super::driver::{Driver, Trouble};
-use super::plan::Names;
+use super::plan::{Ending, Names};
+use crate::outcome::Reason;
 use crate::visible::short;
 
 /// How many of the names that there are a message tells: those most like the unknown one.
@@ -69,6 +70,15 @@ impl Driver {
             agent.or_else(|| product.agent(&self.conversation)),
             model.or_else(|| product.model(&self.conversation)),
         )
+    }
+
+    /// Whether the session goes on with the unknown model that the turn named, wherever a later prompt names none
+    /// (1.1.16 to 1.18.33): a server that has stored the prompt has noted its model.
+    pub(super) fn keeps_unknown_model(&self, ending: &Ending) -> bool {
+        let stored = |exchange: &Exchange| exchange.prompt_seen;
+        ending.reason == Some(Reason::UnknownName)
+            && self.named().1.is_some()
+            && self.exchange.as_ref().is_some_and(stored)
     }
 
     /// Finds out whether a name is why there is no answer.

@@ -5,9 +5,9 @@ use opencode_client::{Error as ClientError, PromptIds, SessionId};
 use tokio::time::{Instant, sleep_until};
 
 use super::driver::{Driver, Trouble};
-use crate::store::{Note, PromptRecord};
 use super::names;
 use super::plan::Names;
+use crate::store::{Note, PromptRecord};
 
 impl Driver {
     pub(super) async fn mint(&mut self) -> Result<(), Trouble> {

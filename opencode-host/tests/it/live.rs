@@ -464,4 +464,7 @@ async fn unknown_names_are_told() {
             assert!(error.message.contains(words), "{error:?}");
         }
     }
+    // The session would go on with the unknown model.
+    let result = live.turn("go [[text]]").await;
+    assert_ended(&result, TurnStatus::Completed, None, UNICODE_TEXT);
 }

@@ -95,6 +95,9 @@ async fn an_unknown_model_is_told_with_those_that_there_are() {
             ];
             assert_unknown(&result, &told, &case);
             assert_eq!(test.impostor.ledger().count(POST), 1, "{case}");
+            // A session keeps the model of its last prompt, unknown or not.
+            let next = answered(&test, Prompt::text("and now?")).await;
+            assert_ended(&next, TurnStatus::Completed, None, "Fine.");
         }
     }
 }
