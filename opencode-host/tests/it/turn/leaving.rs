@@ -69,7 +69,12 @@ async fn a_cancel_stops_the_model_and_its_sub_agents_on_every_version() {
             for session in ledger.sessions_alive() {
                 client.abort(&session.into()).await.unwrap();
             }
-            assert_eq!(test.impostor.ledger().busy().len(), 3, "{version}");
+            let after = test.impostor.ledger();
+            assert_eq!(
+                (after.busy(), after.waiting_at("deep")),
+                (ledger.busy(), 1),
+                "{version}"
+            );
         }
         test.host.cancel(turn).await.unwrap();
         let result = test.finished(turn, working).await;
