@@ -314,8 +314,7 @@ fn finished(now: &Situation, look: &Inspection, truncated: bool, sure: bool) -> 
     if !sure {
         return Verdict::LookAgain;
     }
-    if look.unread && !now.orderly_idle {
-        // Its words may have been missed.
+    if look.unread && !heard_all(now) {
         return Verdict::End(broken_off(look));
     }
     Verdict::End(Ending::own(
@@ -348,7 +347,7 @@ fn unanswered(now: &Situation, look: &Inspection, sure: bool) -> Verdict {
         return Verdict::LookAgain;
     }
     if look.prompt_seen {
-        return Verdict::End(if now.orderly_idle {
+        return Verdict::End(if now.orderly_idle && (!look.unread || heard_all(now)) {
             Ending::own(
                 Reason::EmptyReply,
                 "The agent ended its turn without a word.",
@@ -370,6 +369,11 @@ fn unanswered(now: &Situation, look: &Inspection, sure: bool) -> Verdict {
             "OpenCode took the prompt and never ran it. Try again; if it stays, restart OpenCode.",
         ),
     ))
+}
+
+/// Nothing of the answer can have been missed: who posted the prompt heard the session until it was idle.
+fn heard_all(now: &Situation) -> bool {
+    now.orderly_idle && now.unbroken
 }
 
 /// The answer stopped before its end, as far as can be known.

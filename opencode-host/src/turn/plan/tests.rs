@@ -497,3 +497,29 @@ fn a_post_that_was_refused_for_a_name_is_not_made_again() {
         Some((TurnStatus::Error, Some("unknown_name")))
     );
 }
+
+/// Without the history, an answer is empty only where all of it was heard: a worker that takes the turn over has not.
+#[test]
+fn words_that_may_have_been_missed_are_not_called_none() {
+    let unread = |last: Option<LastMessage>, unbroken| {
+        let look = Inspection {
+            unread: true,
+            ..look(false, last)
+        };
+        let now = Situation {
+            content: Content::default(),
+            unbroken,
+            prompting: Prompting::Posted { ago: secs(60) },
+            ..after(look, Confirmed::Again, true)
+        };
+        ends(&plan(&now, &LIMITS))
+    };
+    for last in [None, Some(last(true, false))] {
+        let status = TurnStatus::Error;
+        assert_eq!(
+            unread(last.clone(), true),
+            Some((status, Some("empty_reply")))
+        );
+        assert_eq!(unread(last, false), Some((status, Some("upstream"))));
+    }
+}
