@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures_util::TryStreamExt as _;
 use opencode_client::wire::Prompt;
 use opencode_host::id::TurnId;
 use opencode_host::live::Cursor;
@@ -114,7 +115,7 @@ pub(crate) async fn run(args: &StreamArgs, store: &str) -> anyhow::Result<Report
 /// Whether a turn's stored text is what the server's own messages say.
 async fn watch(host: Host, turn: TurnId) -> anyhow::Result<bool> {
     let mut live = host.live(turn, Cursor::START).await?;
-    while live.next().await?.is_some() {}
+    while live.try_next().await?.is_some() {}
     let result = host.result(turn).await?.context("the turn has no result")?;
     let (Some(session), Some(prompt)) = (&result.session, &result.prompt) else {
         return Ok(false);

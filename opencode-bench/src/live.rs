@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use futures_util::TryStreamExt as _;
 use opencode_client::reply::Change;
 use opencode_client::wire::Prompt;
 use opencode_host::live::{Cursor, LiveEvent};
@@ -116,7 +117,7 @@ struct Seen {
 async fn watch(host: Host, turn: opencode_host::id::TurnId) -> anyhow::Result<Seen> {
     let mut seen = Seen::default();
     let mut live = host.live(turn, Cursor::START).await?;
-    while let Some(event) = live.next().await? {
+    while let Some(event) = live.try_next().await? {
         match event {
             LiveEvent::Change { change, .. } => {
                 if let Change::PartDelta { delta, .. } = &*change {
@@ -124,7 +125,7 @@ async fn watch(host: Host, turn: opencode_host::id::TurnId) -> anyhow::Result<Se
                 }
             }
             LiveEvent::Snapshot { .. } => seen.snapshots += 1,
-            LiveEvent::Finished => {}
+            _ => {}
         }
     }
     let result = host.result(turn).await?.context("the turn has no result")?;

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 
 pub use builder::{BuildError, HostBuilder};
 pub use requests::AnswerError;
-pub use watch::LiveStream;
+pub use watch::{LiveStream, ViewStream};
 pub use worker::WorkerError;
 
 use crate::blobs::{Blobs, SweepError, Swept};

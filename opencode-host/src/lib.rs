@@ -29,7 +29,7 @@ pub mod visible;
 
 pub use host::{
     AnswerError, BuildError, DEFAULT_MAX_PROMPT, Host, HostBuilder, HostOptions, LiveStream,
-    SubmitError, SubmitOptions, WorkerError,
+    SubmitError, SubmitOptions, ViewStream, WorkerError,
 };
 pub use opencode_client as client;
 

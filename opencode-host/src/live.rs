@@ -12,18 +12,18 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use opencode_client::Reply;
-use opencode_client::reply::{
-    Change, Observer, ObserverError, PendingRequest, PersistedPart, SnapshotPart,
-};
+use opencode_client::reply::{Change, Notice, Observer, ObserverError, View};
 use tokio::sync::watch;
 
 pub use cursor::{Cursor, NotACursor};
 
 use self::kept::KeptChanges;
 use crate::id::TurnId;
+use crate::turn::TurnResult;
 
 /// What a watcher is told.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum LiveEvent {
     /// The next change.
     Change {
@@ -36,14 +36,17 @@ pub enum LiveEvent {
     Snapshot {
         /// Where the watcher is then.
         cursor: Cursor,
-        /// Every part, in order.
-        parts: Vec<SnapshotPart>,
-        /// What waits for a person.
-        requests: Vec<PendingRequest>,
+        /// The reply.
+        view: View,
     },
-    /// The turn is settled: its rows say the rest.
-    Finished,
+    /// The turn is settled. The last event.
+    Finished(Box<TurnResult>),
+    /// The conversation was deleted while the turn was watched. The last event.
+    Deleted,
 }
+
+/// What people are told while the server is out of reach.
+pub(crate) const UNREACHABLE: &str = "OpenCode cannot be reached; trying again.";
 
 /// The turns that run in this process, or are watched in it.
 #[derive(Debug, Default)]
@@ -78,9 +81,8 @@ pub(crate) struct LiveTurn {
 struct State {
     /// Which claim of the turn runs here; 0 when none does.
     generation: u64,
-    sequence: u64,
-    parts: Vec<SnapshotPart>,
-    requests: Vec<PendingRequest>,
+    /// The reply as it is. Its revision is the number of the last change.
+    view: View,
     kept: KeptChanges,
     finished: bool,
     /// The server is out of reach. No change of the reply: it stays as it is.
@@ -115,18 +117,16 @@ impl LiveTurn {
 
     /// The reply starts over, or goes on from a checkpoint.
     pub(crate) fn reset(&self, reply: &Reply) {
-        let parts = reply.snapshot();
+        let (parts, requests) = (reply.snapshot(), reply.requests());
+        let mut state = self.lock();
         // A run that begins with nothing says nothing: a watcher that looks late still gets every change.
-        let says_something = !parts.is_empty() || !reply.requests().is_empty();
-        // Before the snapshot: whoever wakes for it sees what waits for a person too.
-        let begun = {
-            let mut state = self.lock();
-            state.requests = reply.requests().iter().cloned().collect();
-            state.sequence > 0
-        };
-        if begun || says_something {
-            self.push(&Change::Snapshot { parts });
+        if state.view.revision() == 0 && parts.is_empty() && requests.is_empty() {
+            return;
         }
+        state.view.replace(parts, requests.iter().cloned());
+        state.kept.clear();
+        drop(state);
+        self.moved.send_modify(|moves| *moves += 1);
     }
 
     /// An observer that publishes a reply's changes here.
@@ -136,8 +136,7 @@ impl LiveTurn {
 
     fn push(&self, change: &Change<'_>) {
         let mut state = self.lock();
-        state.fold(change);
-        state.sequence += 1;
+        state.view.apply(change);
         state.kept.push(change);
         drop(state);
         self.moved.send_modify(|moves| *moves += 1);
@@ -171,18 +170,13 @@ impl LiveTurn {
         state.generation > 0 || state.finished
     }
 
-    /// What a watcher at `cursor` has missed.
-    pub(crate) fn missed(&self, cursor: Cursor, events: &mut VecDeque<LiveEvent>) {
+    /// What a watcher at `cursor` has missed, and whether the turn is settled.
+    pub(crate) fn missed(&self, cursor: Cursor, events: &mut VecDeque<LiveEvent>) -> bool {
         let state = self.lock();
-        // A run that has not said anything yet has nothing to replace what was shown.
-        let begun = state.generation > 0 && state.sequence > 0;
-        if begun && (cursor.generation != state.generation || cursor.sequence < state.sequence) {
-            let at = |sequence| Cursor {
-                generation: state.generation,
-                sequence,
-            };
-            let first = state.sequence - state.kept.len() as u64;
-            let behind = cursor.generation == state.generation && cursor.sequence >= first;
+        if let Some(now) = state.after(cursor) {
+            let at = |sequence| Cursor { sequence, ..now };
+            let first = now.sequence - state.kept.len() as u64;
+            let behind = cursor.generation == now.generation && cursor.sequence >= first;
             let fresh = cursor == Cursor::START && first == 0;
             if behind || fresh {
                 let seen = if behind { cursor.sequence - first } else { 0 };
@@ -197,15 +191,27 @@ impl LiveTurn {
                 }));
             } else {
                 events.push_back(LiveEvent::Snapshot {
-                    cursor: at(state.sequence),
-                    parts: state.parts.clone(),
-                    requests: state.requests.clone(),
+                    cursor: now,
+                    view: state.view.clone(),
                 });
             }
         }
-        if state.finished {
-            events.push_back(LiveEvent::Finished);
+        state.finished
+    }
+
+    /// The reply as it is now, where a run of the turn here has begun to say something.
+    pub(crate) fn view(&self) -> Option<(Cursor, View)> {
+        let state = self.lock();
+        let cursor = state.after(Cursor::START)?;
+        let mut view = state.view.clone();
+        if state.unreachable {
+            view.set_notice(Some(unreachable()));
         }
+        Some((cursor, view))
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.lock().finished
     }
 
     /// Hears of every move from now on.
@@ -215,56 +221,22 @@ impl LiveTurn {
 }
 
 impl State {
-    /// Keeps the whole that late watchers get.
-    fn fold(&mut self, change: &Change<'_>) {
-        match change {
-            Change::PartAdded { part_id, part } => {
-                self.parts.push(SnapshotPart {
-                    part_id: part_id.as_ref().to_owned(),
-                    part: part.clone(),
-                });
-            }
-            Change::PartDelta { part_id, delta, .. } => {
-                let grown = self
-                    .parts
-                    .iter_mut()
-                    .rev()
-                    .find(|known| known.part_id == *part_id);
-                if let Some(SnapshotPart {
-                    part: PersistedPart::Text { content } | PersistedPart::Reasoning { content },
-                    ..
-                }) = grown
-                {
-                    content.push_str(delta);
-                }
-            }
-            Change::PartReplaced { part_id, part }
-            | Change::PartFinal { part_id, part }
-            | Change::Tool { part_id, part } => {
-                if let Some(known) = self
-                    .parts
-                    .iter_mut()
-                    .rev()
-                    .find(|known| known.part_id == *part_id)
-                {
-                    known.part = part.clone();
-                }
-            }
-            Change::PartRemoved { part_id } => self.parts.retain(|known| known.part_id != *part_id),
-            Change::Snapshot { parts } => self.parts.clone_from(parts),
-            Change::Question { request } => self
-                .requests
-                .push(PendingRequest::Question(request.clone())),
-            Change::Permission { request } => self
-                .requests
-                .push(PendingRequest::Permission(request.clone())),
-            Change::QuestionReplied { request_id, .. }
-            | Change::QuestionRejected { request_id }
-            | Change::PermissionReplied { request_id, .. } => {
-                self.requests.retain(|request| request.id() != request_id);
-            }
-            _ => {}
-        }
+    /// Where the run is, unless a watcher at `cursor` is there too, or the run has not said anything: it has nothing
+    /// then to replace what was shown.
+    fn after(&self, cursor: Cursor) -> Option<Cursor> {
+        let now = Cursor {
+            generation: self.generation,
+            sequence: self.view.revision(),
+        };
+        let is_there = cursor.generation == now.generation && cursor.sequence >= now.sequence;
+        (now.generation > 0 && now.sequence > 0 && !is_there).then_some(now)
+    }
+}
+
+/// The notice that the server is out of reach.
+pub(crate) fn unreachable() -> Notice {
+    Notice::ServerUnreachable {
+        message: UNREACHABLE.to_owned(),
     }
 }
 
@@ -282,7 +254,7 @@ impl Observer for Publisher {
 mod tests {
     use super::kept::MOST_CHANGES;
     use super::*;
-    use opencode_client::reply::Checkpoint;
+    use opencode_client::reply::{Checkpoint, PartKind, PersistedPart};
 
     fn text(content: &str) -> PersistedPart {
         PersistedPart::Text {
@@ -293,7 +265,7 @@ mod tests {
     fn delta(delta: &str) -> Change<'static> {
         Change::PartDelta {
             part_id: "p".into(),
-            kind: "text".into(),
+            kind: PartKind::Text,
             delta: delta.to_owned().into(),
         }
     }
@@ -386,10 +358,11 @@ mod tests {
             },
         ] {
             let events = missed(&turn, cursor);
-            let [LiveEvent::Snapshot { cursor, parts, .. }] = &events[..] else {
+            let [LiveEvent::Snapshot { cursor, view }] = &events[..] else {
                 panic!("{events:?}")
             };
-            assert_eq!(parts[0].part, text(&"x".repeat(MOST_CHANGES + 1)));
+            let first = view.parts().next().map(|part| &part.part);
+            assert_eq!(first, Some(&text(&"x".repeat(MOST_CHANGES + 1))));
             assert!(missed(&turn, *cursor).is_empty());
         }
     }
@@ -408,7 +381,7 @@ mod tests {
             part: text("half"),
         });
         assert!(
-            matches!(&missed(&turn, seen)[..], [LiveEvent::Snapshot { parts, .. }] if parts.len() == 1)
+            matches!(&missed(&turn, seen)[..], [LiveEvent::Snapshot { view, .. }] if view.parts().len() == 1)
         );
     }
 

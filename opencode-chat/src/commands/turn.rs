@@ -6,6 +6,7 @@ mod output;
 
 use std::process::ExitCode;
 
+use futures_util::TryStreamExt as _;
 use opencode_client::Client;
 use opencode_client::wire::Prompt;
 use opencode_host::live::{Cursor, LiveEvent};
@@ -144,33 +145,30 @@ pub(crate) async fn show(
     mut answerer: Option<&mut Answerer>,
 ) -> Result<Option<TurnResult>, Failure> {
     let turn = live.turn();
-    while let Some(event) = live.next().await? {
-        match &event {
+    while let Some(event) = live.try_next().await? {
+        match event {
             LiveEvent::Change { cursor, change } => {
-                output.change(*cursor, change);
+                output.change(cursor, &change);
                 if let Some(answerer) = &mut answerer {
-                    answerer.heard(host, turn, change);
+                    answerer.heard(host, turn, &change);
                 }
             }
-            LiveEvent::Snapshot {
-                cursor,
-                parts,
-                requests,
-            } => {
-                output.snapshot(*cursor, parts);
+            LiveEvent::Snapshot { cursor, view } => {
                 if let Some(answerer) = &mut answerer {
-                    for request in requests {
+                    for request in view.requests() {
                         answerer.asked(host, turn, request);
                     }
                 }
+                output.snapshot(cursor, view);
             }
-            LiveEvent::Finished => {}
+            LiveEvent::Finished(result) => return Ok(Some(*result)),
+            _ => break,
         }
         if answerer.is_none() && !terminal::is_read() {
             return Ok(None);
         }
     }
-    let result = host.result(turn).await?;
-    let deleted = || Failure::error("the conversation was deleted while the turn ran");
-    result.ok_or_else(deleted).map(Some)
+    Err(Failure::error(
+        "the conversation was deleted while the turn ran",
+    ))
 }

@@ -9,9 +9,8 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{Html, IntoResponse, Redirect, Response};
-use futures_util::{FutureExt as _, stream};
+use futures_util::stream;
 use opencode_host::id::{ConversationId, TurnId};
-use opencode_host::live::{Cursor, LiveEvent};
 use opencode_host::store::{
     Conversation, Message, MessageEntry, MessageRole, MessageStatus, StoreError, StoreResult, Turn,
     TurnState,
@@ -24,7 +23,7 @@ use super::live::LiveAnswer;
 use super::message::{self, AnswerView, MAX_SHOWN, PromptView, THINKING, WAITING};
 use super::problem::Problem;
 use super::prompts::id;
-use super::{App, events, files, name};
+use super::{App, files, name};
 
 /// What a page shows at most.
 #[derive(Clone, Copy, Debug)]
@@ -248,34 +247,10 @@ pub(super) async fn pending(
         turn.message,
         folder.map(str::to_owned),
     );
-    let requests: Vec<_> = turn.checkpoint.requests.iter().cloned().collect();
-    answer.reset(&events::written_down(turn), &requests);
-    let mut cursor = Cursor::START;
-    // Of a turn that runs here all is known at once, and newer than what was written down.
-    let mut live = app.host.live(turn.id, cursor).await?;
-    while let Some(Ok(Some(event))) = live.next().now_or_never() {
-        match event {
-            LiveEvent::Change { cursor: at, change } => {
-                if cursor == Cursor::START {
-                    answer.reset(&[], &[]);
-                }
-                answer.apply(&change);
-                cursor = at;
-            }
-            LiveEvent::Snapshot {
-                cursor: at,
-                parts,
-                requests,
-            } => {
-                answer.reset(&parts, &requests);
-                cursor = at;
-            }
-            LiveEvent::Finished => break,
-        }
-    }
+    let (cursor, view) = app.host.view(turn.id).await?;
     let waits =
         turn.state == TurnState::Queued && app.host.store().turn_ahead(turn.id).await?.is_some();
-    Ok(answer.whole(cursor, if waits { WAITING } else { THINKING })?)
+    Ok(answer.whole(cursor, &view, if waits { WAITING } else { THINKING })?)
 }
 
 #[derive(Template)]

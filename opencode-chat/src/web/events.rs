@@ -17,13 +17,12 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
-use futures_util::stream;
-use opencode_host::LiveStream;
-use opencode_host::client::reply::SnapshotPart;
-use opencode_host::live::{Cursor, LiveEvent};
-use opencode_host::store::{StoreError, Turn};
+use futures_util::stream::{self, TryStreamExt as _};
+use opencode_host::ViewStream;
+use opencode_host::live::Cursor;
+use opencode_host::store::Turn;
 use serde::Deserialize;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::conversation::folder_of;
 use super::live::LiveAnswer;
@@ -81,39 +80,19 @@ fn place(headers: &HeaderMap, after: Option<&str>) -> Option<Cursor> {
     last.or(after)?.parse().ok()
 }
 
-/// What a turn's worker has written down of the reply.
-pub(super) fn written_down(turn: &Turn) -> Vec<SnapshotPart> {
-    let parts = turn.checkpoint.keyed_parts();
-    parts
-        .into_iter()
-        .map(|(part_id, part)| SnapshotPart { part_id, part })
-        .collect()
-}
-
 /// One connection.
 struct Feed {
     app: App,
     turn: Turn,
-    live: LiveStream,
+    views: ViewStream,
     answer: LiveAnswer,
-    /// Where the browser says it is, until that is dealt with.
-    after: Option<Cursor>,
-    /// Changes up to here are in the answer already.
-    known: Cursor,
+    /// Whether the browser shows something of the answer.
+    is_shown: bool,
     cursor: Cursor,
     /// No event before this.
     due: Instant,
     is_first: bool,
-    ended: Ended,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    No,
-    /// The turn has ended, and the browser is to be told.
-    Turn,
-    /// The browser was told.
-    Stream,
+    has_ended: bool,
 }
 
 impl Feed {
@@ -128,24 +107,31 @@ impl Feed {
             .await?
             .ok_or_else(Problem::no_such_page)?;
         let folder = folder_of(&conversation).map(str::to_owned);
+        let mut answer = LiveAnswer::new(app.base.clone(), turn.id, turn.message, folder);
+        let after = after.filter(|after| *after != Cursor::START);
+        if let Some(after) = after {
+            let (cursor, view) = app.host.view(turn.id).await?;
+            if after.generation == cursor.generation {
+                answer.resume(&view, after.sequence);
+            }
+        }
         Ok(Self {
-            live: app.host.live(turn.id, Cursor::START).await?,
-            answer: LiveAnswer::new(app.base.clone(), turn.id, turn.message, folder),
+            views: app.host.views(turn.id, Cursor::START).await?,
+            answer,
             app: app.clone(),
             turn,
-            after,
-            known: Cursor::START,
+            is_shown: after.is_some(),
             cursor: Cursor::START,
             due: Instant::now(),
             is_first: true,
-            ended: Ended::No,
+            has_ended: false,
         })
     }
 
     /// The next event; `None` when there is nothing more to say. After an error
     /// too: the browser comes back by itself.
     async fn next(&mut self) -> Option<Event> {
-        if self.ended == Ended::Stream {
+        if self.has_ended {
             return None;
         }
         if std::mem::take(&mut self.is_first) {
@@ -159,7 +145,7 @@ impl Feed {
         let event = tokio::select! {
             biased;
             () = shutdown.cancelled() => None,
-            event = self.gather() => event.transpose(),
+            event = self.gather() => Some(event),
         };
         event?
             .inspect_err(|problem| tracing::warn!(?problem, "stream of a turn"))
@@ -169,8 +155,7 @@ impl Feed {
     /// The first event. A turn that had to wait and does not any more says nothing by itself.
     async fn greet(&mut self) -> Result<Event, Problem> {
         let mut patches = Vec::new();
-        let nothing_shown = self.after.is_none_or(|after| after == Cursor::START);
-        if nothing_shown
+        if !self.is_shown
             && self
                 .app
                 .host
@@ -184,76 +169,20 @@ impl Feed {
         Ok(self.event(&patches)?.retry(RETRY))
     }
 
-    async fn gather(&mut self) -> Result<Option<Event>, Problem> {
+    async fn gather(&mut self) -> Result<Event, Problem> {
         loop {
-            let Some(event) = self.live.next().await? else {
-                self.ended = Ended::Turn;
-                return self.last().await.map(Some);
+            // What comes until then is in the next view.
+            sleep_until(self.due).await;
+            let Some((cursor, view)) = self.views.try_next().await? else {
+                return self.last().await;
             };
-            self.take(event).await?;
-            // What comes until the event is due goes with it; for so long again, what is there already.
-            let now = Instant::now();
-            let due = self.due.max(now);
-            while self.ended == Ended::No && Instant::now() < due + PACE {
-                match timeout_at(due, self.live.next()).await {
-                    Ok(event) => match event? {
-                        Some(event) => self.take(event).await?,
-                        None => self.ended = Ended::Turn,
-                    },
-                    Err(_) => break,
-                }
-            }
-            if self.ended == Ended::Turn {
-                return self.last().await.map(Some);
-            }
-            self.arrive();
+            self.cursor = cursor;
             let began = Instant::now();
-            let patches = self.answer.patches(self.cursor)?;
+            let patches = self.answer.patches(cursor, &view)?;
             self.due = Instant::now() + PACE.max(began.elapsed() * SHARE);
             if !patches.is_empty() {
-                return self.event(&patches).map(Some);
+                return self.event(&patches);
             }
-        }
-    }
-
-    async fn take(&mut self, event: LiveEvent) -> Result<(), StoreError> {
-        match event {
-            LiveEvent::Change { cursor, change } => {
-                if self.after.is_some_and(|after| !is_earlier(cursor, after)) {
-                    self.arrive();
-                }
-                if is_earlier(cursor, self.known) {
-                    self.answer.missed(&change);
-                } else {
-                    self.answer.apply(&change);
-                }
-                self.cursor = cursor;
-            }
-            LiveEvent::Snapshot {
-                cursor,
-                parts,
-                requests,
-            } => {
-                self.answer.reset(&parts, &requests);
-                (self.known, self.cursor) = (cursor, cursor);
-                let after = self.after.take();
-                if let Some(after) = after.filter(|after| is_earlier(*after, cursor)) {
-                    // The browser has all but what came since: that is told again, to see what it was.
-                    self.answer.is_shown();
-                    self.live = self.app.host.live(self.turn.id, after).await?;
-                }
-            }
-            LiveEvent::Finished => self.ended = Ended::Turn,
-        }
-        Ok(())
-    }
-
-    /// Everything before the place where the browser says it is has been folded
-    /// in. If there is such a place, the browser has all that.
-    fn arrive(&mut self) {
-        let is_here = |after| after == self.cursor && self.cursor != Cursor::START;
-        if self.after.take().is_some_and(is_here) {
-            self.answer.is_shown();
         }
     }
 
@@ -272,7 +201,7 @@ impl Feed {
 
     /// The answer as it is kept, in the place of the one that grew.
     async fn last(&mut self) -> Result<Event, Problem> {
-        self.ended = Ended::Stream;
+        self.has_ended = true;
         let element = message::element(self.turn.message);
         let store = self.app.host.store();
         // However many watch a large answer, it is in memory once.
@@ -292,9 +221,4 @@ impl Feed {
         };
         Ok(self.event(&[patch])?.event("done"))
     }
-}
-
-/// Whether `place` is in the same run as `other`, and not behind it.
-fn is_earlier(place: Cursor, other: Cursor) -> bool {
-    other.generation > 0 && place.generation == other.generation && place.sequence <= other.sequence
 }

@@ -1,21 +1,20 @@
 //! The answer of a running turn, as one browser has it.
 //!
-//! [`LiveAnswer`] folds what the host tells into what is shown, and knows what
-//! of it the browser lacks: [`LiveAnswer::patches`] renders that and no more. The
-//! page that is opened in the middle and the stream that goes on from there are
-//! made by this one type, so that they agree.
+//! [`LiveAnswer`] knows what of a reply the browser shows, and renders what it lacks of a later [`View`] and no more.
+//! The page that is opened in the middle and the stream that goes on from there are made by this one type, so that
+//! they agree.
 
 mod patches;
 #[cfg(test)]
 mod tests;
 
-use opencode_host::client::reply::{Change, PendingRequest, PersistedPart, SnapshotPart, ToolPart};
+use std::collections::HashMap;
+
+use opencode_host::client::reply::{Gone, Notice, PersistedPart, View, ViewPart};
 use opencode_host::id::{MessageId, TurnId};
 
 use super::base_path::BasePath;
 use super::message;
-use super::request;
-use super::steps::Steps;
 use super::tool::ToolView;
 
 /// Bytes of an answer that are shown while it comes. The whole shows when it has ended.
@@ -32,61 +31,58 @@ pub(super) struct LiveAnswer {
     element: String,
     /// The conversation's folder: paths inside are shown relative to it.
     folder: Option<String>,
-    parts: Vec<LivePart>,
-    requests: Vec<LiveRequest>,
+    /// What the browser shows; `None` when that is not known.
+    shown: Option<Shown>,
+}
+
+/// What a browser shows of a reply.
+#[derive(Debug, Default)]
+struct Shown {
+    parts: Vec<ShownPart>,
+    requests: Vec<String>,
+    /// `None` when it is not known.
     notice: Option<String>,
-    /// Bytes held.
-    size: usize,
-    /// There was no room for all of it: what comes is not appended any more, so that no text has a hole.
-    full: bool,
-    /// The browser lacks everything.
-    outdated: bool,
-    notice_outdated: bool,
-    /// Elements the browser has and should not.
-    removed: Vec<String>,
+    /// Elements that it has and should not.
+    surplus: Vec<String>,
 }
 
 #[derive(Debug)]
-struct LivePart {
+struct ShownPart {
     key: String,
-    content: Content,
-    lacks: Lacks,
+    /// The revision of its content; 0 when the content is not known.
+    changed: u64,
+    /// What tells the blocks of a text.
+    blocks: Vec<u64>,
+    /// Bytes of a tool call's row.
+    size: usize,
 }
 
-#[derive(Debug)]
-enum Content {
+/// What of a reply is shown, in order: what there is room for.
+struct Beginning<'a> {
+    pieces: Vec<Piece<'a>>,
+    notice: String,
+}
+
+/// One part of what is shown.
+struct Piece<'a> {
+    part: &'a ViewPart,
+    content: Content<'a>,
+}
+
+enum Content<'a> {
     Text {
         reasoning: bool,
-        text: String,
-        /// What tells the blocks that the browser has.
-        blocks: Vec<u64>,
+        text: &'a str,
     },
+    /// Rendered only where the browser lacks it.
     Tool {
-        view: Box<ToolView>,
-        steps: Steps,
+        view: Option<Box<ToolView>>,
+        size: usize,
     },
-}
-
-/// What the browser lacks of a part. The greater includes the smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Lacks {
-    Nothing,
-    /// What was appended to its text.
-    Growth,
-    /// Its content.
-    Content,
-    /// The part.
-    Part,
-}
-
-#[derive(Debug)]
-struct LiveRequest {
-    request: PendingRequest,
-    sent: bool,
 }
 
 impl LiveAnswer {
-    /// An answer of which nothing has come.
+    /// An answer of which the browser shows nothing that is known.
     pub(super) fn new(
         base: BasePath,
         turn: TurnId,
@@ -98,326 +94,121 @@ impl LiveAnswer {
             turn,
             element: message::element(message),
             folder,
-            parts: Vec::new(),
-            requests: Vec::new(),
-            notice: None,
-            size: 0,
-            full: false,
-            outdated: true,
-            notice_outdated: false,
-            removed: Vec::new(),
+            shown: None,
         }
     }
 
-    /// Forgets what was, and takes the reply as a whole.
-    pub(super) fn reset(&mut self, parts: &[SnapshotPart], requests: &[PendingRequest]) {
-        self.parts.clear();
-        self.size = 0;
-        self.full = false;
-        self.notice = None;
-        for known in parts {
-            self.add(&known.part_id, &known.part);
-        }
-        self.requests = requests
-            .iter()
-            .map(|request| LiveRequest {
-                request: request.clone(),
-                sent: false,
-            })
-            .collect();
-        self.outdated = true;
-    }
-
-    /// Takes the next change.
-    pub(super) fn apply(&mut self, change: &Change<'_>) {
-        self.fold(change);
-        self.mark(change, Lacks::Growth);
-    }
-
-    /// Notes that the browser lacks a change that is folded in already.
-    pub(super) fn missed(&mut self, change: &Change<'_>) {
-        self.mark(change, Lacks::Content);
-    }
-
-    fn fold(&mut self, change: &Change<'_>) {
-        match change {
-            Change::PartAdded { part_id, part } => self.add(part_id, part),
-            Change::PartDelta {
-                part_id,
-                kind,
-                delta,
-            } => {
-                if !self.parts.iter().any(|part| part.key == *part_id) {
-                    let empty = String::new();
-                    let part = match kind.as_ref() {
-                        "reasoning" => PersistedPart::Reasoning { content: empty },
-                        _ => PersistedPart::Text { content: empty },
-                    };
-                    self.add(part_id, &part);
-                }
-                self.grow(part_id, delta);
-            }
-            Change::PartReplaced { part_id, part }
-            | Change::PartFinal { part_id, part }
-            | Change::Tool { part_id, part } => self.replace(part_id, part),
-            Change::PartRemoved { part_id } => {
-                self.parts.retain(|part| part.key != *part_id);
-                self.recount();
-            }
-            Change::Subtask {
-                part_id, change, ..
-            } => {
-                let newest_first = self.parts.iter_mut().rev();
-                let task = newest_first
-                    .filter(|part| part_id.as_ref().is_none_or(|id| part.key == *id))
-                    .find_map(|part| {
-                        if let Content::Tool { steps, .. } = &mut part.content {
-                            Some((steps, &mut part.lacks))
-                        } else {
-                            None
-                        }
-                    });
-                if let Some((steps, lacks)) = task {
-                    steps.apply(change);
-                    *lacks = (*lacks).max(Lacks::Content);
-                }
-            }
-            Change::Retry {
-                attempt,
-                message,
-                action,
-                ..
-            } => {
-                let mut message = message.chars().take(300).collect::<String>();
-                if let Some(action) = action {
-                    message.push_str(". ");
-                    message.extend(action.to_string().chars().take(600));
-                }
-                self.notice = Some(format!(
-                    "The model's provider is busy, attempt {attempt}: {message}"
-                ));
-                self.notice_outdated = true;
-            }
-            Change::ServerUnreachable { message } => {
-                self.notice = Some(message.to_string());
-                self.notice_outdated = true;
-            }
-            Change::ServerReachable => {
-                self.notice = self.full.then(|| TOO_LONG.to_owned());
-                self.notice_outdated = true;
-            }
-            Change::Question { request } => self.ask(PendingRequest::Question(request.clone())),
-            Change::Permission { request } => self.ask(PendingRequest::Permission(request.clone())),
-            Change::QuestionReplied { request_id, .. }
-            | Change::QuestionRejected { request_id }
-            | Change::PermissionReplied { request_id, .. } => {
-                self.requests
-                    .retain(|known| known.request.id() != request_id);
-            }
-            Change::Snapshot { parts } => {
-                let requests: Vec<_> = self.requests.drain(..).map(|known| known.request).collect();
-                self.reset(parts, &requests);
-            }
-            _ => {}
-        }
-        let goes_on = matches!(
-            change,
-            Change::PartAdded { .. } | Change::PartDelta { .. } | Change::Tool { .. }
-        );
-        if goes_on && !self.full && self.notice.take().is_some() {
-            self.notice_outdated = true;
-        }
-    }
-
-    fn mark(&mut self, change: &Change<'_>, growth: Lacks) {
-        let (part_id, lacks) = match change {
-            Change::PartAdded { part_id, .. } => (part_id, Lacks::Part),
-            Change::PartDelta { part_id, .. }
-            | Change::PartReplaced { part_id, .. }
-            | Change::PartFinal { part_id, .. }
-            | Change::Tool { part_id, .. }
-            | Change::Subtask {
-                part_id: Some(part_id),
-                ..
-            } => (part_id, growth),
-            Change::PartRemoved { part_id } => {
-                self.removed.push(part_element(&self.element, part_id));
-                return;
-            }
-            Change::Question { .. } | Change::Permission { .. } => {
-                let id = match change {
-                    Change::Question { request } => request.id.as_str(),
-                    Change::Permission { request } => request.id.as_str(),
-                    _ => return,
-                };
-                if let Some(known) = self
-                    .requests
-                    .iter_mut()
-                    .find(|known| known.request.id() == id)
-                {
-                    known.sent = false;
-                }
-                return;
-            }
-            Change::QuestionReplied { request_id, .. }
-            | Change::QuestionRejected { request_id }
-            | Change::PermissionReplied { request_id, .. } => {
-                self.removed.push(request::element(request_id));
-                return;
-            }
-            Change::Snapshot { .. } => {
-                self.outdated = true;
-                return;
-            }
-            _ => return,
-        };
-        if let Some(part) = self
-            .parts
-            .iter_mut()
-            .rev()
-            .find(|part| part.key == *part_id)
-        {
-            part.lacks = part.lacks.max(lacks);
-        }
-    }
-
-    fn add(&mut self, key: &str, part: &PersistedPart) {
-        if self.parts.iter().any(|part| part.key == key) {
-            self.replace(key, part);
+    /// The browser shows what the reply was at an earlier revision.
+    pub(super) fn resume(&mut self, view: &View, revision: u64) {
+        let Some(gone) = view.gone_since(revision) else {
+            self.shown = None;
             return;
-        }
-        if self.full || !self.has_room_for(PART_SIZE) {
-            return;
-        }
-        let content = match part {
-            PersistedPart::Text { .. } => Content::text(false),
-            PersistedPart::Reasoning { .. } => Content::text(true),
-            PersistedPart::Tool(tool) => Content::Tool {
-                view: self.tool(key, tool),
-                steps: Steps::default(),
-            },
         };
-        let content = match part {
-            PersistedPart::Tool(_) if !self.has_room_for(content.size()) => return,
-            _ => content,
-        };
-        self.size += PART_SIZE + content.size();
-        self.parts.push(LivePart {
-            key: key.to_owned(),
-            content,
-            lacks: Lacks::Part,
+        let surplus = gone.map(|gone| match gone {
+            Gone::Part(id) => part_element(&self.element, id.as_str()),
+            Gone::Request(id) => super::request::element(id),
         });
-        if let PersistedPart::Text { content } | PersistedPart::Reasoning { content } = part {
-            self.grow(key, content);
-        }
+        let surplus = surplus.collect();
+        let new: Vec<_> = view.requests_since(revision).map(|new| new.id()).collect();
+        let requests = view.requests().map(|request| request.id());
+        let requests = requests.filter(|id| !new.contains(id)).map(str::to_owned);
+        let requests = requests.collect();
+        let beginning = self.beginning(view);
+        let known = |piece: &Piece<'_>| piece.part.added <= revision;
+        let parts = beginning.pieces.iter().filter(|piece| known(piece));
+        let parts = parts.map(|piece| {
+            let mut shown = ShownPart::of(piece);
+            if piece.part.changed > revision {
+                shown.changed = 0;
+                shown.blocks.clear();
+            }
+            shown
+        });
+        self.shown = Some(Shown {
+            parts: parts.collect(),
+            requests,
+            notice: None,
+            surplus,
+        });
     }
 
-    fn replace(&mut self, key: &str, part: &PersistedPart) {
-        let Some(at) = self.parts.iter().rposition(|known| known.key == key) else {
-            return;
-        };
-        match part {
-            PersistedPart::Text { content: new } | PersistedPart::Reasoning { content: new } => {
-                if let Content::Text { text, .. } = &mut self.parts[at].content {
-                    text.clear();
+    /// What there is room for. Nothing is shown behind what had none, so that no text has a hole.
+    fn beginning<'a>(&self, view: &'a View) -> Beginning<'a> {
+        let shown = self.shown.iter().flat_map(|shown| &shown.parts);
+        let shown: HashMap<_, _> = shown.map(|part| (part.key.as_str(), part)).collect();
+        let mut pieces = Vec::new();
+        let mut room = MAX_LIVE;
+        let mut is_whole = true;
+        for part in view.parts() {
+            let Some(left) = room.checked_sub(PART_SIZE) else {
+                is_whole = false;
+                break;
+            };
+            let text = |text: &'a str, reasoning| Content::Text {
+                reasoning,
+                text: &text[..text.floor_char_boundary(left)],
+            };
+            let (content, size) = match &part.part {
+                PersistedPart::Text { content } => (text(content, false), content.len()),
+                PersistedPart::Reasoning { content } => (text(content, true), content.len()),
+                PersistedPart::Tool(tool) => {
+                    let known = shown.get(part.part_id.as_str());
+                    let known = known.filter(|known| known.changed == part.changed);
+                    let (view, size) = match known {
+                        Some(known) => (None, known.size),
+                        None => {
+                            let steps = part.subtask.as_ref();
+                            let mut view = ToolView::of(tool, self.folder.as_deref());
+                            view.id = Some(part_element(&self.element, part.part_id.as_str()));
+                            view.set_steps(steps);
+                            (Some(Box::new(view)), 0)
+                        }
+                    };
+                    let size = view.as_ref().map_or(size, |view| view.size());
+                    (Content::Tool { view, size }, size)
                 }
-                self.recount();
-                self.grow(key, new);
+            };
+            is_whole = size <= left;
+            if is_whole || matches!(content, Content::Text { .. }) {
+                pieces.push(Piece { part, content });
             }
-            PersistedPart::Tool(tool) => {
-                let new = self.tool(key, tool);
-                if let Content::Tool { view, .. } = &mut self.parts[at].content {
-                    *view = new;
-                }
-                self.recount();
+            if !is_whole {
+                break;
             }
+            room = left - size;
         }
-    }
-
-    /// Appends what there is room for.
-    fn grow(&mut self, key: &str, delta: &str) {
-        let room = if self.full {
-            0
-        } else {
-            MAX_LIVE.saturating_sub(self.size)
+        let notice = match view.notice() {
+            Some(notice) => words(notice),
+            None if is_whole => String::new(),
+            None => TOO_LONG.to_owned(),
         };
-        let kept = &delta[..delta.floor_char_boundary(room)];
-        let grown = self.parts.iter_mut().rev().find(|part| part.key == key);
-        if let Some(LivePart {
-            content: Content::Text { text, .. },
+        Beginning { pieces, notice }
+    }
+}
+
+/// What a person is told of it.
+fn words(notice: &Notice) -> String {
+    match notice {
+        Notice::Retry {
+            attempt,
+            message,
+            action,
             ..
-        }) = grown
-        {
-            text.push_str(kept);
-            self.size += kept.len();
+        } => {
+            let mut words = format!("The model's provider is busy, attempt {attempt}: ");
+            words.extend(message.chars().take(300));
+            if let Some(action) = action {
+                words.push_str(". ");
+                words.extend(action.to_string().chars().take(600));
+            }
+            words
         }
-        if kept.len() < delta.len() {
-            self.is_full();
-        }
-    }
-
-    fn ask(&mut self, request: PendingRequest) {
-        if !self
-            .requests
-            .iter()
-            .any(|known| known.request.id() == request.id())
-        {
-            self.requests.push(LiveRequest {
-                request,
-                sent: false,
-            });
-        }
-    }
-
-    fn tool(&self, key: &str, tool: &ToolPart) -> Box<ToolView> {
-        let mut view = ToolView::of(tool, self.folder.as_deref());
-        view.id = Some(part_element(&self.element, key));
-        Box::new(view)
-    }
-
-    fn has_room_for(&mut self, bytes: usize) -> bool {
-        let fits = self.size + bytes <= MAX_LIVE;
-        if !fits {
-            self.is_full();
-        }
-        fits
-    }
-
-    fn recount(&mut self) {
-        self.size = self
-            .parts
-            .iter()
-            .map(|part| PART_SIZE + part.content.size())
-            .sum();
-    }
-
-    fn is_full(&mut self) {
-        self.full = true;
-        if self.notice.as_deref() != Some(TOO_LONG) {
-            self.notice = Some(TOO_LONG.to_owned());
-            self.notice_outdated = true;
-        }
+        Notice::ServerUnreachable { message } => message.clone(),
+        _ => String::new(),
     }
 }
 
 /// The element of a part.
 fn part_element(message: &str, key: &str) -> String {
     format!("{message}-{key}")
-}
-
-impl Content {
-    fn text(reasoning: bool) -> Self {
-        Self::Text {
-            reasoning,
-            text: String::new(),
-            blocks: Vec::new(),
-        }
-    }
-
-    fn size(&self) -> usize {
-        match self {
-            Self::Text { text, .. } => text.len(),
-            Self::Tool { view, .. } => view.size(),
-        }
-    }
 }

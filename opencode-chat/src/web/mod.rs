@@ -30,7 +30,6 @@ mod patch;
 mod problem;
 mod prompts;
 mod request;
-mod steps;
 mod submission;
 #[cfg(test)]
 mod tests;

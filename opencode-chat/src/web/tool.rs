@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use askama::Template;
-use opencode_host::client::reply::ToolPart;
+use opencode_host::client::reply::{PersistedPart, ToolPart, View as ReplyView};
 use opencode_host::tool_display::{Diff, Icon, TodoStatus, ToolDisplay, View};
 use opencode_host::visible::short;
 use serde_json::Value;
 
-use super::steps::Steps;
 use crate::attached;
 
 /// Bytes of an output or a file that are shown.
@@ -23,6 +22,8 @@ const MAX_TARGET: usize = 160;
 const MAX_ATTACHED: usize = 8;
 /// Steps of a subtask that are shown while it runs.
 const MAX_STEPS: usize = 6;
+/// Bytes of a text that are shown of a step, the newest.
+const MAX_STEP: usize = 160;
 
 /// One tool call.
 #[derive(Clone, Debug, Template)]
@@ -160,15 +161,13 @@ impl ToolView {
         }
     }
 
-    /// The same, with what its sub-agent has done so far.
-    pub(super) fn with_steps(&self, steps: &Steps) -> Self {
-        let mut view = self.clone();
-        if view.state == "running" {
-            let (earlier, newest) = steps.newest(MAX_STEPS);
-            view.steps = newest.map(str::to_owned).collect();
-            view.earlier_steps = earlier;
+    /// Shows what its sub-agent has done so far, while it works.
+    pub(super) fn set_steps(&mut self, subtask: Option<&ReplyView>) {
+        if let Some(subtask) = subtask.filter(|_| self.state == "running") {
+            self.earlier_steps = subtask.parts().len().saturating_sub(MAX_STEPS);
+            let newest = subtask.parts().skip(self.earlier_steps);
+            self.steps = newest.map(|step| one_line(&step.part)).collect();
         }
-        view
     }
 
     /// About how many bytes it takes.
@@ -190,10 +189,18 @@ impl ToolView {
     }
 }
 
-/// One line about a call, for a subtask's progress.
-pub(super) fn one_line(part: &ToolPart) -> String {
-    let part = serde_json::to_value(part).unwrap_or_default();
-    ToolDisplay::new(&part).to_string()
+/// One line about a step of a sub-agent.
+fn one_line(part: &PersistedPart) -> String {
+    match part {
+        PersistedPart::Text { content } | PersistedPart::Reasoning { content } => {
+            let from = content.ceil_char_boundary(content.len().saturating_sub(MAX_STEP));
+            let more = if from > 0 { "…" } else { "" };
+            format!("{more}{}", &content[from..])
+        }
+        PersistedPart::Tool(tool) => {
+            ToolDisplay::new(&serde_json::to_value(tool).unwrap_or_default()).to_string()
+        }
+    }
 }
 
 impl TodoView {

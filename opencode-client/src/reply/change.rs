@@ -3,8 +3,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::part::PersistedPart;
+use super::part::{PartKind, PersistedPart};
 use crate::error::UpstreamError;
+use crate::id::PartId;
 use crate::wire::{
     MessageInfo, PermissionReply, PermissionRequest, QuestionRequest, RetryAction, Todo, Tokens,
 };
@@ -25,8 +26,8 @@ pub enum Change<'a> {
     PartDelta {
         /// The part.
         part_id: Cow<'a, str>,
-        /// `text` or `reasoning`.
-        kind: Cow<'a, str>,
+        /// What it is a part of.
+        kind: PartKind,
         /// What was appended.
         delta: Cow<'a, str>,
     },
@@ -157,7 +158,7 @@ pub enum Change<'a> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SnapshotPart {
     /// The part, by which later changes name it.
-    pub part_id: String,
+    pub part_id: PartId,
     /// The part so far.
     pub part: PersistedPart,
 }
@@ -197,7 +198,7 @@ impl Change<'_> {
                 delta,
             } => Change::PartDelta {
                 part_id: own(part_id),
-                kind: own(kind),
+                kind,
                 delta: own(delta),
             },
             Self::PartReplaced { part_id, part } => Change::PartReplaced {

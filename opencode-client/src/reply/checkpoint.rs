@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use super::heard::HeardMessage;
 use super::part::{Content, PersistedPart, STREAM_ONLY_KEY, Slot};
 use super::requests::Requests;
-use super::{Reply, Scope, Standing};
+use super::{Reply, Scope, SnapshotPart, Standing};
 use crate::id::{MessageId, PartId, SessionId};
 
 /// What of a reply outlives its process: enough to go on with it elsewhere.
@@ -51,17 +51,11 @@ impl Checkpoint {
     }
 
     /// The parts with the ids that changes name them by.
-    pub fn keyed_parts(&self) -> Vec<(String, PersistedPart)> {
-        let keyed = |kept: &CheckpointPart| {
-            (
-                kept.id
-                    .as_ref()
-                    .map_or(STREAM_ONLY_KEY, |id| id.as_str())
-                    .to_owned(),
-                kept.part.clone(),
-            )
-        };
-        self.parts.iter().map(keyed).collect()
+    pub(super) fn keyed_parts(&self) -> impl Iterator<Item = SnapshotPart> {
+        self.parts.iter().map(|kept| SnapshotPart {
+            part_id: kept.id.clone().unwrap_or_else(|| STREAM_ONLY_KEY.into()),
+            part: kept.part.clone(),
+        })
     }
 }
 

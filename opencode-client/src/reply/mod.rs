@@ -17,16 +17,18 @@ mod room;
 mod subtask;
 mod todo;
 mod tool_part;
+mod view;
 
 use std::collections::HashMap;
 
 pub use change::{Change, Observer, ObserverError, ProblemSink, SnapshotPart};
 pub use checkpoint::Checkpoint;
-pub use part::{PersistedPart, Provenance};
+pub use part::{PartKind, PersistedPart, Provenance};
 pub use requests::{PendingRequest, Requests};
 pub use result::{ReplyResult, is_blank};
 pub use room::{MAX_DETAIL_BYTES, MAX_PARTS, MAX_REPLY_BYTES};
 pub use tool_part::{MAX_ERROR_CHARS, ToolPart, ToolStatus};
+pub use view::{Gone, Notice, View, ViewPart};
 
 use crate::error::UpstreamError;
 use crate::event::{Event, EventBody, PartDelta};
@@ -455,10 +457,12 @@ impl Reply {
             return;
         }
         let slot = &self.slots[at];
-        let part_id = slot.id.as_ref().map_or("", |id| id.as_str()).to_owned();
+        let Some(kind) = slot.content.kind() else {
+            return;
+        };
         let change = Change::PartDelta {
-            part_id: part_id.into(),
-            kind: slot.content.kind().into(),
+            part_id: slot.key().to_owned().into(),
+            kind,
             delta: delta.into(),
         };
         self.emit(&change);
@@ -525,7 +529,7 @@ impl Reply {
             return;
         }
         let slot = &self.slots[at];
-        let change = change(slot.key().into_owned().into(), slot.persisted());
+        let change = change(slot.key().to_owned().into(), slot.persisted());
         self.emit(&change);
     }
 

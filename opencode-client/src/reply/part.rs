@@ -24,6 +24,16 @@ pub enum PersistedPart {
     Tool(ToolPart),
 }
 
+/// What kind of words a part holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PartKind {
+    /// Words of the answer.
+    Text,
+    /// The model's thinking.
+    Reasoning,
+}
+
 /// Where a part that is no part of an upstream message came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Provenance {
@@ -82,11 +92,12 @@ pub(super) enum TextUpdate {
 }
 
 impl Content {
-    pub(super) fn kind(&self) -> &'static str {
+    /// What kind of words it holds; `None` for a tool call.
+    pub(super) fn kind(&self) -> Option<PartKind> {
         match self {
-            Self::Undecided(_) | Self::Text(_) => "text",
-            Self::Reasoning(_) => "reasoning",
-            Self::Tool(_) => "tool",
+            Self::Undecided(_) | Self::Text(_) => Some(PartKind::Text),
+            Self::Reasoning(_) => Some(PartKind::Reasoning),
+            Self::Tool(_) => None,
         }
     }
 
@@ -131,11 +142,8 @@ impl Slot {
     }
 
     /// What observers know the part by.
-    pub(super) fn key(&self) -> Cow<'_, str> {
-        match &self.id {
-            Some(id) => id.as_str().into(),
-            None => STREAM_ONLY_KEY.into(),
-        }
+    pub(super) fn key(&self) -> &str {
+        self.id.as_ref().map_or(STREAM_ONLY_KEY, PartId::as_str)
     }
 
     /// What is to be appended for a delta: where some text may be missing

@@ -94,7 +94,7 @@ impl Reply {
         let shown = self.visible().filter(|slot| slot.announced);
         shown
             .map(|slot| SnapshotPart {
-                part_id: slot.key().into_owned(),
+                part_id: slot.key().into(),
                 part: slot.persisted(),
             })
             .collect()

@@ -77,7 +77,7 @@ impl Reply {
         let Some(session) = tool.child_session() else {
             return;
         };
-        let key = slot.key().into_owned();
+        let key = slot.key().to_owned();
         if let Some(child) = self.subtasks.child(session) {
             child.part = Some(key);
         }

@@ -18,7 +18,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use futures_util::stream;
+use futures_util::StreamExt as _;
 use opencode_host::artifacts::Transform;
 use opencode_host::blobs::Blobs;
 use opencode_host::client::{Client, wire::Prompt};
@@ -119,17 +119,17 @@ async fn events(
         .get("last-event-id")
         .and_then(|id| id.to_str().ok()?.parse().ok());
     let live = app.host.live(turn, last.unwrap_or(Cursor::START)).await?;
-    let events = stream::unfold((live, app.host), |(mut live, host)| async move {
-        let event = match live.next().await.ok()?? {
+    // After an error the stream ends, and the browser comes back by itself with what it has.
+    let events = live.map(|event| -> Result<Event, HookError> {
+        let event = match event? {
             LiveEvent::Change { cursor, change } => {
                 Event::default().id(cursor.to_string()).json_data(&*change)
             }
-            LiveEvent::Snapshot { cursor, parts, .. } => Event::default()
+            LiveEvent::Snapshot { cursor, view } => Event::default()
                 .id(cursor.to_string())
                 .event("snapshot")
-                .json_data(&parts),
-            LiveEvent::Finished => {
-                let result = host.result(live.turn()).await.ok()??;
+                .json_data(view.parts().collect::<Vec<_>>()),
+            LiveEvent::Finished(result) => {
                 let files = result
                     .artifacts
                     .iter()
@@ -139,8 +139,9 @@ async fn events(
                     .event("finished")
                     .json_data(json!({"text": result.content, "files": files}))
             }
+            _ => Event::default().event("deleted").json_data(()),
         };
-        Some((event, (live, host)))
+        Ok(event?)
     });
     Ok(Sse::new(events)
         .keep_alive(KeepAlive::default())

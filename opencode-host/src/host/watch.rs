@@ -1,49 +1,110 @@
-use std::collections::VecDeque;
-use std::sync::Arc;
+//! Following a turn, wherever it runs.
+//!
+//! A [`LiveStream`] tells every change, for programs. A [`ViewStream`] tells the reply as it is, as often as it is
+//! asked, for whoever shows it. Where the turn runs in another process, what that process has saved is read instead.
 
-use opencode_client::reply::{Change, Checkpoint, SnapshotPart};
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::Stream;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use opencode_client::reply::{Change, Checkpoint, View};
 use tokio::sync::watch;
 
 use super::{Host, Shared};
 use crate::id::TurnId;
-use crate::live::{Cursor, LiveEvent, LiveTurn};
-use crate::store::{StoreError, Turn, TurnState};
+use crate::live::{self, Cursor, LiveEvent, LiveTurn};
+use crate::store::{StoreError, StoreResult, Turn, TurnState};
+use crate::turn::TurnResult;
 
-/// The changes of one turn, from wherever it runs. Where that is another
-/// process, what it has written down is read instead.
-#[derive(Debug)]
+/// The changes of one turn. Ends behind [`LiveEvent::Finished`] or [`LiveEvent::Deleted`].
+///
+/// It can be read on after an error that is transient.
 pub struct LiveStream {
-    host: Arc<Shared>,
-    id: TurnId,
-    turn: Arc<LiveTurn>,
-    moves: watch::Receiver<u64>,
-    cursor: Cursor,
-    waiting: VecDeque<LiveEvent>,
-    /// What another process had written down when it was last read.
-    stored: Option<Checkpoint>,
-    /// What was last told of the server; `None` where an earlier watcher may have been told otherwise.
-    unreachable: Option<bool>,
-    done: bool,
+    turn: TurnId,
+    events: BoxStream<'static, StoreResult<LiveEvent>>,
 }
 
-/// What people are told while the server is out of reach.
-const UNREACHABLE: &str = "OpenCode cannot be reached; trying again.";
+/// The reply to one turn, as it is whenever the stream is polled and something is new. Changes in between are in the
+/// next view. Ends when the turn is settled, or its conversation deleted.
+///
+/// It can be read on after an error that is transient.
+pub struct ViewStream {
+    turn: TurnId,
+    views: BoxStream<'static, StoreResult<(Cursor, View)>>,
+}
 
 impl Host {
-    /// Watches a turn from `cursor` on. A watcher may come before the turn
-    /// starts, in the middle, or after it ended.
+    /// Watches a turn from `cursor` on. A watcher may come before the turn starts, in the middle, or after it ended.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when there is no such turn; see [`StoreError`].
-    pub async fn live(&self, turn: TurnId, cursor: Cursor) -> Result<LiveStream, StoreError> {
-        let missing = || StoreError::NotFound {
-            what: "turn",
-            id: turn.to_string(),
-        };
-        self.shared.store.turn(turn).await?.ok_or_else(missing)?;
-        let live = self.shared.live.turn(turn);
+    /// [`StoreError::NotFound`] when there is no such turn, and what reading it can fail with.
+    pub async fn live(&self, turn: TurnId, cursor: Cursor) -> StoreResult<LiveStream> {
+        let follow = self.follow(turn, cursor).await?;
+        let events = stream::unfold(follow, async |mut follow| {
+            let event = follow.event().await.transpose()?;
+            Some((event, follow))
+        });
         Ok(LiveStream {
-            host: Arc::clone(&self.shared),
+            turn,
+            events: events.boxed(),
+        })
+    }
+
+    /// Watches the reply to a turn as it is, from the moment when it is something else than at `cursor`.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such turn, and what reading it can fail with.
+    pub async fn views(&self, turn: TurnId, cursor: Cursor) -> StoreResult<ViewStream> {
+        let follow = self.follow(turn, cursor).await?;
+        let views = stream::unfold(follow, async |mut follow| {
+            let view = follow.view().await.transpose()?;
+            Some((view, follow))
+        });
+        Ok(ViewStream {
+            turn,
+            views: views.boxed(),
+        })
+    }
+
+    /// Returns the reply to a turn as it is now, and the cursor to watch on from. Where the turn runs in another
+    /// process, that is the reply as last saved.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such turn, and what reading it can fail with.
+    pub async fn view(&self, turn: TurnId) -> StoreResult<(Cursor, View)> {
+        let live = self.shared.live.turn(turn);
+        match live.view().filter(|_| live.is_local()) {
+            Some(view) => Ok(view),
+            None => Ok((Cursor::START, saved(&self.turn(turn).await?))),
+        }
+    }
+
+    /// Waits until a turn is settled, wherever it runs, and returns what came of it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such turn, or its conversation is deleted meanwhile; and what reading
+    /// it can fail with.
+    pub async fn settled(&self, turn: TurnId) -> StoreResult<TurnResult> {
+        let mut follow = self.follow(turn, Cursor::START).await?;
+        while follow.view().await?.is_some() {}
+        let result = self.result(turn).await?;
+        result.ok_or_else(|| no_turn(turn))
+    }
+
+    async fn turn(&self, turn: TurnId) -> StoreResult<Turn> {
+        let found = self.shared.store.turn(turn).await?;
+        found.ok_or_else(|| no_turn(turn))
+    }
+
+    async fn follow(&self, turn: TurnId, cursor: Cursor) -> StoreResult<Follow> {
+        self.turn(turn).await?;
+        let live = self.shared.live.turn(turn);
+        Ok(Follow {
+            host: self.clone(),
             id: turn,
             moves: live.moves(),
             turn: live,
@@ -56,17 +117,48 @@ impl Host {
     }
 }
 
-impl LiveStream {
-    /// The turn that is watched.
-    pub fn turn(&self) -> TurnId {
-        self.id
+fn no_turn(turn: TurnId) -> StoreError {
+    StoreError::NotFound {
+        what: "turn",
+        id: turn.to_string(),
     }
+}
 
-    /// The next event; `None` behind [`LiveEvent::Finished`].
-    ///
-    /// # Errors
-    /// See [`StoreError`]. The stream can be read on after a transient one.
-    pub async fn next(&mut self) -> Result<Option<LiveEvent>, StoreError> {
+/// The reply as the process that runs the turn has last saved it. It has no place among the changes there: the cursor
+/// stays before them.
+fn saved(turn: &Turn) -> View {
+    let mut view = View::from(&turn.checkpoint);
+    if turn.unreachable {
+        view.set_notice(Some(live::unreachable()));
+    }
+    view
+}
+
+/// One watcher.
+struct Follow {
+    host: Host,
+    id: TurnId,
+    turn: Arc<LiveTurn>,
+    moves: watch::Receiver<u64>,
+    cursor: Cursor,
+    waiting: VecDeque<LiveEvent>,
+    /// What another process had saved when it was last read.
+    stored: Option<Checkpoint>,
+    /// What was last told of the server; `None` where an earlier watcher may have been told otherwise.
+    unreachable: Option<bool>,
+    done: bool,
+}
+
+/// What the row of a turn that runs elsewhere says.
+enum Elsewhere {
+    Running(Box<Turn>),
+    Settled,
+    Deleted,
+}
+
+impl Follow {
+    /// The next event; `None` behind the last.
+    async fn event(&mut self) -> StoreResult<Option<LiveEvent>> {
         loop {
             if let Some(event) = self.waiting.pop_front() {
                 match &event {
@@ -75,7 +167,7 @@ impl LiveStream {
                         // All that was shown is forgotten with it.
                         (self.cursor, self.unreachable) = (*cursor, Some(false));
                     }
-                    LiveEvent::Finished => self.done = true,
+                    LiveEvent::Finished(_) | LiveEvent::Deleted => self.done = true,
                 }
                 return Ok(Some(event));
             }
@@ -84,28 +176,91 @@ impl LiveStream {
             }
             // Armed before the look, so that no move is missed.
             self.moves.borrow_and_update();
-            self.turn.missed(self.cursor, &mut self.waiting);
+            let settled = self.turn.missed(self.cursor, &mut self.waiting);
             if !self.waiting.is_empty() {
                 continue;
             }
-            let unreachable = if self.turn.is_local() {
+            let unreachable = if settled {
+                let end = self.end().await?;
+                self.waiting.push_back(end);
+                continue;
+            } else if self.turn.is_local() {
                 self.turn.is_unreachable()
             } else {
-                self.look_elsewhere().await?
+                match self.look_elsewhere().await? {
+                    Elsewhere::Running(turn) => {
+                        if self.is_new(&turn) {
+                            self.waiting.push_back(LiveEvent::Snapshot {
+                                cursor: Cursor::START,
+                                view: View::from(&turn.checkpoint),
+                            });
+                            self.stored = Some(turn.checkpoint);
+                            continue;
+                        }
+                        turn.unreachable
+                    }
+                    Elsewhere::Settled => {
+                        let end = self.end().await?;
+                        self.waiting.push_back(end);
+                        continue;
+                    }
+                    Elsewhere::Deleted => {
+                        self.waiting.push_back(LiveEvent::Deleted);
+                        continue;
+                    }
+                }
             };
-            if !self.waiting.is_empty() {
-                continue;
-            }
             if self.unreachable != Some(unreachable) {
                 self.unreachable = Some(unreachable);
                 self.waiting.push_back(self.told(unreachable));
                 continue;
             }
-            // The turn may run here later, or end elsewhere: looked at now and then.
-            tokio::select! {
-                _ = self.moves.changed() => {}
-                () = tokio::time::sleep(self.host.options.poll_interval) => {}
+            self.wait().await;
+        }
+    }
+
+    /// The reply as it is, once that is something new; `None` when the turn is settled.
+    async fn view(&mut self) -> StoreResult<Option<(Cursor, View)>> {
+        while !self.done {
+            self.moves.borrow_and_update();
+            if self.turn.is_local() {
+                let unreachable = self.turn.is_unreachable();
+                if let Some((cursor, view)) = self.turn.view()
+                    && (cursor != self.cursor || self.unreachable != Some(unreachable))
+                {
+                    (self.cursor, self.unreachable) = (cursor, Some(unreachable));
+                    return Ok(Some((cursor, view)));
+                }
+                if self.turn.is_finished() {
+                    self.done = true;
+                    continue;
+                }
+            } else {
+                match self.look_elsewhere().await? {
+                    Elsewhere::Running(turn) => {
+                        if self.is_new(&turn) || self.unreachable != Some(turn.unreachable) {
+                            self.unreachable = Some(turn.unreachable);
+                            let view = saved(&turn);
+                            self.stored = Some(turn.checkpoint);
+                            return Ok(Some((Cursor::START, view)));
+                        }
+                    }
+                    Elsewhere::Settled | Elsewhere::Deleted => {
+                        self.done = true;
+                        continue;
+                    }
+                }
             }
+            self.wait().await;
+        }
+        Ok(None)
+    }
+
+    /// The turn may run here later, or end elsewhere: looked at now and then.
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.moves.changed() => {}
+            () = tokio::time::sleep(self.host.shared.options.poll_interval) => {}
         }
     }
 
@@ -113,7 +268,7 @@ impl LiveStream {
     fn told(&self, unreachable: bool) -> LiveEvent {
         let change = if unreachable {
             Change::ServerUnreachable {
-                message: UNREACHABLE.into(),
+                message: live::UNREACHABLE.into(),
             }
         } else {
             Change::ServerReachable
@@ -124,35 +279,77 @@ impl LiveStream {
         }
     }
 
-    /// Reads what the process that runs the turn has written down. Answers whether it cannot reach the server.
-    async fn look_elsewhere(&mut self) -> Result<bool, StoreError> {
-        let Some(turn) = self.host.store.turn(self.id).await? else {
-            // The conversation was deleted.
-            self.waiting.push_back(LiveEvent::Finished);
-            return Ok(false);
+    /// What another process saved since it was last read.
+    fn is_new(&self, turn: &Turn) -> bool {
+        self.stored.as_ref() != Some(&turn.checkpoint) && turn.checkpoint != Checkpoint::default()
+    }
+
+    async fn look_elsewhere(&self) -> StoreResult<Elsewhere> {
+        let Some(turn) = self.shared().store.turn(self.id).await? else {
+            return Ok(Elsewhere::Deleted);
         };
-        if matches!(turn.state, TurnState::Finished { settled: true, .. }) {
-            self.waiting.push_back(LiveEvent::Finished);
-        } else if self.stored.as_ref() != Some(&turn.checkpoint)
-            && turn.checkpoint != Checkpoint::default()
-        {
-            self.waiting.push_back(snapshot(&turn));
-            self.stored = Some(turn.checkpoint);
+        Ok(match turn.state {
+            TurnState::Finished { settled: true, .. } => Elsewhere::Settled,
+            _ => Elsewhere::Running(Box::new(turn)),
+        })
+    }
+
+    /// The last event.
+    async fn end(&self) -> StoreResult<LiveEvent> {
+        match self.host.result(self.id).await {
+            Ok(Some(result)) => Ok(LiveEvent::Finished(Box::new(result))),
+            Ok(None) | Err(StoreError::NotFound { .. }) => Ok(LiveEvent::Deleted),
+            Err(error) => Err(error),
         }
-        Ok(turn.unreachable)
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.host.shared
     }
 }
 
-/// A checkpoint as a watcher sees it. It has no place among the changes of the
-/// process that runs the turn: the cursor stays before them.
-fn snapshot(turn: &Turn) -> LiveEvent {
-    let parts = turn.checkpoint.keyed_parts();
-    LiveEvent::Snapshot {
-        cursor: Cursor::START,
-        parts: parts
-            .into_iter()
-            .map(|(part_id, part)| SnapshotPart { part_id, part })
-            .collect(),
-        requests: turn.checkpoint.requests.iter().cloned().collect(),
+impl LiveStream {
+    /// The turn that is watched.
+    pub fn turn(&self) -> TurnId {
+        self.turn
+    }
+}
+
+impl Stream for LiveStream {
+    type Item = StoreResult<LiveEvent>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.events.poll_next_unpin(context)
+    }
+}
+
+impl ViewStream {
+    /// The turn that is watched.
+    pub fn turn(&self) -> TurnId {
+        self.turn
+    }
+}
+
+impl Stream for ViewStream {
+    type Item = StoreResult<(Cursor, View)>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.views.poll_next_unpin(context)
+    }
+}
+
+impl fmt::Debug for LiveStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveStream")
+            .field("turn", &self.turn)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ViewStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ViewStream")
+            .field("turn", &self.turn)
+            .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use opencode_client::reply::{Change, PersistedPart};
+use opencode_client::reply::{Change, PartKind, PersistedPart};
 
 /// How many changes are kept for watchers that come back.
 pub(super) const MOST_CHANGES: usize = 1024;
@@ -24,7 +24,7 @@ pub(super) struct KeptChanges {
 enum Kept {
     Delta {
         part: Arc<str>,
-        reasoning: bool,
+        kind: PartKind,
         delta: Box<str>,
     },
     Other(Arc<Change<'static>>),
@@ -35,8 +35,7 @@ impl KeptChanges {
     pub(super) fn push(&mut self, change: &Change<'_>) {
         let bytes = size(change);
         if matches!(change, Change::Snapshot { .. }) || bytes > MOST_BYTES {
-            self.entries.clear();
-            self.bytes = 0;
+            self.clear();
             return;
         }
         let kept = match change {
@@ -46,7 +45,7 @@ impl KeptChanges {
                 delta,
             } => Kept::Delta {
                 part: self.part(part_id),
-                reasoning: kind == REASONING,
+                kind: *kind,
                 delta: delta.as_ref().into(),
             },
             other => Kept::Other(Arc::new(other.clone().into_owned())),
@@ -59,6 +58,12 @@ impl KeptChanges {
             };
             self.bytes -= oldest.size();
         }
+    }
+
+    /// Forgets all.
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+        self.bytes = 0;
     }
 
     /// How many there are.
@@ -83,13 +88,9 @@ impl KeptChanges {
 impl Kept {
     fn change(&self) -> Arc<Change<'static>> {
         match self {
-            Self::Delta {
-                part,
-                reasoning,
-                delta,
-            } => Arc::new(Change::PartDelta {
+            Self::Delta { part, kind, delta } => Arc::new(Change::PartDelta {
                 part_id: part.to_string().into(),
-                kind: if *reasoning { REASONING } else { TEXT }.into(),
+                kind: *kind,
                 delta: delta.to_string().into(),
             }),
             Self::Other(change) => Arc::clone(change),
@@ -103,9 +104,6 @@ impl Kept {
         }
     }
 }
-
-const TEXT: &str = "text";
-const REASONING: &str = "reasoning";
 
 /// What a delta takes beside its text.
 const DELTA: usize = 64;
@@ -151,10 +149,10 @@ fn part_size(part: &PersistedPart) -> usize {
 mod tests {
     use super::*;
 
-    fn delta(part: &str, kind: &'static str, delta: &str) -> Change<'static> {
+    fn delta(part: &str, kind: PartKind, delta: &str) -> Change<'static> {
         Change::PartDelta {
             part_id: part.to_owned().into(),
-            kind: kind.into(),
+            kind,
             delta: delta.to_owned().into(),
         }
     }
@@ -162,13 +160,13 @@ mod tests {
     #[test]
     fn changes_come_back_as_they_were() {
         let changes = [
-            delta("a", TEXT, "one"),
-            delta("a", TEXT, ""),
-            delta("b", REASONING, "two \u{1F600}"),
+            delta("a", PartKind::Text, "one"),
+            delta("a", PartKind::Text, ""),
+            delta("b", PartKind::Reasoning, "two \u{1F600}"),
             Change::PartRemoved {
                 part_id: "b".into(),
             },
-            delta("a", TEXT, "three"),
+            delta("a", PartKind::Text, "three"),
         ];
         let mut kept = KeptChanges::default();
         changes.iter().for_each(|change| kept.push(change));
@@ -185,7 +183,7 @@ mod tests {
     fn memory_is_bounded_by_bytes_too() {
         let mut kept = KeptChanges::default();
         for _ in 0..100 {
-            kept.push(&delta("p", TEXT, &"x".repeat(10 << 10)));
+            kept.push(&delta("p", PartKind::Text, &"x".repeat(10 << 10)));
         }
         assert!(kept.bytes <= MOST_BYTES && kept.len() < 30);
         let sizes: usize = kept.entries.iter().map(Kept::size).sum();

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use opencode_client::wire::Prompt;
 use opencode_client::{Client, HubOptions};
 use opencode_host::id::{ConversationId, TurnId};
@@ -218,15 +219,15 @@ impl Hosting {
         let watching = async {
             let mut live = self.host.live(turn, Cursor::START).await.unwrap();
             let mut shown = String::new();
-            while let Some(event) = live.next().await.unwrap() {
+            while let Some(event) = live.try_next().await.unwrap() {
                 match event {
                     LiveEvent::Change { change, .. } => {
                         if let opencode_client::reply::Change::PartDelta { delta, .. } = &*change {
                             shown.push_str(delta);
                         }
                     }
-                    LiveEvent::Snapshot { parts, .. } => shown = format!("{parts:?}"),
-                    LiveEvent::Finished => {
+                    LiveEvent::Snapshot { view, .. } => shown = format!("{view:?}"),
+                    _ => {
                         panic!("the turn ended before it showed {text:?}; it showed {shown:?}")
                     }
                 }

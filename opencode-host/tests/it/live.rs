@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt as _;
 use opencode_client::reply::{Change, PendingRequest};
 use opencode_client::wire::{
     PermissionAction, PermissionReply, PermissionRequest, PermissionRule, Prompt,
@@ -146,7 +147,7 @@ impl Live {
             let mut live = self.host.live(turn, Cursor::START).await.unwrap();
             loop {
                 match live
-                    .next()
+                    .try_next()
                     .await
                     .unwrap()
                     .expect("the turn ended before that")
@@ -156,9 +157,9 @@ impl Live {
                             return found;
                         }
                     }
-                    LiveEvent::Snapshot { requests, .. } => {
-                        for request in requests {
-                            let change = match request {
+                    LiveEvent::Snapshot { view, .. } => {
+                        for request in view.requests() {
+                            let change = match request.clone() {
                                 PendingRequest::Question(request) => Change::Question { request },
                                 PendingRequest::Permission(request) => {
                                     Change::Permission { request }
@@ -169,7 +170,7 @@ impl Live {
                             }
                         }
                     }
-                    LiveEvent::Finished => {}
+                    _ => {}
                 }
             }
         };

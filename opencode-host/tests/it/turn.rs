@@ -15,9 +15,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt as _;
 use opencode_client::Exchange;
 use opencode_client::wire::PermissionReply;
-use opencode_host::live::{Cursor, LiveEvent};
+use opencode_host::live::Cursor;
 use opencode_host::product::{HookError, Product};
 use opencode_host::store::{CancelOutcome, Message, MessageStatus, TurnStatus};
 use opencode_host::turn::TurnResult;
@@ -232,31 +233,13 @@ async fn request(
     test: &Hosting,
     turn: opencode_host::id::TurnId,
 ) -> opencode_client::reply::PendingRequest {
-    use opencode_client::reply::{Change, PendingRequest};
     let waiting = async {
-        let mut live = test.host.live(turn, Cursor::START).await.unwrap();
+        let mut views = test.host.views(turn, Cursor::START).await.unwrap();
         loop {
-            match live
-                .next()
-                .await
-                .unwrap()
-                .expect("the turn ended before it asked")
-            {
-                LiveEvent::Change { change, .. } => match &*change {
-                    Change::Question { request } => {
-                        return PendingRequest::Question(request.clone());
-                    }
-                    Change::Permission { request } => {
-                        return PendingRequest::Permission(request.clone());
-                    }
-                    _ => {}
-                },
-                LiveEvent::Snapshot { mut requests, .. } => {
-                    if let Some(request) = requests.pop() {
-                        return request;
-                    }
-                }
-                LiveEvent::Finished => {}
+            let view = views.try_next().await.unwrap();
+            let (_, view) = view.expect("the turn ended before it asked");
+            if let Some(request) = view.requests().last() {
+                return request.clone();
             }
         }
     };

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use opencode_client::reply::{Change, PersistedPart, SnapshotPart};
+use opencode_client::reply::{Change, PersistedPart, View};
 use opencode_host::live::Cursor;
 use opencode_host::outcome::Reason;
 use opencode_host::store::TurnStatus;
@@ -20,6 +20,8 @@ use crate::terminal;
 #[derive(Debug)]
 pub(crate) struct Output {
     json: bool,
+    /// The reply as it is.
+    view: View,
     /// How many bytes of each text part are on the screen.
     shown: HashMap<String, usize>,
     /// What was last said of each tool.
@@ -37,6 +39,7 @@ impl Output {
     pub(crate) fn new(json: bool) -> Self {
         Self {
             json,
+            view: View::default(),
             shown: HashMap::new(),
             tools: HashMap::new(),
             attached: HashMap::new(),
@@ -54,27 +57,10 @@ impl Output {
             ndjson::print(&line);
             return;
         }
+        let seen = self.view.revision();
+        self.view.apply(change);
+        self.show(seen);
         match change {
-            Change::PartAdded { part_id, part }
-            | Change::PartReplaced { part_id, part }
-            | Change::PartFinal { part_id, part }
-            | Change::Tool { part_id, part } => self.part(part_id, part),
-            Change::PartDelta {
-                part_id,
-                kind,
-                delta,
-            } if kind == "text" => {
-                if !self.shown.contains_key(part_id.as_ref()) {
-                    self.new_part();
-                }
-                *self.shown.entry(part_id.as_ref().to_owned()).or_default() += delta.len();
-                self.text(delta);
-            }
-            Change::Snapshot { parts } => {
-                parts
-                    .iter()
-                    .for_each(|part| self.part(&part.part_id, &part.part));
-            }
             Change::Retry {
                 attempt,
                 message,
@@ -106,14 +92,23 @@ impl Output {
     }
 
     /// The reply as a whole.
-    pub(crate) fn snapshot(&mut self, cursor: Cursor, parts: &[SnapshotPart]) {
+    pub(crate) fn snapshot(&mut self, cursor: Cursor, view: View) {
         if self.json {
+            let parts: Vec<_> = view.parts().collect();
             ndjson::print(&json!({ "type": "snapshot", "parts": parts, "cursor": cursor }));
             return;
         }
-        parts
-            .iter()
-            .for_each(|part| self.part(&part.part_id, &part.part));
+        self.view = view;
+        self.show(0);
+    }
+
+    /// Prints what is new since a revision.
+    fn show(&mut self, seen: u64) {
+        // Clones share their parts.
+        let view = self.view.clone();
+        for part in view.parts().filter(|part| part.changed > seen) {
+            self.part(part.part_id.as_str(), &part.part);
+        }
     }
 
     /// The end.

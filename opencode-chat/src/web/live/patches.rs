@@ -3,50 +3,50 @@
 use std::hash::{DefaultHasher, Hasher as _};
 
 use askama::Template as _;
+use opencode_host::client::reply::View;
 use opencode_host::live::Cursor;
 
-use super::{Content, Lacks, LiveAnswer, LivePart};
+use super::{Beginning, Content, LiveAnswer, Piece, Shown, ShownPart, part_element};
 use crate::web::markdown::{self, Block};
 use crate::web::message::{LabelView, NoticeView, PendingView, THINKING};
 use crate::web::part::{BlockView, PartView, TextView};
 use crate::web::patch::Patch;
-use crate::web::request::RequestView;
+use crate::web::request::{self, RequestView};
 
 impl LiveAnswer {
-    /// The whole message, as the browser has it from now on. `label` says what is waited for.
+    /// The whole message, as the browser shows it from now on. `label` says what is waited for.
     pub(in crate::web) fn whole(
         &mut self,
         cursor: Cursor,
+        view: &View,
         label: &'static str,
     ) -> askama::Result<String> {
-        self.is_shown();
-        let parts = self
-            .parts
-            .iter_mut()
-            .map(|part| part.view(&self.element))
-            .collect();
-        let requests = self
-            .requests
-            .iter()
-            .map(|known| RequestView::new(&self.base, self.turn, &known.request))
-            .collect();
-        let notice = NoticeView {
-            id: self.notice_element(),
-            text: self.notice.as_deref(),
-        };
-        let label = LabelView {
-            id: self.label_element(),
-            label,
-        };
+        self.shown = None;
+        let Beginning { pieces, notice } = self.beginning(view);
+        self.shown = Some(Shown {
+            parts: pieces.iter().map(ShownPart::of).collect(),
+            requests: view.requests().map(|known| known.id().to_owned()).collect(),
+            notice: Some(notice.clone()),
+            surplus: Vec::new(),
+        });
+        let pieces = pieces.into_iter();
         PendingView {
             base: &self.base,
             id: &self.element,
             turn: self.turn,
             cursor,
-            label,
-            notice,
-            parts,
-            requests,
+            label: LabelView {
+                id: self.label_element(),
+                label,
+            },
+            notice: self.notice(&notice),
+            parts: pieces
+                .filter_map(|piece| piece.view(&self.element))
+                .collect(),
+            requests: view
+                .requests()
+                .map(|known| RequestView::new(&self.base, self.turn, known))
+                .collect(),
         }
         .render()
     }
@@ -60,44 +60,59 @@ impl LiveAnswer {
         ))
     }
 
-    /// The browser has all this: the page it stands in was made of it.
-    pub(in crate::web) fn is_shown(&mut self) {
-        for part in &mut self.parts {
-            part.is_shown();
+    /// What the browser lacks of the reply; it shows all of it from now on.
+    pub(in crate::web) fn patches(
+        &mut self,
+        cursor: Cursor,
+        view: &View,
+    ) -> askama::Result<Vec<Patch>> {
+        let Beginning { pieces, notice } = self.beginning(view);
+        let Some(mut shown) = self.shown.take().filter(|shown| shown.is_before(&pieces)) else {
+            let html = self.whole(cursor, view, THINKING)?;
+            return Ok(vec![Patch::Replace(self.element.clone(), html)]);
+        };
+        let mut patches: Vec<_> = shown.surplus.drain(..).map(Patch::Remove).collect();
+        let stays = |part: &ShownPart| pieces.iter().any(|piece| piece.key() == part.key);
+        for gone in shown.parts.extract_if(.., |part| !stays(part)) {
+            patches.push(Patch::Remove(part_element(&self.element, &gone.key)));
         }
-        for request in &mut self.requests {
-            request.sent = true;
+        for (at, piece) in pieces.into_iter().enumerate() {
+            match shown.parts.get_mut(at) {
+                Some(part) => part.patches(piece, &self.element, &mut patches)?,
+                None => {
+                    shown.parts.push(ShownPart::of(&piece));
+                    if let Some(view) = piece.view(&self.element) {
+                        let parts = format!("{}-parts", self.element);
+                        patches.push(Patch::Append(parts, view.to_string()));
+                    }
+                }
+            }
         }
-        self.outdated = false;
-        self.notice_outdated = false;
-        self.removed.clear();
+        let waits = |id: &String| view.requests().any(|known| known.id() == id);
+        for gone in shown.requests.extract_if(.., |id| !waits(id)) {
+            patches.push(Patch::Remove(request::element(&gone)));
+        }
+        for new in view.requests() {
+            if shown.requests.iter().all(|id| id != new.id()) {
+                shown.requests.push(new.id().to_owned());
+                let html = RequestView::new(&self.base, self.turn, new).render()?;
+                patches.push(Patch::Append(format!("{}-requests", self.element), html));
+            }
+        }
+        if shown.notice.as_ref() != Some(&notice) {
+            let html = self.notice(&notice).render()?;
+            patches.push(Patch::Replace(self.notice_element(), html));
+            shown.notice = Some(notice);
+        }
+        self.shown = Some(shown);
+        Ok(patches)
     }
 
-    /// What the browser lacks; it has it from now on.
-    pub(in crate::web) fn patches(&mut self, cursor: Cursor) -> askama::Result<Vec<Patch>> {
-        if self.outdated {
-            let html = self.whole(cursor, THINKING)?;
-            return Ok(vec![Patch::Replace(self.element.clone(), html)]);
+    fn notice<'a>(&self, text: &'a str) -> NoticeView<'a> {
+        NoticeView {
+            id: self.notice_element(),
+            text: Some(text).filter(|text| !text.is_empty()),
         }
-        let mut patches: Vec<_> = self.removed.drain(..).map(Patch::Remove).collect();
-        for part in &mut self.parts {
-            part.patches(&self.element, &mut patches)?;
-        }
-        for known in self.requests.iter_mut().filter(|known| !known.sent) {
-            known.sent = true;
-            let html = RequestView::new(&self.base, self.turn, &known.request).render()?;
-            patches.push(Patch::Append(format!("{}-requests", self.element), html));
-        }
-        if std::mem::take(&mut self.notice_outdated) {
-            let id = self.notice_element();
-            let html = NoticeView {
-                id: id.clone(),
-                text: self.notice.as_deref(),
-            }
-            .render()?;
-            patches.push(Patch::Replace(id, html));
-        }
-        Ok(patches)
     }
 
     fn label_element(&self) -> String {
@@ -109,45 +124,74 @@ impl LiveAnswer {
     }
 }
 
-impl LivePart {
-    fn patches(&mut self, message: &str, patches: &mut Vec<Patch>) -> askama::Result<()> {
-        match self.lacks {
-            Lacks::Nothing => {}
-            Lacks::Growth if matches!(self.content, Content::Text { .. }) => {
-                self.growth(message, patches)?
+impl Shown {
+    /// Whether what stays of the parts stands in the same order, before all that is new.
+    fn is_before(&self, pieces: &[Piece<'_>]) -> bool {
+        let stays = self.parts.iter().map(|part| part.key.as_str());
+        let stays = stays.filter(|key| pieces.iter().any(|piece| piece.key() == *key));
+        let mut new = pieces.iter().map(Piece::key);
+        stays.into_iter().all(|key| new.next() == Some(key))
+    }
+}
+
+impl ShownPart {
+    /// A part that the browser has as it is.
+    pub(super) fn of(piece: &Piece<'_>) -> Self {
+        let (blocks, size) = match &piece.content {
+            Content::Text { text, .. } => (fingerprints(&markdown::blocks(text)), 0),
+            Content::Tool { size, .. } => (Vec::new(), *size),
+        };
+        Self {
+            key: piece.key().to_owned(),
+            changed: piece.part.changed,
+            blocks,
+            size,
+        }
+    }
+
+    /// What the browser lacks of a part that it has.
+    fn patches(
+        &mut self,
+        piece: Piece<'_>,
+        message: &str,
+        patches: &mut Vec<Patch>,
+    ) -> askama::Result<()> {
+        if self.changed == piece.part.changed {
+            return Ok(());
+        }
+        let element = part_element(message, &self.key);
+        match piece.content {
+            Content::Text { reasoning, text } if self.changed > 0 => {
+                self.changed = piece.part.changed;
+                self.grow(&element, reasoning, text, patches)
             }
-            Lacks::Growth | Lacks::Content => {
-                let html = self.view(message).to_string();
-                patches.push(Patch::Replace(self.element(message), html));
-            }
-            Lacks::Part => {
-                let html = self.view(message).to_string();
-                patches.push(Patch::Append(format!("{message}-parts"), html));
+            _ => {
+                *self = Self::of(&piece);
+                if let Some(view) = piece.view(message) {
+                    patches.push(Patch::Replace(element, view.to_string()));
+                }
+                Ok(())
             }
         }
-        Ok(())
     }
 
     /// The blocks of a text that are not what the browser has.
-    fn growth(&mut self, message: &str, patches: &mut Vec<Patch>) -> askama::Result<()> {
-        let element = self.element(message);
-        self.lacks = Lacks::Nothing;
-        let Content::Text {
-            reasoning,
-            text,
-            blocks: had,
-        } = &mut self.content
-        else {
-            return Ok(());
-        };
+    fn grow(
+        &mut self,
+        element: &str,
+        reasoning: bool,
+        text: &str,
+        patches: &mut Vec<Patch>,
+    ) -> askama::Result<()> {
         let blocks = markdown::blocks(text);
         let prints = fingerprints(&blocks);
+        let had = std::mem::take(&mut self.blocks);
         for (at, block) in blocks
             .iter()
             .enumerate()
             .filter(|(at, _)| had.get(*at) != Some(&prints[*at]))
         {
-            let id = BlockView::element(&element, at);
+            let id = BlockView::element(element, at);
             let html = BlockView {
                 id: Some(id.clone()),
                 html: block.html(),
@@ -156,52 +200,41 @@ impl LivePart {
             patches.push(if at < had.len() {
                 Patch::Replace(id, html)
             } else {
-                Patch::Append(TextView::body(&element, *reasoning), html)
+                Patch::Append(TextView::body(element, reasoning), html)
             });
         }
         patches.extend(
-            (blocks.len()..had.len()).map(|at| Patch::Remove(BlockView::element(&element, at))),
+            (blocks.len()..had.len()).map(|at| Patch::Remove(BlockView::element(element, at))),
         );
-        *had = prints;
+        self.blocks = prints;
         Ok(())
     }
+}
 
-    /// The part, as the browser has it from now on.
-    fn view(&mut self, message: &str) -> PartView {
-        let element = self.element(message);
-        self.lacks = Lacks::Nothing;
-        match &mut self.content {
-            Content::Text {
-                reasoning,
-                text,
-                blocks: had,
-            } => {
+impl Piece<'_> {
+    fn key(&self) -> &str {
+        self.part.part_id.as_str()
+    }
+
+    /// The part; `None` where the browser has it.
+    fn view(self, message: &str) -> Option<PartView> {
+        match self.content {
+            Content::Text { reasoning, text } => {
+                let element = part_element(message, self.part.part_id.as_str());
                 let blocks = markdown::blocks(text);
-                *had = fingerprints(&blocks);
                 let blocks = blocks.iter().enumerate();
                 let blocks = blocks.map(|(at, block)| BlockView {
                     id: Some(BlockView::element(&element, at)),
                     html: block.html(),
                 });
-                PartView::Text(TextView {
+                Some(PartView::Text(TextView {
                     blocks: blocks.collect(),
-                    reasoning: *reasoning,
+                    reasoning,
                     id: Some(element),
-                })
+                }))
             }
-            Content::Tool { view, steps } => PartView::Tool(Box::new(view.with_steps(steps))),
+            Content::Tool { view, .. } => view.map(PartView::Tool),
         }
-    }
-
-    fn is_shown(&mut self) {
-        self.lacks = Lacks::Nothing;
-        if let Content::Text { text, blocks, .. } = &mut self.content {
-            *blocks = fingerprints(&markdown::blocks(text));
-        }
-    }
-
-    fn element(&self, message: &str) -> String {
-        super::part_element(message, &self.key)
     }
 }
 

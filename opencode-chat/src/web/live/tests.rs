@@ -1,4 +1,6 @@
-use opencode_host::client::reply::{Change, PersistedPart, SnapshotPart, ToolPart, ToolStatus};
+use opencode_host::client::reply::{
+    Change, PartKind, PersistedPart, SnapshotPart, ToolPart, ToolStatus, View,
+};
 use opencode_host::id::{MessageId, TurnId};
 use opencode_host::live::Cursor;
 use uuid::Uuid;
@@ -12,15 +14,34 @@ const HERE: Cursor = Cursor {
     sequence: 1,
 };
 
-fn answer() -> LiveAnswer {
-    let mut answer = LiveAnswer::new(
+/// A reply, and a browser that shows it.
+struct Shown {
+    view: View,
+    answer: LiveAnswer,
+}
+
+fn answer() -> Shown {
+    let mut shown = Shown {
+        view: View::default(),
+        answer: browser(),
+    };
+    shown.answer.whole(HERE, &shown.view, "").unwrap();
+    shown
+}
+
+fn browser() -> LiveAnswer {
+    LiveAnswer::new(
         BasePath::default(),
         TurnId::from_uuid(Uuid::nil()),
         MessageId::from_uuid(Uuid::nil()),
         None,
-    );
-    answer.is_shown();
-    answer
+    )
+}
+
+impl Shown {
+    fn apply(&mut self, change: &Change<'_>) {
+        self.view.apply(change);
+    }
 }
 
 fn text(content: &str) -> PersistedPart {
@@ -39,13 +60,13 @@ fn added(part_id: &'static str, part: PersistedPart) -> Change<'static> {
 fn delta(part_id: &'static str, delta: &str) -> Change<'static> {
     Change::PartDelta {
         part_id: part_id.into(),
-        kind: "text".into(),
+        kind: PartKind::Text,
         delta: delta.to_owned().into(),
     }
 }
 
 /// The patches as lines: operation, target without the message's id, text without tags.
-fn told(answer: &mut LiveAnswer) -> Vec<String> {
+fn told(shown: &mut Shown) -> Vec<String> {
     let short = |target: &str| target.replace("m-00000000-0000-0000-0000-000000000000", "m");
     let bare = |html: &str| {
         let mut inside = false;
@@ -62,8 +83,9 @@ fn told(answer: &mut LiveAnswer) -> Vec<String> {
         Patch::Remove(target) => format!("remove {}", short(&target)),
         Patch::Visit(url) => format!("visit {url}"),
     };
-    answer
-        .patches(HERE)
+    shown
+        .answer
+        .patches(HERE, &shown.view)
         .unwrap()
         .into_iter()
         .map(line)
@@ -141,22 +163,133 @@ fn a_tool_is_replaced_as_it_goes_on() {
 
 #[test]
 fn what_was_missed_is_sent_whole_and_nothing_else() {
-    let parts = ["a", "b", "c"].map(|id| SnapshotPart {
-        part_id: id.to_owned(),
-        part: text(&format!("Text {id}.")),
+    let mut shown = answer();
+    for id in ["a", "b", "c"] {
+        shown.apply(&added(id, text(&format!("Text {id}."))));
+    }
+    let seen = shown.view.revision();
+    shown.apply(&delta("b", " More."));
+    shown.apply(&Change::PartRemoved {
+        part_id: "a".into(),
     });
-    let mut answer = answer();
-    answer.reset(&parts, &[]);
-    answer.is_shown();
-    assert!(told(&mut answer).is_empty());
-    answer.missed(&delta("b", "b."));
-    answer.missed(&added("c", text("Text c.")));
-    assert_eq!(
-        told(&mut answer),
-        ["replace m-b Text b.", "append m-parts Text c."]
+    shown.apply(&added("d", text("Text d.")));
+    shown.answer = browser();
+    shown.answer.resume(&shown.view, seen);
+    let missed = [
+        "remove m-a",
+        "replace m-b Text b. More.",
+        "append m-parts Text d.",
+        "replace m-notice",
+    ];
+    let lines = told(&mut shown);
+    let lines: Vec<_> = lines.iter().map(|line| line.trim()).collect();
+    assert_eq!(lines, missed);
+    shown.apply(&delta("d", " More."));
+    assert_eq!(told(&mut shown), ["replace m-d-0 Text d. More."]);
+    assert!(told(&mut shown).is_empty());
+}
+
+#[test]
+fn who_was_away_for_too_long_gets_the_whole() {
+    let mut shown = answer();
+    shown.apply(&added("a", text("One.")));
+    let seen = shown.view.revision();
+    let parts = ["b", "a"].map(|id| SnapshotPart {
+        part_id: id.into(),
+        part: text("Other."),
+    });
+    shown.apply(&Change::Snapshot {
+        parts: parts.to_vec(),
+    });
+    shown.answer = browser();
+    shown.answer.resume(&shown.view, seen);
+    let told = told(&mut shown);
+    assert!(
+        told.len() == 1 && told[0].starts_with("replace m "),
+        "{told:?}"
     );
-    answer.apply(&delta("c", " More."));
-    assert_eq!(told(&mut answer), ["replace m-c-0 Text c. More."]);
+}
+
+#[test]
+fn a_part_that_comes_before_another_gives_the_whole() {
+    let mut shown = answer();
+    shown.apply(&added("a", text("One.")));
+    assert_eq!(told(&mut shown), ["append m-parts One."]);
+    let parts = ["b", "a"].map(|id| SnapshotPart {
+        part_id: id.into(),
+        part: text("Other."),
+    });
+    shown.apply(&Change::Snapshot {
+        parts: parts.to_vec(),
+    });
+    assert_eq!(told(&mut shown).len(), 1);
+    // In the same order, each part by itself.
+    let parts = [("b", "Other."), ("a", "New."), ("c", "End.")].map(|(id, words)| SnapshotPart {
+        part_id: id.into(),
+        part: text(words),
+    });
+    shown.apply(&Change::Snapshot {
+        parts: parts.to_vec(),
+    });
+    assert_eq!(
+        told(&mut shown),
+        ["replace m-a-0 New.", "append m-parts End."]
+    );
+}
+
+#[test]
+fn a_sub_agents_newest_steps_show_while_it_works() {
+    let task = |status| {
+        PersistedPart::Tool(ToolPart {
+            tool: "task".to_owned(),
+            status,
+            ..ToolPart::default()
+        })
+    };
+    let mut shown = answer();
+    shown.apply(&added("t", task(ToolStatus::Running)));
+    told(&mut shown);
+    for number in 0..8 {
+        let part_id = format!("p{number}");
+        let part = text(&format!("{}step {number}", "x".repeat(200)));
+        let change = Change::PartAdded {
+            part_id: part_id.into(),
+            part,
+        };
+        shown.apply(&Change::Subtask {
+            part_id: Some("t".into()),
+            session_id: "ses_child".into(),
+            change: Box::new(change),
+        });
+    }
+    let lines = told(&mut shown);
+    assert!(
+        lines[0].starts_with("replace m-t") && lines[0].contains("2 earlier…xxx"),
+        "{lines:?}"
+    );
+    assert!(lines[0].ends_with("step 7"), "{lines:?}");
+    shown.apply(&Change::Tool {
+        part_id: "t".into(),
+        part: task(ToolStatus::Completed),
+    });
+    assert!(!told(&mut shown)[0].contains("step"));
+}
+
+#[test]
+fn a_notice_shows_until_the_answer_goes_on() {
+    let mut shown = answer();
+    shown.apply(&added("p", text("One")));
+    told(&mut shown);
+    shown.apply(&Change::ServerUnreachable {
+        message: "Gone.".into(),
+    });
+    assert_eq!(told(&mut shown), ["replace m-notice Gone."]);
+    shown.apply(&delta("p", " more"));
+    let told = told(&mut shown);
+    assert_eq!(
+        told.iter().map(|line| line.trim()).collect::<Vec<_>>(),
+        ["replace m-p-0 One more", "replace m-notice"]
+    );
 }
 
 #[test]
@@ -184,19 +317,12 @@ fn an_endless_answer_takes_bounded_memory_and_says_so() {
             part,
         });
     }
-    assert!(answer.size <= MAX_LIVE, "{}", answer.size);
-    assert!(answer.parts.len() < 10);
-    let told = told(&mut answer);
+    let html = answer.answer.whole(HERE, &answer.view, "").unwrap();
+    assert!(html.len() < MAX_LIVE + (16 << 10), "{}", html.len());
     assert!(
-        told.last().unwrap().contains("very long"),
-        "{:?}",
-        told.last()
+        html.contains("very long") && !html.contains("m-00000000-0000-0000-0000-000000000000-t0")
     );
-    // A text that had no room does not go on behind the hole.
-    let before = answer.size;
-    answer.apply(&Change::PartRemoved {
-        part_id: "t0".into(),
-    });
-    answer.apply(&delta("p", "after the hole"));
-    assert!(answer.size <= before);
+    // Nothing shows behind a text that had no room.
+    answer.apply(&delta("p", "behind the room"));
+    assert!(told(&mut answer).is_empty());
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use opencode_client::Client;
 use opencode_client::wire::Prompt;
 use opencode_host::blobs::Blobs;
@@ -107,7 +108,7 @@ async fn files_come_back_byte_for_byte_and_once() {
     let settled = async |turn| {
         let following = async {
             let mut live = host.live(turn, Cursor::START).await.unwrap();
-            while live.next().await.unwrap().is_some() {}
+            while live.try_next().await.unwrap().is_some() {}
             host.result(turn).await.unwrap().unwrap()
         };
         tokio::time::timeout(PATIENCE, following).await.unwrap()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt as _;
 use opencode_client::wire::Prompt;
 use opencode_client::{Client, Exchange};
 use opencode_host::artifacts::{Artifact, DefaultAttach, Transform};
@@ -350,7 +351,7 @@ async fn a_worker_that_died_after_the_end_is_made_up_for() {
                 .live(turn, opencode_host::live::Cursor::START)
                 .await
                 .unwrap();
-            while live.next().await.unwrap().is_some() {}
+            while live.try_next().await.unwrap().is_some() {}
         };
         tokio::time::timeout(PATIENCE, settled).await.unwrap();
         shutdown.cancel();

@@ -1,6 +1,8 @@
 //! One odd thing on the wire costs itself, not the turn.
 
+use futures_util::TryStreamExt as _;
 use opencode_client::reply::{Change, PendingRequest, PersistedPart, ToolPart};
+use opencode_host::live::LiveEvent;
 use opencode_impostor::{
     Dialect, Fault, LONE_SURROGATE, List, OddRecord, Oddity, Permission, Record, Retry, Tool,
     attachment, nested, raw_json,
@@ -225,19 +227,19 @@ async fn a_permission_with_half_an_emoji_is_asked_and_can_be_given() {
     let working = test.work(turn);
     let asking = async {
         let mut live = test.host.live(turn, Cursor::START).await.unwrap();
-        while let Some(event) = live.next().await.unwrap() {
+        while let Some(event) = live.try_next().await.unwrap() {
             match event {
                 LiveEvent::Change { change, .. } => {
                     if let Change::Permission { request } = &*change {
                         return request.clone();
                     }
                 }
-                LiveEvent::Snapshot { requests, .. } => {
-                    if let Some(PendingRequest::Permission(request)) = requests.first() {
+                LiveEvent::Snapshot { view, .. } => {
+                    if let Some(PendingRequest::Permission(request)) = view.requests().next() {
                         return request.clone();
                     }
                 }
-                LiveEvent::Finished => break,
+                _ => break,
             }
         }
         panic!("nobody was asked");
@@ -350,7 +352,7 @@ async fn pictures_of_tools_and_what_helps_against_a_busy_provider_are_kept() {
     let working = test.work(turn);
     let watching = async {
         let mut live = test.host.live(turn, Cursor::START).await.unwrap();
-        while let Some(event) = live.next().await.unwrap() {
+        while let Some(event) = live.try_next().await.unwrap() {
             if let LiveEvent::Change { change, .. } = event
                 && let Change::Retry { action, .. } = &*change
             {

@@ -133,7 +133,7 @@ async fn a_worker_runs_what_is_submitted_and_stops_when_told() {
     });
     let turn = test.submit("hello").await;
     let mut live = test.host.live(turn, Cursor::START).await.unwrap();
-    let watching = async { while live.next().await.unwrap().is_some() {} };
+    let watching = async { while live.try_next().await.unwrap().is_some() {} };
     tokio::time::timeout(PATIENCE, watching)
         .await
         .expect("the turn did not end");
