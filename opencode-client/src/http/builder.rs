@@ -3,6 +3,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use rustls::crypto::CryptoProvider;
+use rustls_platform_verifier::BuilderVerifierExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Semaphore;
 use url::Url;
@@ -17,7 +20,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_USERNAME: &str = "opencode";
 
 /// What a [`Client`] is built from. Setters never fail; [`ClientBuilder::build`] does.
-#[derive(Clone)]
 #[must_use]
 pub struct ClientBuilder {
     base_url: String,
@@ -26,6 +28,8 @@ pub struct ClientBuilder {
     timeout: Duration,
     directory: Option<String>,
     workspace: Option<String>,
+    headers: Vec<(String, SecretString)>,
+    http: Option<reqwest::ClientBuilder>,
     on_request: Option<RequestListener>,
     on_skipped: Option<SkipListener>,
 }
@@ -40,7 +44,10 @@ const IN_FLIGHT: usize = 128;
 pub(crate) struct Settings {
     pub(crate) base_url: Url,
     pub(crate) server: String,
-    pub(crate) authorization: Option<SecretString>,
+    /// What every call and every event stream carries. Its values are marked as sensitive.
+    pub(crate) headers: HeaderMap,
+    /// The event stream goes through the general client too.
+    pub(crate) is_general: bool,
     pub(crate) timeout: Duration,
     pub(crate) workspace: Option<String>,
     pub(super) on_request: Option<RequestListener>,
@@ -75,6 +82,8 @@ impl ClientBuilder {
             timeout: DEFAULT_TIMEOUT,
             directory: None,
             workspace: None,
+            headers: Vec::new(),
+            http: None,
             on_request: None,
             on_skipped: None,
         }
@@ -143,6 +152,23 @@ impl ClientBuilder {
         self
     }
 
+    /// A header of every call and every event stream, such as a gateway's token. Repeat it for each; the last of a
+    /// name wins, over the password's `Authorization` too.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let value = SecretString::from(value.into());
+        self.headers.push((name.into(), value));
+        self
+    }
+
+    /// The HTTP client to build on: certificates of a client, roots of a company, a proxy. Redirects are not
+    /// followed, whatever it says. Without one: the system's roots, with ring; and the system's proxy for https.
+    ///
+    /// Where neither the process nor a feature of reqwest provides TLS, give it a preconfigured TLS backend.
+    pub fn http(mut self, http: reqwest::ClientBuilder) -> Self {
+        self.http = Some(http);
+        self
+    }
+
     /// Is told of every call when it is over. Must be quick.
     pub fn on_request(
         mut self,
@@ -162,7 +188,8 @@ impl ClientBuilder {
     ///
     /// # Errors
     /// [`Error::Configuration`] when the URL is not an http or https one, or
-    /// when it carries credentials; when the user name holds a colon, which HTTP Basic cannot carry.
+    /// when it carries credentials; when the user name holds a colon, which HTTP Basic cannot carry; when a header is
+    /// none; when TLS cannot be set up.
     pub fn build(self) -> Result<Client, Error> {
         let base_url = Url::parse(self.base_url.trim_end_matches('/'))
             .ok()
@@ -185,27 +212,23 @@ impl ClientBuilder {
             ));
         }
         let server = base_url.origin().ascii_serialization();
-        let username = self.username;
-        let authorization = self.password.map(|password| {
-            let credentials = format!("{username}:{}", password.expose_secret());
-            SecretString::from(format!(
-                "Basic {}",
-                base64::engine::general_purpose::STANDARD.encode(credentials)
-            ))
+        let credentials = self.password.map(|password| {
+            let credentials = format!("{}:{}", self.username, password.expose_secret());
+            let credentials = base64::engine::general_purpose::STANDARD.encode(credentials);
+            SecretString::from(format!("Basic {credentials}"))
         });
-        // The process may have chosen a provider already: then that one stays.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(Duration::from_secs(30))
-            .redirect(reqwest::redirect::Policy::none());
-        if base_url.scheme() == "http" {
-            // Plain http is a server nearby; the event stream connects directly too.
-            http = http.no_proxy();
+        let mut headers = HeaderMap::new();
+        let basic = credentials.map(|credentials| (AUTHORIZATION.to_string(), credentials));
+        for (name, value) in basic.into_iter().chain(self.headers) {
+            let (name, value) = header(&name, &value)?;
+            headers.insert(name, value);
         }
-        let http = http
-            .build()
-            .map_err(|error| Error::Configuration(format!("cannot set up HTTP: {error}")))?;
+        let is_general = self.http.is_some() || base_url.scheme() != "http";
+        let http = match self.http {
+            Some(http) => http,
+            None => plain_or_tls(&base_url)?,
+        };
+        let http = build(http.redirect(reqwest::redirect::Policy::none()))?;
         Ok(Client {
             http,
             directory: self.directory.map(Into::into),
@@ -213,7 +236,8 @@ impl ClientBuilder {
             settings: Arc::new(Settings {
                 base_url,
                 server,
-                authorization,
+                headers,
+                is_general,
                 timeout: self.timeout,
                 workspace: self.workspace,
                 on_request: self.on_request,
@@ -224,9 +248,87 @@ impl ClientBuilder {
     }
 }
 
+/// A header that no log shows.
+fn header(name: &str, value: &SecretString) -> Result<(HeaderName, HeaderValue), Error> {
+    let bad = || {
+        Error::Configuration(format!(
+            "{name:?} cannot be sent as a header with that value"
+        ))
+    };
+    let mut value = HeaderValue::from_str(value.expose_secret()).map_err(|_| bad())?;
+    value.set_sensitive(true);
+    Ok((name.parse().map_err(|_| bad())?, value))
+}
+
+/// The client that is built on by itself.
+fn plain_or_tls(base_url: &Url) -> Result<reqwest::ClientBuilder, Error> {
+    let http = reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(Duration::from_secs(30));
+    let is_plain = base_url.scheme() == "http";
+    let tls = tls(is_plain)
+        .map_err(|error| Error::Configuration(format!("cannot set up TLS: {error}")))?;
+    let http = http.tls_backend_preconfigured(tls);
+    // Plain http is a server nearby; the event stream connects directly too.
+    Ok(if is_plain { http.no_proxy() } else { http })
+}
+
+/// TLS with the provider that the process has chosen, else with ring, which is not made the process's. Plain http needs
+/// no roots, and works on a machine that has none.
+fn tls(is_plain: bool) -> Result<rustls::ClientConfig, rustls::Error> {
+    let provider = CryptoProvider::get_default().cloned();
+    let provider = provider.unwrap_or_else(|| Arc::new(rustls::crypto::ring::default_provider()));
+    let versions = rustls::ClientConfig::builder_with_provider(provider);
+    let roots = versions.with_safe_default_protocol_versions()?;
+    let client = if is_plain {
+        roots.with_root_certificates(rustls::RootCertStore::empty())
+    } else {
+        roots.with_platform_verifier()?
+    };
+    Ok(client.with_no_client_auth())
+}
+
+fn build(http: reqwest::ClientBuilder) -> Result<reqwest::Client, Error> {
+    // reqwest panics where nothing provides TLS.
+    let built = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| http.build()));
+    let built = built.map_err(|_| {
+        Error::Configuration(
+            "cannot set up HTTP: no TLS provider. Enable a TLS feature of reqwest, install a rustls provider, or give \
+             the HTTP client a preconfigured TLS backend"
+                .to_owned(),
+        )
+    })?;
+    built.map_err(|error| Error::Configuration(format!("cannot set up HTTP: {error}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_tls_provider_is_made_the_processs() {
+        for url in ["http://127.0.0.1:1", "https://127.0.0.1:1"] {
+            Client::builder(url).build().unwrap();
+        }
+        assert!(CryptoProvider::get_default().is_none());
+        // An HTTP client of the host's that has none is an error, not a panic.
+        let none = Client::builder("https://127.0.0.1:1").http(reqwest::Client::builder());
+        assert!(matches!(none.build(), Err(Error::Configuration(_))));
+    }
+
+    #[test]
+    fn a_header_that_cannot_be_sent_is_an_error_without_its_value() {
+        for (name, value) in [("x y", "secret"), ("x", "sec\nret"), ("", "secret")] {
+            let built = Client::builder(DEFAULT_BASE_URL)
+                .header(name, value)
+                .build();
+            let error = built.unwrap_err().to_string();
+            assert!(!error.contains("ret"), "{error}");
+        }
+        let client = Client::builder(DEFAULT_BASE_URL).header("x-token", "secret");
+        let client = client.build().unwrap();
+        assert!(!format!("{client:?}{:?}", client.headers()).contains("secret"));
+    }
 
     fn authorization(variables: &[(&str, &str)]) -> Option<String> {
         let variable = |name: &str| {
@@ -235,7 +337,8 @@ mod tests {
         };
         let client = ClientBuilder::from_variables(variable).unwrap().build();
         let client = client.unwrap();
-        let basic = client.authorization()?.strip_prefix("Basic ")?.to_owned();
+        let basic = client.headers().get(AUTHORIZATION)?.to_str().unwrap();
+        let basic = basic.strip_prefix("Basic ")?.to_owned();
         let credentials = base64::engine::general_purpose::STANDARD.decode(basic);
         String::from_utf8(credentials.unwrap()).ok()
     }

@@ -1,8 +1,7 @@
 use std::time::{Duration, Instant};
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, StatusCode};
-use secrecy::ExposeSecret;
 use serde_json::Value;
 use url::Url;
 
@@ -50,7 +49,7 @@ pub(super) struct Call<'a> {
 /// An answer with a good status.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    pub(super) headers: reqwest::header::HeaderMap,
+    pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
 }
 
@@ -131,11 +130,14 @@ impl Client {
         url
     }
 
-    pub(crate) fn authorization(&self) -> Option<&str> {
-        self.settings
-            .authorization
-            .as_ref()
-            .map(ExposeSecret::expose_secret)
+    /// What every call and every event stream carries.
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.settings.headers
+    }
+
+    /// Whether event streams go through the general HTTP client, not over a connection of their own.
+    pub(crate) fn is_general(&self) -> bool {
+        self.settings.is_general
     }
 
     pub(crate) fn http(&self) -> &reqwest::Client {
@@ -238,9 +240,7 @@ impl Client {
             url.query_pairs_mut().append_pair(name, value);
         }
         let mut request = self.http.request(call.method.clone(), url);
-        if let Some(authorization) = self.authorization() {
-            request = request.header(AUTHORIZATION, authorization);
-        }
+        request = request.headers(self.headers().clone());
         let sent = call.body.as_ref().map(Value::to_string);
         let sending = time_for(sent.as_ref().map_or(0, String::len));
         if let Some(body) = sent {

@@ -2,8 +2,8 @@
 //!
 //! A server writes one HTTP chunk per event. Read through a general HTTP client
 //! that is one wake-up per event; here a plain connection is read by as much as
-//! the socket has, and the chunks are taken apart in place. TLS goes through
-//! the general client.
+//! the socket has, and the chunks are taken apart in place. TLS, and an HTTP client
+//! of the host's own, go through the general client.
 
 use std::io;
 
@@ -37,7 +37,7 @@ impl From<Error> for OpenError {
 #[derive(Debug)]
 pub(super) enum Transport {
     Plain(Box<Plain>),
-    Tls(reqwest::Response),
+    General(reqwest::Response),
 }
 
 #[derive(Debug)]
@@ -53,21 +53,19 @@ impl Transport {
     /// Opens the stream at `path` (`/global/event` or `/event`).
     pub(super) async fn open(client: &Client, path: &str) -> Result<Self, OpenError> {
         let url = client.url(path);
-        if url.scheme() == "http" {
+        if client.is_general() {
+            Self::open_general(client, url).await
+        } else {
             Plain::open(client, &url)
                 .await
                 .map(|plain| Self::Plain(Box::new(plain)))
-        } else {
-            Self::open_tls(client, url).await
         }
     }
 
-    async fn open_tls(client: &Client, url: Url) -> Result<Self, OpenError> {
-        let mut request = client.http().get(url).header("accept", "text/event-stream");
-        if let Some(authorization) = client.authorization() {
-            request = request.header("authorization", authorization);
-        }
+    async fn open_general(client: &Client, url: Url) -> Result<Self, OpenError> {
+        let request = client.http().get(url).headers(client.headers().clone());
         let response = request
+            .header("accept", "text/event-stream")
             .send()
             .await
             .map_err(|error| connection(client, &network_detail(&error)))?;
@@ -77,14 +75,14 @@ impl Transport {
             .and_then(|kind| kind.to_str().ok())
             .unwrap_or_default();
         check(client, response.status().as_u16(), kind, &[])?;
-        Ok(Self::Tls(response))
+        Ok(Self::General(response))
     }
 
     /// Waits for bytes and hands what there is to `sink`. False at the end of the stream.
     pub(super) async fn read(&mut self, mut sink: impl FnMut(&[u8])) -> io::Result<bool> {
         match self {
             Self::Plain(plain) => plain.read(sink).await,
-            Self::Tls(response) => match response.chunk().await {
+            Self::General(response) => match response.chunk().await {
                 Ok(Some(chunk)) => {
                     sink(&chunk);
                     Ok(true)
@@ -110,14 +108,15 @@ impl Plain {
         );
         let mut head = format!(
             "GET {target} HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: text/event-stream\r\nCache-Control: no-cache\r\n"
-        );
-        if let Some(authorization) = client.authorization() {
-            head.push_str("Authorization: ");
-            head.push_str(authorization);
-            head.push_str("\r\n");
+        )
+        .into_bytes();
+        for (name, value) in client.headers() {
+            for piece in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                head.extend_from_slice(piece);
+            }
         }
-        head.push_str("\r\n");
-        socket.write_all(head.as_bytes()).await.map_err(io)?;
+        head.extend_from_slice(b"\r\n");
+        socket.write_all(&head).await.map_err(io)?;
 
         let mut buffer = vec![0; READ_BUFFER].into_boxed_slice();
         let mut filled = 0;

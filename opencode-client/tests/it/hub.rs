@@ -236,6 +236,41 @@ async fn what_cannot_be_had_is_told() {
 }
 
 #[tokio::test]
+async fn a_gateways_header_and_a_hosts_own_http_client_serve_calls_and_streams() {
+    let impostor = Impostor::builder().password("right").start().await.unwrap();
+    let basic = "Basic b3BlbmNvZGU6cmlnaHQ=";
+    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .unwrap()
+    .with_root_certificates(rustls::RootCertStore::empty())
+    .with_no_client_auth();
+    let own = || reqwest::Client::builder().tls_backend_preconfigured(tls.clone());
+    let headers = [("authorization".parse().unwrap(), basic.parse().unwrap())];
+    let by_header = Client::builder(impostor.url())
+        .password("wrong")
+        .header("Authorization", basic);
+    let by_header_and_own = Client::builder(impostor.url())
+        .header("Authorization", basic)
+        .http(own());
+    let by_own =
+        Client::builder(impostor.url()).http(own().default_headers(headers.into_iter().collect()));
+    for builder in [by_header, by_header_and_own, by_own] {
+        let client = builder.timeout(Duration::from_secs(5)).build().unwrap();
+        let session = session(&client).await;
+        let hub = EventHub::new(client.clone(), options());
+        let mut subscription = hub.subscribe(&session, None).await.unwrap();
+        prompt(&client, &session).await;
+        until(&mut subscription, |signal| {
+            matches!(signal, Signal::Event(event) if matches!(event.body, EventBody::SessionIdle))
+                .then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn malformed_and_oversized_frames_are_reported_and_the_stream_goes_on() {
     let problems = Arc::new(Mutex::new(Vec::new()));
     let impostor = text().await;
