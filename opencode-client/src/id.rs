@@ -91,6 +91,11 @@ impl PartId {
     pub(crate) fn stand_in(message: &str, what: &str) -> Self {
         Self::from(format!("{message}/{what}"))
     }
+
+    /// Whether the server gave the part no id.
+    pub(crate) fn is_stand_in(&self) -> bool {
+        self.0.contains('/')
+    }
 }
 
 const HEX_DIGITS: usize = 12;

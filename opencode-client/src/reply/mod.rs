@@ -350,6 +350,12 @@ impl Reply {
             return None;
         }
         let part = PartId::from(&*delta.part);
+        self.recognise(&part, message, |slot| {
+            !slot.finalised && slot.content.text().is_some()
+        });
+        if let Some(&at) = self.index.get(&part) {
+            return Some(at);
+        }
         let at = self.insert(part, message, Content::Undecided(String::new()))?;
         self.slots[at].torn = self.state.gapped;
         Some(at)
@@ -363,6 +369,17 @@ impl Reply {
         self.state.gapped = true;
         for slot in &mut self.slots {
             slot.torn = !slot.finalised && slot.content.text().is_some();
+        }
+    }
+
+    /// Has a part that is here under another name be known by this one too.
+    fn recognise(&mut self, id: &PartId, message: usize, fits: impl Fn(&Slot) -> bool) {
+        if self.index.contains_key(id) {
+            return;
+        }
+        let twin = |slot: &Slot| slot.may_be_named(id, message) && fits(slot);
+        if let Some(at) = self.slots.iter().rposition(twin) {
+            self.index.insert(id.clone(), at);
         }
     }
 
@@ -391,6 +408,7 @@ impl Reply {
             (Standing::Summary, body) if !matches!(body, PartBody::StepFinish { .. }) => return,
             _ => {}
         }
+        self.recognise(&part.id, message, |slot| slot.content.may_be(&part.body));
         match &part.body {
             PartBody::Text { text, ended, .. } => {
                 self.text_updated(part, message, &Content::Text(String::new()), text, *ended);
@@ -477,7 +495,9 @@ impl Reply {
     ) {
         let tracked = &mut self.messages[message];
         tracked.step_ended = Some(reason.unwrap_or_default().to_owned());
-        if tracked.steps.len() == MAX_STEPS || tracked.steps.iter().any(|(id, ..)| *id == part.id) {
+        // A message has one step, which may have its id at times only.
+        let same = |id: &PartId| *id == part.id || id.is_stand_in() != part.id.is_stand_in();
+        if tracked.steps.len() == MAX_STEPS || tracked.steps.iter().any(|(id, ..)| same(id)) {
             return;
         }
         tracked.steps.push((part.id.clone(), cost, tokens));

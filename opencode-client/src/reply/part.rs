@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tool_part::ToolPart;
 use crate::id::PartId;
+use crate::wire::PartBody;
 
 /// A part in the shape that hosts store: `{type, content}` for text and
 /// reasoning, `{type: "tool", tool, status, …}` for tools.
@@ -115,6 +116,16 @@ impl Content {
         }
     }
 
+    /// Whether it may be what `body` is a later state of.
+    pub(super) fn may_be(&self, body: &PartBody) -> bool {
+        match (self, body) {
+            (Self::Undecided(_) | Self::Text(_), PartBody::Text { .. })
+            | (Self::Undecided(_) | Self::Reasoning(_), PartBody::Reasoning { .. }) => true,
+            (Self::Tool(tool), PartBody::Tool(call)) => tool.call_id == call.call_id,
+            _ => false,
+        }
+    }
+
     /// Whether there is nothing to show yet.
     pub(super) fn is_empty(&self) -> bool {
         self.text().is_some_and(str::is_empty)
@@ -134,6 +145,13 @@ impl Slot {
             trimmed: false,
             by_provider: false,
         }
+    }
+
+    /// Whether it may be the part of this id and message under another name: a server may give a part its id at times
+    /// only.
+    pub(super) fn may_be_named(&self, id: &PartId, message: usize) -> bool {
+        let is_other = |own: &PartId| own.is_stand_in() != id.is_stand_in();
+        self.message == Some(message) && self.id.as_ref().is_some_and(is_other)
     }
 
     /// Whether the part exists on the stream only.

@@ -132,18 +132,30 @@ impl Merge {
             .any(|other| todos_of(other) == Some(todos))
     }
 
+    /// Where the stream has a part of the exchange, under whatever name.
+    fn place_of(&self, part: &Part, message: usize) -> Option<usize> {
+        let named = self.anchors.get(&part.id).copied();
+        let twin =
+            |slot: &Slot| slot.may_be_named(&part.id, message) && slot.content.may_be(&part.body);
+        named.or_else(|| {
+            let mut streamed = self.streamed.iter();
+            streamed.position(|slot| slot.as_ref().is_some_and(twin))
+        })
+    }
+
     fn take_message(&mut self, message: &Message, place: usize) {
         for part in &message.parts {
-            let streamed = self
-                .anchors
-                .get(&part.id)
-                .and_then(|&at| self.streamed[at].take());
+            let at = self.place_of(part, place);
+            let streamed = at.and_then(|at| self.streamed[at].take());
             let torn = streamed.as_ref().map_or(self.gapped, |slot| slot.torn);
             let Some(content) = content_of(part, streamed.as_ref(), message.info.is_finished())
             else {
                 continue;
             };
-            let mut slot = Slot::new(Some(part.id.clone()), Some(place), content);
+            // Watchers know it by the name it came under.
+            let id = streamed.and_then(|slot| slot.id);
+            let id = id.unwrap_or_else(|| part.id.clone());
+            let mut slot = Slot::new(Some(id), Some(place), content);
             slot.finalised = match &slot.content {
                 Content::Tool(tool) => tool.status.is_terminal(),
                 // Deltas of an ended text that are heard only now are in it.

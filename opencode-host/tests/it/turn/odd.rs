@@ -103,6 +103,19 @@ async fn odd_records_and_numbers_cost_themselves() {
         (OddRecord::new(Oddity::BareMessage), 0.5, 60),
         (OddRecord::new(Oddity::BareTokens), 0.5, 60),
         (OddRecord::new(Oddity::PartWithoutId), 0.5, 60),
+        // Its id is on one side only, or comes and goes.
+        (OddRecord::new(Oddity::PartWithoutId).in_lists(), 0.5, 60),
+        (OddRecord::new(Oddity::PartWithoutId).in_events(), 0.5, 60),
+        (
+            OddRecord::new(Oddity::PartWithoutId).which(Calls::First(4)),
+            0.5,
+            60,
+        ),
+        (
+            OddRecord::new(Oddity::PartWithoutId).which(Calls::Nth(5)),
+            0.5,
+            60,
+        ),
         (without(Record::Message, "/role"), 0.5, 60),
         (without(Record::Message, "/parentID").in_lists(), 0.5, 60),
         (without(Record::Message, "/time"), 0.5, 60),
