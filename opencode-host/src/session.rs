@@ -21,7 +21,7 @@ use self::mark::Mark;
 use crate::id::ConversationId;
 use crate::product::{HookError, Product};
 use crate::reporter::Severity;
-use crate::store::{Conversation, Owed, SessionRecord, Store, StoreError};
+use crate::store::{Conversation, Owed, SessionLock, SessionRecord, Store, StoreError, Swapped};
 use crate::sub_agents::{RunsUnasked, SubAgents};
 use crate::telemetry::Telemetry;
 
@@ -198,9 +198,9 @@ impl Session<'_> {
         if after == before {
             return Ok((before, false));
         }
-        Ok(match lock.set(&after).await? {
-            Ok(()) => (after, true),
-            Err(theirs) => (*theirs, false),
+        Ok(match lock.set(&after).await?.other()? {
+            None => (after, true),
+            Some(theirs) => (theirs, false),
         })
     }
 
@@ -258,7 +258,7 @@ impl Session<'_> {
 
     async fn mint(
         &self,
-        lock: Box<dyn crate::store::SessionLock>,
+        lock: Box<dyn SessionLock + '_>,
         conversation: &Conversation,
         rules: Vec<PermissionRule>,
     ) -> Result<Ensured, SessionError> {
@@ -316,8 +316,8 @@ impl Session<'_> {
         }
         self.warn(conversation.id, &rules);
         let record = record_of(session);
-        match lock.set(&record).await {
-            Ok(Ok(())) => {
+        match lock.set(&record).await.and_then(Swapped::other) {
+            Ok(None) => {
                 // Whoever minted these finds the row taken.
                 for other in found {
                     self.discard(conversation.id, &record_of(other)).await;
@@ -332,12 +332,12 @@ impl Session<'_> {
                 })
             }
             // Another process was quicker: its session stays, ours goes.
-            Ok(Err(theirs)) => {
+            Ok(Some(theirs)) => {
                 if theirs.id != record.id {
                     self.discard(conversation.id, &record).await;
                 }
                 Ok(Ensured {
-                    record: *theirs,
+                    record: theirs,
                     just_created: false,
                 })
             }
@@ -429,7 +429,7 @@ impl Session<'_> {
 
     async fn update_policy(
         &self,
-        lock: Box<dyn crate::store::SessionLock>,
+        lock: Box<dyn SessionLock + '_>,
         record: SessionRecord,
         rules: &[PermissionRule],
     ) -> Result<Ensured, SessionError> {
@@ -441,15 +441,10 @@ impl Session<'_> {
             policy: fingerprint(rules),
             ..record
         };
-        Ok(match lock.set(&updated).await? {
-            Ok(()) => Ensured {
-                record: updated,
-                just_created: false,
-            },
-            Err(theirs) => Ensured {
-                record: *theirs,
-                just_created: false,
-            },
+        let theirs = lock.set(&updated).await?.other()?;
+        Ok(Ensured {
+            record: theirs.unwrap_or(updated),
+            just_created: false,
         })
     }
 

@@ -9,6 +9,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use opencode_host::clock::Timestamp;
+pub(crate) use opencode_host::store::column::to_json as json;
+use opencode_host::store::column::{from_json, to_json};
 use opencode_host::store::{StoreError, StoreResult};
 use serde::Serialize;
 use serde::de::value::{Error as WordError, StrDeserializer};
@@ -52,60 +54,14 @@ fn unescape(column: String) -> Option<String> {
     Some(text)
 }
 
-/// A value of several fields as a column holds it.
-pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> StoreResult<String> {
-    serde_json::to_string(value)
-        .map_err(|error| StoreError::Unexpected(format!("cannot be written as JSON: {error}")))
-}
-
 /// The JSON of a value that may be absent.
 pub(crate) fn optional_json<T: Serialize>(value: Option<&T>) -> StoreResult<Option<String>> {
-    value.map(json).transpose()
+    value.map(to_json).transpose()
 }
 
 /// The word by which an enum without data is stored: the same as in JSON.
 pub(crate) fn word<T: Serialize>(value: T) -> StoreResult<String> {
-    json(&value).map(|quoted| quoted.trim_matches('"').to_owned())
-}
-
-/// The deepest nesting that is read. What a server sends may nest as deep as
-/// serde_json reads by default, which is 128, and stands in rows a few levels deeper.
-const MAX_NESTING: usize = 256;
-
-fn from_json<T: DeserializeOwned>(json: &str) -> Result<T, String> {
-    serde_json::from_str(json).or_else(|error| {
-        // The error of too deep a nesting has no kind of its own.
-        if !error.to_string().starts_with("recursion limit exceeded") {
-            return Err(error.to_string());
-        }
-        if nesting(json) > MAX_NESTING {
-            return Err(format!("nests deeper than {MAX_NESTING} levels"));
-        }
-        let mut deep = serde_json::Deserializer::from_str(json);
-        deep.disable_recursion_limit();
-        T::deserialize(&mut deep).map_err(|error| error.to_string())
-    })
-}
-
-/// How deep arrays and objects nest, in text that is JSON or else refused later.
-fn nesting(json: &str) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
-    let (mut in_string, mut escaped) = (false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'[' | b'{' => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
+    to_json(&value).map(|quoted| quoted.trim_matches('"').to_owned())
 }
 
 /// Reads the columns of one row; what cannot be read is told with table, row and column.
@@ -261,23 +217,5 @@ mod tests {
         for broken in ["\\", "\\n", "a\\", "\\\\\\"] {
             assert_eq!(unescape(broken.to_owned()), None, "{broken}");
         }
-    }
-
-    #[test]
-    fn nesting_is_bounded() {
-        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-        for levels in [1, 127, 128, 129, MAX_NESTING] {
-            let value: serde_json::Value = from_json(&nested(levels)).unwrap();
-            assert_eq!(value.to_string(), nested(levels));
-        }
-        for levels in [MAX_NESTING + 1, 1_000_000] {
-            assert!(
-                from_json::<serde_json::Value>(&nested(levels))
-                    .unwrap_err()
-                    .contains("deeper")
-            );
-        }
-        assert_eq!(nesting(r#"{"[[[": "]\"[[\\", "b": [1, {}]}"#), 3);
-        assert!(from_json::<serde_json::Value>(&"[".repeat(200)).is_err());
     }
 }

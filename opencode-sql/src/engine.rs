@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use opencode_host::clock::{Clock, Timestamp};
 use opencode_host::id::{ConversationId, MessageId, TurnId};
-use opencode_host::store::SessionLock;
+use opencode_host::store::{SessionGates, SessionLock};
 
 use crate::failure::SqlResult;
 
@@ -198,9 +198,15 @@ pub(crate) trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Where new ids come from.
     fn ids(&self) -> &dyn Clock;
 
+    /// The locks of this process for session locks.
+    fn session_gates(&self) -> &SessionGates;
+
+    /// Locks a session against other processes too. `None`, the default, where there are no row locks.
     fn lock_session(
         &self,
-        id: ConversationId,
-        wait: Duration,
-    ) -> impl Future<Output = SqlResult<Box<dyn SessionLock>>> + Send;
+        _id: ConversationId,
+        _wait: Duration,
+    ) -> impl Future<Output = SqlResult<Option<Box<dyn SessionLock>>>> + Send {
+        async { Ok(None) }
+    }
 }

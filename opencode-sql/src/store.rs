@@ -9,7 +9,8 @@ use opencode_host::id::{AttachmentId, ConversationId, MessageId, TurnId};
 use opencode_host::store::{
     Attached, Attachment, CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary,
     Conversations, Files, Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages,
-    NewAttachment, NewTurn, Note, Queue, SessionLock, StoreResult, Submitted, Turn, TurnEvent,
+    NewAttachment, NewTurn, Note, Queue, SessionGates, SessionLock, SessionRecord, StoreResult,
+    Submitted, Swapped, Turn, TurnEvent, lock_in_process,
 };
 
 use crate::engine::{Engine, Handle as _};
@@ -119,15 +120,31 @@ impl<E: Engine> Conversations for SqlStore<E> {
         ))
     }
 
+    async fn swap_session(
+        &self,
+        id: ConversationId,
+        expected: Option<&SessionRecord>,
+        new: &SessionRecord,
+    ) -> StoreResult<Swapped> {
+        transaction!(self, "swap_session", |on| conversations::swap_session(
+            &mut on, id, expected, new
+        ))
+    }
+
+    fn session_gates(&self) -> &SessionGates {
+        self.0.session_gates()
+    }
+
     async fn lock_session(
         &self,
         id: ConversationId,
         wait: Duration,
-    ) -> StoreResult<Box<dyn SessionLock>> {
-        self.0
-            .lock_session(id, wait)
-            .await
-            .map_err(Failure::into_error)
+    ) -> StoreResult<Box<dyn SessionLock + '_>> {
+        let locked = self.0.lock_session(id, wait).await;
+        match locked.map_err(Failure::into_error)? {
+            Some(lock) => Ok(lock),
+            None => lock_in_process(self, id, wait).await,
+        }
     }
 }
 

@@ -51,6 +51,16 @@ pub struct Attachment {
     pub created_at: Timestamp,
 }
 
+impl Attachment {
+    /// The bytes of the uploads among these files.
+    pub fn uploaded_bytes<'a>(files: impl IntoIterator<Item = &'a Self>) -> u64 {
+        let uploads = files
+            .into_iter()
+            .filter(|file| file.source == AttachmentSource::Upload);
+        uploads.map(|file| file.size).fold(0, u64::saturating_add)
+    }
+}
+
 /// A file to be attached.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

@@ -10,8 +10,9 @@ use async_trait::async_trait;
 use super::{
     Attached, Attachment, CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary,
     Conversations, Files, Finish, Finished, Lease, LeaseStatus, MAX_ATTACHMENT_NAME, MAX_KEY_CHARS,
-    Message, MessageEntry, Messages, NewAttachment, NewTurn, Note, Queue, SessionLock, Store,
-    StoreError, StoreResult, Submitted, Turn, TurnEvent,
+    Message, MessageEntry, Messages, NewAttachment, NewTurn, Note, Queue, SessionGates,
+    SessionLock, SessionRecord, Store, StoreError, StoreResult, Submitted, Swapped, Turn,
+    TurnEvent,
 };
 use crate::blobs::Digest;
 use crate::clock::Timestamp;
@@ -58,11 +59,16 @@ forward! { Conversations {
     conversation_named(name: &str) -> Option<Conversation>;
     conversations(limit: u32) -> Vec<ConversationSummary>;
     delete_conversation(id: ConversationId) -> Option<Conversation>;
-    lock_session(id: ConversationId, wait: Duration) -> Box<dyn SessionLock>;
+    lock_session(id: ConversationId, wait: Duration) -> Box<dyn SessionLock + '_>;
+    swap_session(id: ConversationId, expected: Option<&SessionRecord>, new: &SessionRecord) -> Swapped;
 }
     async fn open_conversation(&self, name: &str) -> StoreResult<Conversation> {
         check("conversation name", name, MAX_KEY_CHARS)?;
         self.0.open_conversation(name).await
+    }
+
+    fn session_gates(&self) -> &SessionGates {
+        self.0.session_gates()
     }
 }
 

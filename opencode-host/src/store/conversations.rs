@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Conversation, ConversationSummary, SessionRecord, StoreResult};
+use super::{
+    Conversation, ConversationSummary, SessionGate, SessionGates, SessionRecord, StoreError,
+    StoreResult,
+};
 use crate::id::ConversationId;
 
 /// Conversations, and the one upstream session of each.
@@ -31,20 +34,102 @@ pub trait Conversations: Send + Sync {
     /// its worker learns it by [`LeaseLost`](super::StoreError::LeaseLost). Answers what was deleted.
     async fn delete_conversation(&self, id: ConversationId) -> StoreResult<Option<Conversation>>;
 
+    /// Puts `new` in the place of the conversation's session, if that still is `expected`: `None` where there is none yet.
+    ///
+    /// # Errors
+    /// [`NotFound`](super::StoreError::NotFound) without the conversation.
+    async fn swap_session(
+        &self,
+        id: ConversationId,
+        expected: Option<&SessionRecord>,
+        new: &SessionRecord,
+    ) -> StoreResult<Swapped>;
+
+    /// The locks of this process for [`lock_session`](Self::lock_session). The same ones at every call.
+    fn session_gates(&self) -> &SessionGates;
+
     /// Locks the session of a conversation for minting, waiting at most `wait`.
     /// Dropping the lock releases it; a crashed holder does not keep it.
     ///
-    /// On Postgres this is the conversation's row lock, across all nodes. Where
-    /// there are no row locks it serialises this process only, and
-    /// [`SessionLock::set`] decides between processes.
+    /// The lock saves work, [`swap_session`](Self::swap_session) decides: this default keeps out the others of this
+    /// process. A store that can keep out other processes overrides it, as the one on Postgres does by a row lock.
     ///
     /// # Errors
-    /// [`LockTimeout`](super::StoreError::LockTimeout) when it is not free in time.
+    /// [`LockTimeout`](super::StoreError::LockTimeout) when it is not free in time,
+    /// [`NotFound`](super::StoreError::NotFound) without the conversation.
     async fn lock_session(
         &self,
         id: ConversationId,
         wait: Duration,
-    ) -> StoreResult<Box<dyn SessionLock>>;
+    ) -> StoreResult<Box<dyn SessionLock + '_>> {
+        lock_in_process(self, id, wait).await
+    }
+}
+
+/// Locks the session of a conversation against the others of this process: [`Conversations::lock_session`] by default.
+///
+/// # Errors
+/// As there.
+pub async fn lock_in_process<S: Conversations + ?Sized>(
+    store: &S,
+    id: ConversationId,
+    wait: Duration,
+) -> StoreResult<Box<dyn SessionLock + '_>> {
+    let gate = store.session_gates().enter(id, wait).await?;
+    let conversation = store.conversation(id).await?;
+    let conversation = conversation.ok_or_else(|| StoreError::not_found("conversation", id))?;
+    Ok(Box::new(GatedSession {
+        store,
+        id,
+        current: conversation.session,
+        _gate: gate,
+    }))
+}
+
+/// What became of a swap of sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Swapped {
+    /// The row has the new session.
+    Yes,
+    /// Another process was quicker: the row keeps the session it has, if any.
+    No(Option<Box<SessionRecord>>),
+}
+
+impl Swapped {
+    /// The session that another process has put there; `None` if the swap was done.
+    ///
+    /// # Errors
+    /// [`Unavailable`](StoreError::Unavailable) when the session was removed meanwhile.
+    pub fn other(self) -> StoreResult<Option<SessionRecord>> {
+        match self {
+            Self::Yes => Ok(None),
+            Self::No(Some(theirs)) => Ok(Some(*theirs)),
+            Self::No(None) => Err(StoreError::Unavailable(
+                "the session was removed while a new one was made".to_owned(),
+            )),
+        }
+    }
+}
+
+/// The lock of a process.
+struct GatedSession<'a, S: ?Sized> {
+    store: &'a S,
+    id: ConversationId,
+    current: Option<SessionRecord>,
+    _gate: SessionGate,
+}
+
+#[async_trait]
+impl<S: Conversations + ?Sized> SessionLock for GatedSession<'_, S> {
+    fn current(&self) -> Option<&SessionRecord> {
+        self.current.as_ref()
+    }
+
+    async fn set(self: Box<Self>, session: &SessionRecord) -> StoreResult<Swapped> {
+        let expected = self.current.as_ref();
+        self.store.swap_session(self.id, expected, session).await
+    }
 }
 
 /// The session of one conversation, locked. Dropping it releases the lock.
@@ -58,9 +143,5 @@ pub trait SessionLock: Send {
     ///
     /// # Errors
     /// [`NotFound`](super::StoreError::NotFound) when the conversation was deleted meanwhile.
-    /// The inner error is the session another process has put there meanwhile.
-    async fn set(
-        self: Box<Self>,
-        session: &SessionRecord,
-    ) -> StoreResult<Result<(), Box<SessionRecord>>>;
+    async fn set(self: Box<Self>, session: &SessionRecord) -> StoreResult<Swapped>;
 }

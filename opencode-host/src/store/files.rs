@@ -30,7 +30,12 @@ pub trait Files: Send + Sync {
     async fn attachments(&self, message: MessageId) -> StoreResult<Vec<Attachment>>;
 
     /// The bytes of all uploads of a conversation's messages, each counted as often as it was uploaded.
-    async fn uploaded_bytes(&self, conversation: ConversationId) -> StoreResult<u64>;
+    ///
+    /// This default reads all files of the conversation.
+    async fn uploaded_bytes(&self, conversation: ConversationId) -> StoreResult<u64> {
+        let files = self.newest_attachments(conversation, u32::MAX).await?;
+        Ok(Attachment::uploaded_bytes(&files))
+    }
 
     /// The files attached last to a conversation's messages, newest first, at most `limit`.
     async fn newest_attachments(

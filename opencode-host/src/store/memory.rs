@@ -1,4 +1,3 @@
-mod session_lock;
 mod tables;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -11,20 +10,19 @@ use async_trait::async_trait;
 use super::{
     Attached, Attachment, CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary,
     Conversations, Files, Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages,
-    NewAttachment, NewTurn, Note, Queue, SessionGates, SessionLock, StoreError, StoreResult,
-    Submitted, Turn, TurnEvent,
+    NewAttachment, NewTurn, Note, Queue, SessionGates, SessionRecord, StoreError, StoreResult,
+    Submitted, Swapped, Turn, TurnEvent, TurnRow,
 };
 use crate::blobs::Digest;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
-use session_lock::MemorySessionLock;
 use tables::{ConversationRow, Tables, size_of};
 
 /// A store that is gone with its process: for tests, and for turns nobody needs
 /// to find again. The rules are those of every [`Store`](super::Store).
 pub struct MemoryStore {
     clock: Arc<dyn Clock>,
-    tables: Arc<Mutex<Tables>>,
+    tables: Mutex<Tables>,
     gates: SessionGates,
 }
 
@@ -33,13 +31,15 @@ impl MemoryStore {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
-            tables: Arc::default(),
+            tables: Mutex::default(),
             gates: SessionGates::default(),
         }
     }
 
+    /// No method leaves the tables half changed where it could panic, so a poisoned
+    /// mutex still guards whole rows.
     fn lock(&self) -> MutexGuard<'_, Tables> {
-        lock(&self.tables)
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -55,12 +55,6 @@ impl fmt::Debug for MemoryStore {
             .field("clock", &self.clock)
             .finish_non_exhaustive()
     }
-}
-
-/// No method leaves the tables half changed where it could panic, so a poisoned
-/// mutex still guards whole rows.
-fn lock(tables: &Mutex<Tables>) -> MutexGuard<'_, Tables> {
-    tables.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]
@@ -151,25 +145,25 @@ impl Conversations for MemoryStore {
         Ok(Some(row.conversation))
     }
 
-    async fn lock_session(
+    async fn swap_session(
         &self,
         id: ConversationId,
-        wait: Duration,
-    ) -> StoreResult<Box<dyn SessionLock>> {
-        let gate = self.gates.enter(id, wait).await?;
-        let tables = self.lock();
-        let row = tables.conversations.get(&id);
-        let row = row.ok_or_else(|| StoreError::NotFound {
-            what: "conversation",
-            id: id.to_string(),
-        })?;
-        let current = row.conversation.session.clone();
-        Ok(Box::new(MemorySessionLock {
-            tables: Arc::clone(&self.tables),
-            id,
-            current,
-            _gate: gate,
-        }))
+        expected: Option<&SessionRecord>,
+        new: &SessionRecord,
+    ) -> StoreResult<Swapped> {
+        let mut tables = self.lock();
+        let row = tables.conversations.get_mut(&id);
+        let row = row.ok_or_else(|| StoreError::not_found("conversation", id))?;
+        let session = &mut row.conversation.session;
+        if session.as_ref() != expected {
+            return Ok(Swapped::No(session.clone().map(Box::new)));
+        }
+        *session = Some(new.clone());
+        Ok(Swapped::Yes)
+    }
+
+    fn session_gates(&self) -> &SessionGates {
+        &self.gates
     }
 }
 
@@ -212,26 +206,23 @@ impl Queue for MemoryStore {
     }
 
     async fn release(&self, lease: &Lease) -> StoreResult<()> {
-        self.lock().leased(lease)?.release(lease)
+        let rule = |row: &mut TurnRow, _| row.release(lease);
+        self.lock().change(lease, self.clock.now(), rule)
     }
 
     async fn note(&self, lease: &Lease, note: Note<'_>) -> StoreResult<()> {
-        self.lock().note(lease, note, self.clock.now())
+        let rule = |row: &mut TurnRow, now| row.note(lease, note, now);
+        self.lock().change(lease, self.clock.now(), rule)
     }
 
     async fn finish(&self, lease: &Lease, finish: &Finish) -> StoreResult<Finished> {
-        let mut tables = self.lock();
-        let now = self.clock.now();
-        let done = tables.leased(lease)?.finish(lease, finish, now)?;
-        tables.end(lease.turn, done.end.as_ref(), now);
-        Ok(done.answer)
+        let rule = |row: &mut TurnRow, now| row.finish(lease, finish, now);
+        self.lock().change(lease, self.clock.now(), rule)
     }
 
     async fn settle(&self, lease: &Lease) -> StoreResult<bool> {
-        let mut tables = self.lock();
-        let settled = tables.leased(lease)?.settle(lease)?;
-        tables.end(lease.turn, None, self.clock.now());
-        Ok(settled)
+        let rule = |row: &mut TurnRow, _| row.settle(lease);
+        self.lock().change(lease, self.clock.now(), rule)
     }
 }
 

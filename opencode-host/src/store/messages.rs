@@ -22,8 +22,9 @@ pub trait Messages: Send + Sync {
     /// One message.
     async fn message(&self, id: MessageId) -> StoreResult<Option<Message>>;
 
-    /// The messages of a conversation, or of all, oldest first: at most
-    /// `limit`, of those after `after`.
+    /// The messages of a conversation, or of all, oldest first: at most `limit`, of those after `after`.
+    ///
+    /// This default looks for `after` from the beginning and reads messages one by one.
     ///
     /// # Errors
     /// [`NotFound`](super::StoreError::NotFound) when there is no message `after`.
@@ -32,7 +33,17 @@ pub trait Messages: Send + Sync {
         conversation: Option<ConversationId>,
         after: Option<MessageId>,
         limit: u32,
-    ) -> StoreResult<Vec<Message>>;
+    ) -> StoreResult<Vec<Message>> {
+        let place = match after {
+            None => 0,
+            Some(id) => place_of(self, id).await?,
+        };
+        let mut messages = Vec::new();
+        for entry in self.message_index(conversation, place, limit).await? {
+            messages.extend(entered(self, &entry).await?);
+        }
+        Ok(messages)
+    }
 
     /// Where the messages of a conversation are, or all, oldest first: at most `limit`, of those behind the place
     /// `after` (0 is before the first). For who reads them one by one: none is in memory, and one that cannot be read
@@ -46,33 +57,32 @@ pub trait Messages: Send + Sync {
 
     /// The messages of `before`'s conversation that are older than it, newest first, at most `limit`.
     ///
-    /// This default reads the conversation from its beginning; a store that can read backwards overrides it.
+    /// This default looks for `before` from the beginning and reads messages one by one.
     ///
     /// # Errors
     /// [`NotFound`](super::StoreError::NotFound) when there is no message `before`.
     async fn messages_before(&self, before: MessageId, limit: u32) -> StoreResult<Vec<Message>> {
-        let missing = || StoreError::NotFound {
-            what: "message",
-            id: before.to_string(),
-        };
-        let conversation = self
-            .message(before)
-            .await?
-            .ok_or_else(missing)?
-            .conversation;
-        let limit = limit as usize;
-        let mut newest = VecDeque::new();
-        let mut after = None;
-        loop {
-            let page = self.messages(Some(conversation), after, PAGE).await?;
-            after = page.last().map(|message| message.id);
-            let ended = after.is_none() || page.iter().any(|message| message.id == before);
-            newest.extend(page.into_iter().take_while(|message| message.id != before));
-            newest.drain(..newest.len().saturating_sub(limit));
-            if ended {
-                return Ok(newest.into_iter().rev().collect());
+        let message = self.message(before).await?;
+        let message = message.ok_or_else(|| StoreError::not_found("message", before))?;
+        let (conversation, id) = (Some(message.conversation), before.to_string());
+        let (mut newest, mut after) = (VecDeque::new(), 0);
+        'pages: loop {
+            let page = self.message_index(conversation, after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.place;
+            for entry in page {
+                if entry.id == id {
+                    break 'pages;
+                }
+                newest.push_front(entry);
+                newest.truncate(limit as usize);
             }
         }
+        let mut messages = Vec::new();
+        for entry in &newest {
+            messages.extend(entered(self, entry).await?);
+        }
+        Ok(messages)
     }
 
     /// One turn.
@@ -83,4 +93,32 @@ pub trait Messages: Send + Sync {
 
     /// The oldest turn that has to be settled before this one can be claimed.
     async fn turn_ahead(&self, id: TurnId) -> StoreResult<Option<TurnId>>;
+}
+
+/// The place of a message among all.
+async fn place_of<S: Messages + ?Sized>(store: &S, id: MessageId) -> StoreResult<u64> {
+    let (wanted, mut after) = (id.to_string(), 0);
+    loop {
+        let page = store.message_index(None, after, PAGE).await?;
+        if let Some(entry) = page.iter().find(|entry| entry.id == wanted) {
+            return Ok(entry.place);
+        }
+        let last = page.last();
+        let last = last.ok_or_else(|| StoreError::not_found("message", id))?;
+        after = last.place;
+    }
+}
+
+/// The message of an entry, unless it was deleted since.
+async fn entered<S: Messages + ?Sized>(
+    store: &S,
+    entry: &MessageEntry,
+) -> StoreResult<Option<Message>> {
+    let id = entry.id.parse();
+    let id = id.map_err(|error| StoreError::Corrupt {
+        table: "messages",
+        id: entry.id.clone(),
+        detail: format!("column id: {error}"),
+    })?;
+    store.message(id).await
 }

@@ -26,11 +26,32 @@
 //! Every method may answer [`StoreError::Unavailable`] when the database cannot be reached or is full,
 //! [`StoreError::Corrupt`] when a row cannot be read, and [`StoreError::Unexpected`] when the database refuses.
 //!
-//! A host with tables of its own implements the four traits, with the rules of [`TurnRow`], and runs the suite
-//! against them.
+//! # A store on tables of your own
+//!
+//! `opencode-sql/examples/own_store.rs` does all of this over four tables that an application had before.
+//!
+//! 1. Give each row a column for what your application asks about, and keep the whole of it beside as JSON
+//!    ([`column::to_json`]): a field that a later version adds needs no migration then. Rows are
+//!    `#[non_exhaustive]` and made by their `new`.
+//! 2. Implement [`Conversations`], [`Queue`], [`Messages`] and [`Files`]. Methods with a default may be left out until
+//!    they are slow. For what a worker does to a turn, read its [`TurnRow`], call the rule of that name, and write back the
+//!    row and what [`Changed`] names, in one transaction that locks the row from the read on.
+//! 3. Leave out bounds on names and keys: the host puts [`Checked`] around the store. A quota is yours, since it is
+//!    compared in the transaction of the submit: [`NewTurn::check_quota`].
+//! 4. Run the suite: `store_conformance!` in your tests, with the feature `conformance`. A test that fails names the promise
+//!    that the store breaks.
+//!
+//! # Adding a method
+//!
+//! 1. Declare it in the trait of its noun, with what it promises. Give it a default if the other methods suffice for one:
+//!    stores of others then go on to compile. What a worker writes to its running turn is no method but a kind of [`Note`].
+//! 2. State the promise as a function in `conformance/`, and name it in the list of `store_conformance!`.
+//! 3. Implement it: in `memory.rs`, in `opencode-sql/src/tables`, in `examples/own_store.rs`.
+//! 4. Forward it in `checked.rs`, with a bound where something comes from outside, and in `reader.rs` if it only reads.
 
 mod attachment;
 mod checked;
+pub mod column;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod conversations;
@@ -51,7 +72,7 @@ pub use attachment::{
     Attached, Attachment, AttachmentSource, MAX_ATTACHMENT_NAME, NewAttachment, NewUploads,
 };
 pub use checked::Checked;
-pub use conversations::{Conversations, SessionLock};
+pub use conversations::{Conversations, SessionLock, Swapped, lock_in_process};
 pub use files::Files;
 pub use memory::MemoryStore;
 pub use messages::Messages;
@@ -64,7 +85,7 @@ pub use rows::{
 };
 pub use session_gates::{SessionGate, SessionGates};
 pub use session_record::{Owed, SessionRecord};
-pub use turn_row::{HeldLease, MayEnd, TurnRow};
+pub use turn_row::{Changed, HeldLease, MessageWrite, TurnRow};
 pub use words::UnknownWord;
 
 use crate::id::TurnId;

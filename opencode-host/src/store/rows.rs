@@ -63,7 +63,7 @@ impl Conversation {
 }
 
 /// A conversation in a list.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ConversationSummary {
     /// The conversation.
@@ -171,7 +171,7 @@ impl Usage {
 }
 
 /// Where a message is, and how much of it there is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct MessageEntry {
     /// Its place among all messages, from 1. Later ones have greater places.

@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
+use opencode_client::reply::PersistedPart;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CancelOutcome, Claim, Finish, Finished, Lease, LeaseStatus, NewTurn, Note, StoreError,
-    StoreResult, Turn, TurnState,
+    CancelOutcome, Claim, Finish, Finished, Lease, LeaseStatus, Message, NewTurn, Note, StoreError,
+    StoreResult, Turn, TurnEvent, TurnState,
 };
 use crate::clock::Timestamp;
 
@@ -42,15 +43,67 @@ impl HeldLease {
     }
 }
 
-/// The answer of a change that may have ended a turn.
+/// What a rule has made of a turn: the row is changed, and the same transaction writes this.
+///
+/// Exhaustive on purpose: a store is not to miss what a later rule writes.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
-pub struct MayEnd<T> {
+pub struct Changed<T> {
     /// What to answer the caller.
     pub answer: T,
-    /// What the same transaction writes to the turn's message ([`Message::end`](super::Message::end)) and to its
-    /// events ([`TurnEvent::end`](super::TurnEvent::end)); `None` if the turn did not end here.
-    pub end: Option<Finish>,
+    /// What to write to the turn's message, if anything.
+    pub message: Option<MessageWrite>,
+}
+
+/// What becomes of a turn's message.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum MessageWrite {
+    /// What has streamed so far.
+    Parts(Vec<PersistedPart>),
+    /// The turn has ended.
+    End(Box<Finish>),
+}
+
+impl MessageWrite {
+    /// Writes it to the message.
+    pub fn apply(&self, message: &mut Message, now: Timestamp) {
+        match self {
+            Self::Parts(parts) => message.parts.clone_from(parts),
+            Self::End(finish) => message.end(finish, now),
+        }
+    }
+
+    /// The event to record for the turn: its end.
+    pub fn event(&self, now: Timestamp) -> Option<TurnEvent> {
+        match self {
+            Self::Parts(_) => None,
+            Self::End(finish) => Some(TurnEvent::end(finish, now)),
+        }
+    }
+}
+
+impl<T> Changed<T> {
+    fn row(answer: T) -> Self {
+        Self {
+            answer,
+            message: None,
+        }
+    }
+
+    fn end(answer: T, finish: Finish) -> Self {
+        Self {
+            answer,
+            message: Some(MessageWrite::End(Box::new(finish))),
+        }
+    }
+}
+
+impl Lease {
+    /// What a write answers whose turn is not this lease's any more, or is gone.
+    pub fn lost(&self) -> StoreError {
+        StoreError::LeaseLost { turn: self.turn }
+    }
 }
 
 impl TurnRow {
@@ -128,42 +181,51 @@ impl TurnRow {
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`].
-    pub fn release(&mut self, lease: &Lease) -> StoreResult<()> {
+    pub fn release(&mut self, lease: &Lease) -> StoreResult<Changed<()>> {
         self.check_held(lease)?;
         self.lease = None;
         self.turn.attempts = self.turn.attempts.saturating_sub(1);
         if self.turn.state == TurnState::Running {
             self.turn.state = TurnState::Queued;
         }
-        Ok(())
+        Ok(Changed::row(()))
     }
 
-    /// Takes a worker's note down. True if that changed the row; the parts of a [`Note::Checkpoint`] then go to the
-    /// turn's message.
+    /// Takes a worker's note down.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`].
-    pub fn note(&mut self, lease: &Lease, note: Note<'_>, now: Timestamp) -> StoreResult<bool> {
+    pub fn note(
+        &mut self,
+        lease: &Lease,
+        note: Note<'_>,
+        now: Timestamp,
+    ) -> StoreResult<Changed<()>> {
         self.check_running(lease)?;
         let turn = &mut self.turn;
         match note {
-            Note::Prompt(prompt) if turn.prompted.as_ref() == Some(prompt) => return Ok(false),
+            Note::Prompt(prompt) if turn.prompted.as_ref() == Some(prompt) => {}
             Note::Prompt(prompt) => {
                 turn.resends += u32::from(prompt.resend);
                 turn.prompted = Some(prompt.clone());
             }
-            Note::Replacement(_) if turn.replaced.is_some() => return Ok(false),
-            Note::Replacement(lost) => turn.replaced = Some(lost.clone()),
-            Note::Checkpoint(checkpoint) if turn.checkpoint == *checkpoint => return Ok(false),
+            Note::Replacement(lost) => {
+                turn.replaced.get_or_insert_with(|| lost.clone());
+            }
+            Note::Checkpoint(checkpoint) if turn.checkpoint == *checkpoint => {}
             Note::Checkpoint(checkpoint) => {
                 turn.checkpoint = checkpoint.clone();
                 turn.progress_at = Some(now);
                 turn.attempts = 0;
+                return Ok(Changed {
+                    answer: (),
+                    message: Some(MessageWrite::Parts(checkpoint.parts())),
+                });
             }
             Note::Waiting => turn.attempts = 0,
             Note::Unreachable(unreachable) => turn.unreachable = unreachable,
         }
-        Ok(true)
+        Ok(Changed::row(()))
     }
 
     /// Ends a running turn.
@@ -175,14 +237,11 @@ impl TurnRow {
         lease: &Lease,
         finish: &Finish,
         now: Timestamp,
-    ) -> StoreResult<MayEnd<Finished>> {
+    ) -> StoreResult<Changed<Finished>> {
         if let TurnState::Finished { status, .. } = self.turn.state
             && self.turn.generation == lease.generation
         {
-            return Ok(MayEnd {
-                answer: Finished::Already(status),
-                end: None,
-            });
+            return Ok(Changed::row(Finished::Already(status)));
         }
         self.check_running(lease)?;
         let mut finish = finish.clone();
@@ -190,48 +249,44 @@ impl TurnRow {
             finish = finish.after_cancel();
         }
         self.end(&finish, false, now);
-        Ok(MayEnd {
-            answer: Finished::Stored(finish.status),
-            end: Some(finish),
-        })
+        Ok(Changed::end(Finished::Stored(finish.status), finish))
     }
 
     /// Settles a finished turn. True if this call did it.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`].
-    pub fn settle(&mut self, lease: &Lease) -> StoreResult<bool> {
+    pub fn settle(&mut self, lease: &Lease) -> StoreResult<Changed<bool>> {
         if self.is_settled() && self.turn.generation == lease.generation {
-            return Ok(false);
+            return Ok(Changed::row(false));
         }
         self.check_held(lease)?;
         let TurnState::Finished { status, .. } = self.turn.state else {
-            return Ok(false);
+            return Ok(Changed::row(false));
         };
         self.turn.state = TurnState::Finished {
             status,
             settled: true,
         };
         self.lease = None;
-        Ok(true)
+        Ok(Changed::row(true))
     }
 
     /// Cancels the turn. One that was never prompted ends here; any other needs a worker, which stops it upstream.
-    pub fn cancel(&mut self, now: Timestamp) -> MayEnd<CancelOutcome> {
-        let (answer, end) = match self.turn.state {
-            TurnState::Finished { status, .. } => (CancelOutcome::Already(status), None),
+    pub fn cancel(&mut self, now: Timestamp) -> Changed<CancelOutcome> {
+        match self.turn.state {
+            TurnState::Finished { status, .. } => Changed::row(CancelOutcome::Already(status)),
             TurnState::Queued if self.turn.prompted.is_none() => {
                 self.turn.cancel_requested_at.get_or_insert(now);
                 let finish = Finish::never_started(now.since(self.turn.created_at));
                 self.end(&finish, true, now);
-                (CancelOutcome::Cancelled, Some(finish))
+                Changed::end(CancelOutcome::Cancelled, finish)
             }
             TurnState::Queued | TurnState::Running => {
                 self.turn.cancel_requested_at.get_or_insert(now);
-                (CancelOutcome::Requested, None)
+                Changed::row(CancelOutcome::Requested)
             }
-        };
-        MayEnd { answer, end }
+        }
     }
 
     fn end(&mut self, finish: &Finish, settled: bool, now: Timestamp) {
@@ -245,7 +300,7 @@ impl TurnRow {
     fn check_held(&self, lease: &Lease) -> StoreResult<()> {
         match self.status(lease) {
             LeaseStatus::Held { .. } => Ok(()),
-            LeaseStatus::Lost => Err(StoreError::LeaseLost { turn: lease.turn }),
+            LeaseStatus::Lost => Err(lease.lost()),
         }
     }
 
@@ -254,7 +309,7 @@ impl TurnRow {
         if self.turn.state == TurnState::Running {
             Ok(())
         } else {
-            Err(StoreError::LeaseLost { turn: lease.turn })
+            Err(lease.lost())
         }
     }
 }

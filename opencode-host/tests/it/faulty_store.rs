@@ -11,8 +11,8 @@ use opencode_host::id::{AttachmentId, ConversationId, MessageId, TurnId};
 use opencode_host::store::{
     Attached, Attachment, CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary,
     Conversations, Files, Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages,
-    NewAttachment, NewTurn, Note, Queue, SessionLock, SessionRecord, Store, StoreError,
-    StoreResult, Submitted, Turn, TurnEvent,
+    NewAttachment, NewTurn, Note, Queue, SessionGates, SessionLock, SessionRecord, Store,
+    StoreError, StoreResult, Submitted, Swapped, Turn, TurnEvent,
 };
 use tokio::sync::Notify;
 
@@ -123,8 +123,13 @@ forward! { Conversations {
     through conversation_named(name: &str) -> Option<Conversation>;
     through conversations(limit: u32) -> Vec<ConversationSummary>;
     through delete_conversation(id: ConversationId) -> Option<Conversation>;
+    through swap_session(id: ConversationId, expected: Option<&SessionRecord>, new: &SessionRecord) -> Swapped;
 }
-    async fn lock_session(&self, id: ConversationId, wait: Duration) -> StoreResult<Box<dyn SessionLock>> {
+    fn session_gates(&self) -> &SessionGates {
+        self.below.session_gates()
+    }
+
+    async fn lock_session(&self, id: ConversationId, wait: Duration) -> StoreResult<Box<dyn SessionLock + '_>> {
         let locking = self.below.lock_session(id, wait);
         let lock = self.fault.around("lock_session", locking).await?;
         Ok(Box::new(FaultyLock { below: lock, fault: Arc::clone(&self.fault) }))
@@ -170,21 +175,18 @@ forward! { Files {
     through detach(id: AttachmentId) -> Option<Attachment>;
 } }
 
-struct FaultyLock {
-    below: Box<dyn SessionLock>,
+struct FaultyLock<'a> {
+    below: Box<dyn SessionLock + 'a>,
     fault: Arc<Fault>,
 }
 
 #[async_trait]
-impl SessionLock for FaultyLock {
+impl SessionLock for FaultyLock<'_> {
     fn current(&self) -> Option<&SessionRecord> {
         self.below.current()
     }
 
-    async fn set(
-        self: Box<Self>,
-        session: &SessionRecord,
-    ) -> StoreResult<Result<(), Box<SessionRecord>>> {
+    async fn set(self: Box<Self>, session: &SessionRecord) -> StoreResult<Swapped> {
         let Self { below, fault } = *self;
         fault.around("set_session", below.set(session)).await
     }

@@ -141,7 +141,8 @@ async fn a_session_whose_rules_are_gone_is_not_prompted() {
     let lock = hosting.store.lock_session(conversation.id, wait).await;
     let mut swapped = record;
     swapped.id = session.id;
-    lock.unwrap().set(&swapped).await.unwrap().unwrap();
+    let set = lock.unwrap().set(&swapped).await.unwrap();
+    assert_eq!(set, opencode_host::store::Swapped::Yes);
     let posts = hosting.impostor.ledger().prompt_posts().len();
     let result = hosting.turn("and again [[text]]").await;
     assert_eq!(result.reason.unwrap().as_str(), "unsafe_server");

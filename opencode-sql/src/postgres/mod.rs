@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use opencode_host::clock::{Clock, Timestamp};
 use opencode_host::id::ConversationId;
 use opencode_host::store::{
-    SessionGate, SessionGates, SessionLock, SessionRecord, StoreError, StoreResult,
+    SessionGate, SessionGates, SessionLock, SessionRecord, StoreError, StoreResult, Swapped,
 };
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
@@ -28,7 +28,7 @@ use tokio::time::timeout;
 
 use crate::engine::{Arg, Engine, Handle, Row, Sql, args, sql};
 use crate::failure::{Failure, SqlResult};
-use crate::tables::conversations::{self, StoredSession};
+use crate::tables::conversations;
 
 pub(crate) use open::describe;
 
@@ -108,11 +108,15 @@ impl Engine for PostgresEngine {
         &*self.ids
     }
 
+    fn session_gates(&self) -> &SessionGates {
+        &self.gates
+    }
+
     async fn lock_session(
         &self,
         id: ConversationId,
         wait: Duration,
-    ) -> SqlResult<Box<dyn SessionLock>> {
+    ) -> SqlResult<Option<Box<dyn SessionLock>>> {
         let started = Instant::now();
         let left = || wait.saturating_sub(started.elapsed());
         // In this process first: who waits here holds no connection.
@@ -131,13 +135,13 @@ impl Engine for PostgresEngine {
         )
         .await?;
         let before = conversations::locked_session(&mut on, id).await?;
-        Ok(Box::new(PostgresSessionLock {
+        Ok(Some(Box::new(PostgresSessionLock {
             on,
             id,
             before,
             _permit: permit,
             _gate: gate,
-        }))
+        })))
     }
 }
 
@@ -222,7 +226,7 @@ impl Row for PgRow {
 struct PostgresSessionLock {
     on: PostgresHandle,
     id: ConversationId,
-    before: StoredSession,
+    before: Option<SessionRecord>,
     _permit: OwnedSemaphorePermit,
     _gate: SessionGate,
 }
@@ -230,13 +234,10 @@ struct PostgresSessionLock {
 #[async_trait::async_trait]
 impl SessionLock for PostgresSessionLock {
     fn current(&self) -> Option<&SessionRecord> {
-        self.before.record.as_ref()
+        self.before.as_ref()
     }
 
-    async fn set(
-        self: Box<Self>,
-        session: &SessionRecord,
-    ) -> StoreResult<Result<(), Box<SessionRecord>>> {
+    async fn set(self: Box<Self>, session: &SessionRecord) -> StoreResult<Swapped> {
         // The gate stays until the commit.
         let Self {
             mut on,
@@ -245,11 +246,12 @@ impl SessionLock for PostgresSessionLock {
             _permit,
             _gate,
         } = *self;
-        let set = async {
-            let set = conversations::set_session(&mut on, id, &before, session).await?;
+        let swap = async {
+            let swapped =
+                conversations::swap_session(&mut on, id, before.as_ref(), session).await?;
             on.commit().await?;
-            Ok(set)
+            Ok(swapped)
         };
-        set.await.map_err(Failure::into_error)
+        swap.await.map_err(Failure::into_error)
     }
 }

@@ -11,7 +11,7 @@
 //! * A file that is removed or replaced is noticed before each piece of work: nothing is written to a file that nobody
 //!   will find again.
 //! * There are no row locks: the session lock holds within the process, and a
-//!   conditional update decides between processes.
+//!   swap of what is expected decides between processes.
 
 mod error;
 mod file;
@@ -23,8 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opencode_host::clock::{Clock, Timestamp};
-use opencode_host::id::ConversationId;
-use opencode_host::store::{SessionGate, SessionGates, SessionLock, SessionRecord, StoreResult};
+use opencode_host::store::SessionGates;
 use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
@@ -35,7 +34,6 @@ use sqlx::{
 
 use crate::engine::{Arg, Engine, Handle, Row, Sql};
 use crate::failure::{Failure, SqlResult};
-use crate::tables::conversations::{self, StoredSession};
 use file::OpenedFile;
 
 pub(crate) use open::{damage, describe};
@@ -132,19 +130,8 @@ impl Engine for SqliteEngine {
         &*self.clock
     }
 
-    async fn lock_session(
-        &self,
-        id: ConversationId,
-        wait: Duration,
-    ) -> SqlResult<Box<dyn SessionLock>> {
-        let gate = self.gates.enter(id, wait).await?;
-        let before = conversations::session(&mut self.reader().await?, id).await?;
-        Ok(Box::new(SqliteSessionLock {
-            engine: self.clone(),
-            id,
-            before,
-            _gate: gate,
-        }))
+    fn session_gates(&self) -> &SessionGates {
+        &self.gates
     }
 }
 
@@ -235,31 +222,5 @@ impl Row for SqliteRow {
 
     fn real(&self, column: &str) -> Result<f64, String> {
         self.try_get(column).map_err(|error| error.to_string())
-    }
-}
-
-#[derive(Debug)]
-struct SqliteSessionLock {
-    engine: SqliteEngine,
-    id: ConversationId,
-    before: StoredSession,
-    _gate: SessionGate,
-}
-
-#[async_trait::async_trait]
-impl SessionLock for SqliteSessionLock {
-    fn current(&self) -> Option<&SessionRecord> {
-        self.before.record.as_ref()
-    }
-
-    async fn set(
-        self: Box<Self>,
-        session: &SessionRecord,
-    ) -> StoreResult<Result<(), Box<SessionRecord>>> {
-        let set = async {
-            let mut on = self.engine.writer().await?;
-            conversations::set_session(&mut on, self.id, &self.before, session).await
-        };
-        set.await.map_err(Failure::into_error)
     }
 }

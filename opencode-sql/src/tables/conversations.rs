@@ -3,7 +3,7 @@
 use opencode_host::clock::Timestamp;
 use opencode_host::id::ConversationId;
 use opencode_host::store::{
-    Conversation, ConversationSummary, SessionRecord, StoreError, StoreResult,
+    Conversation, ConversationSummary, SessionRecord, StoreError, StoreResult, Swapped,
 };
 
 use crate::columns::{Columns, escape, json};
@@ -38,11 +38,7 @@ pub(crate) const BY_USE: Sql = sql!(
 /// Reads the session and keeps it from others until the transaction ends.
 const LOCK_SESSION: Sql =
     locking!("SELECT conversation, session FROM sessions WHERE conversation = $1");
-const READ_SESSION: Sql =
-    sql!("SELECT conversation, session FROM sessions WHERE conversation = $1");
-const SET_SESSION: Sql = sql!(
-    "UPDATE sessions SET session = $2 WHERE conversation = $1 AND session IS NOT DISTINCT FROM $3"
-);
+const SET_SESSION: Sql = sql!("UPDATE sessions SET session = $2 WHERE conversation = $1");
 
 pub(crate) fn read(row: &impl Row) -> StoreResult<Conversation> {
     let columns = Columns::new(row, "conversations", "id")?;
@@ -117,63 +113,33 @@ pub(crate) async fn by_use(
     Ok(summaries.collect::<StoreResult<_>>()?)
 }
 
-/// The session of a conversation as its row has it.
-#[derive(Clone, Debug)]
-pub(crate) struct StoredSession {
-    pub(crate) record: Option<SessionRecord>,
-    /// As it stands in the row, to the letter.
-    raw: Option<String>,
-}
-
-fn read_session(row: &impl Row) -> StoreResult<StoredSession> {
-    let columns = Columns::new(row, "sessions", "conversation")?;
-    Ok(StoredSession {
-        record: columns.optional_json("session")?,
-        raw: columns.optional_raw("session")?,
-    })
-}
-
-pub(crate) async fn session(on: &mut impl Handle, id: ConversationId) -> SqlResult<StoredSession> {
-    let row = on.row(READ_SESSION, args![id]).await?;
-    Ok(read_session(&row.ok_or_else(|| not_found(id))?)?)
-}
-
+/// The session of a conversation. Others do not change it until the transaction ends.
 pub(crate) async fn locked_session(
     on: &mut impl Handle,
     id: ConversationId,
-) -> SqlResult<StoredSession> {
+) -> SqlResult<Option<SessionRecord>> {
     let row = on.row(LOCK_SESSION, args![id]).await?;
-    Ok(read_session(&row.ok_or_else(|| not_found(id))?)?)
+    let row = row.ok_or_else(|| not_found(id))?;
+    Ok(Columns::new(&row, "sessions", "conversation")?.optional_json("session")?)
 }
 
-/// Replaces the session if the row still has `before`; else answers what it has.
-pub(crate) async fn set_session(
+/// Replaces the session if the row still has `expected`; else answers what it has.
+pub(crate) async fn swap_session(
     on: &mut impl Handle,
     id: ConversationId,
-    before: &StoredSession,
+    expected: Option<&SessionRecord>,
     new: &SessionRecord,
-) -> SqlResult<Result<(), Box<SessionRecord>>> {
-    if on
-        .execute(SET_SESSION, args![id, json(new)?, before.raw.clone()])
-        .await?
-        == 1
-    {
-        return Ok(Ok(()));
+) -> SqlResult<Swapped> {
+    let current = locked_session(on, id).await?;
+    if current.as_ref() != expected {
+        return Ok(Swapped::No(current.map(Box::new)));
     }
-    match session(on, id).await?.record {
-        Some(theirs) => Ok(Err(Box::new(theirs))),
-        None => Err(StoreError::Unavailable(
-            "the session was removed while a new one was made".to_owned(),
-        )
-        .into()),
-    }
+    on.execute(SET_SESSION, args![id, json(new)?]).await?;
+    Ok(Swapped::Yes)
 }
 
 fn not_found(id: ConversationId) -> StoreError {
-    StoreError::NotFound {
-        what: "conversation",
-        id: id.to_string(),
-    }
+    StoreError::not_found("conversation", id)
 }
 
 /// Notes that the conversation was used, and its first prompt.

@@ -28,9 +28,9 @@ async fn two_hundred_mint_one_session(url: &str) {
                 return (false, record.clone());
             }
             let minted = SessionRecord::new(format!("ses_{number}"), 0);
-            match lock.set(&minted).await.unwrap() {
-                Ok(()) => (true, minted),
-                Err(theirs) => (false, *theirs),
+            match lock.set(&minted).await.unwrap().other().unwrap() {
+                None => (true, minted),
+                Some(theirs) => (false, theirs),
             }
         })
     }));

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opencode_host::clock::Timestamp;
-use opencode_host::store::{CancelOutcome, Claim, SessionLock, Store, StoreError, conformance};
+use opencode_host::store::{
+    CancelOutcome, Claim, SessionLock, Store, StoreError, Swapped, conformance,
+};
 use opencode_sql::{Dialect, Options, connect, connect_with, describe};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 
@@ -13,7 +15,7 @@ use crate::fixture::{BEFORE_LOST_SESSIONS, PostgresDatabase, new_turn, on_postgr
 /// Long enough for any machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn locked(store: &Arc<dyn Store>, name: &str) -> Box<dyn SessionLock> {
+async fn locked<'a>(store: &'a Arc<dyn Store>, name: &str) -> Box<dyn SessionLock + 'a> {
     let conversation = store.open_conversation(name).await.unwrap();
     store.lock_session(conversation.id, PATIENCE).await.unwrap()
 }
@@ -63,7 +65,7 @@ async fn a_lock_ends_with_its_connection() {
         let minted = session("ses_late");
         let late = held.set(&minted).await;
         assert!(matches!(late, Err(StoreError::Unavailable(_))), "{late:?}");
-        assert_eq!(next.set(&session("ses_1")).await.unwrap(), Ok(()));
+        assert_eq!(next.set(&session("ses_1")).await.unwrap(), Swapped::Yes);
         let stored = holder.conversation_named("garden").await.unwrap().unwrap();
         assert_eq!(stored.session, Some(session("ses_1")));
     })
@@ -82,7 +84,7 @@ async fn a_holder_that_hangs_loses_the_lock() {
             held.set(&session("ses_late")).await,
             Err(StoreError::Unavailable(_))
         ));
-        assert_eq!(next.set(&session("ses_1")).await.unwrap(), Ok(()));
+        assert_eq!(next.set(&session("ses_1")).await.unwrap(), Swapped::Yes);
     })
     .await;
 }

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use opencode_host::id::TurnId;
-use opencode_host::store::{Claim, SessionRecord, Store};
+use opencode_host::store::{Claim, SessionRecord, Store, Swapped};
 use opencode_sql::connect;
 
 use crate::fixture::{SqliteFile, new_turn, on_postgres};
@@ -34,7 +34,7 @@ async fn work(store: &dyn Store) -> (bool, Vec<TurnId>) {
         false
     } else {
         let record = SessionRecord::new(format!("ses_{}", std::process::id()), 0);
-        lock.set(&record).await.unwrap().is_ok()
+        lock.set(&record).await.unwrap() == Swapped::Yes
     };
     let claim = Claim::new(std::process::id().to_string(), Duration::from_secs(600));
     let mut claimed = Vec::new();

@@ -8,7 +8,7 @@ use super::Fixture;
 use super::sample::{checkpoint, claim_by, session};
 use crate::clock::Clock as _;
 use crate::id::ConversationId;
-use crate::store::{LeaseStatus, MAX_KEY_CHARS, Note, StoreError};
+use crate::store::{LeaseStatus, MAX_KEY_CHARS, Note, StoreError, Swapped};
 
 /// A name is one conversation, for any number who open it at once.
 pub async fn names_are_unique(on: &dyn Fixture) {
@@ -145,12 +145,12 @@ pub async fn deletion_takes_messages_and_turns(on: &dyn Fixture) {
     let claimed = on.running("garden").await;
     let conversation = claimed.conversation.clone();
     let queued = on.submit(&conversation, "More").await;
-    let lock = on
-        .store()
+    let store = on.store();
+    let lock = store
         .lock_session(conversation.id, Duration::from_secs(5))
         .await
         .unwrap();
-    assert_eq!(lock.set(&session("ses_1")).await.unwrap(), Ok(()));
+    assert_eq!(lock.set(&session("ses_1")).await.unwrap(), Swapped::Yes);
 
     let deleted = on
         .store()

@@ -8,7 +8,7 @@ use super::Fixture;
 use super::sample::{prompt, session};
 use crate::clock::Clock as _;
 use crate::id::ConversationId;
-use crate::store::{Owed, SessionRecord, StoreError};
+use crate::store::{Owed, SessionRecord, StoreError, Swapped};
 
 /// Long enough for any machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -16,15 +16,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// While one holds the lock, no other of this process gets it; another
 /// conversation's lock is free.
 pub async fn one_holder_at_a_time(on: &dyn Fixture) {
+    let store = on.store();
     let (one, two) = (on.open("one").await, on.open("two").await);
-    let held = on.store().lock_session(one.id, PATIENCE).await.unwrap();
+    let held = store.lock_session(one.id, PATIENCE).await.unwrap();
     assert_eq!(held.current(), None);
-    let refused = on
-        .store()
-        .lock_session(one.id, Duration::from_millis(50))
-        .await;
+    let refused = store.lock_session(one.id, Duration::from_millis(50)).await;
     assert!(matches!(refused, Err(StoreError::LockTimeout)));
-    drop(on.store().lock_session(two.id, PATIENCE).await.unwrap());
+    drop(store.lock_session(two.id, PATIENCE).await.unwrap());
     // A submit does not wait for the mint.
     on.submit(&one, "Hello").await;
     drop(held);
@@ -32,16 +30,13 @@ pub async fn one_holder_at_a_time(on: &dyn Fixture) {
 
 /// Nobody waits for the lock longer than they said.
 pub async fn the_wait_is_bounded(on: &dyn Fixture) {
+    let store = on.store();
     let conversation = on.open("garden").await;
-    let held = on
-        .store()
-        .lock_session(conversation.id, PATIENCE)
-        .await
-        .unwrap();
+    let held = store.lock_session(conversation.id, PATIENCE).await.unwrap();
     let started = Instant::now();
     let wait = Duration::from_millis(200);
     let waiters = join_all((0..10).map(|_| {
-        let store = on.store();
+        let store = &store;
         async move { store.lock_session(conversation.id, wait).await.err() }
     }));
     for refused in waiters.await {
@@ -58,15 +53,12 @@ pub async fn the_wait_is_bounded(on: &dyn Fixture) {
 
 /// A lock that is dropped, used or not, is free for whoever waits.
 pub async fn dropping_the_lock_releases_it(on: &dyn Fixture) {
-    let conversation = on.open("garden").await;
-    let held = on
-        .store()
-        .lock_session(conversation.id, PATIENCE)
-        .await
-        .unwrap();
     let store = on.store();
+    let conversation = on.open("garden").await;
+    let held = store.lock_session(conversation.id, PATIENCE).await.unwrap();
+    let waiting = on.store();
     let waiter = tokio::spawn(async move {
-        store
+        waiting
             .lock_session(conversation.id, PATIENCE)
             .await
             .map(drop)
@@ -79,6 +71,7 @@ pub async fn dropping_the_lock_releases_it(on: &dyn Fixture) {
 
 /// A session that was set is there for everyone, and can be replaced.
 pub async fn a_set_session_is_kept(on: &dyn Fixture) {
+    let store = on.store();
     let conversation = on.open("garden").await;
     let first = SessionRecord {
         directory: Some("/tmp/\u{1F33B}\0\\".to_owned()),
@@ -86,18 +79,14 @@ pub async fn a_set_session_is_kept(on: &dyn Fixture) {
         policy: Some("f00".to_owned()),
         ..session("ses_1")
     };
-    let lock = on
-        .store()
-        .lock_session(conversation.id, PATIENCE)
-        .await
-        .unwrap();
-    assert_eq!(lock.set(&first).await.unwrap(), Ok(()));
+    let lock = store.lock_session(conversation.id, PATIENCE).await.unwrap();
+    assert_eq!(lock.set(&first).await.unwrap(), Swapped::Yes);
     let other = on.another().await;
     let stored = other.conversation(conversation.id).await.unwrap().unwrap();
     assert_eq!(stored.session.as_ref(), Some(&first));
     let lock = other.lock_session(conversation.id, PATIENCE).await.unwrap();
     assert_eq!(lock.current(), Some(&first));
-    assert_eq!(lock.set(&session("ses_2")).await.unwrap(), Ok(()));
+    assert_eq!(lock.set(&session("ses_2")).await.unwrap(), Swapped::Yes);
     let stored = on
         .store()
         .conversation_named("garden")
@@ -116,8 +105,8 @@ pub async fn a_set_session_is_kept(on: &dyn Fixture) {
             owed,
             ..session("ses_2")
         };
-        let lock = on.store().lock_session(conversation.id, PATIENCE).await;
-        assert_eq!(lock.unwrap().set(&record).await.unwrap(), Ok(()));
+        let lock = store.lock_session(conversation.id, PATIENCE).await;
+        assert_eq!(lock.unwrap().set(&record).await.unwrap(), Swapped::Yes);
         let stored = other.conversation(conversation.id).await.unwrap().unwrap();
         assert_eq!(stored.session, Some(record));
     }
@@ -131,22 +120,19 @@ pub async fn a_set_session_is_kept(on: &dyn Fixture) {
 /// Another process waits for the lock, or its [`set`](crate::store::SessionLock::set) loses: it learns the session
 /// that is there and overwrites nothing.
 pub async fn another_process_never_overwrites(on: &dyn Fixture) {
+    let store = on.store();
     let conversation = on.open("garden").await;
     let other = on.another().await;
-    let held = on
-        .store()
-        .lock_session(conversation.id, PATIENCE)
-        .await
-        .unwrap();
+    let held = store.lock_session(conversation.id, PATIENCE).await.unwrap();
     let theirs = other
         .lock_session(conversation.id, Duration::from_millis(50))
         .await;
-    assert_eq!(held.set(&session("ses_1")).await.unwrap(), Ok(()));
+    assert_eq!(held.set(&session("ses_1")).await.unwrap(), Swapped::Yes);
     match theirs {
         Ok(theirs) => {
             assert_eq!(theirs.current(), None);
             let lost = theirs.set(&session("ses_2")).await.unwrap();
-            assert_eq!(lost, Err(Box::new(session("ses_1"))));
+            assert_eq!(lost, Swapped::No(Some(Box::new(session("ses_1")))));
         }
         Err(StoreError::LockTimeout) => {
             let theirs = other.lock_session(conversation.id, PATIENCE).await.unwrap();
@@ -179,7 +165,8 @@ pub async fn many_mint_once(on: &dyn Fixture) {
                 return None;
             }
             let minted = session(&format!("ses_{number}"));
-            lock.set(&minted).await.unwrap().ok().map(|()| minted)
+            let swapped = lock.set(&minted).await.unwrap();
+            (swapped == Swapped::Yes).then_some(minted)
         })
     }));
     let won: Vec<_> = minters
@@ -199,8 +186,9 @@ pub async fn many_mint_once(on: &dyn Fixture) {
 
 /// There is no session where there is no conversation, and none outlives it.
 pub async fn a_deleted_conversation_has_no_session(on: &dyn Fixture) {
+    let store = on.store();
     let unknown = ConversationId::from_uuid(on.clock().new_uuid());
-    let refused = on.store().lock_session(unknown, PATIENCE).await.err();
+    let refused = store.lock_session(unknown, PATIENCE).await.err();
     assert!(
         matches!(
             refused,
@@ -213,12 +201,7 @@ pub async fn a_deleted_conversation_has_no_session(on: &dyn Fixture) {
     );
 
     let conversation = on.open("garden").await;
-    let lock = on
-        .store()
-        .lock_session(conversation.id, PATIENCE)
-        .await
-        .unwrap();
-    let store = on.store();
+    let lock = store.lock_session(conversation.id, PATIENCE).await.unwrap();
     // The deletion may have to wait for the lock.
     let delete = async { store.delete_conversation(conversation.id).await.unwrap() };
     let minted = session("ses_1");
@@ -226,7 +209,7 @@ pub async fn a_deleted_conversation_has_no_session(on: &dyn Fixture) {
     assert!(deleted.is_some());
     let as_agreed = matches!(
         set,
-        Ok(Ok(()))
+        Ok(Swapped::Yes)
             | Err(StoreError::NotFound {
                 what: "conversation",
                 ..

@@ -7,9 +7,9 @@ use opencode_client::reply::PersistedPart;
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::store::{
-    Attached, Attachment, AttachmentSource, CancelOutcome, Claim, ClaimedTurn, Conversation,
-    ConversationSummary, Finish, Lease, Message, NewAttachment, NewTurn, Note, OnBusy, StoreError,
-    StoreResult, Submitted, TurnEvent, TurnRow, TurnState,
+    Attached, Attachment, CancelOutcome, Changed, Claim, ClaimedTurn, Conversation,
+    ConversationSummary, Lease, Message, NewAttachment, NewTurn, OnBusy, StoreError, StoreResult,
+    Submitted, TurnEvent, TurnRow, TurnState,
 };
 
 /// Everything, behind one mutex: each method of the store is one transaction.
@@ -68,10 +68,16 @@ impl Tables {
         self.messages.get_mut(self.message_index.get(&id)?)
     }
 
-    /// The row that a lease is on.
-    pub(super) fn leased(&mut self, lease: &Lease) -> StoreResult<&mut TurnRow> {
-        let lost = StoreError::LeaseLost { turn: lease.turn };
-        self.row_mut(lease.turn).ok_or(lost)
+    /// Lets a rule change the turn that a lease is on.
+    pub(super) fn change<T>(
+        &mut self,
+        lease: &Lease,
+        now: Timestamp,
+        rule: impl FnOnce(&mut TurnRow, Timestamp) -> StoreResult<Changed<T>>,
+    ) -> StoreResult<T> {
+        let row = self.row_mut(lease.turn).ok_or_else(|| lease.lost())?;
+        let changed = rule(row, now)?;
+        Ok(self.write(lease.turn, changed, now))
     }
 
     /// The unfinished turns of a conversation, oldest first.
@@ -130,50 +136,30 @@ impl Tables {
         self.messages.insert(number, message);
     }
 
-    /// Writes beside a turn's row what follows from it: an end goes to the message and the events, and a turn that is
-    /// settled is not open any more.
-    pub(super) fn end(&mut self, turn: TurnId, end: Option<&Finish>, now: Timestamp) {
-        let Some(number) = self.turn_index.get(&turn) else {
-            return;
-        };
-        let Some(entry) = self.turns.get_mut(number) else {
-            return;
-        };
-        if entry.row.is_settled() {
-            self.open.remove(number);
-        }
-        if let Some(finish) = end {
-            entry.events.push(TurnEvent::end(finish, now));
-            let message = entry.row.turn.message;
-            if let Some(message) = self.message_mut(message) {
-                message.end(finish, now);
+    /// Writes beside a turn's row what its change means for its message, its events and the open turns.
+    fn write<T>(&mut self, turn: TurnId, changed: Changed<T>, now: Timestamp) -> T {
+        if let Some(number) = self.turn_index.get(&turn)
+            && let Some(entry) = self.turns.get_mut(number)
+        {
+            if entry.row.is_settled() {
+                self.open.remove(number);
+            }
+            if let Some(write) = &changed.message {
+                entry.events.extend(write.event(now));
+                let message = entry.row.turn.message;
+                if let Some(message) = self.message_mut(message) {
+                    write.apply(message, now);
+                }
             }
         }
-    }
-
-    pub(super) fn note(
-        &mut self,
-        lease: &Lease,
-        note: Note<'_>,
-        now: Timestamp,
-    ) -> StoreResult<()> {
-        let row = self.leased(lease)?;
-        let message = row.turn.message;
-        if row.note(lease, note, now)?
-            && let Note::Checkpoint(checkpoint) = note
-            && let Some(message) = self.message_mut(message)
-        {
-            message.parts = checkpoint.parts();
-        }
-        Ok(())
+        changed.answer
     }
 
     pub(super) fn cancel(&mut self, id: TurnId, now: Timestamp) -> StoreResult<CancelOutcome> {
         let row = self.row_mut(id);
         let row = row.ok_or_else(|| StoreError::not_found("turn", id))?;
         let cancelled = row.cancel(now);
-        self.end(id, cancelled.end.as_ref(), now);
-        Ok(cancelled.answer)
+        Ok(self.write(id, cancelled, now))
     }
 
     pub(super) fn claim(
@@ -224,10 +210,8 @@ impl Tables {
     }
 
     pub(super) fn uploaded_bytes(&self, conversation: ConversationId) -> u64 {
-        let uploads = self.attachments.values().filter(|file| {
-            file.conversation == conversation && file.source == AttachmentSource::Upload
-        });
-        uploads.map(|file| file.size).fold(0, u64::saturating_add)
+        let files = self.attachments.values();
+        Attachment::uploaded_bytes(files.filter(|file| file.conversation == conversation))
     }
 
     pub(super) fn submit(&mut self, new: &NewTurn, now: Timestamp) -> StoreResult<Submitted> {

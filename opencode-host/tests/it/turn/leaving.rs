@@ -300,7 +300,8 @@ async fn every_call_about_a_session_names_its_folder() {
     let lock = test.store.lock_session(test.conversation, PATIENCE).await;
     let mut outdated = lost;
     outdated.policy = Some("old".to_owned());
-    lock.unwrap().set(&outdated).await.unwrap().unwrap();
+    let set = lock.unwrap().set(&outdated).await.unwrap();
+    assert_eq!(set, opencode_host::store::Swapped::Yes);
     let second = test.submit("go").await;
     let working = test.work(second);
     test.impostor.gate("deep").reached().await.unwrap();

@@ -147,7 +147,8 @@ async fn the_next_worker_does_not_replace_a_session_again() {
     // The first worker replaced the session, and died before it prompted.
     let lock = test.store.lock_session(test.conversation, PATIENCE).await;
     let lost = opencode_host::store::SessionRecord::new("ses_second", 1);
-    lock.unwrap().set(&lost).await.unwrap().unwrap();
+    let set = lock.unwrap().set(&lost).await.unwrap();
+    assert_eq!(set, opencode_host::store::Swapped::Yes);
     let turn = test.submit("go").await;
     let claim = opencode_host::store::Claim::new("dead", Duration::from_millis(1)).only(turn);
     let dead = test.store.claim(&claim).await.unwrap().unwrap();

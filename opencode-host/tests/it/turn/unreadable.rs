@@ -354,7 +354,8 @@ async fn a_prompted_turn_stays_with_its_session() {
         .unwrap();
     let mut record = lock.current().cloned().unwrap();
     record.owed = Some(Owed::Replacement);
-    lock.set(&record).await.unwrap().unwrap();
+    let set = lock.set(&record).await.unwrap();
+    assert_eq!(set, opencode_host::store::Swapped::Yes);
     let working = test.work(turn);
     test.impostor.gate("hold").open();
     let result = test.finished(turn, working).await;
@@ -376,7 +377,8 @@ async fn a_slow_delete_of_the_replaced_session_holds_nothing_for_long() {
         .unwrap();
     let mut record = lock.current().cloned().unwrap();
     record.owed = Some(Owed::Replacement);
-    lock.set(&record).await.unwrap().unwrap();
+    let set = lock.set(&record).await.unwrap();
+    assert_eq!(set, opencode_host::store::Swapped::Yes);
     test.impostor
         .faults()
         .swallow("DELETE /session/:id", Calls::All);
