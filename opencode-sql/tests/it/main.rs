@@ -9,6 +9,7 @@
 mod conformance;
 mod crowds;
 mod fixture;
+mod own_store;
 mod postgres;
 mod processes;
 mod sqlite;
