@@ -279,9 +279,10 @@ impl Work<'_> {
         for file in found {
             let bytes = file.read_async(MAX_ARTIFACT).await?;
             let digest = Digest::of(&bytes);
-            let old = match told().any(|told| told.place() == file.path().as_str()) {
-                true => self.echo.is_upload(name, &digest),
-                false => self.echo.is_known(name, &digest),
+            let old = if told().any(|told| told.place() == file.path().as_str()) {
+                self.echo.is_upload(name, &digest)
+            } else {
+                self.echo.is_known(name, &digest)
             };
             if !old {
                 return Ok(Some(Artifact::new(name, bytes)));

@@ -85,11 +85,10 @@ impl Driver {
     pub(super) async fn ask_names(&mut self) -> Result<(), Trouble> {
         let reported = self.reply.as_ref().and_then(|reply| reply.error());
         let failed = self.exchange.as_ref().and_then(Exchange::error);
-        let said = [reported, failed].into_iter().flatten();
-        let said = said
-            .filter(|error| is_unknown(error))
-            .map(|error| error.message.clone());
-        let said = said.last();
+        // The message's own error is the better one.
+        let mut said = [failed, reported].into_iter().flatten();
+        let said = said.find(|error| is_unknown(error));
+        let said = said.map(|error| error.message.clone());
         self.names = self.names_known(said.as_deref()).await?;
         Ok(())
     }
@@ -125,9 +124,10 @@ impl Driver {
             return Ok(Names::Known);
         };
         // Not a name of the prompt, but one of the server's configuration; or there is no list.
-        let (kind, known) = match said.to_lowercase().contains("agent") {
-            true => (Kind::Agent, agents),
-            false => (Kind::Model, models),
+        let (kind, known) = if said.to_lowercase().contains("agent") {
+            (Kind::Agent, agents)
+        } else {
+            (Kind::Model, models)
         };
         let said = short(said, SAID);
         let advice = kind.advice(&said, &known);

@@ -144,9 +144,12 @@ async fn what_an_earlier_turn_made_of_a_file_is_not_made_again() {
             let mut bench = bench().await;
             bench.default_attach = default_attach;
             bench.put("chart.json", one);
-            let told = |bytes: &str| match by_tool {
-                true => exchange(&[write(source, bytes)]),
-                false => nothing(),
+            let told = |bytes: &str| {
+                if by_tool {
+                    exchange(&[write(source, bytes)])
+                } else {
+                    nothing()
+                }
             };
             bench.attach(&told(one)).await;
             assert!(
