@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
-use super::{
-    Conversation, ConversationSummary, SessionGate, SessionGates, SessionRecord, StoreError,
-    StoreResult,
-};
+use super::{SessionGate, SessionGates, SessionRecord, StoreError, StoreResult};
+use crate::clock::Timestamp;
 use crate::id::ConversationId;
 
 /// Conversations, and the one upstream session of each.
@@ -144,4 +143,61 @@ pub trait SessionLock: Send {
     /// # Errors
     /// [`NotFound`](super::StoreError::NotFound) when the conversation was deleted meanwhile.
     async fn set(self: Box<Self>, session: &SessionRecord) -> StoreResult<Swapped>;
+}
+
+/// A conversation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Conversation {
+    /// The row.
+    pub id: ConversationId,
+    /// Its name, unique.
+    pub name: String,
+    /// Its upstream session, once minted.
+    pub session: Option<SessionRecord>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+impl Conversation {
+    /// A conversation without a session.
+    pub fn new(id: ConversationId, name: impl Into<String>, created_at: Timestamp) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            session: None,
+            created_at,
+        }
+    }
+}
+
+/// A conversation in a list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ConversationSummary {
+    /// The conversation.
+    pub conversation: Conversation,
+    /// The start of its first user message, at most 200 characters.
+    pub excerpt: Option<String>,
+    /// When its newest turn was submitted; when it was made, without one.
+    pub used_at: Timestamp,
+    /// Whether a turn is queued or runs.
+    pub busy: bool,
+}
+
+impl ConversationSummary {
+    /// A conversation that nobody has asked anything yet.
+    pub fn new(conversation: Conversation, used_at: Timestamp) -> Self {
+        Self {
+            conversation,
+            excerpt: None,
+            used_at,
+            busy: false,
+        }
+    }
+
+    /// What a conversation's first prompt is shown as.
+    pub fn excerpt_of(prompt: &str) -> String {
+        prompt.chars().take(200).collect()
+    }
 }

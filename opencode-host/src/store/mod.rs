@@ -72,16 +72,17 @@ pub use attachment::{
     Attached, Attachment, AttachmentSource, MAX_ATTACHMENT_NAME, NewAttachment, NewUploads,
 };
 pub use checked::Checked;
-pub use conversations::{Conversations, SessionLock, Swapped, lock_in_process};
+pub use conversations::{
+    Conversation, ConversationSummary, Conversations, SessionLock, Swapped, lock_in_process,
+};
 pub use files::Files;
 pub use memory::MemoryStore;
-pub use messages::Messages;
+pub use messages::{Message, MessageEntry, MessageRole, MessageStatus, Messages, Usage};
 pub use queue::{Note, Queue};
 pub use reader::Reader;
 pub use rows::{
-    CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary, Finish, Finished, Lease,
-    LeaseStatus, Message, MessageEntry, MessageRole, MessageStatus, NewTurn, OnBusy, PromptRecord,
-    Submitted, Turn, TurnEvent, TurnState, TurnStatus, Usage, WorkerId,
+    CancelOutcome, Claim, ClaimedTurn, Finish, Finished, Lease, LeaseStatus, NewTurn, OnBusy,
+    PromptRecord, Submitted, Turn, TurnEvent, TurnState, TurnStatus, WorkerId,
 };
 pub use session_gates::{SessionGate, SessionGates};
 pub use session_record::{Owed, SessionRecord};

@@ -1,14 +1,14 @@
-//! What a store holds, typed.
+//! What a store holds of turns, typed. Conversations, messages and files are beside their traits.
 
 use std::fmt;
 use std::time::Duration;
 
 use opencode_client::reply::{Checkpoint, PersistedPart};
-use opencode_client::wire::{Prompt, Tokens};
+use opencode_client::wire::Prompt;
 use opencode_client::{PromptIds, SessionId};
 use serde::{Deserialize, Serialize};
 
-use super::{NewUploads, SessionRecord};
+use super::{Conversation, MessageStatus, NewUploads, Usage};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::outcome::{Reason, TurnError};
@@ -36,87 +36,6 @@ impl fmt::Display for WorkerId {
     }
 }
 
-/// A conversation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Conversation {
-    /// The row.
-    pub id: ConversationId,
-    /// Its name, unique.
-    pub name: String,
-    /// Its upstream session, once minted.
-    pub session: Option<SessionRecord>,
-    /// When it was made.
-    pub created_at: Timestamp,
-}
-
-impl Conversation {
-    /// A conversation without a session.
-    pub fn new(id: ConversationId, name: impl Into<String>, created_at: Timestamp) -> Self {
-        Self {
-            id,
-            name: name.into(),
-            session: None,
-            created_at,
-        }
-    }
-}
-
-/// A conversation in a list.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct ConversationSummary {
-    /// The conversation.
-    pub conversation: Conversation,
-    /// The start of its first user message, at most 200 characters.
-    pub excerpt: Option<String>,
-    /// When its newest turn was submitted; when it was made, without one.
-    pub used_at: Timestamp,
-    /// Whether a turn is queued or runs.
-    pub busy: bool,
-}
-
-impl ConversationSummary {
-    /// A conversation that nobody has asked anything yet.
-    pub fn new(conversation: Conversation, used_at: Timestamp) -> Self {
-        Self {
-            conversation,
-            excerpt: None,
-            used_at,
-            busy: false,
-        }
-    }
-
-    /// What a conversation's first prompt is shown as.
-    pub fn excerpt_of(prompt: &str) -> String {
-        prompt.chars().take(200).collect()
-    }
-}
-
-/// Who wrote a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MessageRole {
-    /// The person.
-    User,
-    /// The agent.
-    Assistant,
-}
-
-/// How far a message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MessageStatus {
-    /// Its turn has not ended.
-    Pending,
-    /// Whole.
-    Completed,
-    /// Stopped by the person; what had come is kept.
-    Cancelled,
-    /// Its turn failed; what had come is kept.
-    Error,
-}
-
 /// How a turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -139,135 +58,6 @@ impl TurnStatus {
             Self::Cancelled => MessageStatus::Cancelled,
             Self::Error | Self::Failed => MessageStatus::Error,
         }
-    }
-}
-
-/// Cost in US dollars and tokens, over all messages of a turn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Usage {
-    /// US dollars.
-    pub cost: f64,
-    /// Tokens sent.
-    pub input_tokens: u64,
-    /// Tokens written.
-    pub output_tokens: u64,
-    /// Tokens served from the provider's cache.
-    pub cache_read_tokens: u64,
-    /// Tokens stored in the provider's cache.
-    pub cache_write_tokens: u64,
-}
-
-impl Usage {
-    /// The usage of a cost and token counts.
-    pub fn new(cost: f64, tokens: Tokens) -> Self {
-        Self {
-            cost,
-            input_tokens: tokens.input,
-            output_tokens: tokens.output,
-            cache_read_tokens: tokens.cache.read,
-            cache_write_tokens: tokens.cache.write,
-        }
-    }
-}
-
-/// Where a message is, and how much of it there is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct MessageEntry {
-    /// Its place among all messages, from 1. Later ones have greater places.
-    pub place: u64,
-    /// Its id as it is stored: of a damaged row, not always one.
-    pub id: String,
-    /// About how many bytes it has: content, parts and reasoning.
-    pub bytes: u64,
-}
-
-impl MessageEntry {
-    /// The entry of one message.
-    pub fn new(place: u64, id: impl Into<String>, bytes: u64) -> Self {
-        Self {
-            place,
-            id: id.into(),
-            bytes,
-        }
-    }
-}
-
-/// A message.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Message {
-    /// The row.
-    pub id: MessageId,
-    /// Its conversation.
-    pub conversation: ConversationId,
-    /// The turn that made it.
-    pub turn: TurnId,
-    /// Who wrote it.
-    pub role: MessageRole,
-    /// How far it is. A user message is completed from the start.
-    pub status: MessageStatus,
-    /// Why it ended as it did, where that needs a word.
-    pub reason: Option<Reason>,
-    /// The text, or a fixed sentence where there is none.
-    pub content: String,
-    /// The parts, in order.
-    pub parts: Vec<PersistedPart>,
-    /// The model's thinking.
-    pub reasoning: String,
-    /// Cost and tokens.
-    pub usage: Usage,
-    /// The model ran out of output tokens: the text is cut.
-    pub truncated: bool,
-    /// What went wrong, when something did.
-    pub error: Option<TurnError>,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When its turn ended.
-    pub finished_at: Option<Timestamp>,
-}
-
-impl Message {
-    /// A message without content: what a person wrote is complete, what an agent writes is pending.
-    pub fn new(
-        id: MessageId,
-        conversation: ConversationId,
-        turn: TurnId,
-        role: MessageRole,
-        created_at: Timestamp,
-    ) -> Self {
-        Self {
-            id,
-            conversation,
-            turn,
-            role,
-            status: match role {
-                MessageRole::User => MessageStatus::Completed,
-                MessageRole::Assistant => MessageStatus::Pending,
-            },
-            reason: None,
-            content: String::new(),
-            parts: Vec::new(),
-            reasoning: String::new(),
-            usage: Usage::default(),
-            truncated: false,
-            error: None,
-            created_at,
-            finished_at: None,
-        }
-    }
-
-    /// Writes the end of its turn to the message.
-    pub fn end(&mut self, finish: &Finish, now: Timestamp) {
-        self.status = finish.status.message_status();
-        self.reason = finish.reason;
-        self.content.clone_from(&finish.content);
-        self.parts.clone_from(&finish.parts);
-        self.reasoning.clone_from(&finish.reasoning);
-        self.usage = finish.usage;
-        self.truncated = finish.truncated;
-        self.error.clone_from(&finish.error);
-        self.finished_at = Some(now);
     }
 }
 
