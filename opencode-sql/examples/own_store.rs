@@ -70,7 +70,7 @@ const CANCEL_UNREAD: &str = r#"UPDATE jobs SET row = json_set(row, '$.turn.state
     json('{"finished": {"status": "cancelled", "settled": true}}')) WHERE id = ? AND state = '"queued"'"#;
 
 /// The store.
-pub struct OwnStore {
+pub(crate) struct OwnStore {
     db: SqlitePool,
     clock: Arc<dyn Clock>,
     gates: SessionGates,
@@ -175,7 +175,7 @@ async fn upload(on: &mut Db, new: &NewAttachment, now: Timestamp) -> StoreResult
 
 impl OwnStore {
     /// Opens the file, and makes it when there is none. Leases expire by `clock`.
-    pub async fn open(path: &Path, clock: Arc<dyn Clock>) -> StoreResult<Self> {
+    pub(crate) async fn open(path: &Path, clock: Arc<dyn Clock>) -> StoreResult<Self> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
