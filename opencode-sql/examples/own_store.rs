@@ -29,7 +29,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use sqlx::{Row as _, Sqlite, SqliteConnection, SqlitePool, Transaction};
 
-const SCHEMA: &str = r#"
+const SCHEMA: &str = r"
 CREATE TABLE IF NOT EXISTS chats (
     id TEXT PRIMARY KEY, title TEXT NOT NULL UNIQUE, preview TEXT, used INTEGER NOT NULL, row TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS jobs (
@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS uploads (
     chat TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL, row TEXT NOT NULL, UNIQUE (post, name));
 CREATE INDEX IF NOT EXISTS uploads_by_chat ON uploads (chat, n);
 CREATE INDEX IF NOT EXISTS uploads_by_digest ON uploads (digest);
-"#;
+";
 const CHAT: &str = "SELECT id, row FROM chats WHERE id = ?";
 const TITLED: &str = "SELECT id, row FROM chats WHERE title = ?";
 const JOB: &str = "SELECT id, row FROM jobs WHERE id = ?";

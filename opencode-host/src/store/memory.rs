@@ -182,7 +182,7 @@ impl Queue for MemoryStore {
     }
 
     async fn claim(&self, claim: &Claim) -> StoreResult<Option<ClaimedTurn>> {
-        self.lock().claim(claim, self.clock.now())
+        Ok(self.lock().claim(claim, self.clock.now()))
     }
 
     async fn renew(&self, leases: &[Lease], length: Duration) -> StoreResult<Vec<LeaseStatus>> {

@@ -162,28 +162,18 @@ impl Tables {
         Ok(self.write(id, cancelled, now))
     }
 
-    pub(super) fn claim(
-        &mut self,
-        claim: &Claim,
-        now: Timestamp,
-    ) -> StoreResult<Option<ClaimedTurn>> {
-        let Some(number) = self.claimable(claim.only, now) else {
-            return Ok(None);
-        };
-        let Some(TurnEntry { row, .. }) = self.turns.get_mut(&number) else {
-            return Ok(None);
-        };
+    pub(super) fn claim(&mut self, claim: &Claim, now: Timestamp) -> Option<ClaimedTurn> {
+        let number = self.claimable(claim.only, now)?;
+        let TurnEntry { row, .. } = self.turns.get_mut(&number)?;
         let lease = row.claim(claim, now);
         let turn = row.turn.clone();
-        let Some(row) = self.conversations.get(&turn.conversation) else {
-            return Ok(None);
-        };
-        Ok(Some(ClaimedTurn {
+        let conversation = self.conversations.get(&turn.conversation)?;
+        Some(ClaimedTurn {
             lease,
             turn,
-            conversation: row.conversation.clone(),
+            conversation: conversation.conversation.clone(),
             now,
-        }))
+        })
     }
 
     /// The turn that the next claim takes.
