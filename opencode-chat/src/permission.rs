@@ -94,6 +94,7 @@ impl Detail {
             "parentDir" | "directory" => "Folder",
             "url" => "Address",
             "diff" => "Changes",
+            "description" => "Description",
             other => other,
         };
         Some(Self {
@@ -156,8 +157,16 @@ mod tests {
 
     #[test]
     fn a_pattern_that_is_the_command_is_shown_once() {
-        let asked = asked("bash", &["ls -la"], json!({"command": "ls -la"}), &[]);
-        assert_eq!(told(&asked), [("Command", "ls -la")]);
+        let asked = asked(
+            "bash",
+            &["ls -la"],
+            json!({"description": "Lists files", "command": "ls -la"}),
+            &[],
+        );
+        assert_eq!(
+            told(&asked),
+            [("Command", "ls -la"), ("Description", "Lists files")]
+        );
     }
 
     #[test]

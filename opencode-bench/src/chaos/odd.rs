@@ -18,12 +18,7 @@ pub(crate) fn oddity(dice: &mut Dice) -> Fault {
     match dice.below(14) {
         0 => odd(Oddity::MessageWithoutSession),
         1 => odd(Oddity::PartWithoutSession),
-        // For a while means in the middle of turns: a part that has its id only at times is taken for two (not mended).
-        2 => Fault::Odd(
-            OddRecord::new(Oddity::PartWithoutType)
-                .part("step-start")
-                .in_events(),
-        ),
+        2 => odd(Oddity::PartWithoutId),
         3 => Fault::Odd(OddRecord::new(Oddity::PartWithoutType).part("step-start")),
         4 => Fault::Odd(OddRecord::new(Oddity::NullInfo).in_events()),
         5 => odd(Oddity::BareTokens),

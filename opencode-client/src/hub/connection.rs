@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +49,9 @@ pub(super) struct Connection {
     path: &'static str,
     state: watch::Sender<State>,
     routes: Mutex<Routes>,
+    /// Listeners were told that the server does not answer. Only the reader task writes it; apart from
+    /// `routes`, so that a read that has bytes takes no lock for it.
+    unreachable: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -59,8 +63,6 @@ struct Routes {
     reader: Option<tokio::task::AbortHandle>,
     /// When the last listener left.
     empty_since: Option<Instant>,
-    /// Listeners were told that the server does not answer.
-    unreachable: bool,
 }
 
 impl Connection {
@@ -79,6 +81,7 @@ impl Connection {
             path,
             state: watch::Sender::new(State::Connecting),
             routes: Mutex::default(),
+            unreachable: AtomicBool::new(false),
         }
     }
 
@@ -240,10 +243,11 @@ impl Connection {
                 Err(_) => break format!("no byte for {} s", self.options.quiet_timeout.as_secs()),
             }
         };
-        let mut routes = self.routes();
-        routes.unreachable = false;
-        routes.queues.iter().for_each(|queue| queue.disconnected());
-        drop(routes);
+        self.unreachable.store(false, Ordering::Relaxed);
+        self.routes()
+            .queues
+            .iter()
+            .for_each(|queue| queue.disconnected());
         Some(Error::Connection {
             server: self.client.server().to_owned(),
             detail,
@@ -277,10 +281,12 @@ impl Connection {
 
     /// Tells listeners whether the server can be reached, where that is news.
     fn reached(&self, reached: bool) {
-        let mut routes = self.routes();
-        if routes.unreachable == reached {
-            routes.unreachable = !reached;
-            routes.queues.iter().for_each(|queue| queue.reach(reached));
+        if self.unreachable.load(Ordering::Relaxed) == reached {
+            self.unreachable.store(!reached, Ordering::Relaxed);
+            self.routes()
+                .queues
+                .iter()
+                .for_each(|queue| queue.reach(reached));
         }
     }
 

@@ -26,7 +26,7 @@ pub enum Change<'a> {
     PartDelta {
         /// The part.
         part_id: Cow<'a, str>,
-        /// What it is a part of.
+        /// Whether it is text or reasoning.
         kind: PartKind,
         /// What was appended.
         delta: Cow<'a, str>,

@@ -37,6 +37,12 @@ struct CheckpointPart {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     message: Option<MessageId>,
     part: PersistedPart,
+    /// Details of the tool call were cut: they are not what the tool was given.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    trimmed: bool,
+    /// The model's provider ran the tool call.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    by_provider: bool,
 }
 
 impl Checkpoint {
@@ -69,6 +75,8 @@ impl Reply {
                 id: slot.id.clone(),
                 message: slot.message.map(|at| self.messages[at].id.clone()),
                 part: slot.persisted(),
+                trimmed: slot.trimmed,
+                by_provider: slot.by_provider,
             });
         let answers = self
             .messages
@@ -127,6 +135,9 @@ impl Reply {
             };
             let mut slot = Slot::new(kept.id, message, content);
             slot.announced = true;
+            slot.trimmed = kept.trimmed;
+            slot.by_provider = kept.by_provider;
+            reply.state.trimmed |= kept.trimmed;
             reply.slots.push(slot);
         }
         reply.state.refused = checkpoint.refused;

@@ -117,11 +117,6 @@ impl View {
         self.notice.as_ref()
     }
 
-    /// Whether there is nothing to show.
-    pub fn is_empty(&self) -> bool {
-        self.parts.is_empty() && self.requests.is_empty() && self.notice.is_none()
-    }
-
     /// How many changes were applied.
     pub fn revision(&self) -> u64 {
         self.revision

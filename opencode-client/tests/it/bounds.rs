@@ -4,7 +4,7 @@ use opencode_client::event::Event;
 use opencode_client::reply::{
     MAX_DETAIL_BYTES, MAX_PARTS, MAX_REPLY_BYTES, PersistedPart, ReplyResult,
 };
-use opencode_client::wire::Message;
+use opencode_client::wire::{Message, PartBody};
 use opencode_client::{Client, Error, Exchange, Reply};
 use opencode_impostor::{Action, Calls, Impostor};
 use serde_json::{Value, json};
@@ -116,6 +116,28 @@ fn details_of_tools_are_cut_with_a_mark_and_the_words_stay() {
     assert!(output.ends_with("too long]") && output.len() < MAX_DETAIL_BYTES + 100);
     assert_eq!(tool.attachments[0].filename.as_deref(), Some("big.png"));
     assert_eq!(tool.attachments[0].url, "");
+    let restored = Reply::restore("ses_1".into(), "msg_1".into(), reply.checkpoint());
+    assert!(restored.is_trimmed());
+    assert_eq!(
+        inputs(&restored),
+        inputs(&reply),
+        "what was cut is no input, in another process too"
+    );
+}
+
+/// The tools' inputs in what a reply tells of the exchange.
+fn inputs(reply: &Reply) -> Vec<Option<Value>> {
+    let messages = reply.as_exchange().messages.into_iter();
+    let parts = messages.flat_map(|message| message.parts);
+    let inputs = parts.filter_map(|part| match part.body {
+        PartBody::Tool(call) => Some(call.state.input),
+        _ => None,
+    });
+    let inputs: Vec<_> = inputs
+        .map(|input| input.map(|input| json!(input)))
+        .collect();
+    assert!(inputs.iter().any(Option::is_none));
+    inputs
 }
 
 #[tokio::test]

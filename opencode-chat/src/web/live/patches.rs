@@ -1,5 +1,6 @@
 //! What of an answer the browser lacks, as HTML.
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hasher as _};
 
 use askama::Template as _;
@@ -23,13 +24,14 @@ impl LiveAnswer {
     ) -> askama::Result<String> {
         self.shown = None;
         let Beginning { pieces, notice } = self.beginning(view);
+        let pieces = pieces.into_iter();
+        let (shown, parts): (_, Vec<_>) = pieces.map(|piece| piece.first(&self.element)).unzip();
         self.shown = Some(Shown {
-            parts: pieces.iter().map(ShownPart::of).collect(),
+            parts: shown,
             requests: view.requests().map(|known| known.id().to_owned()).collect(),
             notice: Some(notice.clone()),
             surplus: Vec::new(),
         });
-        let pieces = pieces.into_iter();
         PendingView {
             base: &self.base,
             id: &self.element,
@@ -40,9 +42,7 @@ impl LiveAnswer {
                 label,
             },
             notice: self.notice(&notice),
-            parts: pieces
-                .filter_map(|piece| piece.view(&self.element))
-                .collect(),
+            parts: parts.into_iter().flatten().collect(),
             requests: view
                 .requests()
                 .map(|known| RequestView::new(&self.base, self.turn, known))
@@ -67,21 +67,24 @@ impl LiveAnswer {
         view: &View,
     ) -> askama::Result<Vec<Patch>> {
         let Beginning { pieces, notice } = self.beginning(view);
-        let Some(mut shown) = self.shown.take().filter(|shown| shown.is_before(&pieces)) else {
+        let kept: HashSet<_> = pieces.iter().map(Piece::key).collect();
+        let before = |shown: &Shown| shown.is_before(&pieces, &kept);
+        let Some(mut shown) = self.shown.take().filter(before) else {
             let html = self.whole(cursor, view, THINKING)?;
             return Ok(vec![Patch::Replace(self.element.clone(), html)]);
         };
         let mut patches: Vec<_> = shown.surplus.drain(..).map(Patch::Remove).collect();
-        let stays = |part: &ShownPart| pieces.iter().any(|piece| piece.key() == part.key);
-        for gone in shown.parts.extract_if(.., |part| !stays(part)) {
+        let is_gone = |part: &mut ShownPart| !kept.contains(part.key.as_str());
+        for gone in shown.parts.extract_if(.., is_gone) {
             patches.push(Patch::Remove(part_element(&self.element, &gone.key)));
         }
         for (at, piece) in pieces.into_iter().enumerate() {
             match shown.parts.get_mut(at) {
                 Some(part) => part.patches(piece, &self.element, &mut patches)?,
                 None => {
-                    shown.parts.push(ShownPart::of(&piece));
-                    if let Some(view) = piece.view(&self.element) {
+                    let (part, view) = piece.first(&self.element);
+                    shown.parts.push(part);
+                    if let Some(view) = view {
                         let parts = format!("{}-parts", self.element);
                         patches.push(Patch::Append(parts, view.to_string()));
                     }
@@ -125,10 +128,10 @@ impl LiveAnswer {
 }
 
 impl Shown {
-    /// Whether what stays of the parts stands in the same order, before all that is new.
-    fn is_before(&self, pieces: &[Piece<'_>]) -> bool {
+    /// Whether the parts that stay, those in `kept`, stand in the same order and before all new ones.
+    fn is_before(&self, pieces: &[Piece<'_>], kept: &HashSet<&str>) -> bool {
         let stays = self.parts.iter().map(|part| part.key.as_str());
-        let stays = stays.filter(|key| pieces.iter().any(|piece| piece.key() == *key));
+        let stays = stays.filter(|key| kept.contains(key));
         let mut new = pieces.iter().map(Piece::key);
         stays.into_iter().all(|key| new.next() == Some(key))
     }
@@ -166,8 +169,9 @@ impl ShownPart {
                 self.grow(&element, reasoning, text, patches)
             }
             _ => {
-                *self = Self::of(&piece);
-                if let Some(view) = piece.view(message) {
+                let (part, view) = piece.first(message);
+                *self = part;
+                if let Some(view) = view {
                     patches.push(Patch::Replace(element, view.to_string()));
                 }
                 Ok(())
@@ -216,25 +220,34 @@ impl Piece<'_> {
         self.part.part_id.as_str()
     }
 
-    /// The part; `None` where the browser has it.
-    fn view(self, message: &str) -> Option<PartView> {
-        match self.content {
+    /// What the browser has once it was sent the part, and what it is sent: `None` where it has the part.
+    fn first(self, message: &str) -> (ShownPart, Option<PartView>) {
+        let key = self.key().to_owned();
+        let changed = self.part.changed;
+        let (blocks, size, view) = match self.content {
             Content::Text { reasoning, text } => {
-                let element = part_element(message, self.part.part_id.as_str());
+                let element = part_element(message, &key);
                 let blocks = markdown::blocks(text);
-                let blocks = blocks.iter().enumerate();
-                let blocks = blocks.map(|(at, block)| BlockView {
+                let shown = blocks.iter().enumerate().map(|(at, block)| BlockView {
                     id: Some(BlockView::element(&element, at)),
                     html: block.html(),
                 });
-                Some(PartView::Text(TextView {
-                    blocks: blocks.collect(),
+                let view = PartView::Text(TextView {
+                    blocks: shown.collect(),
                     reasoning,
                     id: Some(element),
-                }))
+                });
+                (fingerprints(&blocks), 0, Some(view))
             }
-            Content::Tool { view, .. } => view.map(PartView::Tool),
-        }
+            Content::Tool { view, size } => (Vec::new(), size, view.map(PartView::Tool)),
+        };
+        let shown = ShownPart {
+            key,
+            changed,
+            blocks,
+            size,
+        };
+        (shown, view)
     }
 }
 
