@@ -10,7 +10,7 @@ use opencode_host::id::TurnId;
 use opencode_host::live::Cursor;
 use opencode_host::store::{MemoryStore, Store};
 use opencode_host::tracer::Tracer;
-use opencode_host::{Host, SubmitOptions};
+use opencode_host::{Host, SubmitOptions, Worker};
 use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -54,10 +54,10 @@ pub(crate) async fn run(args: &StreamArgs, store: &str) -> anyhow::Result<Report
     let sessions = args.sessions.unwrap_or(1);
     let store = open(store).await?;
     let events = EventCount::default();
-    let host = Host::builder(client(args)?, store)
-        .tracer(events.clone())
+    let host = Host::builder(store).tracer(events.clone()).build();
+    let worker = Worker::builder(client(args)?)
         .shared_folder()
-        .build()?;
+        .build(&host)?;
     let mut conversations = Vec::with_capacity(sessions);
     let run = std::process::id();
     for number in 0..sessions {
@@ -70,9 +70,9 @@ pub(crate) async fn run(args: &StreamArgs, store: &str) -> anyhow::Result<Report
 
     let meter = Meter::start()?;
     let shutdown = CancellationToken::new();
-    let worker = tokio::spawn({
-        let (host, shutdown) = (host.clone(), shutdown.clone());
-        async move { host.run_worker(shutdown).await }
+    let working = tokio::spawn({
+        let (worker, shutdown) = (worker.clone(), shutdown.clone());
+        async move { worker.run(shutdown).await }
     });
     let mut watching = JoinSet::new();
     for conversation in conversations {
@@ -82,7 +82,7 @@ pub(crate) async fn run(args: &StreamArgs, store: &str) -> anyhow::Result<Report
             .await?
             .turn
             .id;
-        watching.spawn(watch(host.clone(), turn));
+        watching.spawn(watch(worker.clone(), turn));
     }
     let mut verified = 0;
     let watched = async {
@@ -95,7 +95,7 @@ pub(crate) async fn run(args: &StreamArgs, store: &str) -> anyhow::Result<Report
     let cost = meter.read()?;
     watched.map_err(|_| anyhow::anyhow!("not all turns ended within {} s", args.limit))??;
     shutdown.cancel();
-    worker.await??;
+    working.await??;
     let own_events = events.0.load(std::sync::atomic::Ordering::Relaxed);
     Ok(Report {
         peer: args.base.clone(),
@@ -113,14 +113,15 @@ pub(crate) async fn run(args: &StreamArgs, store: &str) -> anyhow::Result<Report
 }
 
 /// Whether a turn's stored text is what the server's own messages say.
-async fn watch(host: Host, turn: TurnId) -> anyhow::Result<bool> {
+async fn watch(worker: Worker, turn: TurnId) -> anyhow::Result<bool> {
+    let host = worker.host();
     let mut live = host.live(turn, Cursor::START).await?;
     while live.try_next().await?.is_some() {}
     let result = host.result(turn).await?.context("the turn has no result")?;
     let (Some(session), Some(prompt)) = (&result.session, &result.prompt) else {
         return Ok(false);
     };
-    let exchange = host.client().exchange(session, prompt, 1).await?;
+    let exchange = worker.client().exchange(session, prompt, 1).await?;
     let mut reply = opencode_client::Reply::new(session.clone(), prompt.clone());
     reply.reconcile(&exchange);
     Ok(reply.result().full_text == result.content && !result.content.is_empty())

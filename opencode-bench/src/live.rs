@@ -7,7 +7,7 @@ use futures_util::TryStreamExt as _;
 use opencode_client::reply::Change;
 use opencode_client::wire::Prompt;
 use opencode_host::live::{Cursor, LiveEvent};
-use opencode_host::{Host, SubmitOptions};
+use opencode_host::{Host, SubmitOptions, Worker};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -46,9 +46,10 @@ pub(crate) async fn run(args: &StreamArgs) -> anyhow::Result<Report> {
         "none" => "memory",
         store => store,
     };
-    let host = Host::builder(client(args)?, open(store).await?)
+    let host = Host::builder(open(store).await?).build();
+    let worker = Worker::builder(client(args)?)
         .shared_folder()
-        .build()?;
+        .build(&host)?;
     let run = std::process::id();
     let mut turns = Vec::with_capacity(sessions);
     for number in 0..sessions {
@@ -60,9 +61,9 @@ pub(crate) async fn run(args: &StreamArgs) -> anyhow::Result<Report> {
     }
     let meter = Meter::start()?;
     let shutdown = CancellationToken::new();
-    let worker = tokio::spawn({
-        let (host, shutdown) = (host.clone(), shutdown.clone());
-        async move { host.run_worker(shutdown).await }
+    let working = tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move { worker.run(shutdown).await }
     });
     let mut watching = JoinSet::new();
     for turn in turns {
@@ -82,7 +83,7 @@ pub(crate) async fn run(args: &StreamArgs) -> anyhow::Result<Report> {
     watched.map_err(|_| anyhow::anyhow!("not all turns ended within {} s", args.limit))??;
     let cost = meter.read()?;
     shutdown.cancel();
-    worker.await??;
+    working.await??;
     late.sort_unstable();
     let last = late
         .len()

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use opencode_host::outcome::Reason;
 use opencode_host::store::Store;
 use opencode_host::turn::plan::Limits;
-use opencode_host::{Host, HostOptions};
+use opencode_host::{Host, HostOptions, Worker, WorkerOptions};
 
-use crate::cli::{LimitArgs, StoreArgs, UploadArgs};
+use crate::cli::{LimitArgs, StoreArgs};
 use crate::exit::Failure;
 use crate::product::Chat;
 use crate::upstream::Upstream;
@@ -42,15 +42,23 @@ pub(crate) fn tools_dir(args: &StoreArgs) -> PathBuf {
 }
 
 /// A host of this application's turns.
-pub(crate) fn host(
+pub(crate) fn host(store: Arc<dyn Store>, product: &Chat, options: HostOptions) -> Host {
+    Host::builder(store)
+        .blobs(product.blobs().clone())
+        .sandboxes(product.sandboxes().clone())
+        .options(options)
+        .build()
+}
+
+/// A worker on a host's turns.
+pub(crate) fn worker(
+    host: &Host,
     upstream: &Upstream,
-    store: Arc<dyn Store>,
     product: Chat,
     limits: &LimitArgs,
-    uploads: &UploadArgs,
-) -> Result<Host, Failure> {
+) -> Result<Worker, Failure> {
     let patient = Limits::default();
-    let options = HostOptions {
+    let options = WorkerOptions {
         // A server that is away is not waited for longer than for the whole turn.
         limits: Limits {
             turn: limits.timeout,
@@ -59,15 +67,12 @@ pub(crate) fn host(
         },
         lease: limits.lease,
         sweep: product.sweep(),
-        ..uploads.options()
+        ..WorkerOptions::default()
     };
-    let (blobs, sandboxes) = (product.blobs().clone(), product.sandboxes().clone());
-    let host = Host::builder(upstream.client.clone(), store)
+    let worker = Worker::builder(upstream.client.clone())
         .product(product.configured_by(upstream.own_configuration()))
-        .blobs(blobs)
-        .sandboxes(sandboxes)
         .sub_agents(upstream.sub_agents.clone())
         .options(options)
-        .build()?;
-    Ok(host)
+        .build(host)?;
+    Ok(worker)
 }

@@ -20,7 +20,7 @@ use crate::exit::Failure;
 const ORPHAN_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// The chat: one local person, each conversation in a folder of its own.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Chat {
     sandboxes: SandboxRoot,
     blobs: Blobs,

@@ -1,139 +1,103 @@
 //! The library's front: what an application builds once and calls.
 
 mod builder;
-mod guard;
-mod hosted;
 mod requests;
 mod watch;
-mod worker;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use opencode_client::reply::Observer;
 use opencode_client::wire::Prompt;
-use opencode_client::{Client, Error as ClientError, EventHub};
 use tokio::sync::Notify;
 
-pub use builder::{BuildError, HostBuilder};
+pub use builder::HostBuilder;
 pub use requests::AnswerError;
 pub use watch::{LiveStream, ViewStream};
-pub use worker::WorkerError;
 
 use crate::blobs::{Blobs, SweepError, Swept};
 use crate::clock::Clock;
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::live::LiveTurns;
-use crate::product::Product;
 use crate::reporter::Severity;
 use crate::sandbox::{self, SandboxRoot};
-use crate::session::Session;
 use crate::store::{
-    CancelOutcome, Conversation, NewTurn, OnBusy, Reader, Store, StoreError, Submitted, Turn,
-    WorkerId,
+    CancelOutcome, Conversation, NewTurn, OnBusy, Reader, Store, StoreError, Submitted,
 };
-use crate::sub_agents::SubAgents;
 use crate::telemetry::Telemetry;
-use crate::turn::control::Control;
-use crate::turn::plan::Limits;
-use crate::turn::{DEFAULT_MAX_TRANSCRIPT, TurnResult};
+use crate::turn::TurnResult;
 use crate::uploads::{DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA, UploadError, Uploads};
+use crate::worker;
 
 /// The largest prompt, in bytes of text, unless the options say otherwise.
 pub const DEFAULT_MAX_PROMPT: usize = 1 << 20;
 
-/// How long the server is given to let go of a deleted conversation's session.
-pub(crate) const REMOVING: Duration = Duration::from_secs(5);
-
-/// How a host behaves.
+/// What a [`Host`] takes from people, and how it follows what other processes do.
 #[derive(Clone, Debug)]
 pub struct HostOptions {
-    /// The limits of a turn.
-    pub limits: Limits,
-    /// How long a turn belongs to a worker that says nothing. Default 15 s.
-    pub lease: Duration,
-    /// How often a running reply is written down at most. Default 1 s.
-    pub snapshot_interval: Duration,
-    /// How often a worker looks for turns and cancels of other processes. Default 500 ms.
-    pub poll_interval: Duration,
-    /// How many turns a worker runs at once. Default 2048.
-    pub concurrency: usize,
-    /// The largest prompt, in bytes of text.
+    /// Maximum prompt size in bytes of text. Default 1 MiB; longer prompts are refused.
     pub max_prompt: usize,
-    /// Maximum size in bytes of the transcript that a session gets which takes the place of a lost or unreadable one.
-    /// Default 32 KiB. What does not fit is cut, the oldest first, and the transcript says so; below 1 KiB there is
-    /// none.
-    pub max_transcript: usize,
-    /// The largest upload, in bytes. Default 50 MiB.
+    /// Maximum size of one upload in bytes. Default 50 MiB; larger ones are refused.
     pub max_upload: u64,
-    /// The most bytes that all uploads of one conversation may have together. Default 1 GiB.
+    /// Maximum size in bytes of all uploads of one conversation together. Default 1 GiB; what exceeds it is refused.
     pub upload_quota: u64,
-    /// The age at which a worker removes bytes that no message names, once an hour;
-    /// `None` for never. Only where no other store names the same blobs. Default: never.
-    pub sweep: Option<Duration>,
-    /// A server silent for so long does not stop the clock of a turn that waits for a person.
-    pub heartbeat_limit: Duration,
+    /// How often a watcher of a turn that runs in another process reads what was saved of it. Default 500 ms.
+    pub poll_interval: Duration,
 }
 
 impl Default for HostOptions {
     fn default() -> Self {
         Self {
-            limits: Limits::default(),
-            lease: Duration::from_secs(15),
-            snapshot_interval: Duration::from_secs(1),
-            poll_interval: Duration::from_millis(500),
-            concurrency: 2048,
             max_prompt: DEFAULT_MAX_PROMPT,
-            max_transcript: DEFAULT_MAX_TRANSCRIPT,
             max_upload: DEFAULT_MAX_UPLOAD,
             upload_quota: DEFAULT_UPLOAD_QUOTA,
-            sweep: None,
-            heartbeat_limit: Duration::from_secs(45),
+            poll_interval: Duration::from_millis(500),
         }
     }
 }
 
-/// Makes an observer for a turn that starts.
-pub(crate) type MakeObserver = Box<dyn Fn(&Turn) -> Box<dyn Observer> + Send + Sync>;
-
-/// Hosts OpenCode turns. Cheap to clone.
+/// The front of hosted turns: takes prompts, cancels, answers and uploads, and shows what becomes of them.
+///
+/// A host needs its store alone. What drives the turns is a [`Worker`](crate::Worker), in this process or in
+/// another one on the same store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Host {
-    shared: Arc<Shared>,
+    front: Arc<Front>,
 }
 
-/// What all clones of a host, its workers and turns share.
-pub(crate) struct Shared {
-    pub(crate) client: Client,
-    pub(crate) hub: EventHub,
+/// What all clones of a host share, and the workers of its process with them.
+pub(crate) struct Front {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) reader: Reader,
-    pub(crate) product: Arc<dyn Product>,
-    pub(crate) sub_agents: SubAgents,
+    reader: Reader,
     pub(crate) telemetry: Telemetry,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: HostOptions,
-    pub(crate) observers: Vec<MakeObserver>,
     pub(crate) blobs: Option<Blobs>,
     pub(crate) sandboxes: Option<SandboxRoot>,
-    pub(crate) live: LiveTurns,
-    pub(crate) worker: WorkerId,
-    pub(crate) running: Mutex<HashMap<TurnId, Control>>,
+    pub(crate) live: Arc<LiveTurns>,
     /// Files are given their names in sandboxes by one submit at a time.
-    pub(crate) placing: tokio::sync::Mutex<()>,
+    placing: tokio::sync::Mutex<()>,
     /// A turn was submitted or settled in this process.
-    pub(crate) queue_changed: Notify,
+    pub(crate) queue_changed: Arc<Notify>,
+    /// The workers of this process. They keep the front alive, not the front them.
+    workers: Mutex<Vec<Weak<worker::Shared>>>,
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for Front {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Host")
-            .field("server", &self.client.server())
-            .field("worker", &self.worker)
+        f.debug_struct("Front")
+            .field("options", &self.options)
             .finish_non_exhaustive()
     }
+}
+
+/// A conversation was deleted where nobody can tell OpenCode so.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the session {session} of a deleted conversation stays on its server: no worker runs in this process"
+)]
+struct NoWorker {
+    session: String,
 }
 
 /// What to submit beside the prompt.
@@ -172,9 +136,9 @@ pub enum SubmitError {
 }
 
 impl Host {
-    /// Starts a host of turns on `client`'s server, kept in `store`.
-    pub fn builder(client: Client, store: Arc<dyn Store>) -> HostBuilder {
-        HostBuilder::new(client, store)
+    /// Starts a host of the turns that `store` keeps.
+    pub fn builder(store: Arc<dyn Store>) -> HostBuilder {
+        HostBuilder::new(store)
     }
 
     /// Queues a turn: the person's message, a pending answer and the turn
@@ -188,7 +152,7 @@ impl Host {
         prompt: Prompt,
         options: SubmitOptions,
     ) -> Result<Submitted, SubmitError> {
-        let (bytes, limit) = (prompt.text.len(), self.shared.options.max_prompt);
+        let (bytes, limit) = (prompt.text.len(), self.front.options.max_prompt);
         if prompt.text.trim().is_empty() {
             return Err(SubmitError::Empty);
         }
@@ -199,13 +163,13 @@ impl Host {
         let (mut uploads, mut placed, mut alone) = (None, None, None);
         if let Some(files) = options.uploads {
             // A second submit of the same files finds those of the first, which must not be taken back meanwhile.
-            alone = Some(self.shared.placing.lock().await);
+            alone = Some(self.front.placing.lock().await);
             let kept = files.keep(conversation, &prompt.text).await?;
             prompt.text = kept.text;
             uploads = Some(kept.uploads);
             placed = Some(kept.placed);
         }
-        let clock = &self.shared.clock;
+        let clock = &self.front.clock;
         let turn = NewTurn {
             id: TurnId::from_uuid(clock.new_uuid()),
             user_message: MessageId::from_uuid(clock.new_uuid()),
@@ -216,7 +180,7 @@ impl Host {
             on_busy: options.on_busy,
             uploads,
         };
-        let submitted = self.shared.store.submit(&turn).await;
+        let submitted = self.front.store.submit(&turn).await;
         let is_refused = match &submitted {
             Ok(submitted) => !submitted.created,
             // Whether it was written is not known then.
@@ -232,7 +196,7 @@ impl Host {
         }
         drop(alone);
         let submitted = submitted?;
-        self.shared.queue_changed.notify_waiters();
+        self.front.queue_changed.notify_waiters();
         Ok(submitted)
     }
 
@@ -242,17 +206,16 @@ impl Host {
     /// # Errors
     /// See [`StoreError`].
     pub async fn cancel(&self, turn: TurnId) -> Result<CancelOutcome, StoreError> {
-        let outcome = self.shared.store.request_cancel(turn).await?;
+        let outcome = self.front.store.request_cancel(turn).await?;
         match outcome {
             CancelOutcome::Requested => {
-                let running = self.shared.running();
-                if let Some(control) = running.get(&turn) {
-                    control.order(|orders| orders.cancel = true);
+                for worker in self.front.workers() {
+                    worker.cancel(turn);
                 }
             }
             CancelOutcome::Cancelled => {
-                self.shared.live.turn(turn).finish();
-                self.shared.queue_changed.notify_waiters();
+                self.front.live.turn(turn).finish();
+                self.front.queue_changed.notify_waiters();
             }
             CancelOutcome::Already(_) => {}
         }
@@ -262,10 +225,10 @@ impl Host {
     /// Deletes a conversation. Answers whether there was one.
     ///
     /// Its rows, with all turns, messages and attachments, go at once, in one transaction: whoever runs a turn of it
-    /// loses the lease with them, and stops. The rest is attempted once, before this returns: its session and those
-    /// of its sub-agents are stopped, the session is deleted upstream (5 s at most for both), and its sandbox is
-    /// removed. What of that fails is reported and not tried again: the session stays on the server, the folder on the
-    /// disk.
+    /// loses the lease with them, and stops. The rest is attempted once, before this returns: a worker of this process
+    /// stops its session and those of its sub-agents and deletes the session upstream (5 s at most), and the
+    /// sandbox is removed. What of that fails is reported and not tried again: the session stays on the server, the
+    /// folder on the disk. So does the session where this process has no worker.
     ///
     /// The bytes of its files go with the next [sweep](Host::sweep_blobs), unless another
     /// message has the same.
@@ -273,37 +236,32 @@ impl Host {
     /// # Errors
     /// See [`StoreError`]; nothing was deleted then.
     pub async fn delete_conversation(&self, id: ConversationId) -> Result<bool, StoreError> {
-        let shared = &self.shared;
         // The rows first: whoever runs a turn of it loses its lease with them.
-        let Some(conversation) = shared.store.delete_conversation(id).await? else {
+        let Some(conversation) = self.front.store.delete_conversation(id).await? else {
             return Ok(false);
         };
         if let Some(session) = &conversation.session {
-            let client = shared
-                .client
-                .with_patience(shared.options.limits.pace.answer);
-            let sessions = Session {
-                client: &client,
-                store: &*shared.store,
-                product: &*shared.product,
-                sub_agents: &shared.sub_agents,
-                telemetry: &shared.telemetry,
-            };
-            let removing = sessions.remove(id, session);
-            if tokio::time::timeout(REMOVING, removing).await.is_err() {
+            let workers = self.front.workers();
+            if workers.is_empty() {
                 let context = [("action", "session.remove".into())];
-                let late = ClientError::Timeout {
-                    call: "DELETE /session".to_owned(),
-                    seconds: REMOVING.as_secs(),
+                let left = NoWorker {
+                    session: session.id.to_string(),
                 };
-                shared.telemetry.report(&late, Severity::Warning, context);
+                self.front
+                    .telemetry
+                    .report(&left, Severity::Warning, context);
+            }
+            for worker in workers {
+                worker.remove_session(id, session).await;
             }
         }
-        if let (Some(root), Ok(sandbox)) = (shared.sandboxes.clone(), id.to_string().parse())
+        if let (Some(root), Ok(sandbox)) = (self.front.sandboxes.clone(), id.to_string().parse())
             && let Err(error) = sandbox::blocking(move || root.remove(&sandbox)).await
         {
             let context = [("action", "sandbox.remove".into())];
-            shared.telemetry.report(&error, Severity::Warning, context);
+            self.front
+                .telemetry
+                .report(&error, Severity::Warning, context);
         }
         Ok(true)
     }
@@ -317,14 +275,10 @@ impl Host {
             what: "turn",
             id: turn.to_string(),
         };
-        let turn = self.shared.store.turn(turn).await?.ok_or_else(missing)?;
-        let message = self
-            .shared
-            .store
-            .message(turn.message)
-            .await?
-            .ok_or_else(missing)?;
-        let artifacts = self.shared.store.attachments(turn.message).await?;
+        let store = &self.front.store;
+        let turn = store.turn(turn).await?.ok_or_else(missing)?;
+        let message = store.message(turn.message).await?.ok_or_else(missing)?;
+        let artifacts = store.attachments(turn.message).await?;
         Ok(TurnResult::of(&turn, &message, artifacts))
     }
 
@@ -334,19 +288,19 @@ impl Host {
     /// # Errors
     /// See [`SweepError`].
     pub async fn sweep_blobs(&self, age: Duration) -> Result<Swept, SweepError> {
-        match &self.shared.blobs {
-            Some(blobs) => blobs.sweep(&*self.shared.store, age).await,
+        match &self.front.blobs {
+            Some(blobs) => blobs.sweep(&*self.front.store, age).await,
             None => Ok(Swept::default()),
         }
     }
 
     /// Where the bytes of files are kept, if anywhere.
     pub fn blobs(&self) -> Option<&Blobs> {
-        self.shared.blobs.as_ref()
+        self.front.blobs.as_ref()
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
-        &self.shared
+    pub(crate) fn front(&self) -> &Front {
+        &self.front
     }
 
     /// Opens the conversation of this name, made when there is none. Names are unique.
@@ -354,24 +308,26 @@ impl Host {
     /// # Errors
     /// [`StoreError::TooLong`] for a name of more than [`MAX_KEY_CHARS`](crate::store::MAX_KEY_CHARS) characters.
     pub async fn open_conversation(&self, name: &str) -> Result<Conversation, StoreError> {
-        self.shared.store.open_conversation(name).await
+        self.front.store.open_conversation(name).await
     }
 
     /// The store, for reading.
     pub fn store(&self) -> &Reader {
-        &self.shared.reader
-    }
-
-    /// The client.
-    pub fn client(&self) -> &Client {
-        &self.shared.client
+        &self.front.reader
     }
 }
 
-impl Shared {
-    pub(crate) fn running(&self) -> std::sync::MutexGuard<'_, HashMap<TurnId, Control>> {
-        self.running
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+impl Front {
+    /// The workers of this process.
+    pub(crate) fn workers(&self) -> Vec<Arc<worker::Shared>> {
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.retain(|worker| worker.strong_count() > 0);
+        workers.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Has a worker of this process hear of cancels and deletions.
+    pub(crate) fn register(&self, worker: &Arc<worker::Shared>) {
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.push(Arc::downgrade(worker));
     }
 }

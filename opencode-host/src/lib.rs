@@ -2,7 +2,7 @@
 //!
 //! A *turn* is one prompt and everything that answers it. [`Host`] takes
 //! prompts ([`Host::submit`]), workers drive them to their one terminal state
-//! ([`Host::run_worker`]), watchers see them come ([`Host::live`]), and a
+//! ([`Worker::run`]), watchers see them come ([`Host::live`]), and a
 //! [`store::Store`] keeps it all, so that a turn outlives the process that runs
 //! it.
 
@@ -26,12 +26,14 @@ pub mod turn;
 pub mod uploaded_files_prompt;
 pub mod uploads;
 pub mod visible;
+mod worker;
 
 pub use host::{
-    AnswerError, BuildError, DEFAULT_MAX_PROMPT, Host, HostBuilder, HostOptions, LiveStream,
-    SubmitError, SubmitOptions, ViewStream, WorkerError,
+    AnswerError, DEFAULT_MAX_PROMPT, Host, HostBuilder, HostOptions, LiveStream, SubmitError,
+    SubmitOptions, ViewStream,
 };
 pub use opencode_client as client;
+pub use worker::{BuildError, Worker, WorkerBuilder, WorkerOptions};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

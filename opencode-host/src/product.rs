@@ -52,8 +52,8 @@ pub trait Product: Send + Sync + fmt::Debug + 'static {
 
     /// The folder a new session works in. Without one the host decides:
     /// [`HostBuilder::sandboxes`](crate::HostBuilder::sandboxes),
-    /// [`product_folders`](crate::HostBuilder::product_folders) or
-    /// [`shared_folder`](crate::HostBuilder::shared_folder).
+    /// [`WorkerBuilder::product_folders`](crate::WorkerBuilder::product_folders) or
+    /// [`WorkerBuilder::shared_folder`](crate::WorkerBuilder::shared_folder).
     ///
     /// # Errors
     /// The turn then fails, and the error is reported.

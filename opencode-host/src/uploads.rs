@@ -371,17 +371,17 @@ impl Host {
     }
 
     fn take_uploads(&self, conversation: Option<ConversationId>) -> Result<Uploads, UploadError> {
-        let shared = self.shared();
-        let (Some(blobs), Some(root)) = (&shared.blobs, &shared.sandboxes) else {
+        let front = self.front();
+        let (Some(blobs), Some(root)) = (&front.blobs, &front.sandboxes) else {
             return Err(UploadError::NotConfigured);
         };
         Ok(Uploads {
             root: root.clone(),
             blobs: blobs.clone(),
-            clock: Arc::clone(&shared.clock),
-            cap: shared.options.max_upload,
-            quota: shared.options.upload_quota,
-            store: Arc::clone(&shared.store),
+            clock: Arc::clone(&front.clock),
+            cap: front.options.max_upload,
+            quota: front.options.upload_quota,
+            store: Arc::clone(&front.store),
             conversation,
             instruction: String::new(),
             files: Vec::new(),

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
-use opencode_client::Client;
 use opencode_host::Host;
 use opencode_impostor::Impostor;
 use tokio::task::JoinSet;
@@ -117,10 +116,7 @@ async fn make(args: &RunArgs, folder: &Path) -> anyhow::Result<bool> {
         Dice::new(args.seed, 1),
         Arc::clone(&over),
     ));
-    let client = Client::builder(impostor.url()).build()?;
-    let host = Host::builder(client, Arc::clone(&store.0))
-        .product_folders()
-        .build()?;
+    let host = Host::builder(Arc::clone(&store.0)).build();
     let mut people = people(args, &store, &host, &programs, &book);
 
     let limit = Duration::from_secs(args.limit.unwrap_or(120 + args.turns as u64 * 2));

@@ -11,7 +11,7 @@ use opencode_client::Client;
 use opencode_host::id::TurnId;
 use opencode_host::product::{HookError, Product};
 use opencode_host::store::Conversation;
-use opencode_host::{Host, HostOptions};
+use opencode_host::{Host, Worker, WorkerOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -69,16 +69,16 @@ pub(crate) async fn work(args: WorkerArgs) -> anyhow::Result<()> {
         }
     });
     let store = opencode_sql::connect(&args.database).await?;
-    let options = HostOptions {
+    let options = WorkerOptions {
         lease: Duration::from_secs_f64(args.lease),
-        ..HostOptions::default()
+        ..WorkerOptions::default()
     };
-    let host = Host::builder(Client::builder(&args.opencode_url).build()?, store)
+    let worker = Worker::builder(Client::builder(&args.opencode_url).build()?)
         .product(Folders(args.sandbox_root))
         .options(options)
         .product_folders()
-        .build()?;
-    Ok(host.run_worker(shutdown).await?)
+        .build(&Host::builder(store).build())?;
+    Ok(worker.run(shutdown).await?)
 }
 
 /// Cancels a turn.

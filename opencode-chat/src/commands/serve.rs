@@ -1,11 +1,12 @@
 //! `serve`: the web app.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::exposure::{Exposure, refusal};
 use super::shutdown_signal;
 use super::worker::{greet, patiently, work};
-use crate::app::{host, open_store};
+use crate::app::{host, open_store, worker};
 use crate::cli::ServeArgs;
 use crate::descriptors;
 use crate::exit::Failure;
@@ -35,13 +36,15 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     }
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
     let max_upload = args.uploads.max_upload.0;
-    let host = host(&upstream, store, product, &args.limits, &args.uploads)?;
+    let host = host(store, &product, args.uploads.options());
+    let worker = worker(&host, &upstream, product.clone(), &args.limits)?;
     let shutdown = shutdown_signal();
     let serving = async {
         let served = web::serve(
             listener,
             web::Site {
-                host: host.clone(),
+                host,
+                product: Arc::new(product),
                 base: args.reach.base_path,
                 upstream: upstream.kind.clone(),
                 max_upload,
@@ -61,7 +64,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
         let worked = if args.no_worker {
             greet(&upstream, &shutdown).await.map(|_| ())
         } else {
-            work(&host, &upstream, shutdown.clone()).await
+            work(&worker, &upstream, shutdown.clone()).await
         };
         if worked.is_err() {
             shutdown.cancel();

@@ -2,33 +2,26 @@
 
 use std::process::ExitCode;
 
-use opencode_client::Client;
 use opencode_host::{Host, SubmitOptions};
 use serde_json::json;
 
 use super::{prompt, submit_options};
-use crate::app::open_store;
+use crate::app::{host, open_store};
 use crate::cli::SubmitArgs;
 use crate::exit::Failure;
 use crate::product::Chat;
 use crate::{files, ndjson, terminal};
 
-/// Where no server is. A host that only submits contacts none.
-const NO_SERVER: &str = "http://127.0.0.1:9";
-
 /// Queues a turn. Needs no OpenCode: whoever works on the database finds it.
 pub(crate) async fn run(args: SubmitArgs) -> Result<ExitCode, Failure> {
     let prompt = prompt(&args.prompt)?;
     let store = open_store(&args.store).await?;
-    let mut host = Host::builder(Client::builder(NO_SERVER).build()?, store).product_folders();
-    if !args.file.is_empty() {
+    let host = if args.file.is_empty() {
+        Host::builder(store).build()
+    } else {
         let product = Chat::new(&args.sandbox, &args.store)?;
-        host = host
-            .blobs(product.blobs().clone())
-            .sandboxes(product.sandboxes().clone())
-            .options(args.uploads.options());
-    }
-    let host = host.build()?;
+        host(store, &product, args.uploads.options())
+    };
     let name = &args.prompt.conversation;
     let conversation = host.open_conversation(name).await?;
     let options = SubmitOptions {

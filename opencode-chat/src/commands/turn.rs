@@ -11,11 +11,11 @@ use opencode_client::Client;
 use opencode_client::wire::Prompt;
 use opencode_host::live::{Cursor, LiveEvent};
 use opencode_host::turn::TurnResult;
-use opencode_host::{Host, LiveStream, SubmitOptions};
+use opencode_host::{Host, LiveStream, SubmitOptions, Worker};
 use tokio_util::sync::CancellationToken;
 
 use super::{prompt, shutdown_signal, submit_options};
-use crate::app::{host, open_store};
+use crate::app::{host, open_store, worker};
 use crate::cli::TurnArgs;
 use crate::exit::{Failure, of_turn};
 use crate::files;
@@ -62,8 +62,9 @@ async fn turn(args: TurnArgs) -> Result<ExitCode, Failure> {
         tokio::spawn(warn_of_models(upstream.client.clone()));
         upstream.refuses(&prompt).await?;
         let store = open_store(&args.store).await?;
-        let host = host(&upstream, store, product, &args.limits, &args.uploads)?;
-        drive(&host, &args, prompt).await
+        let host = host(store, &product, args.uploads.options());
+        let worker = worker(&host, &upstream, product, &args.limits)?;
+        drive(&worker, &args, prompt).await
     }
     .await;
     upstream.stop().await;
@@ -77,7 +78,8 @@ async fn warn_of_models(client: Client) {
     }
 }
 
-async fn drive(host: &Host, args: &TurnArgs, prompt: Prompt) -> Result<ExitCode, Failure> {
+async fn drive(worker: &Worker, args: &TurnArgs, prompt: Prompt) -> Result<ExitCode, Failure> {
+    let host = worker.host();
     let conversation = host.open_conversation(&args.prompt.conversation).await?;
     let uploads = files::upload(host, conversation.id, &args.file).await?;
     let options = SubmitOptions {
@@ -100,8 +102,8 @@ async fn drive(host: &Host, args: &TurnArgs, prompt: Prompt) -> Result<ExitCode,
     });
     let shutdown = CancellationToken::new();
     let working = tokio::spawn({
-        let (host, shutdown) = (host.clone(), shutdown.clone());
-        async move { host.run_turn(turn, shutdown).await }
+        let (worker, shutdown) = (worker.clone(), shutdown.clone());
+        async move { worker.run_turn(turn, shutdown).await }
     });
     let mut output = Output::new(args.json);
     let mut answerer = Answerer::new(&args.answers, args.json);

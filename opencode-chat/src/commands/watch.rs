@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use opencode_client::Client;
 use opencode_host::Host;
 
 use super::turn::{Output, show};
@@ -13,9 +12,7 @@ use crate::exit::{Failure, of_turn};
 /// Prints what the turn says until it ends.
 pub(crate) async fn run(args: WatchArgs) -> Result<ExitCode, Failure> {
     let store = open_store(&args.store).await?;
-    // Watching reads the database only: no server is ever contacted.
-    let client = Client::builder("http://127.0.0.1:9").build()?;
-    let host = Host::builder(client, store).product_folders().build()?;
+    let host = Host::builder(store).build();
     let mut output = Output::new(args.json);
     let live = host.live(args.turn, args.cursor).await?;
     let Some(result) = show(&host, live, &mut output, None).await? else {

@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use opencode_host::Host;
 use opencode_host::outcome::Reason;
 use opencode_host::turn::plan::Limits;
+use opencode_host::{HostOptions, Worker};
 use tokio_util::sync::CancellationToken;
 
 use super::shutdown_signal;
-use crate::app::{host, open_store};
-use crate::cli::{UploadArgs, WorkerArgs};
+use crate::app::{host, open_store, worker};
+use crate::cli::WorkerArgs;
 use crate::descriptors;
 use crate::exit::Failure;
 use crate::product::Chat;
@@ -25,21 +25,16 @@ pub(crate) async fn run(args: WorkerArgs) -> Result<ExitCode, Failure> {
     let store = patiently(|| open_store(&args.store)).await?;
     let product = Chat::new(&args.upstream.sandbox, &args.store)?;
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
-    let host = host(
-        &upstream,
-        store,
-        product,
-        &args.limits,
-        &UploadArgs::default(),
-    )?;
-    let outcome = work(&host, &upstream, shutdown_signal()).await;
+    let host = host(store, &product, HostOptions::default());
+    let worker = worker(&host, &upstream, product, &args.limits)?;
+    let outcome = work(&worker, &upstream, shutdown_signal()).await;
     upstream.stop().await;
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
 /// Works on turns from when the server answers until `shutdown`.
 pub(crate) async fn work(
-    host: &Host,
+    worker: &Worker,
     upstream: &Upstream,
     shutdown: CancellationToken,
 ) -> Result<(), Failure> {
@@ -47,7 +42,7 @@ pub(crate) async fn work(
         return Ok(());
     }
     tracing::info!("working on turns");
-    let outcome = host.run_worker(shutdown).await;
+    let outcome = worker.run(shutdown).await;
     outcome.map_err(|error| Failure::error(error.to_string()))
 }
 

@@ -42,6 +42,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{get, post};
 use opencode_host::Host as Turns;
+use opencode_host::product::Product;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -61,6 +62,7 @@ const WHOLES: usize = 4;
 #[derive(Clone, Debug)]
 struct App {
     host: Turns,
+    product: Arc<dyn Product>,
     base: BasePath,
     /// A stand-in answers instead of OpenCode.
     stand_in: bool,
@@ -87,6 +89,8 @@ struct App {
 pub(crate) struct Site {
     /// The turns.
     pub(crate) host: Turns,
+    /// Whose turns they are.
+    pub(crate) product: Arc<dyn Product>,
     /// The path below which browsers see the pages.
     pub(crate) base: BasePath,
     /// What answers them.
@@ -114,6 +118,7 @@ pub(crate) async fn serve(
     tracing::info!("open http://{address}{}", site.base);
     let app = App {
         host: site.host,
+        product: site.product,
         base: site.base,
         stand_in: site.upstream == Kind::Impostor,
         open_to_network: site.open_to_network,

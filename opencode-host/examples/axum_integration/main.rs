@@ -27,7 +27,7 @@ use opencode_host::live::{Cursor, LiveEvent};
 use opencode_host::product::{HookError, Product};
 use opencode_host::sandbox::SandboxRoot;
 use opencode_host::store::{Conversation, MemoryStore};
-use opencode_host::{Host, SubmitError, SubmitOptions};
+use opencode_host::{Host, SubmitError, SubmitOptions, Worker};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -59,13 +59,14 @@ impl Product for Charts {
     }
 }
 
-/// The host of this application, on a server and in a data folder.
-pub(crate) fn host(client: Client, data: &std::path::Path) -> Result<Host, HookError> {
-    Ok(Host::builder(client, Arc::new(MemoryStore::default()))
-        .product(Charts)
+/// The host of this application, with its files in a data folder, and a worker on a server.
+pub(crate) fn host(client: Client, data: &std::path::Path) -> Result<(Host, Worker), HookError> {
+    let host = Host::builder(Arc::new(MemoryStore::default()))
         .blobs(Blobs::in_folder(data.join("blobs"))?)
         .sandboxes(SandboxRoot::open(data.join("sandboxes"))?)
-        .build()?)
+        .build();
+    let worker = Worker::builder(client).product(Charts).build(&host)?;
+    Ok((host, worker))
 }
 
 /// The routes.
@@ -156,11 +157,11 @@ async fn main() -> Result<(), HookError> {
     tracing_subscriber::fmt::init();
     // Outside every Git worktree, in which OpenCode would take all of it for the agent's.
     let data = std::env::temp_dir().join("opencode-host-example");
-    let host = host(Client::builder(url).build()?, &data)?;
+    let (host, worker) = host(Client::builder(url).build()?, &data)?;
     let shutdown = CancellationToken::new();
     let working = tokio::spawn({
-        let (host, shutdown) = (host.clone(), shutdown.clone());
-        async move { host.run_worker(shutdown).await }
+        let shutdown = shutdown.clone();
+        async move { worker.run(shutdown).await }
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3001").await?;
     println!(

@@ -5,8 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 use super::Artifact;
-use crate::host::Host;
-use crate::product::HookError;
+use crate::product::{HookError, Product};
 use crate::store::{Attachment, AttachmentSource, Conversation};
 
 /// What of an agent's files is attached without being asked for.
@@ -76,18 +75,14 @@ pub struct Counterfeit {
     pub name: String,
 }
 
-impl Host {
-    /// Whether the product vouches for this file of the conversation's: a transform
-    /// made it, and one of the product's own says that it is [`trusted`](Transform::trusted).
-    /// What an agent or a person gave is never.
-    pub fn vouches_for(&self, conversation: &Conversation, file: &Attachment) -> bool {
-        file.source == AttachmentSource::Transform
-            && file.conversation == conversation.id
-            && self
-                .shared()
-                .product
-                .transforms(conversation)
-                .iter()
-                .any(|transform| transform.trusted(file))
-    }
+/// Whether the product vouches for this file of the conversation's: a transform
+/// made it, and one of the product's own says that it is [`trusted`](Transform::trusted).
+/// What an agent or a person gave is never.
+pub fn vouches_for(product: &dyn Product, conversation: &Conversation, file: &Attachment) -> bool {
+    file.source == AttachmentSource::Transform
+        && file.conversation == conversation.id
+        && product
+            .transforms(conversation)
+            .iter()
+            .any(|transform| transform.trusted(file))
 }

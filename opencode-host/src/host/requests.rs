@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::Host;
 use crate::id::TurnId;
 use crate::store::{StoreError, TurnState};
+use crate::worker;
 
 /// How deep sub-agents of sub-agents are followed. OpenCode's own limit is 1 unless it is configured.
 const DEEPEST: usize = 16;
@@ -96,7 +97,12 @@ impl Host {
 
     /// Gives the answer, and again where it is not known to have arrived, for some seconds.
     async fn give(&self, turn: TurnId, answer: Answer<'_>) -> Result<(), AnswerError> {
-        let first = self.shared.options.limits.pace.answer;
+        let Some(worker) = self.front.workers().into_iter().next() else {
+            return Err(AnswerError::Upstream(ClientError::Configuration(
+                "no worker runs in this process".to_owned(),
+            )));
+        };
+        let first = worker.options.limits.pace.answer;
         let until = Instant::now() + first * PATIENCE;
         let mut patience = first;
         // What became of the last post, where that is not known.
@@ -104,8 +110,8 @@ impl Host {
         loop {
             let mut sent = false;
             let giving = async {
-                let server = self.shared.client.with_patience(patience);
-                let client = self.asked(&server, turn, answer).await?;
+                let server = worker.client.with_patience(patience);
+                let client = self.asked(&worker, &server, turn, answer).await?;
                 sent = true;
                 Ok(answer.post(&client).await?)
             };
@@ -142,11 +148,12 @@ impl Host {
     /// folder, and a server answers whatever id it is given.
     async fn asked(
         &self,
+        worker: &worker::Shared,
         server: &Client,
         turn: TurnId,
         answer: Answer<'_>,
     ) -> Result<Client, AnswerError> {
-        let store = &self.shared.store;
+        let store = &self.front.store;
         let missing = || StoreError::NotFound {
             what: "turn",
             id: turn.to_string(),
@@ -161,7 +168,7 @@ impl Host {
         else {
             return Err(AnswerError::NotWaiting);
         };
-        if let Err(unguarded) = self.shared.guard(&conversation).await {
+        if let Err(unguarded) = worker.guard(&conversation).await {
             let unguarded = ClientError::Configuration(unguarded.to_string());
             return Err(AnswerError::Upstream(unguarded));
         }

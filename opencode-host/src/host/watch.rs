@@ -14,7 +14,7 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use opencode_client::reply::{Change, Checkpoint, View};
 use tokio::sync::watch;
 
-use super::{Host, Shared};
+use super::{Front, Host};
 use crate::id::TurnId;
 use crate::live::{self, Cursor, LiveEvent, LiveTurn};
 use crate::store::{StoreError, StoreResult, Turn, TurnState};
@@ -76,7 +76,7 @@ impl Host {
     /// # Errors
     /// [`StoreError::NotFound`] when there is no such turn, and what reading it can fail with.
     pub async fn view(&self, turn: TurnId) -> StoreResult<(Cursor, View)> {
-        let live = self.shared.live.turn(turn);
+        let live = self.front().live.turn(turn);
         match live.view().filter(|_| live.is_local()) {
             Some(view) => Ok(view),
             None => Ok((Cursor::START, saved(&self.turn(turn).await?))),
@@ -96,13 +96,13 @@ impl Host {
     }
 
     async fn turn(&self, turn: TurnId) -> StoreResult<Turn> {
-        let found = self.shared.store.turn(turn).await?;
+        let found = self.front().store.turn(turn).await?;
         found.ok_or_else(|| no_turn(turn))
     }
 
     async fn follow(&self, turn: TurnId, cursor: Cursor) -> StoreResult<Follow> {
         self.turn(turn).await?;
-        let live = self.shared.live.turn(turn);
+        let live = self.front().live.turn(turn);
         Ok(Follow {
             host: self.clone(),
             id: turn,
@@ -258,9 +258,10 @@ impl Follow {
 
     /// The turn may run here later, or end elsewhere: looked at now and then.
     async fn wait(&mut self) {
+        let interval = self.front().options.poll_interval;
         tokio::select! {
             _ = self.moves.changed() => {}
-            () = tokio::time::sleep(self.host.shared.options.poll_interval) => {}
+            () = tokio::time::sleep(interval) => {}
         }
     }
 
@@ -285,7 +286,7 @@ impl Follow {
     }
 
     async fn look_elsewhere(&self) -> StoreResult<Elsewhere> {
-        let Some(turn) = self.shared().store.turn(self.id).await? else {
+        let Some(turn) = self.front().store.turn(self.id).await? else {
             return Ok(Elsewhere::Deleted);
         };
         Ok(match turn.state {
@@ -303,8 +304,8 @@ impl Follow {
         }
     }
 
-    fn shared(&self) -> &Shared {
-        &self.host.shared
+    fn front(&self) -> &Front {
+        self.host.front()
     }
 }
 

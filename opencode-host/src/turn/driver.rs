@@ -13,7 +13,6 @@ use super::pacing::Pacing;
 use super::plan::{
     Confirmed, Content, Ending, Failure, Inspection, Names, Prompting, Situation, Step, plan,
 };
-use crate::host::{REMOVING, Shared};
 use crate::live::LiveTurn;
 use crate::reporter::Severity;
 use crate::session::SessionError;
@@ -21,6 +20,7 @@ use crate::store::{
     ClaimedTurn, Conversation, Lease, Owed, PromptRecord, SessionRecord, StoreError, Turn,
     TurnState,
 };
+use crate::worker::{REMOVING, Shared};
 
 /// How a claim ended.
 #[derive(Debug)]

@@ -12,8 +12,8 @@ use opencode_client::{Client, Error as ClientError, Exchange, MessageId, Reply, 
 use tokio::time::{Instant, timeout};
 
 use super::driver::{Driver, Trouble};
-use crate::host::REMOVING;
 use crate::store::{Owed, Turn};
+use crate::worker::REMOVING;
 
 /// A run of reads that failed while the server told what the session does.
 #[derive(Clone, Copy, Debug)]

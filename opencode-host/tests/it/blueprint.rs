@@ -78,11 +78,11 @@ async fn sign_in_send_stream_download() {
     .unwrap();
     let home = tempfile::tempdir().unwrap();
     let client = Client::builder(impostor.url()).build().unwrap();
-    let host = axum_integration::host(client, home.path()).unwrap();
+    let (host, worker) = axum_integration::host(client, home.path()).unwrap();
     let shutdown = CancellationToken::new();
     let working = tokio::spawn({
-        let (host, shutdown) = (host.clone(), shutdown.clone());
-        async move { host.run_worker(shutdown).await }
+        let shutdown = shutdown.clone();
+        async move { worker.run(shutdown).await }
     });
     let site = Site {
         app: axum_integration::app(host),

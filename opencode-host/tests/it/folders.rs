@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use opencode_client::Client;
+use opencode_host::BuildError;
 use opencode_host::sandbox::SandboxRoot;
 use opencode_host::store::{MemoryStore, Store, TurnStatus};
-use opencode_host::{BuildError, Host, HostBuilder};
 use opencode_impostor::Impostor;
 
-use crate::hosting::{Hosting, quick};
+use crate::hosting::{Builder, Hosting, quick};
 
-fn builder() -> HostBuilder {
+fn builder() -> Builder {
     let client = Client::builder("http://127.0.0.1:9").build().unwrap();
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
-    Host::builder(client, store)
+    Builder::new(client, store)
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn a_host_without_folders_is_not_built() {
 #[tokio::test]
 async fn a_product_that_names_no_folder_gets_no_session_where_it_was_to_name_one() {
     let impostor = Impostor::start().await.unwrap();
-    let hosting = Hosting::with(impostor, quick(), HostBuilder::product_folders).await;
+    let hosting = Hosting::with(impostor, quick(), Builder::product_folders).await;
     let result = hosting.turn("hello").await;
     assert_eq!(result.status, TurnStatus::Error);
     let told = result.error.unwrap().message;

@@ -16,13 +16,13 @@ use opencode_host::sandbox::{
 };
 use opencode_host::store::{Conversation, MemoryStore, Store, TurnStatus};
 use opencode_host::turn::TurnResult;
-use opencode_host::{Host, HostBuilder, SubmitOptions};
+use opencode_host::{Host, SubmitOptions, Worker};
 use opencode_impostor::real::RealServer;
 use opencode_impostor::{Impostor, ModelScript, ModelServer, Round, Script, Step};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::hosting::{Hosting, Recorder, quick};
+use crate::hosting::{Builder, Hosting, Recorder, quick};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -52,7 +52,7 @@ impl Guarded {
         Self::with(own, |builder| builder).await
     }
 
-    async fn with(own: OwnConfiguration, adjust: impl FnOnce(HostBuilder) -> HostBuilder) -> Self {
+    async fn with(own: OwnConfiguration, adjust: impl FnOnce(Builder) -> Builder) -> Self {
         let home = tempfile::tempdir().unwrap();
         let root = SandboxRoot::open(home.path().join("sandboxes")).unwrap();
         let impostor = Impostor::scripted(Script::always([Step::text("Hello")]))
@@ -161,7 +161,7 @@ impl ErrorReporter for Writer {
 async fn what_comes_back_is_not_prompted() {
     let writer = Writer::default();
     let reporter = writer.clone();
-    let with = |builder: HostBuilder| builder.error_reporter(reporter);
+    let with = |builder: Builder| builder.error_reporter(reporter);
     let guarded = Guarded::with(OwnConfiguration::Remove, with).await;
     guarded.hosting.turn("Hello").await;
     let file = guarded.agent(".opencode/plugin/x.js");
@@ -205,6 +205,7 @@ struct Live {
     server: RealServer,
     model: ModelServer,
     host: Host,
+    worker: Worker,
     conversation: ConversationId,
     recorder: Recorder,
 }
@@ -234,11 +235,10 @@ impl Live {
         let recorder = Recorder::default();
         let client = Client::builder(server.url()).password(server.password());
         let client = client.timeout(Duration::from_secs(20)).build().unwrap();
-        let host = Host::builder(client, Arc::clone(&store))
+        let (host, worker) = Builder::new(client, Arc::clone(&store))
             .product(Strict(own))
             .sandboxes(root)
-            .tracer(recorder.clone())
-            .error_reporter(recorder.clone())
+            .recorder(&recorder)
             .build()
             .unwrap();
         let conversation = store.open_conversation("live").await.unwrap().id;
@@ -247,6 +247,7 @@ impl Live {
             server,
             model,
             host,
+            worker,
             conversation,
             recorder,
         }
@@ -261,7 +262,7 @@ impl Live {
             .host
             .submit(self.conversation, prompt, SubmitOptions::default());
         let turn = submitted.await.unwrap().turn.id;
-        let working = self.host.run_turn(turn, CancellationToken::new());
+        let working = self.worker.run_turn(turn, CancellationToken::new());
         tokio::time::timeout(PATIENCE, working)
             .await
             .expect("the turn did not end")

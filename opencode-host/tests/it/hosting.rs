@@ -6,15 +6,20 @@ use std::time::Duration;
 use futures_util::TryStreamExt as _;
 use opencode_client::wire::Prompt;
 use opencode_client::{Client, HubOptions};
+use opencode_host::blobs::Blobs;
 use opencode_host::id::{ConversationId, TurnId};
 use opencode_host::live::{Cursor, LiveEvent};
 use opencode_host::product::Product;
 use opencode_host::reporter::{ErrorReporter, Severity};
+use opencode_host::sandbox::SandboxRoot;
 use opencode_host::store::{MemoryStore, Store, TurnStatus};
+use opencode_host::sub_agents::SubAgents;
 use opencode_host::tracer::Tracer;
 use opencode_host::turn::TurnResult;
 use opencode_host::turn::plan::{Limits, Pace};
-use opencode_host::{Host, HostBuilder, HostOptions, SubmitOptions};
+use opencode_host::{
+    BuildError, Host, HostBuilder, HostOptions, SubmitOptions, Worker, WorkerBuilder, WorkerOptions,
+};
 use opencode_impostor::Impostor;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
@@ -66,18 +71,97 @@ impl ErrorReporter for Recorder {
     }
 }
 
-/// A host under test.
+/// What a host and its one worker are built from.
+pub(crate) struct Builder {
+    host: HostBuilder,
+    worker: WorkerBuilder,
+}
+
+impl Builder {
+    pub(crate) fn new(client: Client, store: Arc<dyn Store>) -> Self {
+        Self {
+            host: Host::builder(store),
+            worker: Worker::builder(client),
+        }
+    }
+
+    fn host(self, adjust: impl FnOnce(HostBuilder) -> HostBuilder) -> Self {
+        Self {
+            host: adjust(self.host),
+            ..self
+        }
+    }
+
+    pub(crate) fn worker(self, adjust: impl FnOnce(WorkerBuilder) -> WorkerBuilder) -> Self {
+        Self {
+            worker: adjust(self.worker),
+            ..self
+        }
+    }
+
+    pub(crate) fn recorder(self, recorder: &Recorder) -> Self {
+        self.host(|host| {
+            host.tracer(recorder.clone())
+                .error_reporter(recorder.clone())
+        })
+    }
+
+    pub(crate) fn error_reporter(self, reporter: impl ErrorReporter) -> Self {
+        self.host(|host| host.error_reporter(reporter))
+    }
+
+    pub(crate) fn blobs(self, blobs: Blobs) -> Self {
+        self.host(|host| host.blobs(blobs))
+    }
+
+    pub(crate) fn sandboxes(self, root: SandboxRoot) -> Self {
+        self.host(|host| host.sandboxes(root))
+    }
+
+    pub(crate) fn host_options(self, options: HostOptions) -> Self {
+        self.host(|host| host.options(options))
+    }
+
+    pub(crate) fn product(self, product: impl Product) -> Self {
+        self.worker(|worker| worker.product(product))
+    }
+
+    pub(crate) fn options(self, options: WorkerOptions) -> Self {
+        self.worker(|worker| worker.options(options))
+    }
+
+    pub(crate) fn product_folders(self) -> Self {
+        self.worker(WorkerBuilder::product_folders)
+    }
+
+    pub(crate) fn shared_folder(self) -> Self {
+        self.worker(WorkerBuilder::shared_folder)
+    }
+
+    pub(crate) fn sub_agents(self, sub_agents: SubAgents) -> Self {
+        self.worker(|worker| worker.sub_agents(sub_agents))
+    }
+
+    pub(crate) fn build(self) -> Result<(Host, Worker), BuildError> {
+        let host = self.host.build();
+        let worker = self.worker.build(&host)?;
+        Ok((host, worker))
+    }
+}
+
+/// A host under test, and its worker.
 pub(crate) struct Hosting {
     pub(crate) impostor: Impostor,
     pub(crate) host: Host,
+    pub(crate) worker: Worker,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) recorder: Recorder,
     pub(crate) conversation: ConversationId,
 }
 
 /// Limits that keep tests short. Nothing depends on their exact size.
-pub(crate) fn quick() -> HostOptions {
-    HostOptions {
+pub(crate) fn quick() -> WorkerOptions {
+    WorkerOptions {
         limits: Limits {
             first_event: Duration::from_secs(3),
             unreachable: Duration::from_secs(2),
@@ -93,7 +177,7 @@ pub(crate) fn quick() -> HostOptions {
         },
         poll_interval: Duration::from_millis(50),
         snapshot_interval: Duration::from_millis(20),
-        ..HostOptions::default()
+        ..WorkerOptions::default()
     }
 }
 
@@ -108,17 +192,17 @@ impl Hosting {
 
     pub(crate) async fn with(
         impostor: Impostor,
-        options: HostOptions,
-        adjust: impl FnOnce(HostBuilder) -> HostBuilder,
+        options: WorkerOptions,
+        adjust: impl FnOnce(Builder) -> Builder,
     ) -> Self {
         Self::built(impostor, options, Duration::from_secs(5), adjust).await
     }
 
     async fn built(
         impostor: Impostor,
-        options: HostOptions,
+        options: WorkerOptions,
         timeout: Duration,
-        adjust: impl FnOnce(HostBuilder) -> HostBuilder,
+        adjust: impl FnOnce(Builder) -> Builder,
     ) -> Self {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
         let recorder = Recorder::default();
@@ -130,17 +214,22 @@ impl Hosting {
             connect_timeout: Duration::from_secs(2),
             ..HubOptions::default()
         };
-        let builder = Host::builder(client, Arc::clone(&store))
-            .tracer(recorder.clone())
-            .error_reporter(recorder.clone())
+        let host_options = HostOptions {
+            poll_interval: options.poll_interval,
+            ..HostOptions::default()
+        };
+        let builder = Builder::new(client, Arc::clone(&store))
+            .recorder(&recorder)
+            .host_options(host_options)
             .options(options)
-            .hub_options(hub)
+            .worker(|worker| worker.hub_options(hub))
             .shared_folder();
-        let host = adjust(builder).build().unwrap();
+        let (host, worker) = adjust(builder).build().unwrap();
         let conversation = store.open_conversation("test").await.unwrap().id;
         Self {
             impostor,
             host,
+            worker,
             store,
             recorder,
             conversation,
@@ -165,8 +254,13 @@ impl Hosting {
 
     /// Works on a turn in the background.
     pub(crate) fn work(&self, turn: TurnId) -> tokio::task::JoinHandle<()> {
-        let host = self.host.clone();
-        tokio::spawn(async move { host.run_turn(turn, CancellationToken::new()).await.unwrap() })
+        let worker = self.worker.clone();
+        tokio::spawn(async move {
+            worker
+                .run_turn(turn, CancellationToken::new())
+                .await
+                .unwrap()
+        })
     }
 
     /// One turn, to its end; checks what holds for every turn.

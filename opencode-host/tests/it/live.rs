@@ -6,23 +6,23 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
+use opencode_client::Client;
 use opencode_client::reply::{Change, PendingRequest};
 use opencode_client::wire::{
     PermissionAction, PermissionReply, PermissionRequest, PermissionRule, Prompt,
 };
-use opencode_client::{Client, HubOptions};
 use opencode_host::id::{ConversationId, TurnId};
 use opencode_host::live::{Cursor, LiveEvent};
 use opencode_host::product::{HookError, Product};
 use opencode_host::store::{Conversation, MemoryStore, Store, TurnStatus};
 use opencode_host::turn::TurnResult;
-use opencode_host::{Host, HostBuilder, SubmitOptions};
+use opencode_host::{Host, SubmitOptions, Worker};
 use opencode_impostor::real::RealServer;
 use opencode_impostor::{ModelScript, ModelServer, UNICODE_TEXT};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::hosting::{Recorder, assert_ended};
+use crate::hosting::{Builder, Recorder, assert_ended};
 
 mod odd;
 mod restarts;
@@ -51,6 +51,7 @@ struct Live {
     model: ModelServer,
     server: RealServer,
     host: Host,
+    worker: Worker,
     conversation: ConversationId,
     recorder: Recorder,
 }
@@ -61,7 +62,7 @@ impl Live {
     }
 
     async fn with_rules(rules: Vec<PermissionRule>) -> Self {
-        Self::playing(ModelScript::standard(), rules, json!({}), |host| host).await
+        Self::playing(ModelScript::standard(), rules, json!({}), |builder| builder).await
     }
 
     /// With this model, these settings in the server's configuration, and a host of this kind.
@@ -69,7 +70,7 @@ impl Live {
         script: ModelScript,
         rules: Vec<PermissionRule>,
         settings: Value,
-        adjust: impl FnOnce(HostBuilder) -> HostBuilder,
+        adjust: impl FnOnce(Builder) -> Builder,
     ) -> Self {
         let model = ModelServer::on_port(0, script).await.unwrap();
         let mut config = model.opencode_config();
@@ -85,18 +86,17 @@ impl Live {
             .build()
             .unwrap();
         let directory = server.directory().to_str().unwrap().to_owned();
-        let builder = Host::builder(client, Arc::clone(&store))
+        let builder = Builder::new(client, Arc::clone(&store))
             .product(InFolder { directory, rules })
-            .tracer(recorder.clone())
-            .error_reporter(recorder.clone())
-            .hub_options(HubOptions::default())
+            .recorder(&recorder)
             .product_folders();
-        let host = adjust(builder).build().unwrap();
+        let (host, worker) = adjust(builder).build().unwrap();
         let conversation = store.open_conversation("live").await.unwrap().id;
         Self {
             model,
             server,
             host,
+            worker,
             conversation,
             recorder,
         }
@@ -112,11 +112,13 @@ impl Live {
             )
             .await;
         let turn = submitted.unwrap().turn.id;
-        let host = self.host.clone();
-        let working =
-            tokio::spawn(
-                async move { host.run_turn(turn, CancellationToken::new()).await.unwrap() },
-            );
+        let worker = self.worker.clone();
+        let working = tokio::spawn(async move {
+            worker
+                .run_turn(turn, CancellationToken::new())
+                .await
+                .unwrap()
+        });
         (turn, working)
     }
 
@@ -368,7 +370,7 @@ async fn a_lost_session_is_replaced_and_told_the_conversation_so_far() {
     let live = Live::start().await;
     let first = live.turn("remember the word marmot [[text]]").await;
     let lost = first.session.unwrap();
-    live.host.client().delete_session(&lost).await.unwrap();
+    live.worker.client().delete_session(&lost).await.unwrap();
     let result = live.turn("which word was it? [[text]]").await;
     assert_ended(&result, TurnStatus::Completed, None, UNICODE_TEXT);
     assert_ne!(result.session.as_ref(), Some(&lost));
@@ -449,11 +451,13 @@ async fn unknown_names_are_told() {
             .host
             .submit(live.conversation, prompt, SubmitOptions::default());
         let turn = submitting.await.unwrap().turn.id;
-        let host = live.host.clone();
-        let working =
-            tokio::spawn(
-                async move { host.run_turn(turn, CancellationToken::new()).await.unwrap() },
-            );
+        let worker = live.worker.clone();
+        let working = tokio::spawn(async move {
+            worker
+                .run_turn(turn, CancellationToken::new())
+                .await
+                .unwrap()
+        });
         let result = live.finished(turn, working).await;
         let error = result.error.unwrap();
         assert_eq!(

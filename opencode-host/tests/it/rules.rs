@@ -7,11 +7,11 @@ use opencode_client::wire::{PermissionAction, PermissionReply, PermissionRule};
 use opencode_host::product::Product;
 use opencode_host::store::{Conversation, TurnStatus};
 use opencode_host::sub_agents::SubAgents;
-use opencode_host::{AnswerError, Host, SubmitOptions};
+use opencode_host::{AnswerError, SubmitOptions};
 use opencode_impostor::{Dialect, Impostor};
 use serde_json::{Value, json};
 
-use crate::hosting::{Hosting, quick};
+use crate::hosting::{Builder, Hosting, quick};
 
 #[derive(Debug)]
 struct Ruled(Vec<PermissionRule>);
@@ -67,16 +67,19 @@ async fn sub_agents_that_run_unasked_are_allowed_by_name_and_warned_of() {
 async fn a_conversation_whose_sub_agents_were_off_has_them_when_they_are_allowed() {
     let hosting = Hosting::with_product(Impostor::start().await.unwrap(), asks()).await;
     let denied = rules_of(&hosting).await;
-    let host = Host::builder(hosting.host.client().clone(), Arc::clone(&hosting.store))
+    let (host, worker) = Builder::new(hosting.worker.client().clone(), Arc::clone(&hosting.store))
         .product(asks())
         .sub_agents(SubAgents::Unasked)
-        .error_reporter(hosting.recorder.clone())
-        .tracer(hosting.recorder.clone())
+        .recorder(&hosting.recorder)
         .options(quick())
         .shared_folder()
         .build()
         .unwrap();
-    let hosting = Hosting { host, ..hosting };
+    let hosting = Hosting {
+        host,
+        worker,
+        ..hosting
+    };
     let rules = rules_of(&hosting).await;
     assert_eq!(rules[..denied.len()], denied, "the session is the same one");
     let of_task = rules.iter().rfind(|rule| rule["permission"] == "task");
@@ -130,7 +133,7 @@ async fn a_session_whose_rules_are_gone_is_not_prompted() {
     let hosting = Hosting::with_product(Impostor::start().await.unwrap(), asks()).await;
     // As a session that was minted on a server that ignored the rules.
     let bare = opencode_client::wire::NewSession::default();
-    let session = hosting.host.client().create_session(&bare).await.unwrap();
+    let session = hosting.worker.client().create_session(&bare).await.unwrap();
     let conversation = hosting.store.conversation(hosting.conversation).await;
     let conversation = conversation.unwrap().unwrap();
     let first = hosting.turn("please answer [[text]]").await;

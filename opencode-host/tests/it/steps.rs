@@ -14,13 +14,13 @@ use opencode_host::clock::{ManualClock, Timestamp};
 use opencode_host::id::{ConversationId, TurnId};
 use opencode_host::store::{MemoryStore, Store, TurnState, TurnStatus};
 use opencode_host::turn::TurnResult;
-use opencode_host::{Host, HostOptions, SubmitOptions};
+use opencode_host::{Host, SubmitOptions, Worker, WorkerOptions};
 use opencode_impostor::{Action, Calls, Impostor, Outcome, Script, Step};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::faulty_store::{ALL_WRONGS, Fault, FaultyStore, Wrong};
-use crate::hosting::{PATIENCE, quick};
+use crate::hosting::{Builder, PATIENCE, quick};
 
 /// So many stages are played at once.
 const AT_ONCE: usize = 8;
@@ -129,9 +129,9 @@ impl Stage {
             conversation,
             turn: TurnId::from_uuid(uuid::Uuid::nil()),
         };
-        let host = stage.host(Arc::clone(&stage.store));
+        let (host, worker) = stage.host(Arc::clone(&stage.store));
         if play.is_fresh() {
-            stage.earlier(&host).await;
+            stage.earlier(&host, &worker).await;
         }
         let submitted = host
             .submit(conversation, Prompt::text("go"), SubmitOptions::default())
@@ -141,7 +141,7 @@ impl Stage {
     }
 
     /// A turn before this one, whose session the server has lost since.
-    async fn earlier(&self, host: &Host) {
+    async fn earlier(&self, host: &Host, worker: &Worker) {
         let submitted = host
             .submit(
                 self.conversation,
@@ -150,12 +150,15 @@ impl Stage {
             )
             .await;
         let turn = submitted.unwrap().turn.id;
-        host.run_turn(turn, CancellationToken::new()).await.unwrap();
+        worker
+            .run_turn(turn, CancellationToken::new())
+            .await
+            .unwrap();
         let result = host.result(turn).await.unwrap().unwrap();
         self.impostor.forget(result.session.unwrap().as_str());
     }
 
-    fn host(&self, store: Arc<dyn Store>) -> Host {
+    fn host(&self, store: Arc<dyn Store>) -> (Host, Worker) {
         let client = Client::builder(self.impostor.url())
             .timeout(Duration::from_secs(5))
             .build()
@@ -164,16 +167,16 @@ impl Stage {
             connect_timeout: Duration::from_secs(2),
             ..HubOptions::default()
         };
-        let mut options: HostOptions = quick();
+        let mut options: WorkerOptions = quick();
         // Long enough for an error page of each kind to be asked again.
         options.limits.unreachable = Duration::from_secs(10);
         options.limits.pace.confirm = Duration::from_millis(50);
         options.limits.pace.unseen = Duration::from_millis(100);
         options.limits.pace.lost = Duration::from_millis(100);
         options.limits.pace.silence = Duration::from_millis(300);
-        Host::builder(client, store)
+        Builder::new(client, store)
             .options(options)
-            .hub_options(hub)
+            .worker(|worker| worker.hub_options(hub))
             .shared_folder()
             .build()
             .unwrap()
@@ -210,14 +213,13 @@ impl Stage {
             below: Arc::clone(&self.store),
             fault: Arc::clone(fault),
         };
-        let host = self.host(Arc::new(faulty));
+        let (_, worker) = self.host(Arc::new(faulty));
         let process = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
-        let worker = async move { host.run_worker(CancellationToken::new()).await };
-        process.spawn(worker);
+        process.spawn(async move { worker.run(CancellationToken::new()).await });
         let settled = async {
             while !self.is_settled().await {
                 // Whoever lost the turn to a fault gets it back in time.
@@ -266,7 +268,7 @@ impl Stage {
                     self.impostor.ledger().requests()
                 )
             });
-        let host = self.host(Arc::clone(&self.store));
+        let (host, _) = self.host(Arc::clone(&self.store));
         host.result(self.turn).await.unwrap().unwrap()
     }
 
@@ -465,8 +467,8 @@ async fn a_turn_that_is_worked_on_alone_is_settled_in_the_end() {
             below: Arc::clone(&stage.store),
             fault: Arc::clone(&fault),
         };
-        let host = stage.host(Arc::new(faulty));
-        let working = host.run_turn(stage.turn, CancellationToken::new());
+        let (_, worker) = stage.host(Arc::new(faulty));
+        let working = worker.run_turn(stage.turn, CancellationToken::new());
         let time_passes = async {
             loop {
                 stage.clock.advance(Duration::from_millis(500));

@@ -22,7 +22,7 @@ use opencode_host::live::Cursor;
 use opencode_host::product::{HookError, Product};
 use opencode_host::store::{CancelOutcome, Message, MessageStatus, TurnStatus};
 use opencode_host::turn::TurnResult;
-use opencode_host::{HostOptions, SubmitError, SubmitOptions};
+use opencode_host::{SubmitError, SubmitOptions, WorkerOptions};
 use opencode_impostor::{Action, Calls, Events, Impostor, Script, Step, Streamed, UNICODE_TEXT};
 use serde_json::json;
 

@@ -62,7 +62,7 @@ async fn an_idle_of_another_folder_ends_nothing() {
         test.shown(turn, "Half and half").await;
         // Somebody else's abort, which names no folder and stops nothing.
         let session = test.impostor.ledger().busy()[0].into();
-        test.host.client().abort(&session).await.unwrap();
+        test.worker.client().abort(&session).await.unwrap();
         test.impostor.gate("hold").open();
         let result = test.finished(turn, working).await;
         assert_ended(&result, TurnStatus::Completed, None, "Half and half");

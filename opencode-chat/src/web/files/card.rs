@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use askama::Template;
+use opencode_host::artifacts::vouches_for;
 use opencode_host::id::{AttachmentId, MessageId};
 use opencode_host::store::{Attachment, AttachmentSource, Conversation};
 
@@ -89,7 +90,7 @@ pub(in crate::web) async fn by_message(
 async fn views(app: &App, conversation: &Conversation, files: &[Attachment]) -> Vec<FileView> {
     let looks = app.seen.all(app.host.blobs(), files).await;
     let view = |(file, looks)| {
-        let trusted = is_page(file) && app.host.vouches_for(conversation, file);
+        let trusted = is_page(file) && vouches_for(&*app.product, conversation, file);
         FileView::new(&app.base, file, looks, trusted)
     };
     files.iter().zip(looks).map(view).collect()
@@ -101,7 +102,7 @@ pub(super) async fn is_trusted_page(app: &App, file: &Attachment) -> Result<bool
         return Ok(false);
     }
     let conversation = app.host.store().conversation(file.conversation).await?;
-    Ok(conversation.is_some_and(|conversation| app.host.vouches_for(&conversation, file)))
+    Ok(conversation.is_some_and(|conversation| vouches_for(&*app.product, &conversation, file)))
 }
 
 fn is_page(file: &Attachment) -> bool {

@@ -16,7 +16,7 @@ use opencode_host::product::Product;
 use opencode_host::sandbox::SandboxRoot;
 use opencode_host::store::{Conversation, MemoryStore, Message, MessageRole, MessageStatus};
 use opencode_host::turn::plan::{Limits, Pace};
-use opencode_host::{Host, HostOptions};
+use opencode_host::{Host, HostOptions, Worker, WorkerOptions};
 use opencode_impostor::{Impostor, Script, Step};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -59,7 +59,8 @@ pub(super) struct Site {
     app: App,
     /// Where files are: `sandboxes` and `blobs`.
     pub(super) folder: TempDir,
-    worker: Option<JoinHandle<()>>,
+    worker: Worker,
+    working: Option<JoinHandle<()>>,
 }
 
 /// What a request was answered with.
@@ -133,10 +134,10 @@ impl Site {
 
     pub(super) fn on(impostor: Impostor) -> Self {
         let mut site = Self::without_worker(impostor);
-        let (host, shutdown) = (site.host.clone(), site.shutdown.clone());
-        site.worker = Some(tokio::spawn(async move {
-            host.run_worker(shutdown).await.unwrap()
-        }));
+        let (worker, shutdown) = (site.worker.clone(), site.shutdown.clone());
+        site.working = Some(tokio::spawn(
+            async move { worker.run(shutdown).await.unwrap() },
+        ));
         site
     }
 
@@ -151,29 +152,37 @@ impl Site {
             lost: Duration::from_millis(400),
             ..Pace::default()
         };
-        let options = HostOptions {
+        let taken = HostOptions {
             max_upload: MAX_UPLOAD,
             upload_quota: 2 * MAX_UPLOAD + 500,
+            poll_interval: Duration::from_millis(50),
+            ..HostOptions::default()
+        };
+        let options = WorkerOptions {
             limits: Limits {
                 pace,
                 ..Limits::default()
             },
             poll_interval: Duration::from_millis(50),
-            ..HostOptions::default()
+            ..WorkerOptions::default()
         };
         let folder = tempfile::tempdir().unwrap();
         let sandboxes = SandboxRoot::open(folder.path().join("sandboxes")).unwrap();
         let store = Arc::new(MemoryStore::default());
-        let host = Host::builder(client, store.clone())
-            .options(options)
-            .product(Drawing)
+        let host = Host::builder(store.clone())
+            .options(taken)
             .blobs(Blobs::in_folder(folder.path().join("blobs")).unwrap())
             .sandboxes(sandboxes)
-            .build()
+            .build();
+        let worker = Worker::builder(client)
+            .options(options)
+            .product(Drawing)
+            .build(&host)
             .unwrap();
         let shutdown = CancellationToken::new();
         let app = App {
             host: host.clone(),
+            product: Arc::new(Drawing),
             base: BasePath::default(),
             stand_in: false,
             open_to_network: false,
@@ -193,7 +202,8 @@ impl Site {
             shutdown,
             router: router(app.clone(), Names::default()),
             app,
-            worker: None,
+            worker,
+            working: None,
             folder,
         }
     }
@@ -359,8 +369,8 @@ impl Site {
     /// Stops the worker.
     pub(super) async fn stop(mut self) {
         self.shutdown.cancel();
-        if let Some(worker) = self.worker.take() {
-            timeout(PATIENCE, worker)
+        if let Some(working) = self.working.take() {
+            timeout(PATIENCE, working)
                 .await
                 .expect("the worker stops")
                 .unwrap();

@@ -10,7 +10,9 @@ use opencode_host::blobs::Blobs;
 use opencode_host::live::Cursor;
 use opencode_host::sandbox::SandboxRoot;
 use opencode_host::store::{MemoryStore, Store, TurnStatus};
-use opencode_host::{Host, HostOptions, SubmitOptions};
+use opencode_host::{SubmitOptions, WorkerOptions};
+
+use crate::hosting::Builder;
 use opencode_impostor::real::RealServer;
 use opencode_impostor::{ModelScript, ModelServer, Round};
 use serde_json::json;
@@ -61,16 +63,16 @@ async fn files_come_back_byte_for_byte_and_once() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
     let builder = || {
         let client = Client::builder(server.url()).password(server.password());
-        let options = HostOptions {
+        let options = WorkerOptions {
             lease: Duration::from_secs(1),
             poll_interval: Duration::from_millis(50),
-            ..HostOptions::default()
+            ..WorkerOptions::default()
         };
-        Host::builder(client.build().unwrap(), Arc::clone(&store))
+        Builder::new(client.build().unwrap(), Arc::clone(&store))
             .sandboxes(root.clone())
             .options(options)
     };
-    let host = builder().blobs(blobs.clone()).build().unwrap();
+    let (host, worker) = builder().blobs(blobs.clone()).build().unwrap();
     let conversation = store.open_conversation("live").await.unwrap().id;
 
     // The worker that runs the turn ends between the turn's end and its files.
@@ -88,7 +90,7 @@ async fn files_come_back_byte_for_byte_and_once() {
     let turn = host.submit(conversation, Prompt::text("[[work]]"), options);
     let turn = turn.await.unwrap().turn.id;
     let reached = Arc::new(Notify::new());
-    let dying = builder()
+    let (_, dying) = builder()
         .product(Dies(Arc::clone(&reached)))
         .build()
         .unwrap();
@@ -102,8 +104,8 @@ async fn files_come_back_byte_for_byte_and_once() {
 
     let shutdown = CancellationToken::new();
     let worker = tokio::spawn({
-        let (host, shutdown) = (host.clone(), shutdown.clone());
-        async move { host.run_worker(shutdown).await }
+        let shutdown = shutdown.clone();
+        async move { worker.run(shutdown).await }
     });
     let settled = async |turn| {
         let following = async {

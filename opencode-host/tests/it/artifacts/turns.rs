@@ -16,12 +16,12 @@ use opencode_host::store::{
 };
 use opencode_host::turn::TurnResult;
 use opencode_host::uploads::UploadError;
-use opencode_host::{Host, HostBuilder, HostOptions, SubmitOptions};
+use opencode_host::{HostOptions, SubmitOptions, WorkerOptions};
 use opencode_impostor::{ApplyPatch, Impostor, PatchKind, PatchedFile, Script, Step};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::hosting::{Hosting, PATIENCE, quick};
+use crate::hosting::{Builder, Hosting, PATIENCE, quick};
 
 struct Filed {
     home: tempfile::TempDir,
@@ -34,18 +34,20 @@ impl Filed {
         Self::built(Script::always(steps), |builder| builder).await
     }
 
-    async fn built(script: Script, adjust: impl FnOnce(HostBuilder) -> HostBuilder) -> Self {
+    async fn built(script: Script, adjust: impl FnOnce(Builder) -> Builder) -> Self {
         let home = tempfile::tempdir().unwrap();
         let root = SandboxRoot::open(home.path().join("sandboxes")).unwrap();
         let blobs = Blobs::in_folder(home.path().join("blobs")).unwrap();
         let impostor = Impostor::scripted(script).await.unwrap();
         let options = HostOptions {
             max_upload: 1000,
-            ..quick()
+            ..HostOptions::default()
         };
-        let with_files =
-            |builder: HostBuilder| adjust(builder.blobs(blobs.clone()).sandboxes(root));
-        let hosting = Hosting::with(impostor, options, with_files).await;
+        let with_files = |builder: Builder| {
+            let builder = builder.host_options(options).blobs(blobs.clone());
+            adjust(builder.sandboxes(root))
+        };
+        let hosting = Hosting::with(impostor, quick(), with_files).await;
         Self {
             home,
             blobs,
@@ -306,7 +308,7 @@ async fn a_worker_that_died_after_the_end_is_made_up_for() {
         let blobs = Blobs::in_folder(home.path().join("blobs")).unwrap();
         let impostor = Impostor::scripted(Script::always(working())).await.unwrap();
         let url = impostor.url();
-        let options = HostOptions {
+        let options = WorkerOptions {
             lease: Duration::from_millis(300),
             ..quick()
         };
@@ -325,8 +327,8 @@ async fn a_worker_that_died_after_the_end_is_made_up_for() {
         let turn = first.submit("write").await;
         // A runtime of its own, so that all of the worker ends at once.
         let doomed = tokio::runtime::Runtime::new().unwrap();
-        let host = first.host.clone();
-        doomed.spawn(async move { host.run_turn(turn, CancellationToken::new()).await });
+        let worker = first.worker.clone();
+        doomed.spawn(async move { worker.run_turn(turn, CancellationToken::new()).await });
         tokio::time::timeout(PATIENCE, reached.notified())
             .await
             .unwrap();
@@ -335,16 +337,16 @@ async fn a_worker_that_died_after_the_end_is_made_up_for() {
         doomed.shutdown_background();
 
         let store: Arc<dyn Store> = Arc::clone(&first.store);
-        let second = Host::builder(Client::builder(&url).build().unwrap(), store)
+        let (second, worker) = Builder::new(Client::builder(&url).build().unwrap(), store)
             .blobs(blobs.clone())
             .sandboxes(root)
             .options(options)
             .build()
             .unwrap();
         let shutdown = CancellationToken::new();
-        let worker = tokio::spawn({
-            let (second, shutdown) = (second.clone(), shutdown.clone());
-            async move { second.run_worker(shutdown).await }
+        let working = tokio::spawn({
+            let shutdown = shutdown.clone();
+            async move { worker.run(shutdown).await }
         });
         let settled = async {
             let mut live = second
@@ -355,7 +357,7 @@ async fn a_worker_that_died_after_the_end_is_made_up_for() {
         };
         tokio::time::timeout(PATIENCE, settled).await.unwrap();
         shutdown.cancel();
-        worker.await.unwrap().unwrap();
+        working.await.unwrap().unwrap();
         let result = second.result(turn).await.unwrap().unwrap();
         assert_eq!(files(&blobs, &result).await, expected());
         assert_eq!(first.store.turn_events(turn).await.unwrap().len(), 1);
@@ -370,10 +372,11 @@ async fn a_conversations_uploads_have_a_quota() {
     let impostor = Impostor::scripted(Script::always([Step::text("Read.")]));
     let options = HostOptions {
         upload_quota: 10,
-        ..quick()
+        ..HostOptions::default()
     };
-    let hosting = Hosting::with(impostor.await.unwrap(), options, |builder| {
+    let hosting = Hosting::with(impostor.await.unwrap(), quick(), |builder| {
         builder
+            .host_options(options)
             .blobs(Blobs::open("memory://").unwrap())
             .sandboxes(root)
     });
@@ -435,9 +438,9 @@ async fn a_worker_removes_what_crashed_uploads_left() {
     file.set_modified(std::time::SystemTime::now() - days)
         .unwrap();
     let shutdown = CancellationToken::new();
-    let worker = tokio::spawn({
-        let (host, shutdown) = (filed.hosting.host.clone(), shutdown.clone());
-        async move { host.run_worker(shutdown).await }
+    let working = tokio::spawn({
+        let (worker, shutdown) = (filed.hosting.worker.clone(), shutdown.clone());
+        async move { worker.run(shutdown).await }
     });
     let swept = async {
         while old.exists() {
@@ -446,6 +449,6 @@ async fn a_worker_removes_what_crashed_uploads_left() {
     };
     tokio::time::timeout(PATIENCE, swept).await.unwrap();
     shutdown.cancel();
-    worker.await.unwrap().unwrap();
+    working.await.unwrap().unwrap();
     assert!(young.exists());
 }

@@ -94,7 +94,7 @@ async fn a_session_that_takes_the_place_of_none_gets_nothing() {
 
 #[tokio::test]
 async fn a_long_conversation_loses_its_oldest_messages_and_says_so() {
-    let options = HostOptions {
+    let options = WorkerOptions {
         max_transcript: 2 << 10,
         ..quick()
     };

@@ -180,7 +180,7 @@ async fn a_prompt_that_died_with_its_server_is_posted_once_more() {
 #[tokio::test]
 async fn a_slow_server_is_waited_for() {
     let options = |unseen| {
-        let mut options: HostOptions = quick();
+        let mut options: WorkerOptions = quick();
         options.limits.pace.unseen = unseen;
         options.limits.pace.lost = Duration::from_millis(1);
         options
@@ -264,7 +264,7 @@ impl Product for Suspended {
 
 #[tokio::test]
 async fn a_process_that_was_suspended_looks_again_before_it_prompts() {
-    let mut options: HostOptions = quick();
+    let mut options: WorkerOptions = quick();
     options.lease = Duration::from_secs(1);
     let impostor = Impostor::scripted(Script::always([Step::text("Fine.")]));
     let test = Hosting::with(impostor.await.unwrap(), options, |builder| {

@@ -28,7 +28,7 @@ fn impostor(version: &str) -> ImpostorBuilder {
 }
 
 /// Nothing here ends because somebody has waited long enough.
-fn patient() -> HostOptions {
+fn patient() -> WorkerOptions {
     let mut options = quick();
     options.limits.pace.unseen = Duration::from_secs(3600);
     options.limits.pace.lost = Duration::from_secs(3600);

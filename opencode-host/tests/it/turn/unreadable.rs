@@ -35,7 +35,7 @@ async fn waiting(impostor: Impostor, way: &Action) -> Hosting {
 async fn waiting_with(
     impostor: Impostor,
     way: &Action,
-    adjust: impl FnOnce(opencode_host::HostBuilder) -> opencode_host::HostBuilder,
+    adjust: impl FnOnce(crate::hosting::Builder) -> crate::hosting::Builder,
 ) -> Hosting {
     let mut options = quick();
     options.limits.unreachable = Duration::from_secs(4);
@@ -340,8 +340,8 @@ async fn a_prompted_turn_stays_with_its_session() {
     let turn = test.submit("go").await;
     let stop = tokio_util::sync::CancellationToken::new();
     let working = {
-        let (host, stop) = (test.host.clone(), stop.clone());
-        tokio::spawn(async move { host.run_turn(turn, stop).await })
+        let (worker, stop) = (test.worker.clone(), stop.clone());
+        tokio::spawn(async move { worker.run_turn(turn, stop).await })
     };
     test.shown(turn, "Half").await;
     stop.cancel();

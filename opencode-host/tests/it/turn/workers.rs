@@ -128,8 +128,8 @@ async fn a_worker_runs_what_is_submitted_and_stops_when_told() {
     let test = hosting([Step::Echo]).await;
     let shutdown = tokio_util::sync::CancellationToken::new();
     let worker = tokio::spawn({
-        let (host, shutdown) = (test.host.clone(), shutdown.clone());
-        async move { host.run_worker(shutdown).await }
+        let (worker, shutdown) = (test.worker.clone(), shutdown.clone());
+        async move { worker.run(shutdown).await }
     });
     let turn = test.submit("hello").await;
     let mut live = test.host.live(turn, Cursor::START).await.unwrap();
@@ -155,8 +155,8 @@ async fn a_stopped_worker_gives_its_turn_to_the_next() {
     let turn = test.submit("go").await;
     let shutdown = tokio_util::sync::CancellationToken::new();
     let worker = tokio::spawn({
-        let (host, shutdown) = (test.host.clone(), shutdown.clone());
-        async move { host.run_worker(shutdown).await }
+        let (worker, shutdown) = (test.worker.clone(), shutdown.clone());
+        async move { worker.run(shutdown).await }
     });
     test.shown(turn, "One. ").await;
     shutdown.cancel();
@@ -174,6 +174,39 @@ async fn a_stopped_worker_gives_its_turn_to_the_next() {
 }
 
 #[tokio::test]
+async fn who_stops_working_gives_back_only_what_is_his() {
+    let test = hosting([Step::text("One. "), Step::gate("two"), Step::text("Two.")]).await;
+    let stays = test.submit("go").await;
+    let working = test.work(stays);
+    let other = test.store.open_conversation("other").await.unwrap().id;
+    let submitted = test.host.submit(
+        other,
+        opencode_client::wire::Prompt::text("go"),
+        SubmitOptions::default(),
+    );
+    let leaves = submitted.await.unwrap().turn.id;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let leaving = tokio::spawn({
+        let (worker, stop) = (test.worker.clone(), stop.clone());
+        async move { worker.run_turn(leaves, stop).await }
+    });
+    test.shown(stays, "One. ").await;
+    test.shown(leaves, "One. ").await;
+    stop.cancel();
+    leaving.await.unwrap().unwrap();
+    let row = test.store.turn(leaves).await.unwrap().unwrap();
+    assert!(
+        matches!(row.state, opencode_host::store::TurnState::Queued),
+        "{:?}",
+        row.state
+    );
+    test.impostor.gate("two").open();
+    test.finished(stays, working).await;
+    let row = test.store.turn(stays).await.unwrap().unwrap();
+    assert_eq!(row.generation, 1, "it was claimed once");
+}
+
+#[tokio::test]
 async fn fifty_ensures_at_once_make_one_session() {
     let test = hosting([Step::Echo]).await;
     let conversation = test
@@ -184,7 +217,7 @@ async fn fifty_ensures_at_once_make_one_session() {
         .unwrap();
     let telemetry = opencode_host::telemetry::Telemetry::default();
     let session = opencode_host::session::Session {
-        client: test.host.client(),
+        client: test.worker.client(),
         store: &*test.store,
         product: &opencode_host::product::PlainProduct,
         sub_agents: &opencode_host::sub_agents::SubAgents::Off,
@@ -253,7 +286,7 @@ async fn every_recording_replayed_ends_as_it_did() {
     for (name, status, reason) in expected {
         let test = Hosting::with(
             Impostor::tape(name).await.unwrap(),
-            HostOptions { ..quick() },
+            WorkerOptions { ..quick() },
             |builder| builder,
         )
         .await;

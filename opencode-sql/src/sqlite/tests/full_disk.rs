@@ -6,7 +6,7 @@ use opencode_host::client::{Client, wire::Prompt};
 use opencode_host::id::{ConversationId, TurnId};
 use opencode_host::reporter::{ErrorReporter, Severity};
 use opencode_host::store::{MessageStatus, TurnStatus};
-use opencode_host::{Host, HostOptions, SubmitError, SubmitOptions};
+use opencode_host::{Host, SubmitError, SubmitOptions, Worker, WorkerOptions};
 use opencode_impostor::{Impostor, Script, Step};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
@@ -75,23 +75,25 @@ async fn a_full_disk_costs_time_and_nothing_else() {
     let impostor = Impostor::scripted(script).await.unwrap();
     let client = Client::builder(impostor.url()).build().unwrap();
     let reports = Reports::default();
-    let options = HostOptions {
+    let options = WorkerOptions {
         snapshot_interval: Duration::from_millis(20),
-        ..HostOptions::default()
+        ..WorkerOptions::default()
     };
-    let host = Host::builder(client, Arc::clone(&store))
+    let host = Host::builder(Arc::clone(&store))
         .error_reporter(reports.clone())
+        .build();
+    let worker = Worker::builder(client)
         .options(options)
         .shared_folder()
-        .build()
+        .build(&host)
         .unwrap();
     let [one, two] = ["one", "two"].map(|name| store.open_conversation(name));
     let (one, two) = (one.await.unwrap().id, two.await.unwrap().id);
     let turn = submit(&host, one, "long").await.unwrap();
     let beside = submit(&host, two, "short").await.unwrap();
     let work = |turn| {
-        let host = host.clone();
-        tokio::spawn(async move { host.run_turn(turn, CancellationToken::new()).await })
+        let worker = worker.clone();
+        tokio::spawn(async move { worker.run_turn(turn, CancellationToken::new()).await })
     };
     let working = work(turn);
     impostor.gate("full").reached().await.unwrap();

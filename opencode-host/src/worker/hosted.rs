@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use opencode_client::Exchange;
 use opencode_client::wire::{ModelRef, PermissionRule};
 
-use super::guard::guard;
+use super::configuration_guard::guard;
 use crate::artifacts::{DefaultAttach, Transform};
 use crate::product::{HookError, Product};
 use crate::sandbox::{OwnConfiguration, SandboxId, SandboxRoot, blocking};

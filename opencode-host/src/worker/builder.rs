@@ -1,0 +1,204 @@
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use opencode_client::reply::Observer;
+use opencode_client::{Client, EventHub, HubOptions};
+
+use super::hosted::{Folders, Hosted};
+use super::{MakeObserver, Shared, Worker, WorkerOptions};
+use crate::host::Host;
+use crate::product::{PlainProduct, Product};
+use crate::reporter::Severity;
+use crate::store::{Turn, WorkerId};
+use crate::sub_agents::SubAgents;
+
+/// Why a worker cannot be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Nobody said where the agents work. Without a folder of their own, all conversations would read and change
+    /// each other's files in the server's.
+    #[error(
+        "the worker has no folders for its agents: give each conversation its own with HostBuilder::sandboxes(root), \
+         or name them in Product::directory and say product_folders(), or let all conversations share one with \
+         shared_folder()"
+    )]
+    NoFolders,
+}
+
+/// What a [`Worker`] is built from.
+#[must_use]
+pub struct WorkerBuilder {
+    client: Client,
+    product: Arc<dyn Product>,
+    options: WorkerOptions,
+    hub: HubOptions,
+    observers: Vec<MakeObserver>,
+    id: Option<WorkerId>,
+    elsewhere: Option<Elsewhere>,
+    sub_agents: SubAgents,
+}
+
+/// Where agents work whose host has no sandboxes.
+#[derive(Clone, Copy, Debug)]
+enum Elsewhere {
+    Product,
+    Shared,
+}
+
+impl std::fmt::Debug for WorkerBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkerBuilder")
+            .field("client", &self.client)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl WorkerBuilder {
+    pub(super) fn new(client: Client) -> Self {
+        Self {
+            client,
+            product: Arc::new(PlainProduct),
+            options: WorkerOptions::default(),
+            hub: HubOptions::default(),
+            observers: Vec::new(),
+            id: None,
+            elsewhere: None,
+            sub_agents: SubAgents::default(),
+        }
+    }
+
+    /// The product whose turns these are.
+    pub fn product(mut self, product: impl Product) -> Self {
+        self.product = Arc::new(product);
+        self
+    }
+
+    /// How the worker behaves.
+    pub fn options(mut self, options: WorkerOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// How the event hub behaves.
+    pub fn hub_options(mut self, options: HubOptions) -> Self {
+        self.hub = options;
+        self
+    }
+
+    /// Adds an observer to the reply of every turn that runs here.
+    pub fn observer(
+        mut self,
+        make: impl Fn(&Turn) -> Box<dyn Observer> + Send + Sync + 'static,
+    ) -> Self {
+        self.observers.push(Box::new(make));
+        self
+    }
+
+    /// Worker id, by which the store names the holder of a lease. Generated if not set.
+    pub fn id(mut self, id: WorkerId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// Takes every conversation's folder from [`Product::directory`]. A conversation for which the product names
+    /// none gets no session, and its turns fail. A host with sandboxes has folders: this changes nothing there.
+    pub fn product_folders(mut self) -> Self {
+        self.elsewhere = Some(Elsewhere::Product);
+        self
+    }
+
+    /// Lets all conversations for which [`Product::directory`] names no folder work in the server's own.
+    ///
+    /// Each of their agents can then read and change what the others made. For one person's
+    /// conversations, or for agents without tools.
+    pub fn shared_folder(mut self) -> Self {
+        self.elsewhere = Some(Elsewhere::Shared);
+        self
+    }
+
+    /// What becomes of sub-agents where the product's rules hold an `ask`. By default they are off, since OpenCode
+    /// asks for nothing that they do.
+    pub fn sub_agents(mut self, sub_agents: SubAgents) -> Self {
+        self.sub_agents = sub_agents;
+        self
+    }
+
+    /// Makes a worker on the turns of `host`. Nothing is contacted yet.
+    ///
+    /// # Errors
+    /// [`BuildError::NoFolders`] when the host was built without [`sandboxes`](crate::HostBuilder::sandboxes), and
+    /// neither [`product_folders`](Self::product_folders) nor [`shared_folder`](Self::shared_folder) was called.
+    pub fn build(mut self, host: &Host) -> Result<Worker, BuildError> {
+        let front = host.front();
+        let folders = match (&front.sandboxes, self.elsewhere) {
+            (Some(root), _) => Folders::Sandboxes(root.clone()),
+            (None, Some(Elsewhere::Product)) => Folders::Product,
+            (None, Some(Elsewhere::Shared)) => Folders::Shared,
+            (None, None) => return Err(BuildError::NoFolders),
+        };
+        let id = self.id.unwrap_or_else(|| {
+            let entropy = front.clock.entropy() as u32;
+            WorkerId(format!("{}-{entropy:08x}", std::process::id()))
+        });
+        if self.hub.on_problem.is_none() {
+            let telemetry = front.telemetry.clone();
+            self.hub.on_problem = Some(Arc::new(move |problem| {
+                telemetry.report(problem, Severity::Warning, [("action", "hub".into())]);
+            }));
+        }
+        let telemetry = front.telemetry.clone();
+        self.client = self.client.also_on_request(move |trace| {
+            telemetry.event(
+                "request",
+                [
+                    ("method", trace.method.into()),
+                    ("path", trace.path.into()),
+                    ("status", trace.status.into()),
+                    ("duration_ms", (trace.duration.as_millis() as u64).into()),
+                ],
+            );
+        });
+        let telemetry = front.telemetry.clone();
+        self.client = self.client.also_on_skipped(move |source, skipped| {
+            for (kind, count) in skipped.iter() {
+                telemetry.event(
+                    "wire.skipped",
+                    [
+                        ("source", source.into()),
+                        ("kind", kind.as_str().into()),
+                        ("count", count.into()),
+                    ],
+                );
+            }
+        });
+        let product = Arc::new(Hosted {
+            product: self.product,
+            folders,
+            telemetry: front.telemetry.clone(),
+        });
+        let shared = Arc::new(Shared {
+            hub: EventHub::new(self.client.clone(), self.hub),
+            client: self.client,
+            product,
+            sub_agents: self.sub_agents,
+            options: self.options,
+            observers: self.observers,
+            id,
+            running: Mutex::new(HashMap::new()),
+            runs: AtomicU64::new(0),
+            store: Arc::clone(&front.store),
+            telemetry: front.telemetry.clone(),
+            clock: Arc::clone(&front.clock),
+            blobs: front.blobs.clone(),
+            sandboxes: front.sandboxes.clone(),
+            live: Arc::clone(&front.live),
+            queue_changed: Arc::clone(&front.queue_changed),
+            host: host.clone(),
+        });
+        front.register(&shared);
+        Ok(Worker { shared })
+    }
+}

@@ -1,0 +1,70 @@
+//! Keeping the leases of the turns that run here, and hearing what others say of them.
+
+use std::sync::Arc;
+
+use super::{Run, Shared};
+use crate::reporter::Severity;
+use crate::store::{Lease, LeaseStatus};
+
+/// Renews the leases of a run's turns, and passes on what others say of them: cancels, and losses.
+pub(super) async fn keep(shared: Arc<Shared>, run: Run) {
+    let mut renewed = tokio::time::Instant::now();
+    loop {
+        tokio::time::sleep(shared.options.poll_interval).await;
+        let leases = shared.leases(run);
+        if leases.is_empty() {
+            continue;
+        }
+        let due = renewed.elapsed() >= shared.options.lease / 3;
+        let statuses = if due {
+            shared.store.renew(&leases, shared.options.lease).await
+        } else {
+            shared.store.check(&leases).await
+        };
+        match statuses {
+            Ok(statuses) => {
+                if due {
+                    renewed = tokio::time::Instant::now();
+                }
+                shared.pass_on(&leases, &statuses);
+            }
+            Err(error) => {
+                let context = [("action", "renew".into())];
+                shared.telemetry.report(&error, Severity::Warning, context);
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn leases(&self, run: Run) -> Vec<Lease> {
+        let running = self.running();
+        let own = running.iter().filter(|(_, running)| running.run == run);
+        own.map(|(turn, running)| Lease {
+            turn: *turn,
+            generation: running.control.generation(),
+        })
+        .collect()
+    }
+
+    fn pass_on(&self, leases: &[Lease], statuses: &[LeaseStatus]) {
+        let running = self.running();
+        for (lease, status) in leases.iter().zip(statuses) {
+            // The turn may have been claimed anew here meanwhile.
+            let control = running.get(&lease.turn).map(|running| &running.control);
+            let Some(control) = control.filter(|control| control.generation() == lease.generation)
+            else {
+                continue;
+            };
+            match status {
+                LeaseStatus::Held {
+                    cancel_requested: true,
+                } => control.order(|orders| orders.cancel = true),
+                LeaseStatus::Held {
+                    cancel_requested: false,
+                } => {}
+                LeaseStatus::Lost => control.order(|orders| orders.lost = true),
+            }
+        }
+    }
+}
