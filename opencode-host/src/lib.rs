@@ -13,6 +13,7 @@ mod host;
 pub mod id;
 pub mod live;
 pub mod outcome;
+mod plug_in;
 pub mod product;
 pub mod reporter;
 pub mod sandbox;

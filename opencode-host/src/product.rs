@@ -17,6 +17,11 @@ pub type HookError = Box<dyn std::error::Error + Send + Sync>;
 
 /// One feature of a host that talks to an agent: its agent, its words to the
 /// model, its permission rules, its hooks. Every method has a default.
+///
+/// A worker asks for agent, model, words, rules, title and the rest of the policy once for each claim of a turn, and
+/// calls each method on a thread of its own. A method that panics, or takes longer than
+/// [`plug_in_limit`](crate::WorkerOptions::plug_in_limit), fails the turn where it belongs to the policy, and is passed
+/// over where it is a hook; both is reported. A thread that never returns is lost to the process.
 #[async_trait]
 pub trait Product: Send + Sync + fmt::Debug + 'static {
     /// The agent that answers; the server's default without one.

@@ -1,5 +1,6 @@
 //! The host's tracer and reporter together, as the rest of the crate uses them.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -30,7 +31,12 @@ impl Telemetry {
     }
 
     pub(crate) fn event<const N: usize>(&self, name: &'static str, fields: [(&str, Value); N]) {
-        self.tracer.event(name, &map(fields));
+        self.event_of(name, &map(fields));
+    }
+
+    /// Sends an event whose fields are there already.
+    pub(crate) fn event_of(&self, name: &'static str, fields: &Map<String, Value>) {
+        contained("tracer", || self.tracer.event(name, fields));
     }
 
     pub(crate) fn report<const N: usize>(
@@ -39,7 +45,17 @@ impl Telemetry {
         severity: Severity,
         context: [(&str, Value); N],
     ) {
-        self.reporter.report(error, true, severity, &map(context));
+        let context = map(context);
+        contained("error reporter", || {
+            self.reporter.report(error, true, severity, &context);
+        });
+    }
+}
+
+/// Calls what the host has plugged in. Should it panic, the log says so, and the turn goes on.
+fn contained(what: &str, call: impl FnOnce()) {
+    if std::panic::catch_unwind(AssertUnwindSafe(call)).is_err() {
+        tracing::error!("the host's {what} panicked");
     }
 }
 

@@ -17,12 +17,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use opencode_client::reply::Observer;
 use opencode_client::{Client, Error as ClientError, EventHub};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::hosted::Hosted;
 pub use builder::{BuildError, WorkerBuilder};
 
 use crate::blobs::Blobs;
@@ -30,16 +30,15 @@ use crate::clock::Clock;
 use crate::host::Host;
 use crate::id::{ConversationId, TurnId};
 use crate::live::LiveTurns;
-use crate::product::Product;
+use crate::product::PlainProduct;
 use crate::reporter::Severity;
 use crate::sandbox::SandboxRoot;
 use crate::session::Session;
-use crate::store::{
-    Claim, ClaimedTurn, SessionRecord, Store, StoreError, Turn, TurnState, WorkerId,
-};
+use crate::store::{Claim, ClaimedTurn, SessionRecord, Store, StoreError, TurnState, WorkerId};
 use crate::sub_agents::SubAgents;
 use crate::telemetry::Telemetry;
 use crate::turn::control::{Control, Orders};
+use crate::turn::observing::MakeObserver;
 use crate::turn::plan::Limits;
 use crate::turn::{DEFAULT_MAX_TRANSCRIPT, Driven, Driver};
 
@@ -75,6 +74,9 @@ pub struct WorkerOptions {
     /// While a turn waits for a person its timeout is paused, provided the server was heard from within this time.
     /// Default 45 s.
     pub heartbeat_limit: Duration,
+    /// How long one call of a product's method, a hook or a transform may take. Default 30 s. What takes longer is
+    /// left behind and reported: a policy that is not had fails the turn, a hook or a transform is passed over.
+    pub plug_in_limit: Duration,
 }
 
 impl Default for WorkerOptions {
@@ -88,12 +90,10 @@ impl Default for WorkerOptions {
             max_transcript: DEFAULT_MAX_TRANSCRIPT,
             sweep: None,
             heartbeat_limit: Duration::from_secs(45),
+            plug_in_limit: Duration::from_secs(30),
         }
     }
 }
-
-/// Makes an observer for a turn that starts.
-pub(crate) type MakeObserver = Box<dyn Fn(&Turn) -> Box<dyn Observer> + Send + Sync>;
 
 /// Drives the turns of a host's store on one OpenCode server. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -105,7 +105,7 @@ pub struct Worker {
 pub(crate) struct Shared {
     pub(crate) client: Client,
     pub(crate) hub: EventHub,
-    pub(crate) product: Arc<dyn Product>,
+    product: Arc<Hosted>,
     pub(crate) sub_agents: SubAgents,
     pub(crate) options: WorkerOptions,
     pub(crate) observers: Vec<MakeObserver>,
@@ -341,7 +341,7 @@ impl Shared {
         let sessions = Session {
             client: &client,
             store: &*self.store,
-            product: &*self.product,
+            product: &PlainProduct,
             sub_agents: &self.sub_agents,
             telemetry: &self.telemetry,
         };
@@ -375,15 +375,32 @@ async fn drive(shared: Arc<Shared>, run: Run, claimed: ClaimedTurn) {
     shared.running().insert(turn, running);
     let live = shared.live.turn(turn);
     live.start(generation);
+    let (product, asked) = shared.product.ask(&claimed.conversation).await;
     let driver = |claimed| {
         Driver::new(
             Arc::clone(&shared),
+            Arc::clone(&product),
             claimed,
             control.clone(),
             Arc::clone(&live),
         )
     };
-    let driving = driver(claimed.clone()).run();
+    let is_over = matches!(claimed.turn.state, TurnState::Finished { .. });
+    let first = driver(claimed.clone());
+    let driving = async {
+        match &asked {
+            // What there is of a turn that has ended is settled without its product's word.
+            Err(error) if !is_over => first.fail(&error.to_string()).await,
+            _ => first.run().await,
+        }
+    };
+    if let Err(error) = &asked {
+        let context = [
+            ("action", "product".into()),
+            ("turn", turn.to_string().into()),
+        ];
+        shared.telemetry.report(error, Severity::Error, context);
+    }
     match AssertUnwindSafe(driving).catch_unwind().await {
         Ok(Driven::Finished) => {}
         Ok(Driven::Lost | Driven::Released) => live.leave(),

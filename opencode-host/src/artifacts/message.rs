@@ -1,11 +1,9 @@
 //! Attaching a turn's files to its message.
 
 use std::collections::{BTreeSet, HashSet};
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures_util::FutureExt as _;
 use opencode_client::Exchange;
 use serde_json::{Value, json};
 
@@ -18,7 +16,7 @@ use super::{
 use crate::blobs::{BlobError, Blobs, Digest};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{AttachmentId, MessageId};
-use crate::product::HookError;
+use crate::plug_in::{self, PlugInError};
 use crate::reporter::Severity;
 use crate::sandbox::{Sandbox, SandboxError, SandboxFile};
 use crate::store::{
@@ -53,6 +51,8 @@ pub struct MessageArtifacts<'a> {
     pub default_attach: DefaultAttach,
     /// What the host makes of them.
     pub transforms: &'a [Arc<dyn Transform>],
+    /// How long one of them may take.
+    pub transform_limit: Duration,
 }
 
 /// What an attach did.
@@ -79,8 +79,8 @@ enum Trouble {
     Store(#[source] StoreError),
     #[error("the file was not kept: the blob storage did not answer for the files before it")]
     Away,
-    #[error("the transform failed: {0}")]
-    Render(HookError),
+    #[error("the file was not made: {0}")]
+    Render(PlugInError),
 }
 
 impl From<SandboxError> for Trouble {
@@ -140,8 +140,7 @@ impl MessageArtifacts<'_> {
         let tools = ExchangeFiles::of(exchange, sandbox);
         let listed = work.list(sandbox, cutoff).await;
         for transform in self.transforms {
-            work.transform(&**transform, &tools, sandbox, &listed)
-                .await?;
+            work.transform(transform, &tools, sandbox, &listed).await?;
         }
         if self.default_attach == DefaultAttach::All {
             let naming = Naming::of(&tools, &listed);
@@ -206,7 +205,7 @@ impl Work<'_> {
 
     async fn transform(
         &mut self,
-        transform: &dyn Transform,
+        transform: &Arc<dyn Transform>,
         tools: &ExchangeFiles<'_>,
         sandbox: Option<&Sandbox>,
         listed: &[SandboxFile],
@@ -228,36 +227,32 @@ impl Work<'_> {
         if self.names.contains(name) {
             return Ok(());
         }
-        let source = match self.source(transform, tools, sandbox, listed).await {
+        let source = match self.source(&**transform, tools, sandbox, listed).await {
             Ok(Some(source)) => source,
             Ok(None) => return Ok(()),
             Err(error) => return self.failed(error, transform.source_name()),
         };
-        let render = async {
-            transform
-                .applies_to(&source)
-                .then_some(transform.render(&source))
-        };
-        let rendering = async {
-            match render.await {
-                Some(rendering) => rendering.await.map(Some),
-                None => Ok(None),
-            }
-        };
+        let (renderer, bytes) = (Arc::clone(transform), source.bytes.clone());
         // What an agent wrote may break the best of renderers.
-        match AssertUnwindSafe(rendering).catch_unwind().await {
-            Ok(Ok(Some(artifact))) => {
+        let rendering = plug_in::call("the transform", self.to.transform_limit, async move || {
+            if renderer.applies_to(&source) {
+                renderer.render(&source).await.map(Some)
+            } else {
+                Ok(None)
+            }
+        });
+        match rendering.await {
+            Ok(Some(artifact)) => {
                 let mut artifact = Artifact {
                     name: name.to_owned(),
                     ..artifact
                 };
-                let made_of = made_of(transform.source_name(), &Digest::of(&source.bytes));
+                let made_of = made_of(transform.source_name(), &Digest::of(&bytes));
                 artifact.trust.insert(SOURCE.to_owned(), made_of);
                 self.attach(artifact, AttachmentSource::Transform).await
             }
-            Ok(Ok(None)) => Ok(()),
-            Ok(Err(error)) => self.failed(Trouble::Render(error), name),
-            Err(_) => self.failed(Trouble::Render("it panicked".into()), name),
+            Ok(None) => Ok(()),
+            Err(error) => self.failed(Trouble::Render(error), name),
         }
     }
 

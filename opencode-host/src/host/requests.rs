@@ -168,7 +168,7 @@ impl Host {
         else {
             return Err(AnswerError::NotWaiting);
         };
-        if let Err(unguarded) = worker.guard(&conversation).await {
+        if let Err(unguarded) = worker.guard_of(&conversation).await {
             let unguarded = ClientError::Configuration(unguarded.to_string());
             return Err(AnswerError::Upstream(unguarded));
         }

@@ -48,7 +48,7 @@ impl Driver {
             .newest_attachments(turn.conversation, REMEMBERED)
             .await?;
         let echo = Echo::of(known.iter().filter(|file| file.message != turn.message));
-        let product = &self.host.product;
+        let product = &self.product;
         let transforms = product.transforms(&self.conversation);
         let attaching = MessageArtifacts {
             message: turn.message,
@@ -58,6 +58,7 @@ impl Driver {
             telemetry: &self.host.telemetry,
             default_attach: product.default_attach(&self.conversation),
             transforms: &transforms,
+            transform_limit: self.host.options.plug_in_limit,
         };
         let cutoff = turn.started_at.unwrap_or(turn.created_at);
         let sandbox = self.sandbox().await;
@@ -88,7 +89,11 @@ impl Driver {
         let (Some(prompted), Some(_)) = (&turn.prompted, &self.host.blobs) else {
             return none;
         };
-        if let Err(unguarded) = self.host.guard(&self.conversation).await {
+        if let Err(unguarded) = self
+            .host
+            .guard(&self.conversation, self.own_configuration())
+            .await
+        {
             self.report(&unguarded);
             return none;
         }

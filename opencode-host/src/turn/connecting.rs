@@ -7,6 +7,7 @@ use opencode_client::reply::{ProblemSink, Reply};
 use tokio::time::{Instant, sleep};
 
 use super::driver::{Driver, Trouble};
+use super::observing::Feed;
 use crate::reporter::Severity;
 use crate::store::{Note, SessionRecord};
 
@@ -97,10 +98,9 @@ impl Driver {
                 [("action", "observer".into())],
             );
         }));
-        self.host
-            .observers
-            .iter()
-            .for_each(|make| reply.observe(make(&self.turn)));
+        for make in &self.host.observers {
+            reply.observe(Feed::start(make, &self.turn, &self.host.telemetry));
+        }
         self.reply = Some(reply);
     }
 

@@ -14,6 +14,7 @@ use super::plan::{
     Confirmed, Content, Ending, Failure, Inspection, Names, Prompting, Situation, Step, plan,
 };
 use crate::live::LiveTurn;
+use crate::product::Product;
 use crate::reporter::Severity;
 use crate::session::SessionError;
 use crate::store::{
@@ -90,6 +91,7 @@ struct Unmended {
 /// One claimed turn, being driven.
 pub(crate) struct Driver {
     pub(super) host: Arc<Shared>,
+    pub(super) product: Arc<dyn Product>,
     pub(super) lease: Lease,
     pub(super) turn: Turn,
     pub(super) conversation: Conversation,
@@ -160,6 +162,7 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(
         host: Arc<Shared>,
+        product: Arc<dyn Product>,
         claimed: ClaimedTurn,
         control: Control,
         live: Arc<LiveTurn>,
@@ -218,6 +221,7 @@ impl Driver {
             written: None,
             followed: 0,
             turn: claimed.turn,
+            product,
             host,
         }
     }

@@ -1,5 +1,6 @@
 //! Listening to the session while its answer comes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use opencode_client::reply::Reply;
@@ -54,7 +55,7 @@ impl Driver {
                 }
             };
             self.write_if_due().await?;
-            self.tick_activity().await;
+            self.tick_activity();
             if matches!(after, After::Plan) {
                 return Ok(());
             }
@@ -156,18 +157,20 @@ impl Driver {
         }
     }
 
-    async fn tick_activity(&mut self) {
+    fn tick_activity(&mut self) {
         if self.activity.elapsed() < ACTIVITY_INTERVAL {
             return;
         }
         self.activity = Instant::now();
-        if let Err(error) = self.host.product.on_activity(&self.conversation).await {
-            self.host.telemetry.report(
-                error.as_ref(),
-                Severity::Warning,
-                [("hook", "on_activity".into())],
-            );
-        }
+        let (product, conversation) = (Arc::clone(&self.product), self.conversation.clone());
+        let telemetry = self.host.telemetry.clone();
+        // The turn does not wait for it.
+        tokio::spawn(async move {
+            if let Err(error) = product.on_activity(&conversation).await {
+                let context = [("hook", "on_activity".into())];
+                telemetry.report(error.as_ref(), Severity::Warning, context);
+            }
+        });
     }
 
     /// The turn is not to be worked on here any more.

@@ -14,6 +14,7 @@ mod follow;
 mod history;
 mod inspect;
 mod names;
+pub(crate) mod observing;
 mod pacing;
 pub mod plan;
 mod prompting;

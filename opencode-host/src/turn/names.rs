@@ -63,7 +63,7 @@ fn says_unknown(text: &str) -> bool {
 impl Driver {
     /// What the prompt names: its own, or the product's.
     pub(super) fn named(&self) -> (Option<String>, Option<ModelRef>) {
-        let (prompt, product) = (&self.turn.prompt, &self.host.product);
+        let (prompt, product) = (&self.turn.prompt, &self.product);
         let agent = prompt.agent.clone();
         let model = prompt.model.clone();
         (

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until};
 use super::driver::{Driver, Trouble};
 use super::names;
 use super::plan::Names;
+use crate::sandbox::OwnConfiguration;
 use crate::store::{Note, PromptRecord};
 
 impl Driver {
@@ -137,9 +138,17 @@ impl Driver {
         Ok(checked.await?)
     }
 
+    /// What becomes of configuration that is found in the folder.
+    pub(super) fn own_configuration(&self) -> OwnConfiguration {
+        self.product.own_configuration(&self.conversation)
+    }
+
     /// Before the server reads the folder: nothing in it may configure the server.
     pub(super) async fn guard(&mut self) -> Result<(), Trouble> {
-        let guarded = self.host.guard(&self.conversation).await;
+        let guarded = self
+            .host
+            .guard(&self.conversation, self.own_configuration())
+            .await;
         let moved = guarded.map_err(|unguarded| Trouble::Product(unguarded.to_string()))?;
         self.look_again |= !moved.is_empty();
         Ok(())
@@ -149,7 +158,8 @@ impl Driver {
     async fn guard_prompt(&mut self) -> Result<(), Trouble> {
         self.guard().await?;
         if self.look_again {
-            let guarded = self.host.guard_again(&self.conversation).await;
+            let own = self.own_configuration();
+            let guarded = self.host.guard_again(&self.conversation, own).await;
             guarded.map_err(|unguarded| Trouble::Product(unguarded.to_string()))?;
             self.look_again = false;
         }
@@ -175,7 +185,7 @@ impl Driver {
     /// The turn's prompt, with what the product adds.
     pub(super) fn prompt(&self) -> Prompt {
         let mut prompt = self.turn.prompt.clone();
-        let product = &self.host.product;
+        let product = &self.product;
         (prompt.agent, prompt.model) = self.named();
         prompt.system = prompt
             .system

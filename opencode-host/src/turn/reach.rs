@@ -46,7 +46,7 @@ impl Driver {
         Session {
             client: &self.server,
             store: &*self.host.store,
-            product: &*self.host.product,
+            product: &*self.product,
             sub_agents: &self.host.sub_agents,
             telemetry: &self.host.telemetry,
         }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 
@@ -53,7 +54,7 @@ impl Driver {
         let Some(result) = TurnResult::of(&turn, &message, artifacts) else {
             return Driven::Lost;
         };
-        let product = &self.host.product;
+        let product = Arc::clone(&self.product);
         self.hook("on_finalized", product.on_finalized(&message, &exchange))
             .await;
         self.hook("on_turn_finished", product.on_turn_finished(&result))
@@ -89,16 +90,12 @@ impl Driver {
                 "conversation".to_owned(),
                 self.turn.conversation.to_string().into(),
             );
-            self.host.telemetry.tracer.event("turn.finished", &fields);
+            self.host.telemetry.event_of("turn.finished", &fields);
         }
     }
 
     async fn hook(&self, name: &'static str, hook: impl Future<Output = Result<(), HookError>>) {
-        let error: HookError = match AssertUnwindSafe(hook).catch_unwind().await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error,
-            Err(_) => "the hook panicked".into(),
-        };
+        let Err(error) = hook.await else { return };
         self.host.telemetry.report(
             error.as_ref(),
             Severity::Warning,

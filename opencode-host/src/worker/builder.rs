@@ -6,12 +6,13 @@ use opencode_client::reply::Observer;
 use opencode_client::{Client, EventHub, HubOptions};
 
 use super::hosted::{Folders, Hosted};
-use super::{MakeObserver, Shared, Worker, WorkerOptions};
+use super::{Shared, Worker, WorkerOptions};
 use crate::host::Host;
 use crate::product::{PlainProduct, Product};
 use crate::reporter::Severity;
 use crate::store::{Turn, WorkerId};
 use crate::sub_agents::SubAgents;
+use crate::turn::observing::MakeObserver;
 
 /// Why a worker cannot be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,12 +89,13 @@ impl WorkerBuilder {
         self
     }
 
-    /// Adds an observer to the reply of every turn that runs here.
+    /// Adds an observer to the reply of every turn that runs here. It hears the changes in order, on a thread of its
+    /// own; one that panics, or is 4096 changes behind, is told no more of that turn.
     pub fn observer(
         mut self,
         make: impl Fn(&Turn) -> Box<dyn Observer> + Send + Sync + 'static,
     ) -> Self {
-        self.observers.push(Box::new(make));
+        self.observers.push(Arc::new(make));
         self
     }
 
@@ -178,6 +180,7 @@ impl WorkerBuilder {
             product: self.product,
             folders,
             telemetry: front.telemetry.clone(),
+            limit: self.options.plug_in_limit,
         });
         let shared = Arc::new(Shared {
             hub: EventHub::new(self.client.clone(), self.hub),

@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Shared;
-use crate::product::Product;
 use crate::reporter::Severity;
 use crate::sandbox::{OwnConfiguration, Refusal, SandboxError, SandboxId, SandboxRoot, blocking};
 use crate::store::Conversation;
@@ -40,23 +39,37 @@ impl Shared {
     pub(crate) async fn guard(
         &self,
         conversation: &Conversation,
+        own: OwnConfiguration,
     ) -> Result<Vec<String>, Unguarded> {
         let session = conversation.session.as_ref();
         let directory = session.and_then(|session| session.directory.as_deref());
         match (&self.sandboxes, directory) {
             (Some(sandboxes), Some(directory)) => {
-                let product = &*self.product;
-                guard(sandboxes, product, &self.telemetry, conversation, directory).await
+                guard(sandboxes, own, &self.telemetry, conversation, directory).await
             }
             _ => Ok(Vec::new()),
         }
     }
 
+    /// The same, for who has not asked the product yet.
+    pub(crate) async fn guard_of(
+        &self,
+        conversation: &Conversation,
+    ) -> Result<Vec<String>, Unguarded> {
+        let (product, _) = self.product.ask(conversation).await;
+        self.guard(conversation, product.own_configuration(conversation))
+            .await
+    }
+
     /// Looks again before a prompt, where something was moved out before. What came back is moved too, and nothing is
     /// asked: somebody is writing there, and may do so while the server reads.
-    pub(crate) async fn guard_again(&self, conversation: &Conversation) -> Result<(), Unguarded> {
+    pub(crate) async fn guard_again(
+        &self,
+        conversation: &Conversation,
+        own: OwnConfiguration,
+    ) -> Result<(), Unguarded> {
         tokio::time::sleep(LOOK_AGAIN).await;
-        match self.guard(conversation).await?.into_iter().next() {
+        match self.guard(conversation, own).await?.into_iter().next() {
             None => Ok(()),
             Some(path) => Err(Unguarded(SandboxError::Refused {
                 path,
@@ -69,7 +82,7 @@ impl Shared {
 /// Moves OpenCode's configuration out of the folder, if that is the conversation's sandbox. Returns what it was called.
 pub(super) async fn guard(
     sandboxes: &SandboxRoot,
-    product: &dyn Product,
+    own: OwnConfiguration,
     telemetry: &Telemetry,
     conversation: &Conversation,
     directory: &str,
@@ -77,7 +90,6 @@ pub(super) async fn guard(
     let Ok(id) = conversation.id.to_string().parse::<SandboxId>() else {
         return Ok(Vec::new());
     };
-    let own = product.own_configuration(conversation);
     if own == OwnConfiguration::Keep {
         return Ok(Vec::new());
     }

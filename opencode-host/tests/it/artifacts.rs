@@ -76,6 +76,7 @@ impl Bench {
             telemetry: &self.telemetry(),
             default_attach: self.default_attach,
             transforms: &self.transforms,
+            transform_limit: std::time::Duration::from_millis(500),
         };
         attaching
             .attach_from(exchange, Some(&self.sandbox), Timestamp(0), &self.echo)

@@ -27,6 +27,8 @@ pub(crate) enum Wrong {
     DiesBefore,
     /// The call is done, and its process dies before it hears of it.
     DiesAfter,
+    /// The store itself panics.
+    Panics,
 }
 
 pub(crate) const ALL_WRONGS: [Wrong; 4] = [
@@ -41,6 +43,8 @@ pub(crate) const ALL_WRONGS: [Wrong; 4] = [
 pub(crate) struct Fault {
     calls: AtomicUsize,
     spoiled: usize,
+    /// Spoils all calls of this name instead.
+    each: Option<&'static str>,
     wrong: Wrong,
     names: Mutex<Vec<&'static str>>,
     /// The process is to die now.
@@ -53,7 +57,20 @@ impl Fault {
         Arc::new(Self {
             calls: AtomicUsize::new(0),
             spoiled,
+            each: None,
             wrong,
+            names: Mutex::default(),
+            died: Notify::new(),
+        })
+    }
+
+    /// Has every call of this name panic.
+    pub(crate) fn panics_at(name: &'static str) -> Arc<Self> {
+        Arc::new(Self {
+            calls: AtomicUsize::new(0),
+            spoiled: usize::MAX,
+            each: Some(name),
+            wrong: Wrong::Panics,
             names: Mutex::default(),
             died: Notify::new(),
         })
@@ -70,11 +87,12 @@ impl Fault {
     ) -> StoreResult<T> {
         let number = self.calls.fetch_add(1, Ordering::SeqCst);
         self.names.lock().unwrap().push(name);
-        if number != self.spoiled {
+        if number != self.spoiled && self.each != Some(name) {
             return call.await;
         }
         match self.wrong {
             Wrong::Before => {}
+            Wrong::Panics => panic!("the store has a mistake"),
             Wrong::After => {
                 call.await?;
             }

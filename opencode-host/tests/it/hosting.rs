@@ -106,6 +106,10 @@ impl Builder {
         })
     }
 
+    pub(crate) fn telemetry(self, to: impl Tracer + ErrorReporter + Clone) -> Self {
+        self.host(|host| host.tracer(to.clone()).error_reporter(to))
+    }
+
     pub(crate) fn error_reporter(self, reporter: impl ErrorReporter) -> Self {
         self.host(|host| host.error_reporter(reporter))
     }

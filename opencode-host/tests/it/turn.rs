@@ -8,6 +8,7 @@ mod leaving;
 mod lost_sessions;
 mod names;
 mod odd;
+mod plug_ins;
 mod unreadable;
 mod workers;
 

@@ -232,7 +232,7 @@ async fn a_failing_renderer_costs_its_own_file_alone() {
     for (source, failure) in [
         ("{}", "no bars"),
         ("{", "EOF"),
-        ("\"panic\"", "it panicked"),
+        ("\"panic\"", "the transform panicked"),
     ] {
         let bench = bench().await;
         bench.put("chart.json", source);

@@ -229,27 +229,3 @@ async fn a_restarted_server_interrupts_its_turn_within_five_seconds() {
         ends(death).await;
     }
 }
-
-/// A product that panics whenever it is asked for its rules.
-#[derive(Debug)]
-struct Panics;
-
-#[async_trait]
-impl Product for Panics {
-    fn system_context(&self, _: &opencode_host::store::Conversation) -> Option<String> {
-        panic!("the product is broken")
-    }
-}
-
-#[tokio::test]
-async fn a_turn_whose_driver_panics_each_time_fails_after_the_attempts_allowed() {
-    let impostor = scripted([Step::text("no")]).await;
-    let mut options = quick();
-    options.limits.attempts = 3;
-    options.lease = Duration::from_millis(200);
-    let test = Hosting::with(impostor, options, |builder| builder.product(Panics)).await;
-    let result = test.turn("go").await;
-    assert_eq!(result.status, TurnStatus::Failed);
-    let turn = test.store.turn(result.turn).await.unwrap().unwrap();
-    assert!(turn.generation >= 3, "{}", turn.generation);
-}

@@ -1,0 +1,146 @@
+//! Calling code that a host plugs in: products, hooks, transforms, observers.
+//!
+//! Such code may panic, wait for ever, or block its thread. It runs on a thread of its own, for a limited time, so
+//! that none of this reaches the turn that it was called for.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::product::HookError;
+
+/// How much longer than its limit a call may take to notice the limit, before it is left behind.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Why a call of plugged-in code came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlugInError {
+    /// It panicked. What it said is for the reporter, not for the person whose turn it was.
+    #[error("{what} panicked")]
+    Panicked {
+        what: &'static str,
+        #[source]
+        panic: Panic,
+    },
+    /// It did not return in time.
+    #[error("{what} did not return within {} s", limit.as_secs_f64())]
+    TimedOut { what: &'static str, limit: Duration },
+    /// It says so itself.
+    #[error(transparent)]
+    Failed(HookError),
+    /// No thread could be had for it.
+    #[error("{what} was not called: {error}")]
+    NotCalled {
+        what: &'static str,
+        error: std::io::Error,
+    },
+}
+
+/// What a panic says.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Panic(String);
+
+/// Calls plugged-in code and waits for it, for `limit` at most. A call that blocks its thread for longer is left
+/// behind with its thread.
+pub(crate) async fn call<T, F>(
+    what: &'static str,
+    limit: Duration,
+    code: impl FnOnce() -> F + Send + 'static,
+) -> Result<T, PlugInError>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, HookError>>,
+{
+    let runtime = Handle::current();
+    let (answer, answered) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("plug-in".to_owned());
+    let spawned = thread.spawn(move || {
+        let calling = async { timeout(limit, AssertUnwindSafe(code()).catch_unwind()).await };
+        // The code may panic before there is a future.
+        let called = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(calling)));
+        // Nobody waits for what comes too late.
+        let _ = answer.send(called);
+    });
+    if let Err(error) = spawned {
+        return Err(PlugInError::NotCalled { what, error });
+    }
+    let panicked = |panic: Box<dyn Any + Send>| PlugInError::Panicked {
+        what,
+        panic: Panic::of(&*panic),
+    };
+    match timeout(limit + GRACE, answered).await {
+        Ok(Ok(Ok(Ok(Ok(Ok(value)))))) => Ok(value),
+        Ok(Ok(Ok(Ok(Ok(Err(error)))))) => Err(PlugInError::Failed(error)),
+        Ok(Ok(Ok(Ok(Err(panic))) | Err(panic))) => Err(panicked(panic)),
+        // Without an answer: the runtime ends.
+        Ok(Ok(Ok(Err(_))) | Err(_)) | Err(_) => Err(PlugInError::TimedOut { what, limit }),
+    }
+}
+
+impl Panic {
+    pub(crate) fn of(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Self(text.unwrap_or_else(|| "it did not say why".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_millis(50);
+
+    async fn called<F>(code: impl FnOnce() -> F + Send + 'static) -> Result<u8, PlugInError>
+    where
+        F: Future<Output = Result<u8, HookError>>,
+    {
+        call("Product::agent", LIMIT, code).await
+    }
+
+    fn told(error: &PlugInError) -> String {
+        let cause = std::error::Error::source(error).unwrap();
+        format!("{error}: {cause}")
+    }
+
+    #[tokio::test]
+    async fn what_it_returns_is_returned() {
+        assert_eq!(called(async || Ok(7)).await.unwrap(), 7);
+        let error = called(async || Err("no disk".into())).await.unwrap_err();
+        assert_eq!(error.to_string(), "no disk");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_that_says_what_it_said() {
+        let early = || -> std::future::Ready<Result<u8, HookError>> { panic!("bad {}", 1) };
+        let error = called(early).await.unwrap_err();
+        assert_eq!(told(&error), "Product::agent panicked: bad 1");
+        let late = async || {
+            tokio::task::yield_now().await;
+            panic!("bad")
+        };
+        let error = called(late).await.unwrap_err();
+        assert_eq!(told(&error), "Product::agent panicked: bad");
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_ever_or_blocks_its_thread_is_left_behind() {
+        let error = called(std::future::pending).await.unwrap_err();
+        let told = "Product::agent did not return within 0.05 s";
+        assert_eq!(error.to_string(), told);
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let blocks = move || {
+            let _ = held.recv();
+            std::future::ready(Ok(1))
+        };
+        let error = called(blocks).await.unwrap_err();
+        assert_eq!(error.to_string(), told);
+        drop(hold);
+    }
+}
