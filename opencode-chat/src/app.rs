@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use opencode_host::outcome::Reason;
 use opencode_host::store::Store;
-use opencode_host::turn::plan::Limits;
+use opencode_host::turn::Limits;
 use opencode_host::{Host, HostOptions, Worker, WorkerOptions};
 
 use crate::cli::{LimitArgs, StoreArgs};

@@ -10,13 +10,9 @@
 //! `properties.sessionID`; servers before 1.14 have it only inside
 //! `properties.info` or `properties.part`.
 
-/// What kind of event a frame holds.
+/// What kind of event a frame holds: each is the event of the same name on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    missing_docs,
-    reason = "each is the event of the same name on the wire"
-)]
-pub enum EventKind {
+pub(crate) enum EventKind {
     PartDelta,
     PartUpdated,
     PartRemoved,
@@ -78,7 +74,7 @@ impl EventKind {
 
 /// Where in a frame its parts are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Envelope<'a> {
+pub(crate) struct Envelope<'a> {
     /// The event's type.
     pub kind: EventKind,
     /// The type as it stands in the frame.
@@ -101,7 +97,7 @@ pub struct NotAnEvent;
 /// # Errors
 /// [`NotAnEvent`]. A frame that is broken behind its envelope passes here and
 /// fails when it is decoded.
-pub fn scan(frame: &[u8]) -> Result<Envelope<'_>, NotAnEvent> {
+pub(crate) fn scan(frame: &[u8]) -> Result<Envelope<'_>, NotAnEvent> {
     let mut scanner = Scanner {
         bytes: frame,
         at: 0,

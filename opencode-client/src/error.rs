@@ -37,23 +37,6 @@ pub enum Error {
         /// The session asked for.
         session: SessionId,
     },
-    /// The server took the prompt, but no event of the session ever came and
-    /// polling showed nothing either.
-    #[error("session {session} gave no sign of life within {seconds} s")]
-    StaleSession {
-        /// The silent session.
-        session: SessionId,
-        /// How long was waited, in seconds.
-        seconds: u64,
-    },
-    /// The session's events stopped while the server's heartbeats went on.
-    #[error("session {session} went quiet for {seconds} s")]
-    IdleStream {
-        /// The quiet session.
-        session: SessionId,
-        /// How long was waited, in seconds.
-        seconds: u64,
-    },
     /// The server refused the request (4xx other than the ones told apart here).
     #[error("OpenCode refused {call} with status {status}: {message}")]
     BadRequest {
@@ -95,16 +78,9 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same call may succeed when it is made again unchanged.
+    /// Whether the same call may succeed when it is made again unchanged. Such a call may have been acted on although
+    /// no answer came.
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self,
-            Self::Connection { .. } | Self::Timeout { .. } | Self::Server { .. }
-        )
-    }
-
-    /// Whether the request may have been acted on although no answer came.
-    pub fn is_ambiguous(&self) -> bool {
         matches!(
             self,
             Self::Connection { .. } | Self::Timeout { .. } | Self::Server { .. }
@@ -117,8 +93,6 @@ impl Error {
             Self::Connection { .. } => "connection",
             Self::Timeout { .. } => "timeout",
             Self::SessionNotFound { .. } => "session_not_found",
-            Self::StaleSession { .. } => "stale_session",
-            Self::IdleStream { .. } => "idle_stream",
             Self::BadRequest { .. } => "bad_request",
             Self::Unauthorized { .. } => "unauthorized",
             Self::Server { .. } => "server",

@@ -2,7 +2,7 @@
 //!
 //! ```no_run
 //! use opencode_client::wire::{NewSession, Prompt};
-//! use opencode_client::{Client, EventHub, HubOptions, Update};
+//! use opencode_client::{Client, EventHub, HubOptions, Reply, Signal};
 //!
 //! # async fn ask(random: u128) -> Result<(), opencode_client::Error> {
 //! // Reads OPENCODE_BASE_URL, OPENCODE_SERVER_PASSWORD and the like; `Client::builder` takes them as arguments.
@@ -11,14 +11,28 @@
 //!
 //! // One event stream for the whole server, however many turns there are.
 //! let hub = EventHub::new(client.clone(), HubOptions::default());
-//! let prompt = Prompt::text("Explain monads");
-//! let mut answer = client.stream(&hub, &session.id, &prompt, random).await?;
-//! while let Some(update) = answer.next().await? {
-//!     match update {
-//!         Update::Changed(change) => println!("{change:?}"),
-//!         Update::Finished(finished) => println!("{}", finished.0.full_text),
+//! // Listening begins before the prompt, so that nothing of the answer is missed.
+//! let mut events = hub.subscribe(&session.id, None).await?;
+//! let ids = client.mint_prompt_ids(&session.id, random).await?;
+//! client.prompt_async(&session.id, &ids, &Prompt::text("Explain monads")).await?;
+//!
+//! let mut reply = Reply::new(session.id.clone(), ids.message.clone());
+//! loop {
+//!     match events.next().await {
+//!         Signal::Event(event) => reply.apply(&event),
+//!         Signal::Gap(_) | Signal::Disconnected => reply.gap(),
+//!         _ => {}
+//!     }
+//!     // An idle event is a reason to look, not an end: the messages decide.
+//!     if reply.take_idle() {
+//!         let exchange = client.exchange(&session.id, &ids.message, reply.message_count()).await?;
+//!         reply.reconcile(&exchange);
+//!         if exchange.is_complete() {
+//!             break;
+//!         }
 //!     }
 //! }
+//! println!("{}", reply.result().full_text);
 //! # Ok(())
 //! # }
 //! ```
@@ -29,12 +43,13 @@
 //! * [`Reply`]: folds the events of one turn into ordered parts, and tells [`Change`](reply::Change)s; the same result
 //!   as rebuilding it from the [`Exchange`], the authoritative messages of the turn. What the changes come to is a
 //!   [`View`](reply::View).
-//! * [`Client::stream`]: all of these together, for a program without a store. It does not outlive its process: a turn
-//!   that must not be lost is `opencode-host`'s.
+//!
+//! This crate has no loop that drives a prompt to its end whatever happens: a server that restarts, a stream that breaks, a
+//! process that dies. That is `opencode-host`.
 //!
 //! No database, no web framework. What is said here of servers was measured on OpenCode 1.1.16 to 1.18.34.
 
-pub mod envelope;
+mod envelope;
 mod error;
 pub mod event;
 mod exchange;
@@ -42,8 +57,7 @@ mod http;
 mod hub;
 mod id;
 pub mod reply;
-pub mod sse;
-mod stream;
+mod sse;
 mod tolerant;
 pub mod wire;
 
@@ -51,10 +65,8 @@ pub use error::{BODY_EXCERPT_CHARS, Error, UpstreamError};
 pub use exchange::Exchange;
 pub use http::{Client, ClientBuilder, Health, MessagePage, Models, PageCursor, RequestTrace};
 pub use hub::{
-    Backoff, Batch, EventHub, GapReason, HubOptions, HubProblem, ProblemListener, Signal,
-    Subscription,
+    Backoff, EventHub, GapReason, HubOptions, HubProblem, ProblemListener, Signal, Subscription,
 };
 pub use id::{MessageId, MintBasis, PartId, PermissionId, PromptIds, QuestionId, SessionId};
 pub use reply::Reply;
-pub use stream::{PromptStream, Update};
 pub use tolerant::{Oddity, Skipped};

@@ -6,14 +6,14 @@
 //! chunk is handed out where it lies, without a copy.
 
 /// The largest frame that is kept, in bytes. A larger one is dropped while it arrives.
-pub const MAX_FRAME: usize = 16 << 20;
+pub(crate) const MAX_FRAME: usize = 16 << 20;
 
 /// How much of the start of a dropped frame is kept, to tell whose it was.
 const DROPPED_PREFIX: usize = 4 << 10;
 
 /// One event of the stream.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Frame<'a> {
+pub(crate) enum Frame<'a> {
     /// The data, several `data:` lines joined by LF.
     Data(&'a [u8]),
     /// An event over the cap.
@@ -27,7 +27,7 @@ pub enum Frame<'a> {
 
 /// Cuts a byte stream into events. Any chunking of the same bytes gives the same events.
 #[derive(Debug)]
-pub struct Framer {
+pub(crate) struct Framer {
     cap: usize,
     /// The unfinished line that the last chunk ended in.
     line: Vec<u8>,
@@ -64,7 +64,7 @@ impl Default for Framer {
 
 impl Framer {
     /// A framer with a cap of its own, in bytes of data per frame.
-    pub fn with_cap(cap: usize) -> Self {
+    pub(crate) fn with_cap(cap: usize) -> Self {
         Self {
             cap,
             line: Vec::new(),
@@ -78,7 +78,7 @@ impl Framer {
     }
 
     /// Takes the next chunk and hands every event that is whole to `sink`.
-    pub fn push(&mut self, chunk: &[u8], mut sink: impl FnMut(Frame<'_>)) {
+    pub(crate) fn push(&mut self, chunk: &[u8], mut sink: impl FnMut(Frame<'_>)) {
         let mut rest = self.skip_start(chunk);
         // The data of the current event while all of it lies in this chunk.
         let mut here: Option<&[u8]> = None;

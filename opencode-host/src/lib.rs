@@ -17,9 +17,11 @@ mod plug_in;
 pub mod product;
 pub mod reporter;
 pub mod sandbox;
+#[doc(hidden)]
 pub mod session;
 pub mod store;
 pub mod sub_agents;
+#[doc(hidden)]
 pub mod telemetry;
 pub mod tool_display;
 pub mod tracer;
@@ -34,6 +36,7 @@ pub use host::{
     SubmitOptions, ViewStream,
 };
 pub use opencode_client as client;
+pub use session::{LOWEST_VERSION, SessionError, UnsafeServer};
 pub use worker::{BuildError, Worker, WorkerBuilder, WorkerOptions};
 
 #[cfg(doctest)]

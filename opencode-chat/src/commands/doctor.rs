@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use opencode_client::wire::NewSession;
 use opencode_client::{Client, Error as ClientError, EventHub, HubOptions};
-use opencode_host::session::UnsafeServer;
+use opencode_host::UnsafeServer;
 use opencode_host::store::{Store, StoreError};
 use opencode_host::sub_agents::SubAgents;
 use opencode_sql::describe;

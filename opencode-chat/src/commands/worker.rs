@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use opencode_host::outcome::Reason;
-use opencode_host::turn::plan::Limits;
+use opencode_host::turn::Limits;
 use opencode_host::{HostOptions, Worker};
 use tokio_util::sync::CancellationToken;
 

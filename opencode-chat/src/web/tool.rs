@@ -6,7 +6,6 @@ use askama::Template;
 use opencode_host::client::reply::{PersistedPart, ToolPart, View as ReplyView};
 use opencode_host::tool_display::{Diff, Icon, TodoStatus, ToolDisplay, View};
 use opencode_host::visible::short;
-use serde_json::Value;
 
 use crate::attached;
 
@@ -100,12 +99,12 @@ impl ToolView {
         });
         Self {
             attached: attached.collect(),
-            ..Self::of_json(&serde_json::to_value(part).unwrap_or_default(), folder)
+            ..Self::shown(part, folder)
         }
     }
 
-    fn of_json(part: &Value, folder: Option<&str>) -> Self {
-        let mut display = ToolDisplay::new(part);
+    fn shown(part: &ToolPart, folder: Option<&str>) -> Self {
+        let mut display = ToolDisplay::of(part);
         if let Some(folder) = folder {
             display = display.relative_to(folder);
         }
@@ -197,19 +196,17 @@ fn one_line(part: &PersistedPart) -> String {
             let more = if from > 0 { "…" } else { "" };
             format!("{more}{}", &content[from..])
         }
-        PersistedPart::Tool(tool) => {
-            ToolDisplay::new(&serde_json::to_value(tool).unwrap_or_default()).to_string()
-        }
+        PersistedPart::Tool(tool) => ToolDisplay::of(tool).to_string(),
     }
 }
 
 impl TodoView {
     fn of(todo: &opencode_host::tool_display::Todo<'_>) -> Self {
-        let (class, state, mark) = match todo.status {
+        let (class, state, mark) = match &todo.status {
             TodoStatus::InProgress => ("under-way", "in progress", "◐"),
             TodoStatus::Pending => ("pending", "pending", "○"),
             TodoStatus::Completed => ("completed", "completed", "✓"),
-            TodoStatus::Other => ("dropped", "dropped", "–"),
+            TodoStatus::Other(_) => ("dropped", "dropped", "–"),
         };
         Self {
             class,

@@ -6,9 +6,12 @@ use serde_json::Value;
 use super::Client;
 use super::send::{Call, path_segment};
 use crate::error::Error;
-use crate::id::{MessageId, PromptIds, SessionId};
+use crate::id::{MessageId, MintBasis, PromptIds, SessionId};
 use crate::tolerant::{Skipped, Wire};
 use crate::wire::{Message, ModelRef, Prompt, unanswered};
+
+/// How far back a message is looked for that the next prompt's id can follow.
+const MINT_FROM: usize = 20;
 
 /// Some of a session's messages, and the way to those before them.
 #[derive(Clone, Debug)]
@@ -188,6 +191,32 @@ impl Client {
         }
         self.parse::<Value>("POST /session/:id/prompt_async", &answer)
             .map(drop)
+    }
+
+    /// Ids for the session's next prompt, from what the server says about the
+    /// session: see [`PromptIds::mint`].
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn mint_prompt_ids(
+        &self,
+        session: &SessionId,
+        entropy: u128,
+    ) -> Result<PromptIds, Error> {
+        let mut page = self.messages(session, 1, None).await?;
+        if page.messages.is_empty() && page.records > 0 {
+            // The newest cannot be read: the newest that can is the best there is.
+            page = self.messages(session, MINT_FROM, None).await?;
+        }
+        let newest = page.messages.pop();
+        let (basis, fallback) = match newest {
+            Some(newest) => (MintBasis::After(newest.info.id), newest.info.time.created),
+            None => {
+                let created_ms = self.session(session).await?.time.created;
+                (MintBasis::EmptySession { created_ms }, created_ms)
+            }
+        };
+        Ok(PromptIds::mint(&basis, fallback, entropy))
     }
 
     /// Runs a turn and answers its final assistant message: `POST /session/:id/message`.

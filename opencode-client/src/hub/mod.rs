@@ -19,7 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use backoff::Backoff;
-pub use queue::{Batch, GapReason, Signal};
+use queue::Batch;
+pub use queue::{GapReason, Signal};
 
 use crate::error::Error;
 use crate::http::Client;

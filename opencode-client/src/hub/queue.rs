@@ -60,7 +60,7 @@ enum Item {
 /// Events in the order they came. One buffer holds all frames, so that an event
 /// costs a copy and no allocation.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub(super) struct Batch {
     bytes: Vec<u8>,
     items: Vec<Item>,
     next: usize,
@@ -70,7 +70,7 @@ pub struct Batch {
 
 impl Batch {
     /// The next signal.
-    pub fn take_next(&mut self) -> Option<Signal<'_>> {
+    pub(super) fn take_next(&mut self) -> Option<Signal<'_>> {
         let item = *self.items.get(self.next)?;
         self.next += 1;
         Some(match item {
@@ -103,7 +103,7 @@ impl Batch {
     }
 
     /// Whether everything was taken.
-    pub fn is_done(&self) -> bool {
+    pub(super) fn is_done(&self) -> bool {
         self.next >= self.items.len()
     }
 

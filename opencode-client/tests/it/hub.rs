@@ -6,8 +6,7 @@ use std::time::Duration;
 use opencode_client::event::EventBody;
 use opencode_client::wire::{NewSession, Prompt};
 use opencode_client::{
-    Backoff, Client, Error, EventHub, GapReason, HubOptions, SessionId, Signal, Subscription,
-    Update,
+    Backoff, Client, Error, EventHub, GapReason, HubOptions, Reply, SessionId, Signal, Subscription,
 };
 use opencode_impostor::{Action, Calls, Impostor, Script, Step, UNICODE_TEXT};
 
@@ -351,29 +350,43 @@ async fn a_childs_events_are_heard_from_its_first() {
     assert!(nested > 5);
 }
 
+/// The loop of the crate's front page.
 #[tokio::test]
-async fn a_prompt_is_streamed_to_its_result() {
+async fn a_prompt_is_followed_to_its_result() {
     let impostor = text().await;
     let client = client(&impostor);
     let session = session(&client).await;
     let hub = EventHub::new(client.clone(), options());
-    let mut stream = client
-        .stream(&hub, &session, &Prompt::text("go"), 1)
-        .await
-        .unwrap();
-    let (mut changes, mut result) = (0, None);
-    while let Some(update) = tokio::time::timeout(PATIENCE, stream.next())
-        .await
-        .expect("in time")
-        .unwrap()
-    {
-        match update {
-            Update::Changed(_) => changes += 1,
-            Update::Finished(finished) => result = Some(finished.0),
+    let mut events = hub.subscribe(&session, None).await.unwrap();
+    let ids = client.mint_prompt_ids(&session, 1).await.unwrap();
+    let prompt = Prompt::text("go");
+    client.prompt_async(&session, &ids, &prompt).await.unwrap();
+    let mut reply = Reply::new(session.clone(), ids.message.clone());
+    let followed = async {
+        loop {
+            match events.next().await {
+                Signal::Event(event) => reply.apply(&event),
+                Signal::Gap(_) | Signal::Disconnected => reply.gap(),
+                _ => {}
+            }
+            if reply.take_idle() {
+                let known = reply.message_count();
+                let exchange = client
+                    .exchange(&session, &ids.message, known)
+                    .await
+                    .unwrap();
+                reply.reconcile(&exchange);
+                if exchange.is_complete() {
+                    return;
+                }
+            }
         }
-    }
-    assert!(changes > 3);
-    assert_eq!(result.unwrap().full_text, UNICODE_TEXT);
+    };
+    tokio::time::timeout(PATIENCE, followed)
+        .await
+        .expect("in time");
+    assert!(reply.changes() > 3);
+    assert_eq!(reply.result().full_text, UNICODE_TEXT);
     impostor.assert_clean();
 }
 

@@ -128,7 +128,7 @@ impl Host {
                 Err(AnswerError::Upstream(error)) if error.is_transient() => error,
                 Err(error) => return Err(error),
             };
-            if sent && error.is_ambiguous() {
+            if sent {
                 unconfirmed = Some(error.clone());
             }
             if Instant::now() + PAUSE >= until {

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::text;
+use super::{said, text};
 
 /// What happened to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,9 +48,10 @@ pub struct FileDiff<'a> {
 
 impl<'a> FileDiff<'a> {
     /// From `metadata` of an edit: `diff`, or the newer `filediff.patch`.
-    fn of_edit(metadata: &'a Value, path: Option<&'a str>) -> Option<Self> {
-        let filediff = &metadata["filediff"];
-        let patch = text(metadata, "diff").or_else(|| text(filediff, "patch"))?;
+    fn of_edit(metadata: &'a Map<String, Value>, path: Option<&'a str>) -> Option<Self> {
+        let filediff = metadata.get("filediff").unwrap_or(&Value::Null);
+        let patch = metadata.get("diff").and_then(said);
+        let patch = patch.or_else(|| text(filediff, "patch"))?;
         Some(Self::new(
             patch,
             text(filediff, "file").or(path),
@@ -113,26 +114,26 @@ impl<'a> Diff<'a> {
     }
 
     /// Of an `edit` (its diff) or a `multiedit` (one result per edit).
-    pub(super) fn of_edit(metadata: &'a Value, path: Option<&'a str>) -> Option<Self> {
+    pub(super) fn of_edit(metadata: &'a Map<String, Value>, path: Option<&'a str>) -> Option<Self> {
         let files = match FileDiff::of_edit(metadata, path) {
             Some(file) => vec![file],
             None => items(metadata, "results")
-                .filter_map(|result| FileDiff::of_edit(result, path))
+                .filter_map(|result| FileDiff::of_edit(result.as_object()?, path))
                 .collect(),
         };
         Self::some(files)
     }
 
     /// Of an `apply_patch`: its files' patches, else the joined diff.
-    pub(super) fn of_patch(metadata: &'a Value) -> Option<Self> {
+    pub(super) fn of_patch(metadata: &'a Map<String, Value>) -> Option<Self> {
         let mut files: Vec<_> = items(metadata, "files")
             .filter_map(FileDiff::of_patched)
             .collect();
         if files.is_empty() {
-            files.extend(
-                text(metadata, "diff")
-                    .map(|patch| FileDiff::new(patch, None, Change::Update, &Value::Null)),
-            );
+            let joined = metadata.get("diff").and_then(said);
+            let joined =
+                joined.map(|patch| FileDiff::new(patch, None, Change::Update, &Value::Null));
+            files.extend(joined);
         }
         Self::some(files)
     }
@@ -156,8 +157,14 @@ impl fmt::Display for Diff<'_> {
 }
 
 /// The paths a patch touched, in order: of its metadata when it ran, else of the patch text itself.
-pub(super) fn patched_paths<'a>(input: &'a Value, metadata: &'a Value) -> Vec<&'a str> {
-    let paths: Vec<_> = items(metadata, "files").filter_map(patched_path).collect();
+pub(super) fn patched_paths<'a>(
+    input: &'a Value,
+    metadata: Option<&'a Map<String, Value>>,
+) -> Vec<&'a str> {
+    let files = metadata
+        .into_iter()
+        .flat_map(|metadata| items(metadata, "files"));
+    let paths: Vec<_> = files.filter_map(patched_path).collect();
     if !paths.is_empty() {
         return paths;
     }
@@ -200,8 +207,8 @@ fn count_lines(patch: &str, sign: char) -> u64 {
     count
 }
 
-fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
-    value
+fn items<'a>(fields: &'a Map<String, Value>, key: &str) -> impl Iterator<Item = &'a Value> {
+    fields
         .get(key)
         .and_then(Value::as_array)
         .into_iter()

@@ -3,7 +3,7 @@
 //! [`ToolDisplay`] is a view-model over one tool part, live or persisted, for any renderer: a page, a
 //! terminal, a log. It borrows the part and computes what is asked, so that it costs nothing to make.
 //!
-//! A part is JSON from outside. Whatever it holds, nothing here panics: a field that is missing or of
+//! It is made of a [`ToolPart`](opencode_client::reply::ToolPart), or of one in the JSON of a row. A part comes from outside. Whatever it holds, nothing here panics: a field that is missing or of
 //! another type is treated as absent. **Nothing here is escaped**: texts are the agent's, and a page
 //! must escape them. Titles and the `Display` form are one line without control characters.
 //!
@@ -15,12 +15,13 @@
 //!     "type": "tool", "tool": "read", "status": "completed",
 //!     "input": {"filePath": "/srv/sandboxes/c1/notes.md"},
 //! });
-//! let display = ToolDisplay::new(&part).relative_to("/srv/sandboxes/c1");
+//! let display = ToolDisplay::of(&part).relative_to("/srv/sandboxes/c1");
 //! assert_eq!(display.to_string(), "Read notes.md");
 //! assert_eq!(display.icon().as_str(), "document");
 //! assert_eq!(display.language(), Some("markdown"));
 //! ```
 
+mod call;
 mod diff;
 mod icon;
 mod language;
@@ -33,34 +34,23 @@ use std::path::{Component, Path};
 
 use serde_json::Value;
 
+pub use call::Call;
 pub use diff::{Change, Diff, FileDiff};
 pub use icon::Icon;
+pub use opencode_client::reply::ToolStatus;
+pub use opencode_client::wire::TodoStatus;
 pub use registry::{Tool, Tools, View};
-pub use todo::{Todo, TodoStatus};
+pub use todo::Todo;
 
 use crate::visible::short;
 
 /// Titles are cut to this many characters: a command may be a whole script.
 const TITLE_LIMIT: usize = 200;
 
-/// How far a tool call is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ToolStatus {
-    /// Announced; its input is not complete.
-    Pending,
-    /// At work.
-    Running,
-    /// Done.
-    Completed,
-    /// Failed, or refused.
-    Error,
-}
-
-/// A view-model over one tool part in its persisted shape,
-/// `{type:"tool", tool, status, title?, input?, metadata?, output?, error?, callID?, messageID?}`.
+/// A view-model over one tool call.
 #[derive(Debug, Clone, Copy)]
 pub struct ToolDisplay<'a> {
-    part: &'a Value,
+    call: Call<'a>,
     name: &'a str,
     canonical: &'a str,
     tool: Option<&'a Tool>,
@@ -69,20 +59,20 @@ pub struct ToolDisplay<'a> {
 }
 
 impl<'a> ToolDisplay<'a> {
-    /// Shows `part` with the tools of [`Tools::default`].
-    pub fn new(part: &'a Value) -> Self {
-        Self::with_tools(part, Tools::builtin())
+    /// Shows a call with the tools of [`Tools::default`].
+    pub fn of(call: impl Into<Call<'a>>) -> Self {
+        Self::with_tools(call.into(), Tools::builtin())
     }
 
-    pub(crate) fn with_tools(part: &'a Value, tools: &'a Tools) -> Self {
-        let name = text(part, "tool").unwrap_or_default();
+    pub(crate) fn with_tools(call: Call<'a>, tools: &'a Tools) -> Self {
+        let name = call.tool();
         let (canonical, server) = tools.canonical(name);
         let tool = tools.get(canonical);
         let provider = server
             .or(tool.map(|tool| tool.provider.as_ref()))
             .unwrap_or(registry::UNKNOWN);
         Self {
-            part,
+            call,
             name,
             canonical,
             tool,
@@ -95,11 +85,6 @@ impl<'a> ToolDisplay<'a> {
     pub fn relative_to<P: AsRef<Path> + ?Sized>(mut self, folder: &'a P) -> Self {
         self.folder = Some(folder.as_ref());
         self
-    }
-
-    /// The part itself.
-    pub fn part(&self) -> &'a Value {
-        self.part
     }
 
     /// The tool's name as the server gave it; empty when it gave none.
@@ -149,13 +134,7 @@ impl<'a> ToolDisplay<'a> {
 
     /// How far the call is; `None` when the part does not say it in a known word.
     pub fn status(&self) -> Option<ToolStatus> {
-        match text(self.part, "status")? {
-            "pending" => Some(ToolStatus::Pending),
-            "running" => Some(ToolStatus::Running),
-            "completed" => Some(ToolStatus::Completed),
-            "error" => Some(ToolStatus::Error),
-            _ => None,
-        }
+        self.call.status()
     }
 
     /// Announced, not running yet.
@@ -210,23 +189,23 @@ impl<'a> ToolDisplay<'a> {
 
     /// What the tool answered; of a running command, what it has printed so far.
     pub fn output(&self) -> Option<&'a str> {
-        text(self.part, "output").or_else(|| {
-            (self.view() == View::Shell)
-                .then(|| text(self.metadata(), "output"))
-                .flatten()
-        })
+        let so_far = || {
+            self.meta_text("output")
+                .filter(|_| self.view() == View::Shell)
+        };
+        self.call.output().or_else(so_far)
     }
 
     /// Why it failed.
     pub fn error(&self) -> Option<&'a str> {
-        text(self.part, "error")
+        self.call.error()
     }
 
     /// What an edit or a patch changed.
     pub fn diff(&self) -> Option<Diff<'a>> {
         match self.view() {
-            View::Edit => Diff::of_edit(self.metadata(), self.input_target()),
-            View::Patch => Diff::of_patch(self.metadata()),
+            View::Edit => Diff::of_edit(self.call.metadata()?, self.input_target()),
+            View::Patch => Diff::of_patch(self.call.metadata()?),
             _ => None,
         }
     }
@@ -237,9 +216,10 @@ impl<'a> ToolDisplay<'a> {
             return Vec::new();
         }
         // The metadata is the server's word; the input is all there is while it runs.
-        let lists = [&self.metadata()["todos"], &self.input()["todos"]];
+        let lists = [self.meta("todos"), self.input().get("todos")];
         lists
             .into_iter()
+            .flatten()
             .find(|todos| todos.is_array())
             .map(Todo::list)
             .unwrap_or_default()
@@ -278,7 +258,8 @@ impl<'a> ToolDisplay<'a> {
         if self.view() != View::Read {
             return None;
         }
-        text(self.metadata(), "preview").or_else(|| text(&self.metadata()["display"], "text"))
+        let shown = || text(self.meta("display")?, "text");
+        self.meta_text("preview").or_else(shown)
     }
 
     /// How many matches a search found (`grep`: lines, `glob`: files).
@@ -288,25 +269,29 @@ impl<'a> ToolDisplay<'a> {
             View::Glob => "count",
             _ => return None,
         };
-        self.metadata().get(key)?.as_u64()
+        self.meta(key)?.as_u64()
     }
 
     /// The id of the call, which events name it by.
     pub fn call_id(&self) -> Option<&'a str> {
-        text(self.part, "callID")
+        self.call.call_id()
     }
 
     /// The assistant message the call belongs to.
     pub fn message_id(&self) -> Option<&'a str> {
-        text(self.part, "messageID")
+        self.call.message_id()
     }
 
     fn input(&self) -> &'a Value {
-        &self.part["input"]
+        self.call.input()
     }
 
-    fn metadata(&self) -> &'a Value {
-        &self.part["metadata"]
+    fn meta(&self, key: &str) -> Option<&'a Value> {
+        self.call.metadata()?.get(key)
+    }
+
+    fn meta_text(&self, key: &str) -> Option<&'a str> {
+        self.meta(key).and_then(said)
     }
 
     fn label(&self, of: impl Fn(&'a Tool) -> &'a Cow<'static, str>) -> Cow<'a, str> {
@@ -336,7 +321,8 @@ impl<'a> ToolDisplay<'a> {
             }));
         }
         match self.view() {
-            View::Patch => match diff::patched_paths(self.input(), self.metadata()).as_slice() {
+            View::Patch => match diff::patched_paths(self.input(), self.call.metadata()).as_slice()
+            {
                 [] => None,
                 [one] => Some(Cow::Borrowed(shown(one))),
                 several => {
@@ -346,8 +332,9 @@ impl<'a> ToolDisplay<'a> {
             },
             View::Question => {
                 // While it waits, the questions may be known from the request alone.
-                let lists = [&self.input()["questions"], &self.metadata()["questions"]];
-                let question = lists.into_iter().find_map(|questions| questions.get(0))?;
+                let lists = [self.input().get("questions"), self.meta("questions")];
+                let mut lists = lists.into_iter().flatten();
+                let question = lists.find_map(|questions| questions.get(0))?;
                 let words = text(question, "question").or_else(|| text(question, "header"))?;
                 Some(Cow::Borrowed(words))
             }
@@ -359,7 +346,7 @@ impl<'a> ToolDisplay<'a> {
         if self.is_known() {
             return None;
         }
-        let given = text(self.part, "title").map(|title| short(title, TITLE_LIMIT));
+        let given = self.call.title().map(|title| short(title, TITLE_LIMIT));
         Some(match given {
             Some(title) if !title.is_empty() => Cow::Owned(title),
             _ => self.kind(),
@@ -426,10 +413,12 @@ impl fmt::Display for ToolDisplay<'_> {
 
 /// A field that holds more than white space.
 fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
-    value
-        .get(key)?
-        .as_str()
-        .filter(|text| !text.trim().is_empty())
+    value.get(key).and_then(said)
+}
+
+/// A text that holds more than white space.
+fn said(value: &Value) -> Option<&str> {
+    value.as_str().filter(|text| !text.trim().is_empty())
 }
 
 /// `path` relative to `folder`, where it lies inside; by name only, nothing is looked up.

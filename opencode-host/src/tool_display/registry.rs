@@ -4,9 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use serde_json::Value;
-
-use super::{Icon, ToolDisplay};
+use super::{Call, Icon, ToolDisplay};
 
 /// What a tool's input and metadata hold, and so which of [`ToolDisplay`]'s views apply to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -167,9 +165,9 @@ impl Tools {
         self
     }
 
-    /// The view-model of one tool part.
-    pub fn display<'a>(&'a self, part: &'a Value) -> ToolDisplay<'a> {
-        ToolDisplay::with_tools(part, self)
+    /// The view-model of one tool call.
+    pub fn display<'a>(&'a self, call: impl Into<Call<'a>>) -> ToolDisplay<'a> {
+        ToolDisplay::with_tools(call.into(), self)
     }
 
     pub(super) fn get(&self, canonical: &str) -> Option<&Tool> {
@@ -204,7 +202,7 @@ impl Tools {
         (stripped.unwrap_or(rest), Some(provider))
     }
 
-    /// The registry [`ToolDisplay::new`] uses.
+    /// The registry [`ToolDisplay::of`] uses.
     pub(super) fn builtin() -> &'static Self {
         static BUILTIN_TOOLS: LazyLock<Tools> = LazyLock::new(Tools::default);
         &BUILTIN_TOOLS

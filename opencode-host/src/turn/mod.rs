@@ -16,6 +16,7 @@ mod inspect;
 mod names;
 pub(crate) mod observing;
 mod pacing;
+#[doc(hidden)]
 pub mod plan;
 mod prompting;
 mod reach;
@@ -24,5 +25,6 @@ mod settle;
 mod transcript;
 
 pub(crate) use driver::{Driven, Driver};
+pub use plan::{Limits, Pace};
 pub use result::TurnResult;
 pub(crate) use transcript::DEFAULT_MAX_TRANSCRIPT;

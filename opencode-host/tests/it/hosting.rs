@@ -16,7 +16,7 @@ use opencode_host::store::{MemoryStore, Store, TurnStatus};
 use opencode_host::sub_agents::SubAgents;
 use opencode_host::tracer::Tracer;
 use opencode_host::turn::TurnResult;
-use opencode_host::turn::plan::{Limits, Pace};
+use opencode_host::turn::{Limits, Pace};
 use opencode_host::{
     BuildError, Host, HostBuilder, HostOptions, SubmitOptions, Worker, WorkerBuilder, WorkerOptions,
 };

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use opencode_host::client::reply::ToolPart;
 use opencode_host::tool_display::ToolDisplay;
 use serde_json::{Map, Value, json};
 
@@ -136,9 +137,12 @@ fn recorded_tool_parts() {
     for (tape, parts) in recorded_parts() {
         for part in &parts {
             count += 1;
-            let display = ToolDisplay::new(part);
+            let display = ToolDisplay::of(part);
             assert!(display.is_terminal(), "{tape}: {part}");
             let description = describe(&display, Path::new("/workspace/demo"));
+            let typed: ToolPart = serde_json::from_value(part.clone()).unwrap();
+            let typed = describe(&ToolDisplay::of(&typed), Path::new("/workspace/demo"));
+            assert_eq!(typed, description, "{tape}: {part}");
             writeln!(shown, "{tape}\n{description}").unwrap();
         }
     }

@@ -10,7 +10,7 @@ use opencode_host::store::TurnStatus;
 use opencode_host::tool_display::ToolDisplay;
 use opencode_host::turn::TurnResult;
 use opencode_host::visible::{Stream, line};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::attached;
 use crate::ndjson::{self, ResultLine};
@@ -176,8 +176,7 @@ impl Output {
             }
             PersistedPart::Reasoning { .. } => {}
             PersistedPart::Tool(tool) => {
-                let part = serde_json::to_value(part).unwrap_or(Value::Null);
-                let line = ToolDisplay::new(&part).to_string();
+                let line = ToolDisplay::of(tool).to_string();
                 // A call whose arguments are still being written has nothing to say.
                 let ready = tool.input.is_some() || tool.status.is_terminal();
                 if ready && self.tools.get(id) != Some(&line) {

@@ -15,7 +15,7 @@ use opencode_host::id::{ConversationId, TurnId};
 use opencode_host::product::Product;
 use opencode_host::sandbox::SandboxRoot;
 use opencode_host::store::{Conversation, MemoryStore, Message, MessageRole, MessageStatus};
-use opencode_host::turn::plan::{Limits, Pace};
+use opencode_host::turn::{Limits, Pace};
 use opencode_host::{Host, HostOptions, Worker, WorkerOptions};
 use opencode_impostor::{Impostor, Script, Step};
 use serde_json::Value;

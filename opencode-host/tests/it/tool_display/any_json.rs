@@ -84,7 +84,7 @@ fn any_part() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn no_json_makes_it_panic(part in prop_oneof![any_json(), any_part()]) {
-        let display = ToolDisplay::new(&part);
+        let display = ToolDisplay::of(&part);
         describe(&display, Path::new("/s/c"));
         for line in [display.to_string(), display.title().into_owned(), display.past_tense_title().into_owned()] {
             prop_assert!(!line.is_empty());

@@ -280,7 +280,7 @@ pub(super) fn rows() -> Vec<Row> {
 fn each_row_of_the_table() {
     for (tool, input, expected) in rows() {
         let part = part(tool, "running", &input);
-        let display = ToolDisplay::new(&part);
+        let display = ToolDisplay::of(&part);
         let shown = [
             display.kind().into_owned(),
             display.icon().to_string(),
@@ -298,7 +298,7 @@ fn each_row_of_the_table() {
 fn a_call_without_input_has_a_title() {
     for (tool, ..) in rows() {
         let part = part(tool, "pending", &json!({}));
-        let display = ToolDisplay::new(&part);
+        let display = ToolDisplay::of(&part);
         assert_eq!(display.target(), None, "{tool}");
         assert_eq!(display.title(), display.gerund(), "{tool}");
         assert_eq!(display.to_string(), display.gerund(), "{tool}");
@@ -356,7 +356,7 @@ fn names_from_mcp_servers() {
     ];
     for (name, canonical, known, provider) in cases {
         let part = part(name, "running", &json!({}));
-        let display = ToolDisplay::new(&part);
+        let display = ToolDisplay::of(&part);
         assert_eq!(display.name(), name);
         assert_eq!(display.canonical(), canonical, "{name}");
         assert_eq!(display.is_known(), known, "{name}");
@@ -367,7 +367,7 @@ fn names_from_mcp_servers() {
 #[test]
 fn unknown_tools_are_humanised_unless_the_server_gives_a_title() {
     let bare = part("exa_web_fetch_exa", "completed", &json!({"url": "u"}));
-    let display = ToolDisplay::new(&bare);
+    let display = ToolDisplay::of(&bare);
     assert_eq!(display.kind(), "Web fetch");
     assert_eq!(display.gerund(), "Web fetch");
     assert_eq!(display.past_tense(), "Web fetch");
@@ -377,21 +377,21 @@ fn unknown_tools_are_humanised_unless_the_server_gives_a_title() {
     assert_eq!(display.target(), None);
 
     let titled = json!({"tool": "frobnicate", "status": "completed", "title": "Did a\nthing"});
-    let display = ToolDisplay::new(&titled);
+    let display = ToolDisplay::of(&titled);
     assert_eq!(display.title(), "Did a\\nthing");
     assert_eq!(display.past_tense_title(), "Did a\\nthing");
     assert_eq!(display.to_string(), "Did a\\nthing");
 
     let failed = json!({"tool": "étude-α", "status": "error", "title": "  ", "error": "no\nmore"});
-    assert_eq!(ToolDisplay::new(&failed).to_string(), "Étude α failed: no");
-    assert_eq!(ToolDisplay::new(&json!(null)).to_string(), "Tool");
+    assert_eq!(ToolDisplay::of(&failed).to_string(), "Étude α failed: no");
+    assert_eq!(ToolDisplay::of(&json!(null)).to_string(), "Tool");
 }
 
 #[test]
 fn a_known_tools_own_words_win_over_the_servers_title() {
     let part = json!({"tool": "write", "status": "completed", "title": "workspace/demo/a.txt",
         "input": {"filePath": "/workspace/demo/a.txt"}});
-    let display = ToolDisplay::new(&part).relative_to("/workspace/demo");
+    let display = ToolDisplay::of(&part).relative_to("/workspace/demo");
     assert_eq!(display.past_tense_title(), "Wrote a.txt");
 }
 

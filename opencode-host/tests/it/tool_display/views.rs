@@ -32,7 +32,7 @@ fn status_predicates() {
     ];
     for (word, status, expected) in cases {
         let part = part("bash", word, &json!({}));
-        let display = ToolDisplay::new(&part);
+        let display = ToolDisplay::of(&part);
         assert_eq!(display.status(), status);
         let predicates = [
             display.is_pending(),
@@ -90,7 +90,7 @@ fn the_terminal_form() {
         ),
     ];
     for (part, line) in cases {
-        let display = ToolDisplay::new(&part).relative_to("/s/c");
+        let display = ToolDisplay::of(&part).relative_to("/s/c");
         assert_eq!(display.to_string(), line);
     }
 }
@@ -99,7 +99,7 @@ fn the_terminal_form() {
 fn a_long_command_is_cut_in_titles_only() {
     let command = "é".repeat(10_000);
     let part = part("bash", "running", &json!({"command": command}));
-    let display = ToolDisplay::new(&part);
+    let display = ToolDisplay::of(&part);
     assert_eq!(display.command(), Some(command.as_str()));
     assert!(display.title().chars().count() < 250);
     assert!(display.title().ends_with('…'));
@@ -121,14 +121,14 @@ fn paths_are_relative_only_inside_the_folder() {
     ];
     for (path, shown) in cases {
         let part = part("read", "running", &json!({"filePath": path}));
-        let display = ToolDisplay::new(&part);
+        let display = ToolDisplay::of(&part);
         assert_eq!(display.target_in("/s/c").unwrap(), shown, "{path}");
         assert_eq!(display.target().unwrap(), path, "raw without a folder");
     }
     // Only paths are paths.
     let command = part("bash", "running", &json!({"command": "/s/c/run.sh"}));
     assert_eq!(
-        ToolDisplay::new(&command).target_in("/s/c").unwrap(),
+        ToolDisplay::of(&command).target_in("/s/c").unwrap(),
         "/s/c/run.sh"
     );
 }
@@ -138,18 +138,18 @@ fn diffs_of_edits() {
     let patch = "--- a\n+++ a\n@@ -1,2 +1,3 @@\n x\n-old\n+new\n+++plus\n";
     let counted =
         json!({"tool": "edit", "input": {"filePath": "/s/a"}, "metadata": {"diff": patch}});
-    let diff = ToolDisplay::new(&counted).diff().unwrap();
+    let diff = ToolDisplay::of(&counted).diff().unwrap();
     assert_eq!((diff.additions(), diff.deletions()), (2, 1));
     assert_eq!(diff.files()[0].path, Some("/s/a"));
     assert_eq!(diff.to_string(), patch);
 
     let filediff = json!({"tool": "edit", "metadata": {"filediff": {"file": "/s/b", "patch": patch, "additions": 7, "deletions": 8}}});
-    let diff = ToolDisplay::new(&filediff).diff().unwrap();
+    let diff = ToolDisplay::of(&filediff).diff().unwrap();
     assert_eq!((diff.additions(), diff.deletions()), (7, 8));
     assert_eq!(diff.files()[0].path, Some("/s/b"));
 
     let several = json!({"tool": "multiedit", "input": {"filePath": "/s/a"}, "metadata": {"results": [{"diff": patch}, {}, {"diff": "@@\n+z"}]}});
-    let diff = ToolDisplay::new(&several).diff().unwrap();
+    let diff = ToolDisplay::of(&several).diff().unwrap();
     assert_eq!(diff.files().len(), 2);
     assert_eq!((diff.additions(), diff.deletions()), (3, 1));
     assert!(diff.to_string().ends_with("+z\n"));
@@ -158,7 +158,7 @@ fn diffs_of_edits() {
         json!({"tool": "edit", "metadata": {"diff": ""}}),
         json!({"tool": "read", "metadata": {"diff": patch}}),
     ] {
-        assert_eq!(ToolDisplay::new(&none).diff(), None);
+        assert_eq!(ToolDisplay::of(&none).diff(), None);
     }
 }
 
@@ -169,7 +169,7 @@ fn diffs_and_targets_of_patches() {
         {"filePath": "/s/c/b.md", "movePath": "/s/c/new/b.md", "type": "move", "diff": "@@\n-1\n+2"},
         {"relativePath": "c.md", "type": "delete", "patch": "@@\n-1\n-2"},
     ]}});
-    let display = ToolDisplay::new(&part).relative_to("/s/c");
+    let display = ToolDisplay::of(&part).relative_to("/s/c");
     assert_eq!(
         display.to_string(),
         "Applied changes to a.md, new/b.md, c.md (+2 -3)"
@@ -188,7 +188,7 @@ fn diffs_and_targets_of_patches() {
     let patch = "*** Begin Patch\n*** Add File: /s/c/a.md\n+x\n*** Update File: b.md\n@@\n-x\n*** End Patch";
     let running =
         json!({"tool": "apply_patch", "status": "running", "input": {"patchText": patch}});
-    let display = ToolDisplay::new(&running).relative_to("/s/c");
+    let display = ToolDisplay::of(&running).relative_to("/s/c");
     assert_eq!(display.title(), "Applying changes: a.md, b.md");
     assert_eq!(display.diff(), None);
 }
@@ -201,17 +201,18 @@ fn todos_are_sorted_and_keep_their_order_within_a_status() {
         {"content": "p2"}, {"status": "pending"}, 7, todo("d2", "completed"), todo("b", "in_progress"),
     ]);
     let part = json!({"tool": "todowrite", "input": {"todos": list}});
-    let display = ToolDisplay::new(&part);
+    let display = ToolDisplay::of(&part);
     let shown: Vec<_> = display.todos().iter().map(|todo| todo.content).collect();
     assert_eq!(shown, ["a", "b", "p1", "p2", "d1", "d2", "x"]);
     assert_eq!(display.todos()[0].status, TodoStatus::InProgress);
-    assert_eq!(display.todos()[6].status, TodoStatus::Other);
+    let dropped = TodoStatus::Other("cancelled".to_owned());
+    assert_eq!(display.todos()[6].status, dropped);
 
     let both = json!({"tool": "todoread", "input": {"todos": [todo("old", "pending")]},
         "metadata": {"todos": [todo("new", "pending")]}});
-    assert_eq!(ToolDisplay::new(&both).todos()[0].content, "new");
+    assert_eq!(ToolDisplay::of(&both).todos()[0].content, "new");
     let other = json!({"tool": "read", "input": {"todos": [todo("x", "pending")]}});
-    assert!(ToolDisplay::new(&other).todos().is_empty());
+    assert!(ToolDisplay::of(&other).todos().is_empty());
 }
 
 #[test]
@@ -221,30 +222,30 @@ fn views_of_single_tools() {
         "running",
         &json!({"filePath": "src/Main.RS", "content": ""}),
     );
-    let display = ToolDisplay::new(&write);
+    let display = ToolDisplay::of(&write);
     assert_eq!(display.file_content(), Some(""));
     assert_eq!(display.language(), Some("rust"));
     assert_eq!(display.command(), None);
 
     let bash = json!({"tool": "bash", "status": "running",
         "input": {"command": "make", "description": "Build it"}, "metadata": {"output": "cc …"}});
-    let display = ToolDisplay::new(&bash);
+    let display = ToolDisplay::of(&bash);
     assert_eq!(display.command(), Some("make"));
     assert_eq!(display.command_output(), Some("cc …"));
     assert_eq!(display.command_description(), Some("Build it"));
     assert_eq!(display.language(), None);
 
     let done = json!({"tool": "bash", "status": "completed", "output": "all", "metadata": {"output": "part"}});
-    assert_eq!(ToolDisplay::new(&done).command_output(), Some("all"));
+    assert_eq!(ToolDisplay::of(&done).command_output(), Some("all"));
 
     let read = json!({"tool": "read", "metadata": {"display": {"text": "first"}}});
-    assert_eq!(ToolDisplay::new(&read).read_preview(), Some("first"));
+    assert_eq!(ToolDisplay::of(&read).read_preview(), Some("first"));
     let read = json!({"tool": "read", "metadata": {"preview": "p", "matches": 3}});
-    assert_eq!(ToolDisplay::new(&read).read_preview(), Some("p"));
-    assert_eq!(ToolDisplay::new(&read).match_count(), None);
+    assert_eq!(ToolDisplay::of(&read).read_preview(), Some("p"));
+    assert_eq!(ToolDisplay::of(&read).match_count(), None);
     for count in [json!(-1), json!("3"), json!(1.5), json!(null)] {
         let grep = json!({"tool": "grep", "metadata": {"matches": count, "count": 9}});
-        assert_eq!(ToolDisplay::new(&grep).match_count(), None);
+        assert_eq!(ToolDisplay::of(&grep).match_count(), None);
     }
 }
 
@@ -261,6 +262,6 @@ fn language_hints() {
     ];
     for (path, language) in cases {
         let part = part("edit", "running", &json!({"filePath": path}));
-        assert_eq!(ToolDisplay::new(&part).language(), language, "{path}");
+        assert_eq!(ToolDisplay::of(&part).language(), language, "{path}");
     }
 }

@@ -173,11 +173,11 @@ async fn a_restarted_server_interrupts_its_turn_within_five_seconds() {
         let mut options = quick();
         options.limits.unreachable = PATIENCE;
         // As it is by default, but for what a look is repeated after: that much is taken off the limit.
-        options.limits.pace = opencode_host::turn::plan::Pace {
+        options.limits.pace = opencode_host::turn::Pace {
             confirm: options.limits.pace.confirm,
-            ..opencode_host::turn::plan::Pace::default()
+            ..opencode_host::turn::Pace::default()
         };
-        let confirm = opencode_host::turn::plan::Pace::default().confirm;
+        let confirm = opencode_host::turn::Pace::default().confirm;
         let saved = confirm.saturating_sub(options.limits.pace.confirm);
         let limit = LIMIT.saturating_sub(saved);
         let test = Hosting::with(scripted(steps).await, options, |builder| builder).await;
