@@ -60,6 +60,35 @@ impl Default for HostOptions {
 ///
 /// A host needs its store alone. What drives the turns is a [`Worker`](crate::Worker), in this process or in
 /// another one on the same store. Cheap to clone.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+///
+/// use opencode_host::client::wire::Prompt;
+/// use opencode_host::store::{MemoryStore, OnBusy};
+/// use opencode_host::{Host, SubmitOptions};
+///
+/// let host = Host::builder(Arc::new(MemoryStore::default())).build();
+/// let conversation = host.open_conversation("support-42").await?.id;
+///
+/// // A form that is sent twice is one turn: the key says so.
+/// let options = || SubmitOptions {
+///     client_key: Some("form-7".to_owned()),
+///     on_busy: OnBusy::default(),
+///     uploads: None,
+/// };
+/// let first = host.submit(conversation, Prompt::text("Hello"), options()).await?;
+/// let again = host.submit(conversation, Prompt::text("Hello"), options()).await?;
+/// assert_eq!(first.turn.id, again.turn.id);
+/// assert!(!again.created);
+///
+/// // Nothing works on it yet: it waits in the queue, and can be cancelled there.
+/// host.cancel(first.turn.id).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Host {
     front: Arc<Front>,

@@ -96,6 +96,35 @@ impl Default for WorkerOptions {
 }
 
 /// Drives the turns of a host's store on one OpenCode server. Cheap to clone.
+///
+/// ```no_run
+/// use opencode_host::client::Client;
+/// use opencode_host::product::PlainProduct;
+/// use opencode_host::{Host, Worker, WorkerOptions};
+/// use tokio_util::sync::CancellationToken;
+///
+/// # async fn example(host: Host) -> Result<(), Box<dyn std::error::Error>> {
+/// let options = WorkerOptions {
+///     concurrency: 64,
+///     ..WorkerOptions::default()
+/// };
+/// let worker = Worker::builder(Client::from_env()?)
+///     .product(PlainProduct)
+///     .options(options)
+///     .build(&host)?;
+///
+/// let shutdown = CancellationToken::new();
+/// tokio::spawn({
+///     let shutdown = shutdown.clone();
+///     async move {
+///         let _ = tokio::signal::ctrl_c().await;
+///         shutdown.cancel();
+///     }
+/// });
+/// worker.run(shutdown).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Worker {
     shared: Arc<Shared>,

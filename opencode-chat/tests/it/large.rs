@@ -124,3 +124,40 @@ async fn a_large_file_takes_little_memory_in_and_out() {
         "{before} KiB before, {after} KiB after"
     );
 }
+
+/// Readers of one large answer.
+const READERS: usize = 12;
+
+#[tokio::test]
+async fn a_large_answer_takes_the_memory_of_one_reader() {
+    let steps = [Step::deltas(1_000, 8_000)];
+    let impostor = Impostor::scripted(Script::always(steps)).await.unwrap();
+    let chat = Chat::with(&impostor);
+    chat.turn("go on", &[]).await.ended(0, "completed");
+    let mut running = chat.start(&["serve", "--listen", "127.0.0.1:0", "--no-worker"]);
+    let host = running.address().await;
+    let home = get(&host, "/").await.text().await;
+    let (_, page) = home.split_once("<li><a href=\"").unwrap();
+    let page = page.split('"').next().unwrap().to_owned();
+    let first = get(&host, &page).await.text().await;
+    assert!(
+        first.contains("This answer is long") && first.len() < 2 << 20,
+        "{}",
+        first.len()
+    );
+    let before = peak(&running);
+    let readers: Vec<_> = (0..READERS)
+        .map(|_| {
+            let (host, page) = (host.clone(), page.clone());
+            tokio::spawn(async move { get(&host, &page).await.text().await })
+        })
+        .collect();
+    for reader in readers {
+        assert_eq!(reader.await.unwrap().len(), first.len());
+    }
+    let after = peak(&running);
+    assert!(
+        after < before + ROOM,
+        "{before} KiB before, {after} KiB after"
+    );
+}

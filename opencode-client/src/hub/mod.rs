@@ -101,6 +101,24 @@ pub enum HubProblem {
 }
 
 /// The events of one server, shared by all turns. Cheap to clone.
+///
+/// ```no_run
+/// use opencode_client::{Client, EventHub, HubOptions, SessionId, Signal};
+///
+/// # async fn example(session: SessionId) -> Result<(), opencode_client::Error> {
+/// let hub = EventHub::new(Client::from_env()?, HubOptions::default());
+/// let mut subscription = hub.subscribe(&session, None).await?;
+/// loop {
+///     match subscription.next().await {
+///         Signal::Event(event) => println!("{:?}", event.body),
+///         // Events were missed: ask the server for the messages.
+///         Signal::Gap(reason) => println!("missed events: {reason:?}"),
+///         Signal::Disconnected => println!("the stream broke; it is opened again"),
+///         _ => {}
+///     }
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct EventHub {
     shared: Arc<Shared>,

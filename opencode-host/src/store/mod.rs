@@ -26,6 +26,19 @@
 //! Every method may answer [`StoreError::Unavailable`] when the database cannot be reached or is full,
 //! [`StoreError::Corrupt`] when a row cannot be read, and [`StoreError::Unexpected`] when the database refuses.
 //!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), opencode_host::store::StoreError> {
+//! use opencode_host::store::{Conversations as _, MemoryStore};
+//!
+//! let store = MemoryStore::default();
+//! let made = store.open_conversation("support-42").await?;
+//! let found = store.conversation_named("support-42").await?;
+//! assert_eq!(found.map(|found| found.id), Some(made.id));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # A store on tables of your own
 //!
 //! `opencode-sql/examples/own_store.rs` does all of this over four tables that an application had before.
