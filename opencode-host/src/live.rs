@@ -39,7 +39,7 @@ pub enum LiveEvent {
         /// The reply.
         view: View,
     },
-    /// The turn is settled. The last event.
+    /// The turn is settled, or was cancelled before it was prompted. The last event.
     Finished(Box<TurnResult>),
     /// The conversation was deleted while the turn was watched. The last event.
     Deleted,
@@ -152,7 +152,7 @@ impl LiveTurn {
         self.lock().unreachable
     }
 
-    /// The turn is settled.
+    /// Nothing more comes of the turn.
     pub(crate) fn finish(&self) {
         self.lock().finished = true;
         self.moved.send_modify(|moves| *moves += 1);

@@ -117,7 +117,10 @@ pub(super) async fn page(
             (MessageRole::Assistant, _) => {
                 let answer = AnswerView::of(&app.base, &message, folder, files);
                 let html = answer.render()?;
-                last = Some((messages.len(), message.turn, answer));
+                // One that was stopped before its first word may have ended before those ahead of it.
+                if message.status != MessageStatus::Cancelled || !message.parts.is_empty() {
+                    last = Some((messages.len(), message.turn, answer));
+                }
                 html
             }
         });

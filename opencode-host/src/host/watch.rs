@@ -29,7 +29,7 @@ pub struct LiveStream {
 }
 
 /// The reply to one turn, as it is whenever the stream is polled and something is new. Changes in between are in the
-/// next view. Ends when the turn is settled, or its conversation deleted.
+/// next view. Ends when nothing more comes of the turn ([`Turn::is_over`]), or its conversation is deleted.
 ///
 /// It can be read on after an error that is transient.
 pub struct ViewStream {
@@ -91,6 +91,13 @@ impl Host {
     pub async fn settled(&self, turn: TurnId) -> StoreResult<TurnResult> {
         let mut follow = self.follow(turn, Cursor::START).await?;
         while follow.view().await?.is_some() {}
+        // One that was cancelled in the queue is over before its hooks have run.
+        while !matches!(
+            self.turn(turn).await?.state,
+            TurnState::Finished { settled: true, .. }
+        ) {
+            follow.wait().await;
+        }
         let result = self.result(turn).await?;
         result.ok_or_else(|| no_turn(turn))
     }
@@ -152,7 +159,7 @@ struct Follow {
 /// What the row of a turn that runs elsewhere says.
 enum Elsewhere {
     Running(Box<Turn>),
-    Settled,
+    Over,
     Deleted,
 }
 
@@ -199,7 +206,7 @@ impl Follow {
                         }
                         turn.unreachable
                     }
-                    Elsewhere::Settled => {
+                    Elsewhere::Over => {
                         let end = self.end().await?;
                         self.waiting.push_back(end);
                         continue;
@@ -245,7 +252,7 @@ impl Follow {
                             return Ok(Some((Cursor::START, view)));
                         }
                     }
-                    Elsewhere::Settled | Elsewhere::Deleted => {
+                    Elsewhere::Over | Elsewhere::Deleted => {
                         self.done = true;
                         continue;
                     }
@@ -289,9 +296,10 @@ impl Follow {
         let Some(turn) = self.front().store.turn(self.id).await? else {
             return Ok(Elsewhere::Deleted);
         };
-        Ok(match turn.state {
-            TurnState::Finished { settled: true, .. } => Elsewhere::Settled,
-            _ => Elsewhere::Running(Box::new(turn)),
+        Ok(if turn.is_over() {
+            Elsewhere::Over
+        } else {
+            Elsewhere::Running(Box::new(turn))
         })
     }
 

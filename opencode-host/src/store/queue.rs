@@ -40,8 +40,11 @@ pub trait Queue: Send + Sync {
 
     /// Notes that a turn is to be cancelled. A queued turn that was never
     /// prompted ends right here ([`Finish::never_started`]), message and
-    /// `turn.finished` event included, and is settled. One that was prompted
-    /// needs a worker, who stops it upstream too.
+    /// `turn.finished` event included, and can be claimed to be settled once all
+    /// earlier ones of its conversation are. One that was prompted needs a worker
+    /// to stop it upstream too.
+    ///
+    /// A row that cannot be read is settled with its cancel: no worker could claim it.
     ///
     /// # Errors
     /// [`NotFound`](super::StoreError::NotFound).

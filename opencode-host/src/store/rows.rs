@@ -217,6 +217,17 @@ impl Turn {
         }
     }
 
+    /// Whether nothing more comes of the turn: it is settled, or it was cancelled before it was prompted, so that only
+    /// its hooks are left to run.
+    pub fn is_over(&self) -> bool {
+        match self.state {
+            TurnState::Queued | TurnState::Running => false,
+            TurnState::Finished { status, settled } => {
+                settled || (status == TurnStatus::Cancelled && self.prompted.is_none())
+            }
+        }
+    }
+
     /// A queued turn that nobody has claimed yet.
     pub fn new(
         id: TurnId,

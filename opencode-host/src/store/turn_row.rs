@@ -137,9 +137,10 @@ impl TurnRow {
         self.turn.generation += 1;
         self.turn.attempts += 1;
         self.turn.unreachable = false;
-        self.turn.started_at.get_or_insert(now);
         if self.turn.state == TurnState::Queued {
             self.turn.state = TurnState::Running;
+            // One that has ended in the queue is claimed to be settled: it never starts.
+            self.turn.started_at.get_or_insert(now);
         }
         Lease {
             turn: self.turn.id,
@@ -248,7 +249,7 @@ impl TurnRow {
         if self.turn.cancel_requested_at.is_some() {
             finish = finish.after_cancel();
         }
-        self.end(&finish, false, now);
+        self.end(&finish, now);
         Ok(Changed::end(Finished::Stored(finish.status), finish))
     }
 
@@ -272,14 +273,15 @@ impl TurnRow {
         Ok(Changed::row(true))
     }
 
-    /// Cancels the turn. One that was never prompted ends here; any other needs a worker, which stops it upstream.
+    /// Cancels the turn. One that was never prompted ends here, and is left to a worker to be settled; any other needs
+    /// a worker to stop it upstream.
     pub fn cancel(&mut self, now: Timestamp) -> Changed<CancelOutcome> {
         match self.turn.state {
             TurnState::Finished { status, .. } => Changed::row(CancelOutcome::Already(status)),
             TurnState::Queued if self.turn.prompted.is_none() => {
                 self.turn.cancel_requested_at.get_or_insert(now);
                 let finish = Finish::never_started(now.since(self.turn.created_at));
-                self.end(&finish, true, now);
+                self.end(&finish, now);
                 Changed::end(CancelOutcome::Cancelled, finish)
             }
             TurnState::Queued | TurnState::Running => {
@@ -289,10 +291,10 @@ impl TurnRow {
         }
     }
 
-    fn end(&mut self, finish: &Finish, settled: bool, now: Timestamp) {
+    fn end(&mut self, finish: &Finish, now: Timestamp) {
         self.turn.state = TurnState::Finished {
             status: finish.status,
-            settled,
+            settled: false,
         };
         self.turn.finished_at = Some(now);
     }

@@ -41,7 +41,8 @@ impl Driver {
         exchange: &Exchange,
     ) -> Result<Vec<Attachment>, StoreError> {
         let store = &*self.host.store;
-        let Some(blobs) = &self.host.blobs else {
+        // Who was never prompted has made no file: what is new in the folder is another turn's.
+        let Some(blobs) = self.host.blobs.as_ref().filter(|_| turn.prompted.is_some()) else {
             return store.attachments(turn.message).await;
         };
         let known = store

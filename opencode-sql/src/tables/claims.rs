@@ -28,7 +28,7 @@ macro_rules! take {
             "UPDATE turns SET worker = $1, leased_at = $2, lease_expires_at = $2 + $3, \
                state = CASE state WHEN 'queued' THEN 'running' ELSE state END, \
                generation = generation + 1, attempts = attempts + 1, unreachable = 0, \
-               started_at = COALESCE(started_at, $2) \
+               started_at = CASE state WHEN 'queued' THEN COALESCE(started_at, $2) ELSE started_at END \
              WHERE id = (SELECT t.id FROM turns AS t WHERE ",
             $condition,
             " LIMIT 1",
@@ -39,19 +39,24 @@ macro_rules! take {
     };
 }
 
-/// Left behind by a worker whose lease ran out. It was claimed before, so none
-/// of its conversation is ahead of it.
-macro_rules! left_behind {
+/// None of its conversation is ahead of it.
+macro_rules! first {
     () => {
-        "t.lease_expires_at <= $2 AND t.unreadable_by < $4"
+        "t.unreadable_by < $4 AND NOT EXISTS ( \
+           SELECT 1 FROM turns AS e WHERE e.conversation = t.conversation AND e.settled = 0 AND e.seq < t.seq)"
     };
 }
 
-/// Queued, with none of its conversation ahead of it.
+/// Left behind: by a worker whose lease ran out, or by a cancel in the queue.
+macro_rules! left_behind {
+    () => {
+        concat!("t.lease_expires_at <= $2 AND ", first!())
+    };
+}
+
 macro_rules! queued {
     () => {
-        "t.state = 'queued' AND t.unreadable_by < $4 AND NOT EXISTS ( \
-           SELECT 1 FROM turns AS e WHERE e.conversation = t.conversation AND e.settled = 0 AND e.seq < t.seq)"
+        concat!("t.state = 'queued' AND ", first!())
     };
 }
 

@@ -8,7 +8,7 @@ use super::messages;
 use super::turns::{self, Standing, lost};
 use crate::columns::{json, word};
 use crate::engine::{Handle, Sql, args, sql};
-use crate::failure::SqlResult;
+use crate::failure::{Failure, SqlResult};
 
 const END: Sql = sql!(
     "UPDATE turns SET state = 'finished', status = $2, finished_at = $3 WHERE id = $1 AND state <> 'finished'"
@@ -21,8 +21,11 @@ pub(crate) const SETTLE: Sql = sql!(
     "UPDATE turns SET settled = 1, worker = NULL, leased_at = NULL, lease_expires_at = NULL \
      WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'finished' AND settled <> 1"
 );
-/// Nobody has a lease on it.
-const SETTLE_UNLEASED: Sql =
+/// Any worker can claim it, to settle it.
+const LEAVE_BEHIND: Sql =
+    sql!("UPDATE turns SET lease_expires_at = 0 WHERE id = $1 AND state = 'finished'");
+/// Nobody has a lease on it, and nobody could.
+const SETTLE_UNREADABLE: Sql =
     sql!("UPDATE turns SET settled = 1 WHERE id = $1 AND state = 'finished'");
 const REQUEST_CANCEL: Sql =
     sql!("UPDATE turns SET cancel_requested_at = COALESCE(cancel_requested_at, $2) WHERE id = $1");
@@ -124,6 +127,10 @@ pub(crate) async fn cancel(
         now,
     )
     .await?;
-    on.execute(SETTLE_UNLEASED, args![turn.id]).await?;
+    let rest = match turns::by_id(on, turn.id).await {
+        Err(Failure::Store(StoreError::Corrupt { .. })) => SETTLE_UNREADABLE,
+        read => read.map(|_| LEAVE_BEHIND)?,
+    };
+    on.execute(rest, args![turn.id]).await?;
     Ok(CancelOutcome::Cancelled)
 }

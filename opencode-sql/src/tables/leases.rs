@@ -54,7 +54,7 @@ pub(crate) const CHECK: Sql = Sql {
     sqlite: check!(sqlite),
     postgres: check!(postgres),
 };
-/// What was running is queued again; what had finished is left behind since ever.
+/// What was running is queued again; what had finished can be claimed at once, to be settled.
 pub(crate) const RELEASE: Sql = sql!(
     "UPDATE turns SET worker = NULL, leased_at = NULL, \
        lease_expires_at = CASE state WHEN 'finished' THEN 0 ELSE NULL END, \

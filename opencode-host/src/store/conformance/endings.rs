@@ -221,7 +221,7 @@ pub async fn settling_happens_once(on: &dyn Fixture) {
     assert!(on.claim().await.is_none());
 }
 
-/// A turn that nobody has worked on ends with its cancel, whole.
+/// A turn that nobody has worked on ends with its cancel, whole. A worker settles it, whichever process cancelled it.
 pub async fn a_queued_turn_is_cancelled_at_once(on: &dyn Fixture) {
     let conversation = on.open("garden").await;
     let turn = on.submit(&conversation, "Hello").await;
@@ -234,13 +234,12 @@ pub async fn a_queued_turn_is_cancelled_at_once(on: &dyn Fixture) {
     let now = on.clock().now();
     let end = Finish::never_started(Duration::from_secs(2));
     let row = on.turn(turn.id).await;
-    assert_eq!(
-        row.state,
-        TurnState::Finished {
-            status: TurnStatus::Cancelled,
-            settled: true
-        }
-    );
+    let ended = |settled| TurnState::Finished {
+        status: TurnStatus::Cancelled,
+        settled,
+    };
+    assert_eq!(row.state, ended(false));
+    assert!(row.is_over());
     assert_eq!(
         (row.finished_at, row.cancel_requested_at),
         (Some(now), Some(now))
@@ -266,7 +265,40 @@ pub async fn a_queued_turn_is_cancelled_at_once(on: &dyn Fixture) {
     let again = on.store().request_cancel(turn.id).await.unwrap();
     assert_eq!(again, CancelOutcome::Already(TurnStatus::Cancelled));
     assert_eq!(on.ends(turn.id).await, 1);
+    let settling = on.claim().await.unwrap();
+    assert_eq!(settling.turn.id, turn.id);
+    assert_eq!(settling.turn.state, ended(false));
+    assert_eq!(settling.turn.started_at, None, "it never started");
+    assert!(on.claim().await.is_none(), "the next one waits for that");
+    assert!(on.store().settle(&settling.lease).await.unwrap());
+    assert_eq!(on.turn(turn.id).await.state, ended(true));
+    assert_eq!(on.ends(turn.id).await, 1);
     assert_eq!(on.claim().await.unwrap().turn.id, next.id);
+}
+
+/// A turn that was cancelled in the queue is settled in its order, behind those ahead of it.
+pub async fn a_cancel_in_the_queue_is_settled_in_order(on: &dyn Fixture) {
+    let first = on.running("garden").await;
+    let second = on.submit(&first.conversation, "Me too").await;
+    let third = on.submit(&first.conversation, "And me").await;
+    on.store().request_cancel(second.id).await.unwrap();
+    assert!(on.turn(second.id).await.is_over(), "it ends at once");
+    for waits in [second.id, third.id] {
+        let claimed = on.claim_only(waits).await;
+        assert!(claimed.is_none(), "the first is not settled");
+    }
+    let ahead = on.store().turn_ahead(third.id).await.unwrap();
+    assert_eq!(ahead, Some(first.turn.id));
+    on.complete(&first.lease).await;
+    let ahead = on.store().turn_ahead(third.id).await.unwrap();
+    assert_eq!(ahead, Some(second.id));
+    let lost = on.claim().await.unwrap();
+    assert_eq!(lost.turn.id, second.id);
+    on.expire_leases();
+    let settling = on.claim_only(second.id).await.unwrap();
+    assert!(on.store().settle(&lost.lease).await.is_err());
+    assert!(on.store().settle(&settling.lease).await.unwrap());
+    assert_eq!(on.claim().await.unwrap().turn.id, third.id);
 }
 
 /// The cancel of a running turn is noted for its worker, once.

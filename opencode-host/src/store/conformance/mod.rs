@@ -179,6 +179,7 @@ macro_rules! store_conformance {
             endings: an_end_is_whole, an_end_is_final, a_cancel_wins_over_a_completion,
                 an_error_stays_an_error_after_a_cancel, one_of_many_finishers_wins,
                 settling_happens_once, a_queued_turn_is_cancelled_at_once,
+                a_cancel_in_the_queue_is_settled_in_order,
                 a_running_turn_is_cancelled_by_its_worker,
                 a_prompted_turn_is_cancelled_by_a_worker, an_ended_turn_is_not_cancelled,
                 cancel_and_finish_agree;

@@ -265,7 +265,7 @@ pub async fn a_busy_conversation_can_be_interrupted(on: &dyn Fixture) {
             state,
             TurnState::Finished {
                 status: TurnStatus::Cancelled,
-                settled: true
+                settled: false
             }
         );
         assert_eq!(on.ends(turn.id).await, 1);
@@ -281,6 +281,11 @@ pub async fn a_busy_conversation_can_be_interrupted(on: &dyn Fixture) {
         .await
         .unwrap();
     assert!(on.store().settle(&running.lease).await.unwrap());
+    for turn in &queued {
+        let settling = on.claim().await.unwrap();
+        assert_eq!(settling.turn.id, turn.id);
+        assert!(on.store().settle(&settling.lease).await.unwrap());
+    }
     assert_eq!(on.claim().await.unwrap().turn.id, next.id);
 }
 

@@ -1,5 +1,12 @@
 //! Hooks, workers, sessions, recordings.
 
+use std::sync::Mutex;
+
+use opencode_host::blobs::Blobs;
+use opencode_host::id::TurnId;
+use opencode_host::live::LiveEvent;
+use opencode_host::sandbox::SandboxRoot;
+
 use super::*;
 
 #[derive(Debug)]
@@ -36,6 +43,79 @@ async fn hooks_that_fail_change_nothing() {
         .map(|fields| fields["callback"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(callbacks, ["on_finalized", "on_turn_finished"]);
+}
+
+/// Writes down which turns its hooks were told of.
+#[derive(Clone, Debug, Default)]
+struct Told(Arc<Mutex<Vec<(TurnId, TurnStatus)>>>);
+
+#[async_trait]
+impl Product for Told {
+    async fn on_turn_finished(&self, result: &TurnResult) -> Result<(), HookError> {
+        let told = (result.turn, result.status);
+        self.0.lock().unwrap().push(told);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_turn_cancelled_in_the_queue_has_its_hooks_run_once_by_a_worker() {
+    let impostor = Impostor::scripted(Script::always([Step::Echo]))
+        .await
+        .unwrap();
+    let product = Told::default();
+    let test = Hosting::with_product(impostor, product.clone()).await;
+    let turn = test.submit("never asked").await;
+    let next = test.submit("go on").await;
+    // As another process has it: no worker.
+    let elsewhere = opencode_host::Host::builder(Arc::clone(&test.store)).build();
+    let cancelled = elsewhere.cancel(turn).await.unwrap();
+    assert_eq!(cancelled, CancelOutcome::Cancelled);
+    let result = elsewhere.result(turn).await.unwrap().unwrap();
+    assert_eq!(result.content, "Cancelled before it started.");
+    // Whoever watches it is told at once, and so is who watches from elsewhere.
+    for host in [&elsewhere, &test.host] {
+        let mut live = host.live(turn, Cursor::START).await.unwrap();
+        let told = live.try_next().await.unwrap();
+        assert!(matches!(told, Some(LiveEvent::Finished(_))), "{told:?}");
+    }
+    assert_eq!(product.0.lock().unwrap()[..], []);
+    let settled = tokio::spawn({
+        let elsewhere = elsewhere.clone();
+        async move { elsewhere.settled(turn).await.unwrap() }
+    });
+    // The worker that is to run the next one settles it first.
+    let working = test.work(next);
+    test.finished(next, working).await;
+    let result = tokio::time::timeout(PATIENCE, settled)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(result.duration, Duration::ZERO);
+    let (ended, completed) = (TurnStatus::Cancelled, TurnStatus::Completed);
+    let told = [(turn, ended), (next, completed)];
+    assert_eq!(product.0.lock().unwrap()[..], told);
+    assert_eq!(test.recorder.count("turn.finished"), 2);
+    assert_eq!(test.impostor.ledger().prompt_posts().len(), 1);
+    test.impostor.assert_clean();
+}
+
+#[tokio::test]
+async fn a_turn_cancelled_in_the_queue_takes_no_file_of_another() {
+    let home = tempfile::tempdir().unwrap();
+    let root = SandboxRoot::open(home.path().join("sandboxes")).unwrap();
+    let blobs = Blobs::in_folder(home.path().join("blobs")).unwrap();
+    let impostor = Impostor::start().await.unwrap();
+    let test = Hosting::with(impostor, quick(), |builder| {
+        builder.sandboxes(root.clone()).blobs(blobs)
+    })
+    .await;
+    let turn = test.submit("never").await;
+    test.host.cancel(turn).await.unwrap();
+    let sandbox = root.provision(&test.conversation.to_string().parse().unwrap());
+    std::fs::write(sandbox.unwrap().path().join("late.md"), "# Another turn's").unwrap();
+    let result = test.finished(turn, test.work(turn)).await;
+    assert_eq!(result.artifacts, []);
 }
 
 #[tokio::test]
