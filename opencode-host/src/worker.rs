@@ -37,9 +37,9 @@ use crate::session::Session;
 use crate::store::{Claim, ClaimedTurn, SessionRecord, Store, StoreError, TurnState, WorkerId};
 use crate::sub_agents::SubAgents;
 use crate::telemetry::Telemetry;
+use crate::turn::Limits;
 use crate::turn::control::{Control, Orders};
 use crate::turn::observing::MakeObserver;
-use crate::turn::plan::Limits;
 use crate::turn::{DEFAULT_MAX_TRANSCRIPT, Driven, Driver};
 
 /// How long the server is given to let go of a deleted conversation's session.

@@ -17,7 +17,7 @@ use crate::worker;
 /// How deep sub-agents of sub-agents are followed. OpenCode's own limit is 1 unless it is configured.
 const DEEPEST: usize = 16;
 
-/// How long an answer is tried, in units of [`Pace::answer`](crate::turn::plan::Pace::answer).
+/// How long an answer is tried, in units of [`Pace::answer`](crate::turn::Pace::answer).
 const PATIENCE: u32 = 6;
 
 /// How long before a call that failed is made again.

@@ -3,190 +3,135 @@
 use std::sync::Arc;
 
 use opencode_client::Error as ClientError;
-use opencode_client::reply::{ProblemSink, Reply};
 use tokio::time::{Instant, sleep};
 
-use super::driver::{Driver, Trouble};
-use super::observing::Feed;
-use crate::reporter::Severity;
+use super::ears::Ears;
+use super::facts::{Facts, Learned};
+use super::tools::{Outcome, Tools, Trouble};
 use crate::store::{Note, SessionRecord};
 
-impl Driver {
-    pub(super) async fn connect(&mut self) -> Result<(), Trouble> {
-        self.guard().await?;
-        // A session that was prompted is looked at, whatever the next prompt goes to.
-        let prompted = self.prompted.as_ref().map(|prompted| &prompted.session);
-        let sessions = self.sessions();
-        let ensured = sessions.ensure_for(&self.conversation, prompted).await?;
-        if ensured.just_created {
-            self.host.telemetry.event(
-                "session.created",
-                [
-                    ("session", ensured.record.id.to_string().into()),
-                    ("conversation", self.conversation.id.to_string().into()),
-                ],
-            );
-        }
-        // A prompt of a session that was replaced meanwhile is not upstream any more.
-        if self
-            .prompted
-            .as_ref()
-            .is_some_and(|prompted| prompted.session != ensured.record.id)
-        {
-            self.prompted = None;
-            self.resent = true;
-            self.salvage = std::mem::take(&mut self.turn.checkpoint);
-        }
-        self.listen(ensured.record).await
+/// Ensures the session and listens to it.
+pub(super) async fn connect(tools: &Tools, facts: &Facts, ears: &mut Ears) -> Outcome {
+    tools.guard().await?;
+    // A session that was prompted is looked at, whatever the next prompt goes to.
+    let prompted = facts.prompt.record();
+    let sessions = tools.sessions();
+    let ensuring = sessions.ensure_for(&tools.conversation, prompted.map(|record| &record.session));
+    let ensured = ensuring.await?;
+    let session = ensured.record;
+    if ensured.just_created {
+        tools.host.telemetry.event(
+            "session.created",
+            [
+                ("session", session.id.to_string().into()),
+                ("conversation", tools.conversation.id.to_string().into()),
+            ],
+        );
     }
+    let live = listen(tools, ears, &session).await?;
+    match prompted {
+        Some(prompted) if prompted.session == session.id => ears.take_up_unheard(tools, prompted),
+        Some(_) => ears.lose_session(),
+        None => {}
+    }
+    Ok(Learned::Connected { session, live })
+}
 
-    /// Takes the session as the row has it, to stop what it does. Nothing is asked of the server for that.
-    pub(super) fn take_up(&mut self) {
-        let session = self.conversation.session.as_ref();
-        let prompted = self.prompted.as_ref();
-        if session.map(|session| &session.id) == prompted.map(|prompted| &prompted.session) {
-            self.session = session.cloned();
-            self.take_up_unheard();
-        } else {
-            // The session was replaced: its prompt runs nowhere any more.
-            self.prompted = None;
-        }
+/// Takes the session as the row has it, to stop what it does. Nothing is asked of the server for that.
+pub(super) fn take_up(tools: &Tools, facts: &Facts, ears: &mut Ears) -> Learned {
+    if let (Some(session), Some(prompted)) = (&facts.session, facts.prompt.record())
+        && session.id == prompted.session
+    {
+        ears.take_up_unheard(tools, prompted);
     }
+    Learned::TakenUp
+}
 
-    async fn listen(&mut self, record: SessionRecord) -> Result<(), Trouble> {
-        let host = Arc::clone(&self.host);
-        let subscribing = host.hub.subscribe(&record.id, record.directory.as_deref());
-        self.subscription = match self.telling(subscribing).await {
-            Ok(subscription) => Some(subscription),
-            Err(error @ (ClientError::Unauthorized { .. } | ClientError::Connection { .. })) => {
-                return Err(error.into());
-            }
-            // A server without a working stream can still be asked.
-            Err(error) => {
-                self.report(&error);
-                None
-            }
-        };
-        self.stream_live = self.subscription.is_some();
-        self.stream_whole = self.stream_live;
-        self.conversation.session = Some(record.clone());
-        self.session = Some(record);
-        self.take_up_unheard();
-        Ok(())
-    }
+/// Listens to the session. Returns whether its stream is connected.
+async fn listen(
+    tools: &Tools,
+    ears: &mut Ears,
+    session: &SessionRecord,
+) -> Result<bool, ClientError> {
+    let host = Arc::clone(&tools.host);
+    let subscribing = host
+        .hub
+        .subscribe(&session.id, session.directory.as_deref());
+    let subscription = match tools.telling(subscribing).await {
+        Ok(subscription) => Some(subscription),
+        Err(error @ (ClientError::Unauthorized { .. } | ClientError::Connection { .. })) => {
+            return Err(error);
+        }
+        // A server without a working stream can still be asked.
+        Err(error) => {
+            tools.report(&error);
+            None
+        }
+    };
+    let live = subscription.is_some();
+    ears.listen_to(subscription);
+    Ok(live)
+}
 
-    /// Goes on from the checkpoint of the prompt that is recorded, or from nothing.
-    pub(super) fn take_up_reply(&mut self) {
-        let (Some(prompted), Some(session)) = (&self.prompted, &self.session) else {
-            return;
-        };
-        let mut checkpoint = std::mem::take(&mut self.turn.checkpoint);
-        if !checkpoint.is_of(&prompted.ids.message) {
-            // What the lost session said is no part of the fresh one's answer.
-            self.salvage = std::mem::take(&mut checkpoint);
-        }
-        let mut reply =
-            Reply::restore(session.id.clone(), prompted.ids.message.clone(), checkpoint);
-        self.begun |= reply.has_begun();
-        self.live.reset(&reply);
-        reply.observe(self.live.observer());
-        let telemetry = self.host.telemetry.clone();
-        reply.report_problems_to(ProblemSink::new(move |error| {
-            telemetry.report(
-                error.as_ref(),
-                Severity::Warning,
-                [("action", "observer".into())],
-            );
-        }));
-        for make in &self.host.observers {
-            reply.observe(Feed::start(make, &self.turn, &self.host.telemetry));
-        }
-        self.reply = Some(reply);
+/// Replaces the lost session.
+pub(super) async fn recreate(tools: &Tools, facts: &Facts, ears: &mut Ears) -> Outcome {
+    let Some(session) = &facts.session else {
+        return Ok(Learned::Done);
+    };
+    let lost = session.id.clone();
+    // Durable before the mint: a turn replaces one session, however many workers take it up.
+    let noting = Note::Replacement(&lost);
+    tools.host.store.note(&tools.lease, noting).await?;
+    // The claim told what earlier workers had noted, and nobody else notes anything now.
+    let replaced = facts.claim.replaced.as_ref();
+    if replaced.is_some_and(|replaced| *replaced != lost) {
+        return Err(ClientError::SessionNotFound { session: lost }.into());
     }
+    let sessions = tools.sessions();
+    let session = sessions.recreate(&tools.conversation, &lost).await?.record;
+    let live = listen(tools, ears, &session).await?;
+    ears.lose_session();
+    if facts.prompt.record().is_some() {
+        tools.host.telemetry.event(
+            "session.recreated_with_resend",
+            [
+                ("session", session.id.to_string().into()),
+                ("lost", lost.to_string().into()),
+                ("conversation", tools.conversation.id.to_string().into()),
+            ],
+        );
+    }
+    Ok(Learned::Recreated {
+        lost,
+        session,
+        live,
+    })
+}
 
-    /// A prompt that was recorded before may have been answered unheard.
-    fn take_up_unheard(&mut self) {
-        self.take_up_reply();
-        if let Some(reply) = &mut self.reply {
-            reply.gap();
-        }
+/// Tells the session to stop.
+pub(super) async fn abort(tools: &Tools, facts: &Facts) -> Outcome {
+    if let Some(session) = facts.linked_session() {
+        let sessions = tools.sessions();
+        sessions.abort(tools.conversation.id, session).await?;
     }
+    Ok(Learned::Aborted)
+}
 
-    pub(super) async fn recreate(&mut self) -> Result<(), Trouble> {
-        let lost = match (&self.session, &self.conversation.session) {
-            (Some(session), _) | (None, Some(session)) => session.id.clone(),
-            (None, None) => return Ok(()),
-        };
-        // Durable before the mint: a turn replaces one session, however many workers take it up.
-        let noting = Note::Replacement(&lost);
-        self.host.store.note(&self.lease, noting).await?;
-        // The claim told what earlier workers had noted, and nobody else notes anything now.
-        let is_first = *self.turn.replaced.get_or_insert_with(|| lost.clone()) == lost;
-        if !is_first {
-            return Err(ClientError::SessionNotFound { session: lost }.into());
+/// Sees to it that nothing of an earlier turn works in the session any more: a turn can end while the server is
+/// out of reach, or deaf.
+pub(super) async fn stop_leftover(tools: &Tools, session: &SessionRecord) -> Result<(), Trouble> {
+    let pace = tools.host.options.limits.pace;
+    let client = session.client(&tools.server);
+    let began = Instant::now();
+    let mut told = false;
+    while client.status(&session.id).await?.is_busy() && began.elapsed() < pace.abort {
+        // What has just ended may show as busy for a moment.
+        if !told && began.elapsed() >= pace.abort / 5 {
+            let sessions = tools.sessions();
+            let aborted = sessions.abort(tools.conversation.id, session).await;
+            told = aborted.is_ok();
         }
-        let ensured = self.sessions().recreate(&self.conversation, &lost).await?;
-        if self.prompted.take().is_some() {
-            self.resent = true;
-            self.host.telemetry.event(
-                "session.recreated_with_resend",
-                [
-                    ("session", ensured.record.id.to_string().into()),
-                    ("lost", lost.to_string().into()),
-                    ("conversation", self.conversation.id.to_string().into()),
-                ],
-            );
-        }
-        (
-            self.posted,
-            self.heard,
-            self.looked,
-            self.inspection,
-            self.aborted,
-        ) = (None, None, None, None, None);
-        (
-            self.exchange,
-            self.look_due,
-            self.orderly_idle,
-            self.followed,
-        ) = (None, false, false, 0);
-        (self.unread, self.found) = (None, false);
-        if let Some(reply) = self.reply.take() {
-            self.salvage = reply.checkpoint();
-        }
-        self.listen(ensured.record).await
+        sleep(pace.abort / 20).await;
     }
-
-    pub(super) async fn abort(&mut self) -> Result<(), Trouble> {
-        let now = Instant::now();
-        self.aborted = Some((self.aborted.map_or(now, |(first, _)| first), now));
-        (self.abort_heard, self.look_due) = (false, true);
-        if let Some(session) = &self.session {
-            let sessions = self.sessions();
-            sessions.abort(self.conversation.id, session).await?;
-        }
-        self.abort_heard = true;
-        Ok(())
-    }
-
-    /// Sees to it that nothing of an earlier turn works in the session any more: a turn can end while the server is
-    /// out of reach, or deaf.
-    pub(super) async fn stop_leftover(&self) -> Result<(), Trouble> {
-        let Some(session) = self.session.clone() else {
-            return Ok(());
-        };
-        let pace = self.host.options.limits.pace;
-        let began = Instant::now();
-        let mut told = false;
-        while self.client().status(&session.id).await?.is_busy() && began.elapsed() < pace.abort {
-            // What has just ended may show as busy for a moment.
-            if !told && began.elapsed() >= pace.abort / 5 {
-                let sessions = self.sessions();
-                let aborted = sessions.abort(self.conversation.id, &session).await;
-                told = aborted.is_ok();
-            }
-            sleep(pace.abort / 20).await;
-        }
-        Ok(())
-    }
+    Ok(())
 }

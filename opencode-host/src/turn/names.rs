@@ -9,8 +9,10 @@ use std::cmp::Reverse;
 use opencode_client::wire::ModelRef;
 use opencode_client::{Error as ClientError, Exchange, UpstreamError};
 
-use super::driver::{Driver, Trouble};
-use super::plan::{Ending, Names};
+use super::ears::Ears;
+use super::facts::{Facts, Learned, Names};
+use super::plan::Ending;
+use super::tools::{Outcome, Tools};
 use crate::outcome::Reason;
 use crate::visible::short;
 
@@ -60,79 +62,81 @@ fn says_unknown(text: &str) -> bool {
     WORDS.iter().any(|words| said.starts_with(words)) || text.contains("ModelNotFoundError")
 }
 
-impl Driver {
-    /// What the prompt names: its own, or the product's.
-    pub(super) fn named(&self) -> (Option<String>, Option<ModelRef>) {
-        let (prompt, product) = (&self.turn.prompt, &self.product);
-        let agent = prompt.agent.clone();
-        let model = prompt.model.clone();
-        (
-            agent.or_else(|| product.agent(&self.conversation)),
-            model.or_else(|| product.model(&self.conversation)),
-        )
-    }
+/// What the prompt names: its own, or the product's.
+pub(super) fn named(tools: &Tools) -> (Option<String>, Option<ModelRef>) {
+    let (prompt, product) = (&tools.turn.prompt, &tools.product);
+    let agent = prompt.agent.clone();
+    let model = prompt.model.clone();
+    (
+        agent.or_else(|| product.agent(&tools.conversation)),
+        model.or_else(|| product.model(&tools.conversation)),
+    )
+}
 
-    /// Whether the session goes on with the unknown model that the turn named, wherever a later prompt names none
-    /// (1.1.16 to 1.18.33): a server that has stored the prompt has noted its model.
-    pub(super) fn keeps_unknown_model(&self, ending: &Ending) -> bool {
-        let stored = |exchange: &Exchange| exchange.prompt_seen;
-        ending.reason == Some(Reason::UnknownName)
-            && self.named().1.is_some()
-            && self.exchange.as_ref().is_some_and(stored)
-    }
+/// Whether the session goes on with the unknown model that the turn named, wherever a later prompt names none
+/// (1.1.16 to 1.18.33): a server that has stored the prompt has noted its model.
+pub(super) fn keeps_unknown_model(tools: &Tools, ears: &Ears, ending: &Ending) -> bool {
+    let stored = |exchange: &Exchange| exchange.prompt_seen;
+    ending.reason == Some(Reason::UnknownName)
+        && named(tools).1.is_some()
+        && ears.exchange.as_ref().is_some_and(stored)
+}
 
-    /// Finds out whether a name is why there is no answer.
-    pub(super) async fn ask_names(&mut self) -> Result<(), Trouble> {
-        let reported = self.reply.as_ref().and_then(|reply| reply.error());
-        let failed = self.exchange.as_ref().and_then(Exchange::error);
-        // The message's own error is the better one.
-        let mut said = [failed, reported].into_iter().flatten();
-        let said = said.find(|error| is_unknown(error));
-        let said = said.map(|error| error.message.clone());
-        self.names = self.names_known(said.as_deref()).await?;
-        Ok(())
-    }
+/// Finds out whether a name is why there is no answer.
+pub(super) async fn ask_names(tools: &Tools, facts: &Facts, ears: &Ears) -> Outcome {
+    let reported = ears.reply.as_ref().and_then(|reply| reply.error());
+    let failed = ears.exchange.as_ref().and_then(Exchange::error);
+    // The message's own error is the better one.
+    let mut said = [failed, reported].into_iter().flatten();
+    let said = said.find(|error| is_unknown(error));
+    let said = said.map(|error| error.message.clone());
+    let names = names_known(tools, facts, said.as_deref()).await?;
+    Ok(Learned::Named(names))
+}
 
-    /// What the server's lists say of the prompt's names; `said` is what it said itself of one that it does not know.
-    pub(super) async fn names_known(&self, said: Option<&str>) -> Result<Names, Trouble> {
-        let client = self.client();
-        let (agent, model) = self.named();
-        let mut agents = Vec::new();
-        if agent.is_some() || said.is_some() {
-            agents = listed(|| client.agents()).await?;
-        }
-        let mut models = Vec::new();
-        if model.is_some() || said.is_some() {
-            let listed = listed(|| client.models()).await?;
-            models = listed.available.iter().map(ToString::to_string).collect();
-        }
-        let model = model.as_ref().map(ToString::to_string);
-        for (kind, name, known) in [
-            (Kind::Agent, agent.as_deref(), &agents),
-            (Kind::Model, model.as_deref(), &models),
-        ] {
-            // No list at all says nothing about a name.
-            if let Some(name) = name
-                && !known.is_empty()
-                && !known.iter().any(|known| known == name)
-            {
-                let unknown = format!("OpenCode knows no {} {:?}.", kind.word(), short(name, NAME));
-                return Ok(Names::Unknown(unknown + &kind.advice(name, known)));
-            }
-        }
-        let Some(said) = said else {
-            return Ok(Names::Known);
-        };
-        // Not a name of the prompt, but one of the server's configuration; or there is no list.
-        let (kind, known) = if said.to_lowercase().contains("agent") {
-            (Kind::Agent, agents)
-        } else {
-            (Kind::Model, models)
-        };
-        let said = short(said, SAID);
-        let advice = kind.advice(&said, &known);
-        Ok(Names::Unknown(format!("OpenCode says: {said}{advice}")))
+/// What the server's lists say of the prompt's names; `said` is what it said itself of one that it does not know.
+pub(super) async fn names_known(
+    tools: &Tools,
+    facts: &Facts,
+    said: Option<&str>,
+) -> Result<Names, ClientError> {
+    let client = tools.client(facts);
+    let (agent, model) = named(tools);
+    let mut agents = Vec::new();
+    if agent.is_some() || said.is_some() {
+        agents = listed(|| client.agents()).await?;
     }
+    let mut models = Vec::new();
+    if model.is_some() || said.is_some() {
+        let listed = listed(|| client.models()).await?;
+        models = listed.available.iter().map(ToString::to_string).collect();
+    }
+    let model = model.as_ref().map(ToString::to_string);
+    for (kind, name, known) in [
+        (Kind::Agent, agent.as_deref(), &agents),
+        (Kind::Model, model.as_deref(), &models),
+    ] {
+        // No list at all says nothing about a name.
+        if let Some(name) = name
+            && !known.is_empty()
+            && !known.iter().any(|known| known == name)
+        {
+            let unknown = format!("OpenCode knows no {} {:?}.", kind.word(), short(name, NAME));
+            return Ok(Names::Unknown(unknown + &kind.advice(name, known)));
+        }
+    }
+    let Some(said) = said else {
+        return Ok(Names::Known);
+    };
+    // Not a name of the prompt, but one of the server's configuration; or there is no list.
+    let (kind, known) = if said.to_lowercase().contains("agent") {
+        (Kind::Agent, agents)
+    } else {
+        (Kind::Model, models)
+    };
+    let said = short(said, SAID);
+    let advice = kind.advice(&said, &known);
+    Ok(Names::Unknown(format!("OpenCode says: {said}{advice}")))
 }
 
 /// What a name is of.
@@ -182,7 +186,7 @@ fn alike(one: &str, other: &str) -> usize {
 }
 
 /// A list of the server, empty where it has none or does not tell it.
-async fn listed<T: Default, Listing>(list: impl Fn() -> Listing) -> Result<T, Trouble>
+async fn listed<T: Default, Listing>(list: impl Fn() -> Listing) -> Result<T, ClientError>
 where
     Listing: Future<Output = Result<T, ClientError>>,
 {
@@ -191,7 +195,7 @@ where
             Ok(list) => return Ok(list),
             Err(ClientError::Timeout { .. }) => {}
             Err(error @ (ClientError::Connection { .. } | ClientError::Unauthorized { .. })) => {
-                return Err(error.into());
+                return Err(error);
             }
             Err(_) => break,
         }

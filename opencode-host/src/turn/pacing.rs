@@ -15,8 +15,8 @@ const BURST: u32 = 16;
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Spaces the steps of a turn that go to the server.
-#[derive(Debug)]
-pub(super) struct Pacing {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pacing {
     /// When all steps so far are made up for.
     even: Instant,
 }
@@ -26,18 +26,15 @@ impl Pacing {
         Self { even: now }
     }
 
-    /// Counts a step.
-    ///
-    /// # Errors
-    /// How long the step has to wait. It is not counted then.
-    pub(super) fn step(&mut self, now: Instant) -> Result<(), Duration> {
+    /// How long the next step has to wait; zero where it may begin.
+    pub(super) fn early(&self, now: Instant) -> Duration {
         let even = self.even.max(now) + PAUSE;
-        let early = even.saturating_duration_since(now + PAUSE * BURST);
-        if !early.is_zero() {
-            return Err(early);
-        }
-        self.even = even;
-        Ok(())
+        even.saturating_duration_since(now + PAUSE * BURST)
+    }
+
+    /// Counts a step that begins.
+    pub(super) fn count(&mut self, now: Instant) {
+        self.even = self.even.max(now) + PAUSE;
     }
 }
 
@@ -45,17 +42,28 @@ impl Pacing {
 mod tests {
     use super::*;
 
+    /// Begins a step, or says how long it has to wait.
+    fn step(pacing: &mut Pacing, now: Instant) -> Result<(), Duration> {
+        match pacing.early(now) {
+            Duration::ZERO => {
+                pacing.count(now);
+                Ok(())
+            }
+            early => Err(early),
+        }
+    }
+
     #[test]
     fn a_few_steps_are_free_and_many_are_spaced() {
         let mut now = Instant::now();
         let mut pacing = Pacing::new(now);
         for _ in 0..BURST {
-            assert_eq!(pacing.step(now), Ok(()));
+            assert_eq!(step(&mut pacing, now), Ok(()));
         }
         let mut steps = 0;
         let until = now + Duration::from_secs(60);
         while now < until {
-            match pacing.step(now) {
+            match step(&mut pacing, now) {
                 Ok(()) => steps += 1,
                 Err(wait) => {
                     assert!(wait <= PAUSE, "{wait:?}");
@@ -65,7 +73,7 @@ mod tests {
         }
         assert!((239..=240).contains(&steps), "{steps}");
         now += Duration::from_secs(3600);
-        let free = (0..100).filter(|_| pacing.step(now).is_ok()).count();
+        let free = (0..100).filter(|_| step(&mut pacing, now).is_ok()).count();
         assert_eq!(free, BURST as usize, "rest is not saved up without bound");
     }
 }

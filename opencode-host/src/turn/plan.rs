@@ -1,6 +1,6 @@
 //! What a turn does next.
 //!
-//! [`plan`] is a pure function from what is known to the next step; the driver
+//! [`plan`] is a pure function from the [`Facts`] to the next step; the driver
 //! executes it and learns more. A fresh turn, one taken over from a dead
 //! worker, and one that is to be cancelled all start from what their row says
 //! and go through the same function, so that there is one set of rules and it
@@ -10,7 +10,7 @@
 //!
 //! * A prompt whose answer was lost may run. Ids are durable before the first
 //!   post, so whoever goes on looks for the message and posts only when it is
-//!   absent ([`Prompting::Recorded`] → [`Step::Look`]).
+//!   absent ([`Stage::Recorded`] → [`Step::Look`]).
 //! * An idle event may be late, and of an earlier turn. It is a reason to look
 //!   ([`Step::Inspect`]), never an end; what the server's messages and its
 //!   status map say decides.
@@ -26,17 +26,16 @@
 //!   name (204 and silence up to 1.2.27). So a look that finds nothing asks for
 //!   the names that there are ([`Step::AskNames`]) before anybody waits.
 
-mod situation;
+mod step;
 
 use std::time::Duration;
 
 use opencode_client::UpstreamError;
+use tokio::time::Instant;
 
-pub use situation::{
-    Confirmed, Content, Ending, Failure, Inspection, LastMessage, Limits, Names, Pace, Prompting,
-    Situation, Step,
-};
+pub(crate) use step::{Ending, Step};
 
+use super::facts::{Confirmed, Facts, Failure, Inspection, LastMessage, Names, PromptRun, Stage};
 use super::names;
 use crate::outcome::{Reason, TurnError};
 
@@ -44,50 +43,57 @@ use crate::outcome::{Reason, TurnError};
 const SHORT_PAUSE: Duration = Duration::from_millis(250);
 
 /// What a turn does next.
-pub fn plan(now: &Situation, limits: &Limits) -> Step {
-    if now.cancel {
-        return cancel(now, &limits.pace);
-    }
-    if let Some(ending) = &now.stopping {
-        if now.prompting == Prompting::None {
-            return Step::End(ending.clone());
-        }
-        return stopping(now, ending.clone(), &limits.pace);
-    }
-    if let Some(ending) = overtime(now, limits) {
-        return match now.prompting {
-            Prompting::None => Step::End(ending),
-            _ => stopping(now, ending, &limits.pace),
-        };
-    }
-    if let Some((failure, since)) = &now.failure {
-        return recover(now, failure, *since, limits);
-    }
-    // What kills every worker may be the look itself.
-    if now.attempts > limits.attempts.saturating_mul(2) {
-        return stop(now, given_up(), &limits.pace);
-    }
-    if now.prompting == Prompting::None && is_given_up(now, limits) {
-        return Step::End(given_up());
-    }
-    if !now.connected {
-        return Step::Connect;
-    }
-    if let (Prompting::Recorded, Names::Unknown(message)) = (now.prompting, &now.names) {
-        // The post was refused for it.
-        return Step::End(Ending::own(Reason::UnknownName, message));
-    }
-    match now.prompting {
-        Prompting::None if now.transcript_owed => Step::CarryOver,
-        Prompting::None => Step::Mint,
-        Prompting::Recorded => Step::Look,
-        Prompting::Posted { ago } => answer(now, ago, limits),
+pub(crate) fn plan(facts: &Facts, now: Instant) -> Step {
+    let step = decide(facts, now);
+    match facts.pacing.early(now) {
+        wait if step.asks() && !wait.is_zero() => Step::Follow { at_most: wait },
+        _ => step,
     }
 }
 
-/// No more is waited for. What the server has of the answer is still taken.
-fn is_given_up(now: &Situation, limits: &Limits) -> bool {
-    now.attempts > limits.attempts && !now.waiting
+fn decide(facts: &Facts, now: Instant) -> Step {
+    let limits = &facts.limits;
+    if facts.orders.lost || facts.orders.release {
+        return Step::Leave;
+    }
+    if facts.orders.cancel {
+        return stop_prompted(facts, now, Ending::cancelled(Reason::Cancelled));
+    }
+    if let Some(ending) = &facts.stopping {
+        return stop_prompted(facts, now, ending.clone());
+    }
+    if facts.is_late(now) {
+        return stop_prompted(facts, now, overtime(facts));
+    }
+    if let Some((failure, since)) = facts.failure(now) {
+        return recover(facts, failure, since);
+    }
+    // What kills every worker may be the look itself.
+    if facts.claim.attempts > limits.attempts.saturating_mul(2) {
+        return stop(facts, now, given_up());
+    }
+    let unprompted = facts.prompt.stage == Stage::None;
+    if unprompted && facts.is_given_up(now) {
+        return Step::End(given_up());
+    }
+    if facts.link.is_none() {
+        return Step::Connect;
+    }
+    if let (Stage::Recorded(_), Names::Unknown(message)) =
+        (&facts.prompt.stage, &facts.prompt.names)
+    {
+        // The post was refused for it.
+        return Step::End(Ending::own(Reason::UnknownName, message));
+    }
+    if let (false, Some(fenced)) = (unprompted, facts.prompt.fenced) {
+        return Step::Post { fenced };
+    }
+    match &facts.prompt.stage {
+        Stage::None if facts.owes_transcript() => Step::CarryOver,
+        Stage::None => Step::Mint,
+        Stage::Recorded(_) => Step::Look,
+        Stage::Posted { at, .. } => answer(facts, now, now.duration_since(*at)),
+    }
 }
 
 fn given_up() -> Ending {
@@ -98,41 +104,43 @@ fn given_up() -> Ending {
 }
 
 /// The prompt is with the server: its answer comes, or does not.
-fn answer(now: &Situation, ago: Duration, limits: &Limits) -> Step {
-    let hopeless = is_given_up(now, limits);
-    match overdue(now, ago, limits) {
+fn answer(facts: &Facts, now: Instant, ago: Duration) -> Step {
+    let hopeless = facts.is_given_up(now);
+    let (pace, prompt) = (&facts.limits.pace, &facts.prompt);
+    let since = |moment: Option<Instant>| moment.map(|moment| now.duration_since(moment));
+    match overdue(facts, now, ago) {
         // Nothing ever ran: a fresh session may do better, once.
-        Some(ending) if ending.reason == Some(Reason::Stale) && !now.replaced => {
-            return if now.aborted.is_some() {
+        Some(ending) if ending.reason == Some(Reason::Stale) && !facts.has_replaced() => {
+            return if prompt.aborts.is_some() {
                 Step::Recreate
             } else {
                 Step::Abort { ending: None }
             };
         }
-        Some(ending) => return stop(now, ending, &limits.pace),
+        Some(ending) => return stop(facts, now, ending),
         None => {}
     }
-    if now.look_due {
+    if prompt.looks.due {
         return Step::Inspect;
     }
-    if let Some((inspection, confirmed)) = &now.inspection {
+    if let Some((inspection, confirmed)) = prompt.inspection(pace.confirm) {
         let confirmed = if hopeless {
             // There may be no second look.
             Confirmed::Again
         } else {
-            *confirmed
+            confirmed
         };
-        match judge(now, inspection, confirmed, ago, &limits.pace) {
+        match judge(facts, inspection, confirmed, ago) {
             Verdict::End(ending) => return Step::End(ending),
-            Verdict::Stop(ending) => return stop(now, ending, &limits.pace),
+            Verdict::Stop(ending) => return stop(facts, now, ending),
             Verdict::AskNames => return Step::AskNames,
             Verdict::PromptLost if !hopeless => return Step::Look,
             Verdict::GoOn | Verdict::LookAgain | Verdict::PromptLost if hopeless => {
-                return stop(now, given_up(), &limits.pace);
+                return stop(facts, now, given_up());
             }
             Verdict::LookAgain => {
-                let confirm = limits.pace.confirm;
-                let pause = confirm.saturating_sub(now.looked.unwrap_or(confirm));
+                let looked = since(prompt.looks.at).unwrap_or(pace.confirm);
+                let pause = pace.confirm.saturating_sub(looked);
                 return if pause.is_zero() {
                     Step::Inspect
                 } else {
@@ -144,8 +152,9 @@ fn answer(now: &Situation, ago: Duration, limits: &Limits) -> Step {
     } else if hopeless {
         return Step::Inspect;
     }
-    let quiet = now.heard.unwrap_or(ago).min(now.looked.unwrap_or(ago));
-    let patience = patience(now, &limits.pace);
+    let heard = since(prompt.heard).unwrap_or(ago);
+    let quiet = heard.min(since(prompt.looks.at).unwrap_or(ago));
+    let patience = patience(facts);
     if quiet >= patience {
         Step::Inspect
     } else {
@@ -159,33 +168,33 @@ fn answer(now: &Situation, ago: Duration, limits: &Limits) -> Step {
 /// not given one event of the session is held for silent after 10 s (1.14.48
 /// gives none at all) and the server is asked every 2 s from then on. Silence may
 /// also mean that a name is unknown (up to 1.2.27): such a prompt is asked about earlier.
-fn patience(now: &Situation, pace: &Pace) -> Duration {
-    match (now.heard, now.looked) {
+fn patience(facts: &Facts) -> Duration {
+    let (pace, prompt) = (&facts.limits.pace, &facts.prompt);
+    match (prompt.heard, prompt.looks.at) {
         (None, Some(_)) => pace.confirm,
-        (None, None) if now.names == Names::Unasked => pace.confirm,
+        (None, None) if prompt.names == Names::Unasked => pace.confirm,
         _ => pace.silence,
     }
 }
 
-/// The turn's time is up, whatever it is at.
-fn overtime(now: &Situation, limits: &Limits) -> Option<Ending> {
-    let late = || format!("The answer took longer than {} s.", limits.turn.as_secs());
-    (now.elapsed >= limits.turn && !now.waiting).then(|| match &now.failing {
+/// How a turn ends whose time is up.
+fn overtime(facts: &Facts) -> Ending {
+    let limit = facts.limits.turn.as_secs();
+    let late = format!("The answer took longer than {limit} s.");
+    match facts.failing() {
         // What went wrong all the time says more.
         Some(Failure::Broken(message) | Failure::Unread(message)) => Ending::failed(message),
         Some(Failure::Unreachable(message) | Failure::Unanswered(message)) => {
-            Ending::own(Reason::Timeout, format!("{} {message}.", late()))
+            Ending::own(Reason::Timeout, format!("{late} {message}."))
         }
-        _ => Ending::own(Reason::Timeout, late()),
-    })
+        _ => Ending::own(Reason::Timeout, late),
+    }
 }
 
-fn overdue(now: &Situation, ago: Duration, limits: &Limits) -> Option<Ending> {
-    let alive = now.heard.is_some()
-        || now
-            .inspection
-            .as_ref()
-            .is_some_and(|(look, _)| look.busy || look.prompt_seen);
+fn overdue(facts: &Facts, now: Instant, ago: Duration) -> Option<Ending> {
+    let (limits, prompt) = (&facts.limits, &facts.prompt);
+    let seen = |(look, _): &(Inspection, Instant)| look.busy || look.prompt_seen;
+    let alive = prompt.heard.is_some() || prompt.looks.last.as_ref().is_some_and(seen);
     if !alive && ago >= limits.first_event {
         return Some(Ending::own(
             Reason::Stale,
@@ -195,23 +204,23 @@ fn overdue(now: &Situation, ago: Duration, limits: &Limits) -> Option<Ending> {
             ),
         ));
     }
-    if now.waiting {
+    if facts.waits_for_a_person(now) {
         return None;
     }
-    if let (Some(limit), Some(heard)) = (limits.idle, now.heard)
-        && heard >= limit
+    if let (Some(limit), Some(heard)) = (limits.idle, prompt.heard)
+        && now.duration_since(heard) >= limit
     {
         return Some(Ending::own(
             Reason::Idle,
             format!("The answer stopped coming for {} s.", limit.as_secs()),
         ));
     }
-    if now.retries > limits.retries {
+    if prompt.said.retries > limits.retries {
         return Some(Ending::own(
             Reason::Upstream,
             format!(
                 "The model's provider was too busy: OpenCode tried {} times.",
-                now.retries
+                prompt.said.retries
             ),
         ));
     }
@@ -230,13 +239,8 @@ enum Verdict {
     GoOn,
 }
 
-fn judge(
-    now: &Situation,
-    look: &Inspection,
-    confirmed: Confirmed,
-    ago: Duration,
-    pace: &Pace,
-) -> Verdict {
+fn judge(facts: &Facts, look: &Inspection, confirmed: Confirmed, ago: Duration) -> Verdict {
+    let prompt = &facts.prompt;
     if look.restarts > 0 {
         return Verdict::Stop(Ending::own(
             Reason::Loop,
@@ -245,13 +249,13 @@ fn judge(
     }
     let sure = confirmed == Confirmed::Again;
     match &look.last {
-        Some(last) if last.error.is_some() => failed_message(now, last, look, sure),
+        Some(last) if last.error.is_some() => failed_message(prompt, last, look, sure),
         Some(last) if last.finished && !last.wants_more => {
             // It may yet turn out to loop.
-            if look.busy && !now.orderly_idle && !sure {
+            if look.busy && !prompt.orderly_idle && !sure {
                 return Verdict::LookAgain;
             }
-            finished(now, look, last.truncated, sure)
+            finished(prompt, look, last.truncated, sure)
         }
         _ if look.busy => Verdict::GoOn,
         Some(last) if last.finished && look.declined => {
@@ -259,7 +263,7 @@ fn judge(
                 last.wants_more,
                 "a declined answer stops where tools were to run"
             );
-            Verdict::End(if now.content.text {
+            Verdict::End(if prompt.said.text {
                 Ending::completed(false)
             } else {
                 Ending::cancelled(Reason::Declined)
@@ -267,18 +271,23 @@ fn judge(
         }
         // A message that stopped for tools, with no other behind it and nobody
         // at work: the server died in between, or was told to stop there.
-        Some(last) if last.finished => match (sure, now.orderly_idle) {
+        Some(last) if last.finished => match (sure, prompt.orderly_idle) {
             (false, _) => Verdict::LookAgain,
-            (true, true) => finished(now, look, last.truncated, sure),
+            (true, true) => finished(prompt, look, last.truncated, sure),
             (true, false) => Verdict::End(broken_off(look)),
         },
         Some(_) if sure => Verdict::End(broken_off(look)),
         Some(_) => Verdict::LookAgain,
-        None => unanswered(now, look, sure && ago >= unseen(now, pace)),
+        None => unanswered(prompt, look, sure && ago >= unseen(facts)),
     }
 }
 
-fn failed_message(now: &Situation, last: &LastMessage, look: &Inspection, sure: bool) -> Verdict {
+fn failed_message(
+    prompt: &PromptRun,
+    last: &LastMessage,
+    look: &Inspection,
+    sure: bool,
+) -> Verdict {
     let Some(error) = &last.error else {
         return Verdict::GoOn;
     };
@@ -289,32 +298,32 @@ fn failed_message(now: &Situation, last: &LastMessage, look: &Inspection, sure: 
     if look.busy && !sure {
         return Verdict::LookAgain;
     }
-    reported(now, error)
+    reported(prompt, error)
 }
 
 /// The provider or the server said what is wrong. What it says of a name that it does not know is told with the
 /// names that there are.
-fn reported(now: &Situation, error: &UpstreamError) -> Verdict {
+fn reported(prompt: &PromptRun, error: &UpstreamError) -> Verdict {
     if !names::is_unknown(error) {
         return Verdict::End(Ending::error(Reason::Upstream, TurnError::from(error)));
     }
-    match &now.names {
+    match &prompt.names {
         Names::Unknown(message) => Verdict::End(Ending::own(Reason::UnknownName, message)),
         Names::Known | Names::Unasked => Verdict::AskNames,
     }
 }
 
-fn finished(now: &Situation, look: &Inspection, truncated: bool, sure: bool) -> Verdict {
-    if now.content.text || now.content.tools {
+fn finished(prompt: &PromptRun, look: &Inspection, truncated: bool, sure: bool) -> Verdict {
+    if prompt.said.text || prompt.said.tools {
         return Verdict::End(Ending::completed(truncated));
     }
-    if let Some(error) = &now.session_error {
-        return reported(now, error);
+    if let Some(error) = &prompt.said.error {
+        return reported(prompt, error);
     }
     if !sure {
         return Verdict::LookAgain;
     }
-    if look.unread && !heard_all(now) {
+    if look.unread && !heard_all(prompt) {
         return Verdict::End(broken_off(look));
     }
     Verdict::End(Ending::own(
@@ -324,8 +333,9 @@ fn finished(now: &Situation, look: &Inspection, truncated: bool, sure: bool) -> 
 }
 
 /// How long a prompt may rest with the server without a sign of work.
-fn unseen(now: &Situation, pace: &Pace) -> Duration {
-    if now.unbroken && !now.orderly_idle {
+fn unseen(facts: &Facts) -> Duration {
+    let (pace, prompt) = (&facts.limits.pace, &facts.prompt);
+    if prompt.unbroken && !prompt.orderly_idle {
         pace.unseen
     } else {
         pace.lost
@@ -333,30 +343,32 @@ fn unseen(now: &Situation, pace: &Pace) -> Duration {
 }
 
 /// Not busy, and no answer; `sure` when it has been so for long enough.
-fn unanswered(now: &Situation, look: &Inspection, sure: bool) -> Verdict {
-    match (&now.names, &now.session_error) {
+fn unanswered(prompt: &PromptRun, look: &Inspection, sure: bool) -> Verdict {
+    match (&prompt.names, &prompt.said.error) {
         (Names::Unasked, _) => return Verdict::AskNames,
         (Names::Unknown(message), _) => {
             return Verdict::End(Ending::own(Reason::UnknownName, message));
         }
         // Reported, and nothing else ever comes (1.18.33).
-        (Names::Known, Some(error)) => return reported(now, error),
+        (Names::Known, Some(error)) => return reported(prompt, error),
         (Names::Known, None) => {}
     }
     if !sure {
         return Verdict::LookAgain;
     }
     if look.prompt_seen {
-        return Verdict::End(if now.orderly_idle && (!look.unread || heard_all(now)) {
-            Ending::own(
-                Reason::EmptyReply,
-                "The agent ended its turn without a word.",
-            )
-        } else {
-            broken_off(look)
-        });
+        return Verdict::End(
+            if prompt.orderly_idle && (!look.unread || heard_all(prompt)) {
+                Ending::own(
+                    Reason::EmptyReply,
+                    "The agent ended its turn without a word.",
+                )
+            } else {
+                broken_off(look)
+            },
+        );
     }
-    if !now.unbroken && !now.reposted {
+    if !prompt.unbroken && !prompt.reposted {
         return Verdict::PromptLost;
     }
     if look.unread {
@@ -372,8 +384,8 @@ fn unanswered(now: &Situation, look: &Inspection, sure: bool) -> Verdict {
 }
 
 /// Nothing of the answer can have been missed: who posted the prompt heard the session until it was idle.
-fn heard_all(now: &Situation) -> bool {
-    now.orderly_idle && now.unbroken
+fn heard_all(prompt: &PromptRun) -> bool {
+    prompt.orderly_idle && prompt.unbroken
 }
 
 /// The answer stopped before its end, as far as can be known.
@@ -392,72 +404,78 @@ fn broken_off(look: &Inspection) -> Ending {
 }
 
 /// The turn ends while the server may still be at work: stop it first.
-fn stop(now: &Situation, ending: Ending, pace: &Pace) -> Step {
-    if now.prompting == Prompting::None || !now.connected {
-        return Step::End(ending);
+fn stop(facts: &Facts, now: Instant, ending: Ending) -> Step {
+    match facts.link {
+        Some(_) => stop_prompted(facts, now, ending),
+        None => Step::End(ending),
     }
-    stopping(now, ending, pace)
+}
+
+/// The turn ends, whatever it is at. Only a prompt can have the server at work.
+fn stop_prompted(facts: &Facts, now: Instant, ending: Ending) -> Step {
+    match facts.prompt.stage {
+        Stage::None => Step::End(ending),
+        _ => stopping(facts, now, ending),
+    }
 }
 
 /// Tells the server to stop, looks whether it has, and tells it again: the word may have been lost.
-fn stopping(now: &Situation, ending: Ending, pace: &Pace) -> Step {
+fn stopping(facts: &Facts, now: Instant, ending: Ending) -> Step {
+    let (pace, prompt) = (&facts.limits.pace, &facts.prompt);
     let tenth = pace.abort / 10;
-    if now.aborted.is_some_and(|ago| ago >= pace.abort) {
+    let since = |moment| now.duration_since(moment);
+    if prompt
+        .aborts
+        .is_some_and(|aborts| since(aborts.first) >= pace.abort)
+    {
         return Step::End(ending);
     }
-    if !now.connected {
+    if facts.link.is_none() {
         // A worker that takes the turn over: the session is all an abort needs.
         return Step::TakeUp;
     }
     let abort = |ending| Step::Abort {
         ending: Some(ending),
     };
-    if now.aborted.is_none() {
+    let Some(aborts) = prompt.aborts else {
         return abort(ending);
-    }
-    match &now.failure {
+    };
+    match facts.failure(now) {
         Some((
             Failure::Unreachable(_)
             | Failure::Unanswered(_)
             | Failure::Broken(_)
             | Failure::Unread(_),
             since,
-        )) if *since < pace.abort => {
+        )) if since < pace.abort => {
             return Step::Wait { pause: tenth };
         }
         Some(_) => return Step::End(ending),
         None => {}
     }
-    let look = match &now.inspection {
-        Some((look, _)) if !now.look_due => Some(look),
-        _ => None,
-    };
-    let again = now.aborted_again.is_some_and(|ago| ago >= pace.abort / 5);
+    let looks = &prompt.looks;
+    let look = looks.last.as_ref().filter(|_| !looks.due);
+    let again = since(aborts.last) >= pace.abort / 5;
     match look {
         // A prompt that is still on its way would run when nobody looks any more.
-        Some(look) if !look.busy && (look.prompt_seen || !now.in_flight) => Step::End(ending),
-        Some(look) if look.busy && again => abort(ending),
-        _ if !now.abort_heard && again => abort(ending),
-        _ if now.look_due || now.looked.is_none_or(|looked| looked >= tenth) => Step::Inspect,
+        Some((look, _)) if !look.busy && (look.prompt_seen || prompt.in_flight.is_none()) => {
+            Step::End(ending)
+        }
+        Some((look, _)) if look.busy && again => abort(ending),
+        _ if !aborts.heard && again => abort(ending),
+        _ if looks.due || looks.at.is_none_or(|looked| since(looked) >= tenth) => Step::Inspect,
         _ => Step::Follow { at_most: tenth },
     }
 }
 
-fn cancel(now: &Situation, pace: &Pace) -> Step {
-    let ending = Ending::cancelled(Reason::Cancelled);
-    if now.prompting == Prompting::None {
-        return Step::End(ending);
-    }
-    stopping(now, ending, pace)
-}
-
-fn recover(now: &Situation, failure: &Failure, since: Duration, limits: &Limits) -> Step {
+fn recover(facts: &Facts, failure: &Failure, since: Duration) -> Step {
+    let (limits, replaced) = (&facts.limits, facts.has_replaced());
     match failure {
-        Failure::SessionLost if now.replaced => Step::End(Ending::own(
+        Failure::SessionLost if replaced => Step::End(Ending::own(
             Reason::Upstream,
             "OpenCode lost the conversation's session twice in a row.",
         )),
-        Failure::Unreadable(message) if now.replaced => Step::End(Ending::own(
+        Failure::Unreadable(message) if replaced => Step::End(Ending::own(
             Reason::Upstream,
             format!("OpenCode cannot read the messages of a fresh session either: {message}"),
         )),
@@ -471,8 +489,8 @@ fn recover(now: &Situation, failure: &Failure, since: Duration, limits: &Limits)
         Failure::Unreachable(message) | Failure::Unanswered(message)
             if since >= limits.unreachable =>
         {
-            Step::End(match now.prompting {
-                Prompting::None => Ending::own(Reason::Unreachable, message),
+            Step::End(match facts.prompt.stage {
+                Stage::None => Ending::own(Reason::Unreachable, message),
                 _ => Ending::own(
                     Reason::Interrupted,
                     format!("{message}. The answer was interrupted; what had come is kept."),

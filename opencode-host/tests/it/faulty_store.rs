@@ -29,6 +29,8 @@ pub(crate) enum Wrong {
     DiesAfter,
     /// The store itself panics.
     Panics,
+    /// The first call is done, and its process is suspended for so many milliseconds before it goes on.
+    Suspends(u64),
 }
 
 pub(crate) const ALL_WRONGS: [Wrong; 4] = [
@@ -76,6 +78,18 @@ impl Fault {
         })
     }
 
+    /// Has the first call of this name suspend the process for so many milliseconds.
+    pub(crate) fn suspends_at(name: &'static str, ms: u64) -> Arc<Self> {
+        Arc::new(Self {
+            calls: AtomicUsize::new(0),
+            spoiled: usize::MAX,
+            each: Some(name),
+            wrong: Wrong::Suspends(ms),
+            names: Mutex::default(),
+            died: Notify::new(),
+        })
+    }
+
     pub(crate) fn names(&self) -> Vec<&'static str> {
         self.names.lock().unwrap().clone()
     }
@@ -93,6 +107,13 @@ impl Fault {
         match self.wrong {
             Wrong::Before => {}
             Wrong::Panics => panic!("the store has a mistake"),
+            Wrong::Suspends(ms) => {
+                let done = call.await;
+                if self.names().iter().filter(|known| **known == name).count() == 1 {
+                    std::thread::sleep(Duration::from_millis(ms));
+                }
+                return done;
+            }
             Wrong::After => {
                 call.await?;
             }

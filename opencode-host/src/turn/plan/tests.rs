@@ -1,10 +1,14 @@
 //! The planner, enumerated.
 
+mod known;
 mod limits;
 
 use opencode_client::UpstreamError;
 
-use super::*;
+use self::known::{Content, Known, Prompting, plan};
+use super::super::limits::{Limits, Pace};
+use super::{Confirmed, Duration, Failure, Inspection, LastMessage, Names, Step};
+use crate::outcome::Reason;
 use crate::store::TurnStatus;
 
 const LIMITS: Limits = Limits {
@@ -29,8 +33,8 @@ fn secs(seconds: u64) -> Duration {
 }
 
 /// A turn in the middle of a healthy answer.
-fn running() -> Situation {
-    Situation {
+fn running() -> Known {
+    Known {
         cancel: false,
         connected: true,
         prompting: Prompting::Posted { ago: secs(4) },
@@ -99,8 +103,8 @@ fn failed(name: &str) -> LastMessage {
     }
 }
 
-fn after(look: Inspection, confirmed: Confirmed, orderly_idle: bool) -> Situation {
-    Situation {
+fn after(look: Inspection, confirmed: Confirmed, orderly_idle: bool) -> Known {
+    Known {
         inspection: Some((look, confirmed)),
         looked: Some(if confirmed == Confirmed::Again {
             Duration::ZERO
@@ -121,7 +125,7 @@ fn ends(step: &Step) -> Option<(TurnStatus, Option<&'static str>)> {
 
 #[test]
 fn a_fresh_turn_goes_from_session_to_prompt_to_answer() {
-    let fresh = Situation {
+    let fresh = Known {
         connected: false,
         prompting: Prompting::None,
         heard: None,
@@ -129,17 +133,17 @@ fn a_fresh_turn_goes_from_session_to_prompt_to_answer() {
         ..running()
     };
     assert_eq!(plan(&fresh, &LIMITS), Step::Connect);
-    let connected = Situation {
+    let connected = Known {
         connected: true,
         ..fresh
     };
     assert_eq!(plan(&connected, &LIMITS), Step::Mint);
-    let replaced = Situation {
+    let replaced = Known {
         transcript_owed: true,
         ..connected.clone()
     };
     assert_eq!(plan(&replaced, &LIMITS), Step::CarryOver);
-    let posted = Situation {
+    let posted = Known {
         prompting: Prompting::Posted {
             ago: Duration::ZERO,
         },
@@ -150,7 +154,7 @@ fn a_fresh_turn_goes_from_session_to_prompt_to_answer() {
 
 #[test]
 fn a_turn_taken_over_looks_before_it_posts() {
-    let taken = Situation {
+    let taken = Known {
         prompting: Prompting::Recorded,
         ..running()
     };
@@ -159,7 +163,7 @@ fn a_turn_taken_over_looks_before_it_posts() {
 
 #[test]
 fn a_silent_session_is_asked_about() {
-    let silent = |ago, looked| Situation {
+    let silent = |ago, looked| Known {
         prompting: Prompting::Posted { ago: secs(ago) },
         heard: None,
         looked,
@@ -292,7 +296,7 @@ fn every_look_has_its_verdict() {
 #[test]
 fn a_doubtful_look_is_repeated_after_a_pause() {
     let doubtful = look(false, last(false, false));
-    let early = Situation {
+    let early = Known {
         looked: Some(Duration::from_millis(500)),
         ..after(doubtful.clone(), Confirmed::Once, true)
     };
@@ -345,7 +349,7 @@ fn a_declined_question_ends_the_turn_at_once() {
 
 #[test]
 fn an_empty_answer_is_looked_at_twice() {
-    let empty = |confirmed| Situation {
+    let empty = |confirmed| Known {
         content: Content::default(),
         ..after(look(false, last(true, false)), confirmed, true)
     };
@@ -358,7 +362,7 @@ fn an_empty_answer_is_looked_at_twice() {
 
 #[test]
 fn a_prompt_that_is_nowhere_is_given_time_to_show() {
-    let nowhere = |ago, confirmed, session_error| Situation {
+    let nowhere = |ago, confirmed, session_error| Known {
         prompting: Prompting::Posted { ago: secs(ago) },
         content: Content::default(),
         session_error,
@@ -392,13 +396,13 @@ fn a_prompt_that_is_nowhere_is_given_time_to_show() {
     );
 
     // The server that took it may be gone, and the prompt with it: once more, then no more.
-    let broken = |ago| Situation {
+    let broken = |ago| Known {
         unbroken: false,
         ..nowhere(ago, Confirmed::Again, None)
     };
     assert_eq!(ends(&plan(&broken(4), &LIMITS)), None);
     assert_eq!(plan(&broken(5), &LIMITS), Step::Look);
-    let again = |ago| Situation {
+    let again = |ago| Known {
         reposted: true,
         ..broken(ago)
     };
@@ -408,13 +412,13 @@ fn a_prompt_that_is_nowhere_is_given_time_to_show() {
 
 #[test]
 fn a_prompt_that_is_seen_and_not_run_is_given_time_to_run() {
-    let resting = |ago, unbroken, orderly_idle| Situation {
+    let resting = |ago, unbroken, orderly_idle| Known {
         prompting: Prompting::Posted { ago: secs(ago) },
         content: Content::default(),
         unbroken,
         ..after(look(false, None), Confirmed::Again, orderly_idle)
     };
-    let verdict = |now: &Situation| ends(&plan(now, &LIMITS));
+    let verdict = |now: &Known| ends(&plan(now, &LIMITS));
     let interrupted = Some((TurnStatus::Error, Some("interrupted")));
     let empty = Some((TurnStatus::Error, Some("empty_reply")));
     assert_eq!(verdict(&resting(29, true, false)), None);
@@ -428,7 +432,7 @@ fn a_prompt_that_is_seen_and_not_run_is_given_time_to_run() {
 
 #[test]
 fn names_are_asked_for_once_a_look_finds_nothing() {
-    let nothing = |names, prompt_seen, session_error| Situation {
+    let nothing = |names, prompt_seen, session_error| Known {
         prompting: Prompting::Posted { ago: secs(2) },
         content: Content::default(),
         names,
@@ -468,7 +472,7 @@ fn names_are_asked_for_once_a_look_finds_nothing() {
 
 #[test]
 fn a_prompt_that_names_something_is_asked_about_early() {
-    let silent = |names, ago| Situation {
+    let silent = |names, ago| Known {
         prompting: Prompting::Posted { ago: secs(ago) },
         heard: None,
         names,
@@ -487,7 +491,7 @@ fn a_prompt_that_names_something_is_asked_about_early() {
 
 #[test]
 fn a_post_that_was_refused_for_a_name_is_not_made_again() {
-    let refused = Situation {
+    let refused = Known {
         prompting: Prompting::Recorded,
         names: Names::Unknown("x".to_owned()),
         ..running()
@@ -506,7 +510,7 @@ fn words_that_may_have_been_missed_are_not_called_none() {
             unread: true,
             ..look(false, last)
         };
-        let now = Situation {
+        let now = Known {
             content: Content::default(),
             unbroken,
             prompting: Prompting::Posted { ago: secs(60) },

@@ -4,6 +4,8 @@ use opencode_host::store::Conversation;
 use opencode_impostor::{Dialect, Subtask};
 
 use super::*;
+use crate::faulty_store::{Fault, FaultyStore};
+use crate::hosting::Builder;
 
 fn nested() -> Step {
     Step::Subtask(Subtask {
@@ -249,28 +251,29 @@ async fn what_an_earlier_turn_left_at_work_is_stopped_before_the_next_prompt() {
     test.impostor.assert_clean();
 }
 
-/// Holds the process up between the word of the store that the turn is ours and the post.
-#[derive(Debug, Default)]
-struct Suspended(std::sync::atomic::AtomicBool);
-
-impl Product for Suspended {
-    fn agent(&self, _: &opencode_host::store::Conversation) -> Option<String> {
-        if !self.0.swap(true, std::sync::atomic::Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(700));
-        }
-        None
-    }
-}
-
 #[tokio::test]
 async fn a_process_that_was_suspended_looks_again_before_it_prompts() {
     let mut options: WorkerOptions = quick();
     options.lease = Duration::from_secs(1);
     let impostor = Impostor::scripted(Script::always([Step::text("Fine.")]));
-    let test = Hosting::with(impostor.await.unwrap(), options, |builder| {
-        builder.product(Suspended::default())
-    })
-    .await;
+    let test = Hosting::with(impostor.await.unwrap(), options.clone(), |builder| builder).await;
+    // Between the word of the store that the turn is ours and the post.
+    let store = FaultyStore {
+        below: Arc::clone(&test.store),
+        fault: Fault::suspends_at("prompt", 700),
+    };
+    let client = test.worker.client().clone();
+    let (host, worker) = Builder::new(client, Arc::new(store))
+        .recorder(&test.recorder)
+        .options(options)
+        .shared_folder()
+        .build()
+        .unwrap();
+    let test = Hosting {
+        host,
+        worker,
+        ..test
+    };
     let result = test.turn("go").await;
     assert_ended(&result, TurnStatus::Completed, None, "Fine.");
     test.assert_prompted_once(&result);

@@ -4,31 +4,31 @@ use super::*;
 
 #[test]
 fn deadlines_stop_the_server_before_they_end_the_turn() {
-    let cases: [(&str, Situation); 4] = [
+    let cases: [(&str, Known); 4] = [
         (
             "timeout",
-            Situation {
+            Known {
                 elapsed: secs(600),
                 ..running()
             },
         ),
         (
             "idle",
-            Situation {
+            Known {
                 heard: Some(secs(60)),
                 ..running()
             },
         ),
         (
             "upstream",
-            Situation {
+            Known {
                 retries: 11,
                 ..running()
             },
         ),
         (
             "stale",
-            Situation {
+            Known {
                 heard: None,
                 prompting: Prompting::Posted { ago: secs(120) },
                 replaced: true,
@@ -41,7 +41,7 @@ fn deadlines_stop_the_server_before_they_end_the_turn() {
             panic!("{reason}: {:?}", plan(&now, &LIMITS));
         };
         // What the abort itself makes the server say is no reason to think again.
-        let looked = |busy| Situation {
+        let looked = |busy| Known {
             stopping: ending.clone(),
             aborted: Some(Duration::ZERO),
             aborted_again: Some(Duration::ZERO),
@@ -53,7 +53,7 @@ fn deadlines_stop_the_server_before_they_end_the_turn() {
         let ended = Some((TurnStatus::Error, Some(reason)));
         assert_eq!(ends(&plan(&looked(false), &LIMITS)), ended);
         assert_eq!(ends(&plan(&looked(true), &LIMITS)), None, "{reason}");
-        let deaf = Situation {
+        let deaf = Known {
             aborted: Some(secs(3)),
             ..looked(true)
         };
@@ -67,7 +67,7 @@ fn is_abort(step: &Step) -> bool {
 
 #[test]
 fn a_person_is_waited_for() {
-    let waiting = Situation {
+    let waiting = Known {
         waiting: true,
         elapsed: secs(6000),
         heard: Some(secs(5000)),
@@ -80,7 +80,7 @@ fn a_person_is_waited_for() {
 
 #[test]
 fn a_stale_session_is_replaced_once() {
-    let stale = Situation {
+    let stale = Known {
         heard: None,
         prompting: Prompting::Posted { ago: secs(120) },
         ..running()
@@ -88,7 +88,7 @@ fn a_stale_session_is_replaced_once() {
     assert_eq!(plan(&stale, &LIMITS), Step::Abort { ending: None });
     assert_eq!(
         plan(
-            &Situation {
+            &Known {
                 aborted: Some(Duration::ZERO),
                 ..stale
             },
@@ -106,7 +106,7 @@ fn a_looping_server_is_stopped() {
     };
     let now = after(looping(true), Confirmed::Once, false);
     assert!(is_abort(&plan(&now, &LIMITS)));
-    let aborted = Situation {
+    let aborted = Known {
         aborted: Some(Duration::ZERO),
         aborted_again: Some(Duration::ZERO),
         ..after(looping(false), Confirmed::Once, false)
@@ -120,18 +120,18 @@ fn a_looping_server_is_stopped() {
 #[test]
 fn a_cancel_stops_the_server_and_waits_until_it_has() {
     let cancelled = Some((TurnStatus::Cancelled, Some("cancelled")));
-    let cancel = Situation {
+    let cancel = Known {
         cancel: true,
         ..running()
     };
     assert!(is_abort(&plan(&cancel, &LIMITS)));
-    let told = Situation {
+    let told = Known {
         aborted: Some(Duration::ZERO),
         look_due: true,
         ..cancel.clone()
     };
     assert_eq!(plan(&told, &LIMITS), Step::Inspect);
-    let busy = Situation {
+    let busy = Known {
         aborted: Some(secs(1)),
         inspection: Some((look(true, last(false, false)), Confirmed::Once)),
         looked: Some(Duration::ZERO),
@@ -144,17 +144,17 @@ fn a_cancel_stops_the_server_and_waits_until_it_has() {
         }
     );
     // The word may have been lost.
-    let again = Situation {
+    let again = Known {
         aborted_again: Some(Duration::from_millis(600)),
         ..busy.clone()
     };
     assert!(is_abort(&plan(&again, &LIMITS)));
-    let stopped = Situation {
+    let stopped = Known {
         inspection: Some((look(false, last(false, false)), Confirmed::Once)),
         ..busy.clone()
     };
     assert_eq!(ends(&plan(&stopped, &LIMITS)), cancelled);
-    let down = |since| Situation {
+    let down = |since| Known {
         failure: Some((Failure::Unreachable("no".to_owned()), since)),
         ..told.clone()
     };
@@ -165,18 +165,18 @@ fn a_cancel_stops_the_server_and_waits_until_it_has() {
         }
     );
     assert_eq!(ends(&plan(&down(secs(3)), &LIMITS)), cancelled);
-    let deaf = Situation {
+    let deaf = Known {
         aborted: Some(secs(3)),
         ..busy
     };
     assert_eq!(ends(&plan(&deaf, &LIMITS)), cancelled);
-    let unasked = Situation {
+    let unasked = Known {
         prompting: Prompting::None,
         ..cancel.clone()
     };
     assert_eq!(ends(&plan(&unasked, &LIMITS)), cancelled);
     // Taken over by a worker that knows the row only.
-    let taken = Situation {
+    let taken = Known {
         connected: false,
         prompting: Prompting::Recorded,
         ..cancel
@@ -187,21 +187,21 @@ fn a_cancel_stops_the_server_and_waits_until_it_has() {
         prompt_seen: false,
         ..look(false, None)
     };
-    let on_its_way = Situation {
+    let on_its_way = Known {
         in_flight: true,
         inspection: Some((unseen, Confirmed::Once)),
         ..stopped
     };
     assert_ne!(ends(&plan(&on_its_way, &LIMITS)), cancelled);
     // However long the server has been out of reach: it is told once.
-    let down = Situation {
+    let down = Known {
         aborted: None,
         aborted_again: None,
         ..down(secs(9))
     };
     assert!(is_abort(&plan(&down, &LIMITS)));
     // Nothing outlasts the turn's time, before the prompt and while calls fail too.
-    let late = |prompting| Situation {
+    let late = |prompting| Known {
         elapsed: LIMITS.turn,
         prompting,
         failure: Some((Failure::SessionLost, secs(0))),
@@ -216,7 +216,7 @@ fn a_cancel_stops_the_server_and_waits_until_it_has() {
 #[test]
 fn the_end_of_the_turns_time_tells_what_kept_failing() {
     let late = |failing| {
-        let now = Situation {
+        let now = Known {
             elapsed: LIMITS.turn,
             prompting: Prompting::None,
             failing,
@@ -254,7 +254,7 @@ fn the_end_of_the_turns_time_tells_what_kept_failing() {
 
 #[test]
 fn failures_are_mended_or_told() {
-    let failing = |failure, since, prompting| Situation {
+    let failing = |failure, since, prompting| Known {
         failure: Some((failure, since)),
         prompting,
         ..running()
@@ -264,7 +264,7 @@ fn failures_are_mended_or_told() {
         plan(&failing(Failure::SessionLost, secs(0), posted), &LIMITS),
         Step::Recreate
     );
-    let lost_again = Situation {
+    let lost_again = Known {
         replaced: true,
         ..failing(Failure::SessionLost, secs(0), posted)
     };
@@ -304,7 +304,7 @@ fn failures_are_mended_or_told() {
 #[test]
 fn a_turn_that_workers_die_of_is_given_up() {
     let given_up = Some((TurnStatus::Error, Some("interrupted")));
-    let worn = Situation {
+    let worn = Known {
         attempts: 6,
         prompting: Prompting::None,
         ..running()
@@ -312,19 +312,19 @@ fn a_turn_that_workers_die_of_is_given_up() {
     assert_eq!(ends(&plan(&worn, &LIMITS)), given_up);
 
     // What the server has of it is taken first.
-    let recorded = |connected| Situation {
+    let recorded = |connected| Known {
         connected,
         prompting: Prompting::Recorded,
         ..worn.clone()
     };
     assert_eq!(plan(&recorded(false), &LIMITS), Step::Connect);
     assert_eq!(plan(&recorded(true), &LIMITS), Step::Look);
-    let posted = Situation {
+    let posted = Known {
         attempts: 6,
         ..running()
     };
     assert_eq!(plan(&posted, &LIMITS), Step::Inspect);
-    let seen = |inspection| Situation {
+    let seen = |inspection| Known {
         inspection: Some((inspection, Confirmed::Again)),
         looked: Some(secs(0)),
         ..posted.clone()
@@ -336,7 +336,7 @@ fn a_turn_that_workers_die_of_is_given_up() {
     );
     let busy = seen(look(true, last(false, false)));
     assert!(is_abort(&plan(&busy, &LIMITS)));
-    let stopped = Situation {
+    let stopped = Known {
         aborted: Some(secs(0)),
         aborted_again: Some(secs(0)),
         inspection: Some((look(false, last(false, false)), Confirmed::Once)),
@@ -345,14 +345,14 @@ fn a_turn_that_workers_die_of_is_given_up() {
     assert_eq!(ends(&plan(&stopped, &LIMITS)), given_up);
 
     // A person who is asked takes their time.
-    let asked = Situation {
+    let asked = Known {
         waiting: true,
         ..busy
     };
     assert!(matches!(plan(&asked, &LIMITS), Step::Follow { .. }));
 
     // The look itself may be what they die of.
-    let worse = Situation {
+    let worse = Known {
         attempts: 11,
         ..recorded(false)
     };
@@ -386,7 +386,7 @@ fn no_situation_spins_or_hangs() {
                     for looked in moments {
                         for aborted in moments {
                             for bits in 0..16u8 {
-                                let now = Situation {
+                                let now = Known {
                                     cancel: bits & 1 > 0,
                                     connected: bits & 2 > 0,
                                     prompting,

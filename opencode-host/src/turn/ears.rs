@@ -1,0 +1,243 @@
+//! The line to a turn's session, and the reply that is composed from it.
+//!
+//! What decides the next step is told the facts after each; what does not, such as the reply itself, stays here.
+
+use std::time::Duration;
+
+use opencode_client::reply::{Checkpoint, ProblemSink, Reply};
+use opencode_client::{Exchange, GapReason, Signal, Subscription};
+use tokio::time::Instant;
+
+use super::facts::{Heard, Said};
+use super::observing::Feed;
+use super::tools::Tools;
+use crate::reporter::Severity;
+use crate::store::PromptRecord;
+
+/// The line to a turn's session, and the reply that is composed from it.
+pub(super) struct Ears {
+    pub(super) subscription: Option<Subscription>,
+    pub(super) reply: Option<Reply>,
+    /// The reply as an earlier claim saved it, until it is taken up.
+    pub(super) checkpoint: Checkpoint,
+    /// What a session had said that the server has lost since.
+    pub(super) salvage: Checkpoint,
+    /// What the server had of the turn when it was looked at last.
+    pub(super) exchange: Option<Exchange>,
+    /// When the reply was saved last, and at which change.
+    pub(super) written: Option<(Instant, u64)>,
+    /// When the activity hook ran last.
+    pub(super) activity: Instant,
+    /// From the first claim of the turn to the first word of the answer, where this claim heard it.
+    pub(super) first_token: Option<Duration>,
+    /// Events of the session.
+    pub(super) events: u64,
+    /// The answer has begun.
+    begun: bool,
+    /// How many sub-agents are listened to.
+    followed: usize,
+    /// What was heard since the facts were told.
+    heard: Heard,
+}
+
+impl Ears {
+    pub(super) fn new(checkpoint: Checkpoint, now: Instant) -> Self {
+        Self {
+            subscription: None,
+            reply: None,
+            checkpoint,
+            salvage: Checkpoint::default(),
+            exchange: None,
+            written: None,
+            activity: now,
+            first_token: None,
+            events: 0,
+            begun: false,
+            followed: 0,
+            heard: Heard::default(),
+        }
+    }
+
+    /// What was heard since this was asked last.
+    pub(super) fn heard(&mut self) -> Heard {
+        let said = self
+            .reply
+            .as_ref()
+            .map_or_else(Said::default, |reply| Said {
+                text: reply.has_words(),
+                tools: reply.has_ended_tool(),
+                error: reply.error().cloned(),
+                retries: reply.retries(),
+                asks: !reply.requests().is_empty(),
+            });
+        Heard {
+            said,
+            ..std::mem::take(&mut self.heard)
+        }
+    }
+
+    /// Goes on from the checkpoint of the prompt, or from nothing.
+    pub(super) fn take_up(&mut self, tools: &Tools, prompted: &PromptRecord) {
+        let (session, message) = (&prompted.session, &prompted.ids.message);
+        let mut checkpoint = std::mem::take(&mut self.checkpoint);
+        if !checkpoint.is_of(message) {
+            // What the lost session said is no part of the fresh one's answer.
+            self.salvage = std::mem::take(&mut checkpoint);
+        }
+        let mut reply = Reply::restore(session.clone(), message.clone(), checkpoint);
+        self.begun |= reply.has_begun();
+        tools.live.reset(&reply);
+        reply.observe(tools.live.observer());
+        let telemetry = tools.host.telemetry.clone();
+        reply.report_problems_to(ProblemSink::new(move |error| {
+            let context = [("action", "observer".into())];
+            telemetry.report(error.as_ref(), Severity::Warning, context);
+        }));
+        for make in &tools.host.observers {
+            reply.observe(Feed::start(make, &tools.turn, &tools.host.telemetry));
+        }
+        self.reply = Some(reply);
+    }
+
+    /// The same for a prompt that was recorded before: it may have been answered unheard.
+    pub(super) fn take_up_unheard(&mut self, tools: &Tools, prompted: &PromptRecord) {
+        self.take_up(tools, prompted);
+        if let Some(reply) = &mut self.reply {
+            reply.gap();
+        }
+    }
+
+    /// Another session takes the place of the one that was heard. What that one said is kept.
+    pub(super) fn lose_session(&mut self) {
+        self.exchange = None;
+        if let Some(reply) = self.reply.take() {
+            self.salvage = reply.checkpoint();
+        }
+    }
+
+    pub(super) fn listen_to(&mut self, subscription: Option<Subscription>) {
+        self.subscription = subscription;
+        self.followed = 0;
+    }
+
+    /// Takes in a signal and those that are here already: they cost no further wake-up.
+    pub(super) fn take(&mut self, signals: Signals, tools: &Tools) {
+        let now = Instant::now();
+        if signals.alive {
+            self.heard.alive = Some(now);
+        }
+        self.events += signals.events;
+        if signals.events > 0 {
+            self.heard.event = Some(now);
+        }
+        self.heard.idle |= signals.idle;
+        self.heard.gap |= signals.gap;
+        self.heard.error |= signals.error;
+        self.heard.reconnected = signals.reconnected.or(self.heard.reconnected);
+        if let Some(reply) = &mut self.reply {
+            if !self.begun && reply.has_begun() {
+                self.begun = true;
+                self.first_token = Some(tools.before + now.duration_since(tools.started));
+            }
+            let children = reply.children().count();
+            if children > self.followed {
+                if let Some(subscription) = &self.subscription {
+                    reply
+                        .children()
+                        .skip(self.followed)
+                        .for_each(|child| subscription.follow(child));
+                }
+                self.followed = children;
+            }
+        }
+        if let Some(problem) = signals.interrupted {
+            tools.host.telemetry.event(
+                "stream.interrupted",
+                [
+                    ("turn", tools.turn.id.to_string().into()),
+                    ("reason", problem.into()),
+                ],
+            );
+        }
+    }
+}
+
+/// What a few signals amounted to.
+#[derive(Default)]
+pub(super) struct Signals {
+    alive: bool,
+    events: u64,
+    idle: bool,
+    gap: bool,
+    error: bool,
+    interrupted: Option<&'static str>,
+    /// The stream was lost; whether it is back.
+    reconnected: Option<bool>,
+    /// The server does not answer, or does again.
+    pub(super) reached: Option<bool>,
+    /// There is a new plan to make.
+    pub(super) plan: bool,
+}
+
+impl Signals {
+    pub(super) fn take(&mut self, signal: Signal<'_>, reply: &mut Option<Reply>) {
+        match signal {
+            Signal::Event(event) => {
+                self.events += 1;
+                let Some(reply) = reply else { return };
+                let (errors, waiting, retries) = (
+                    reply.error().is_some(),
+                    reply.requests().len(),
+                    reply.retries(),
+                );
+                reply.apply(&event);
+                self.idle |= reply.take_idle();
+                self.error |= (!errors && reply.error().is_some()) || reply.take_restart();
+                self.plan |= self.idle
+                    || self.error
+                    || waiting != reply.requests().len()
+                    || retries != reply.retries();
+            }
+            Signal::Gap(reason) => {
+                self.gap(reply);
+                if reason == GapReason::Reconnected {
+                    self.reconnected = Some(true);
+                }
+                self.interrupted = Some(match reason {
+                    GapReason::Reconnected => "reconnected",
+                    GapReason::FellBehind => "fell behind",
+                    GapReason::FrameDropped => "frame dropped",
+                });
+            }
+            Signal::Disconnected => {
+                self.gap(reply);
+                self.reconnected = Some(false);
+                self.interrupted = Some("disconnected");
+            }
+            Signal::Malformed(_) => {
+                self.gap(reply);
+                self.interrupted = Some("malformed event");
+            }
+            Signal::Heartbeat => self.plan = true,
+            Signal::Unreachable => self.reached = Some(false),
+            Signal::Reachable => self.reached = Some(true),
+        }
+    }
+
+    /// Marks the first signal of a few, which woke the turn up.
+    pub(super) fn woken_by(signal: &Signal<'_>) -> Self {
+        Self {
+            alive: !matches!(signal, Signal::Unreachable),
+            ..Self::default()
+        }
+    }
+
+    /// Something was missed.
+    fn gap(&mut self, reply: &mut Option<Reply>) {
+        self.gap = true;
+        self.plan = true;
+        if let Some(reply) = reply {
+            reply.gap();
+        }
+    }
+}
