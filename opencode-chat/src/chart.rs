@@ -25,7 +25,7 @@ const MAX_WORDS: usize = 120;
 
 /// `chart.json`, drawn as `chart.html`.
 #[derive(Debug)]
-pub(crate) struct ChartPage;
+pub struct ChartPage;
 
 #[async_trait]
 impl Transform for ChartPage {

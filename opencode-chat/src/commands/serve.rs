@@ -11,7 +11,7 @@ use crate::cli::ServeArgs;
 use crate::descriptors;
 use crate::exit::Failure;
 use crate::product::Chat;
-use crate::upstream::Upstream;
+use crate::upstream::{Kind, Upstream};
 use crate::web;
 
 /// Serves the pages, and runs the turns unless told not to.
@@ -46,13 +46,15 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
                 host,
                 product: Arc::new(product),
                 base: args.reach.base_path,
-                upstream: upstream.kind.clone(),
+                stand_in: upstream.kind == Kind::Impostor,
                 max_upload,
-                descriptors,
                 allowed_hosts: args.reach.allowed_hosts,
                 open_to_network: matches!(exposure, Exposure::Network(_)),
                 unasked: upstream.sub_agents.are_unasked(),
+                streams: web::streams(descriptors),
+                wholes: web::WHOLES,
             },
+            descriptors,
             shutdown.clone(),
         )
         .await;

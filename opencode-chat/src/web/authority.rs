@@ -19,7 +19,7 @@ pub(super) struct Authority {
 
 /// Whom a request is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Host {
+pub enum Host {
     /// Nobody can point an address elsewhere.
     Address(IpAddr),
     /// In lower case, without the dot at its end.

@@ -16,7 +16,7 @@ const OWN: [&str; 4] = ["conversations", "turns", "assets", "health"];
 ///
 /// A proxy may take it off or leave it: a request is understood with it and without.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct BasePath(Arc<str>);
+pub struct BasePath(Arc<str>);
 
 impl FromStr for BasePath {
     type Err = &'static str;

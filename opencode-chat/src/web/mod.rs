@@ -2,38 +2,24 @@
 //!
 //! Every page works without a script: forms are posted, links are followed, and
 //! a reload shows how far an answer is. The script sends the same forms and
-//! applies [`patch::Patch`]es: of a form's answer, and of the stream of a running
-//! turn ([`events`]).
+//! applies [`views::patch::Patch`]es: of a form's answer, and of the stream of a running
+//! turn ([`routes::events`]).
 
-mod answers;
-mod assets;
+mod address;
+mod app;
 mod authority;
 mod base_path;
 mod connections;
-mod conversation;
-pub(crate) mod escape;
-mod events;
-mod failure;
-mod fields;
-mod files;
-mod guard;
-mod health;
-mod home;
-mod layout;
-mod live;
-mod markdown;
-mod message;
-mod multipart;
-mod name;
-mod part;
-mod patch;
+mod conversation_name;
+mod disposition;
+mod fnv1a;
+mod form;
+mod looks;
+mod origin;
 mod problem;
-mod prompts;
-mod request;
-mod submission;
-#[cfg(test)]
-mod tests;
-mod tool;
+mod routes;
+pub(crate) mod views;
+mod words;
 
 use std::sync::Arc;
 
@@ -44,99 +30,84 @@ use axum::routing::{get, post};
 use opencode_host::Host as Turns;
 use opencode_host::product::Product;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use authority::Host;
-pub(crate) use base_path::BasePath;
+pub use authority::Host;
+pub use base_path::BasePath;
 
-use crate::upstream::Kind;
-
-/// The largest form, in bytes.
-const MAX_BODY: usize = 2 << 20;
+use app::{App, MAX_BODY};
+use form::beginnings::Beginnings;
+use looks::Seen;
+use problem::Problem;
+use routes::{answers, assets, conversation, events, file, health, home, prompts};
+use views::problem_page;
 
 /// Whole answers that are sent at once. Each is in memory meanwhile.
-const WHOLES: usize = 4;
-
-/// What every page has at hand.
-#[derive(Clone, Debug)]
-struct App {
-    host: Turns,
-    product: Arc<dyn Product>,
-    base: BasePath,
-    /// A stand-in answers instead of OpenCode.
-    stand_in: bool,
-    /// Whoever reaches the pages over a network is taken for the one person.
-    open_to_network: bool,
-    /// Sub-agents ask for nothing.
-    unasked: bool,
-    /// The most bytes of a file that is uploaded.
-    max_upload: u64,
-    beginnings: home::Beginnings,
-    /// Live streams that there may be still.
-    streams: Arc<Semaphore>,
-    /// Held while a large answer is in memory to be shown.
-    large: Arc<Mutex<()>>,
-    /// Whole answers that may still be sent at once.
-    wholes: Arc<Semaphore>,
-    /// What files turned out to be.
-    seen: files::Seen,
-    shutdown: CancellationToken,
-}
+pub(crate) const WHOLES: usize = 4;
 
 /// What the pages are served with.
-#[derive(Debug)]
-pub(crate) struct Site {
+#[derive(Clone, Debug)]
+pub struct Site {
     /// The turns.
-    pub(crate) host: Turns,
+    pub host: Turns,
     /// Whose turns they are.
-    pub(crate) product: Arc<dyn Product>,
+    pub product: Arc<dyn Product>,
     /// The path below which browsers see the pages.
-    pub(crate) base: BasePath,
-    /// What answers them.
-    pub(crate) upstream: Kind,
+    pub base: BasePath,
+    /// A stand-in answers instead of OpenCode.
+    pub stand_in: bool,
     /// The most bytes of a file that is uploaded.
-    pub(crate) max_upload: u64,
-    /// How many descriptors this process may have open.
-    pub(crate) descriptors: usize,
+    pub max_upload: u64,
     /// Names under which browsers reach the pages, beside this machine's own.
-    pub(crate) allowed_hosts: Vec<Host>,
+    pub allowed_hosts: Vec<Host>,
     /// Whoever reaches the pages over a network is taken for the one person.
-    pub(crate) open_to_network: bool,
+    pub open_to_network: bool,
     /// Sub-agents ask for nothing.
-    pub(crate) unasked: bool,
+    pub unasked: bool,
+    /// Live streams at once. More are refused.
+    pub streams: usize,
+    /// Whole answers that are sent at once. More are refused.
+    pub wholes: usize,
 }
 
-/// Serves the pages until `shutdown`.
+/// Live streams that a process with so many descriptors may serve at once.
+pub(crate) fn streams(descriptors: usize) -> usize {
+    connections::Bounds::of(descriptors).streams()
+}
+
+/// Serves the pages until `shutdown`, by a process with so many descriptors.
 pub(crate) async fn serve(
     listener: TcpListener,
     site: Site,
+    descriptors: usize,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let address = listener.local_addr()?;
-    let bounds = connections::Bounds::of(site.descriptors);
     tracing::info!("open http://{address}{}", site.base);
+    let bounds = connections::Bounds::of(descriptors);
+    connections::serve(listener, router(site, shutdown.clone()), bounds, shutdown).await;
+    Ok(())
+}
+
+/// The pages of a site. Live streams and uploads end with `shutdown`.
+pub fn router(site: Site, shutdown: CancellationToken) -> Router {
+    let names = origin::Names::new(&site.allowed_hosts);
     let app = App {
         host: site.host,
         product: site.product,
         base: site.base,
-        stand_in: site.upstream == Kind::Impostor,
+        stand_in: site.stand_in,
         open_to_network: site.open_to_network,
         unasked: site.unasked,
         max_upload: site.max_upload,
-        beginnings: home::Beginnings::default(),
-        streams: Arc::new(Semaphore::new(bounds.streams())),
+        beginnings: Beginnings::default(),
+        streams: Arc::new(Semaphore::new(site.streams)),
         large: Arc::default(),
-        wholes: Arc::new(Semaphore::new(WHOLES)),
-        seen: files::Seen::default(),
-        shutdown: shutdown.clone(),
+        wholes: Arc::new(Semaphore::new(site.wholes)),
+        seen: Seen::default(),
+        shutdown,
     };
-    let pages = router(app, guard::Names::new(&site.allowed_hosts));
-    connections::serve(listener, pages, bounds, shutdown).await;
-    Ok(())
-}
-
-fn router(app: App, names: guard::Names) -> Router {
     let base = app.base.clone();
     let pages = Router::new()
         .route("/", get(home::page))
@@ -153,7 +124,7 @@ fn router(app: App, names: guard::Names) -> Router {
         )
         .route(
             "/conversations/{conversation}/files/{file}/{name}",
-            get(files::get),
+            get(file::get),
         )
         .route("/turns/{turn}/events", get(events::stream))
         .route("/turns/{turn}/cancel", post(prompts::cancel))
@@ -172,17 +143,17 @@ fn router(app: App, names: guard::Names) -> Router {
         )
         .route("/health", get(health::check))
         .route("/assets/{file}", get(assets::get))
-        .fallback(async || problem::Problem::no_such_page())
-        .method_not_allowed_fallback(async || problem::Problem::no_such_action())
+        .fallback(async || Problem::no_such_page())
+        .method_not_allowed_fallback(async || Problem::no_such_action())
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn(guard::same_origin))
+        .layer(middleware::from_fn(origin::same_origin))
         .layer(middleware::from_fn(connections::room))
-        .layer(middleware::from_fn_with_state(names, guard::known_host))
+        .layer(middleware::from_fn_with_state(names, origin::known_host))
         .layer(middleware::from_fn_with_state(
             app.base.clone(),
-            problem::present,
+            problem_page::present,
         ))
-        .layer(middleware::from_fn(guard::headers))
+        .layer(middleware::from_fn(origin::headers))
         .with_state(app);
     base.before(pages)
 }

@@ -1,44 +1,36 @@
 //! What could not be done, as a page for people and as JSON for scripts.
 
-use askama::Template;
-use axum::Json;
-use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
-use axum::middleware::Next;
-use axum::response::{Html, IntoResponse, Response};
-use opencode_host::store::StoreError;
-use opencode_host::visible::line;
-use opencode_host::{AnswerError, SubmitError};
-use serde_json::json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use opencode_host::AnswerError;
+use opencode_host::blobs::BlobError;
+use opencode_host::store::{Attachment, StoreError};
 
-use super::App;
-use super::base_path::BasePath;
-use super::layout::Composer;
-use super::submission::refused;
+use super::words::sentence;
 
 /// What could not be done, and what to do. Never tells how the inside looks.
 #[derive(Clone, Debug)]
-pub(super) struct Problem {
-    status: StatusCode,
-    title: &'static str,
-    text: String,
+pub(crate) struct Problem {
+    pub(crate) status: StatusCode,
+    pub(crate) title: &'static str,
+    pub(crate) text: String,
     /// Which of the files that were sent it is about, from 0.
-    file: Option<usize>,
+    pub(crate) file: Option<usize>,
     /// A prompt that was not taken.
-    draft: Option<Draft>,
+    pub(crate) draft: Option<Draft>,
 }
 
 /// A prompt that was not taken.
 #[derive(Clone, Debug)]
-struct Draft {
+pub(crate) struct Draft {
     /// Where it was sent.
-    action: String,
-    prompt: String,
-    max_upload: u64,
+    pub(crate) action: String,
+    pub(crate) prompt: String,
+    pub(crate) max_upload: u64,
 }
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, title: &'static str, text: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, title: &'static str, text: impl Into<String>) -> Self {
         Self {
             status,
             title,
@@ -48,29 +40,75 @@ impl Problem {
         }
     }
 
-    pub(super) fn no_such_page() -> Self {
+    pub(crate) fn no_such_page() -> Self {
         let text = "There is nothing at this address. It may have been deleted.";
         Self::new(StatusCode::NOT_FOUND, "Not found", text)
     }
 
-    pub(super) fn no_such_action() -> Self {
+    pub(crate) fn no_such_action() -> Self {
         let text = "This address takes forms only. Go back and send the form again.";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "Nothing to see here", text)
     }
 
-    pub(super) fn too_much() -> Self {
+    /// All connections of its kind are taken.
+    pub(crate) fn crowded() -> Self {
+        let text = "Too many are here at once. Try again in a moment.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "No room", text)
+    }
+
+    pub(crate) fn too_much() -> Self {
         let text =
             "A form may hold 2 MiB of text. Go back, shorten it, or give the text as a file.";
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Too much at once", text)
     }
 
-    pub(super) fn unreadable_form(status: StatusCode) -> Self {
+    pub(crate) fn unreadable_form(status: StatusCode) -> Self {
         let text = "The form could not be read. Go back, reload the page, and send it again.";
         Self::new(status, "This form cannot be read", text)
     }
 
+    pub(crate) fn unexpected() -> Self {
+        let text = "The log of this application says more.";
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Something went wrong",
+            text,
+        )
+    }
+
+    /// A file whose bytes cannot be had.
+    pub(crate) fn of_file(error: &BlobError, file: &Attachment) -> Self {
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        tracing::error!(%error, cause, file = %file.id, digest = %file.digest, "bytes of a file");
+        let (status, title, text) = match error {
+            BlobError::Missing { .. } => (
+                StatusCode::NOT_FOUND,
+                "The file's content is gone",
+                "The conversation names it, but the storage of files does not have it any more. Restore the storage \
+                 from a backup, or ask the agent to make the file again.",
+            ),
+            BlobError::Corrupt { .. } => (
+                StatusCode::BAD_GATEWAY,
+                "The file is damaged",
+                "The storage of files has other bytes than were kept, so they are not given out. Restore the storage \
+                 from a backup, or ask the agent to make the file again.",
+            ),
+            BlobError::Denied(_) => (
+                StatusCode::BAD_GATEWAY,
+                "The storage of files refuses access",
+                "Check its credentials, or the permissions of its folder: `opencode-chat doctor` says more.",
+            ),
+            _ => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The storage of files does not answer",
+                "Try again in a moment. If it stays, `opencode-chat doctor` says more.",
+            ),
+        };
+        Self::new(status, title, text)
+    }
+
     /// The same, about one of the files that were sent.
-    pub(super) fn about_file(self, file: usize) -> Self {
+    pub(crate) fn about_file(self, file: usize) -> Self {
         Self {
             file: Some(file),
             ..self
@@ -78,37 +116,15 @@ impl Problem {
     }
 
     /// The same, giving the prompt back that was sent to `action`.
-    pub(super) fn with_draft(self, app: &App, action: String, prompt: String) -> Self {
+    pub(crate) fn with_draft(self, max_upload: u64, action: String, prompt: String) -> Self {
         Self {
             draft: Some(Draft {
                 action,
                 prompt,
-                max_upload: app.max_upload,
+                max_upload,
             }),
             ..self
         }
-    }
-
-    fn page(&self, base: &BasePath) -> askama::Result<String> {
-        #[derive(Template)]
-        #[template(path = "problem.html")]
-        struct Page<'a> {
-            base: &'a BasePath,
-            title: &'a str,
-            text: &'a str,
-            composer: Option<Composer>,
-        }
-        let composer = self
-            .draft
-            .clone()
-            .map(|draft| Composer::new(draft.action, draft.max_upload).with_draft(draft.prompt));
-        Page {
-            base,
-            title: self.title,
-            text: &self.text,
-            composer,
-        }
-        .render()
     }
 }
 
@@ -139,35 +155,10 @@ impl From<StoreError> for Problem {
     }
 }
 
-impl Problem {
-    pub(super) fn unexpected() -> Self {
-        let text = "The log of this application says more.";
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "Something went wrong",
-            text,
-        )
-    }
-}
-
 impl From<askama::Error> for Problem {
     fn from(error: askama::Error) -> Self {
         tracing::error!(%error, "template");
         Self::unexpected()
-    }
-}
-
-impl From<SubmitError> for Problem {
-    fn from(error: SubmitError) -> Self {
-        match error {
-            SubmitError::Store(error) => error.into(),
-            SubmitError::Upload(error) => refused(error, "The files"),
-            error => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "This prompt cannot be sent",
-                sentence(&error),
-            ),
-        }
     }
 }
 
@@ -199,58 +190,11 @@ impl From<AnswerError> for Problem {
     }
 }
 
-/// An error's words as a sentence.
-pub(super) fn sentence(error: &impl std::fmt::Display) -> String {
-    let words = error.to_string();
-    let mut chars = words.chars();
-    chars
-        .next()
-        .map(|first| first.to_uppercase().chain(chars).chain(['.']).collect())
-        .unwrap_or_default()
-}
-
 impl IntoResponse for Problem {
-    /// The status alone: [`present`] knows who asked.
+    /// The status alone: `views::problem_page::present` knows who asked.
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         response.extensions_mut().insert(self);
         response
     }
-}
-
-/// Whether a script asks, and wants patches.
-pub(super) fn is_script(headers: &header::HeaderMap) -> bool {
-    headers
-        .get(header::ACCEPT)
-        .is_some_and(|accept| accept.as_bytes() == b"application/json")
-}
-
-/// Words a problem for who asked.
-pub(super) async fn present(
-    State(base): State<BasePath>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let script = is_script(request.headers());
-    let response = next.run(request).await;
-    let Some(problem) = response.extensions().get::<Problem>().cloned() else {
-        return response;
-    };
-    let mut presented = if script {
-        (
-            problem.status,
-            Json(json!({ "error": format!("{}. {}", problem.title, line(&problem.text)), "file": problem.file })),
-        )
-            .into_response()
-    } else {
-        match problem.page(&base) {
-            Ok(page) => (problem.status, Html(page)).into_response(),
-            Err(_) => (problem.status, line(&problem.text).to_string()).into_response(),
-        }
-    };
-    // What the router has to say, such as which methods there are.
-    if let Some(allow) = response.headers().get(header::ALLOW) {
-        presented.headers_mut().insert(header::ALLOW, allow.clone());
-    }
-    presented
 }

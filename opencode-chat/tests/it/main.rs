@@ -13,6 +13,7 @@ mod connections;
 mod files;
 mod large;
 mod live;
+mod pages;
 mod proxied;
 mod sealed;
 mod supervisor;

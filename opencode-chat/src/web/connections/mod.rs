@@ -9,6 +9,7 @@
 //! that leaves room for pages ([`Bounds::streams`]).
 
 mod body;
+mod bounds;
 mod seats;
 mod socket;
 #[cfg(test)]
@@ -21,7 +22,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use hyper::server::conn::http1;
@@ -36,17 +36,10 @@ use tokio_util::task::TaskTracker;
 
 use super::problem::Problem;
 use body::{Received, Sent};
+pub(super) use bounds::Bounds;
 use seats::{Place, Seats, Ticket};
 use socket::Watched;
 
-/// The most connections, where there are descriptors for so many.
-const MAX_CONNECTIONS: usize = 2048;
-/// The fewest, however few descriptors there are.
-const MIN_CONNECTIONS: usize = 16;
-/// Descriptors left to the database, to OpenCode and to files.
-const OTHER_DESCRIPTORS: usize = 128;
-/// Connections beyond the most, for `/health`.
-const RESERVE: usize = 8;
 /// The most bytes of a request's head, and of a body that are held unread.
 const MAX_HEAD: usize = 64 << 10;
 /// How long requests under way have to end once the application is told to stop.
@@ -55,31 +48,6 @@ const GRACE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often waits are looked at.
 const TICK: Duration = Duration::from_secs(1);
-
-/// How many connections there may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Bounds {
-    /// That serve pages.
-    pub(super) connections: usize,
-    /// Beyond these, that answer `/health` alone.
-    pub(super) reserve: usize,
-}
-
-impl Bounds {
-    /// In a process that may have so many descriptors.
-    pub(super) fn of(descriptors: usize) -> Self {
-        let left = descriptors.saturating_sub(OTHER_DESCRIPTORS) / 4 * 3;
-        Self {
-            connections: left.clamp(MIN_CONNECTIONS, MAX_CONNECTIONS),
-            reserve: RESERVE,
-        }
-    }
-
-    /// How many of the connections may be live streams. The others are for pages.
-    pub(super) fn streams(self) -> usize {
-        self.connections / 4 * 3
-    }
-}
 
 /// A request that came by a connection of the reserve.
 #[derive(Clone, Copy, Debug)]
@@ -92,14 +60,6 @@ pub(super) async fn room(request: Request, next: Next) -> Response {
         return Problem::crowded().into_response();
     }
     next.run(request).await
-}
-
-impl Problem {
-    /// All connections of its kind are taken.
-    pub(super) fn crowded() -> Self {
-        let text = "Too many are here at once. Try again in a moment.";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "No room", text)
-    }
 }
 
 /// Serves until `shutdown`, and then what is under way, for [`GRACE`] at most.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Bounds;
+use super::bounds::Bounds;
 
 /// The longest a request's head may take to come.
 const HEAD: Duration = Duration::from_secs(20);

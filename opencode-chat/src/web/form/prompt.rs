@@ -1,0 +1,82 @@
+//! What a person typed: read, refused or sent.
+
+use opencode_host::client::wire::Prompt;
+use opencode_host::id::ConversationId;
+use opencode_host::store::Turn;
+use opencode_host::uploads::Uploads;
+use opencode_host::{DEFAULT_MAX_PROMPT, SubmitError, SubmitOptions};
+
+use crate::web::app::App;
+use crate::web::problem::Problem;
+
+/// What was typed: browsers end the lines of forms as MIME does.
+pub(crate) fn said(prompt: String) -> String {
+    if prompt.contains("\r\n") {
+        prompt.replace("\r\n", "\n")
+    } else {
+        prompt
+    }
+}
+
+/// Refuses what could not be sent, before anything is written.
+pub(crate) fn check(prompt: &str) -> Result<(), Problem> {
+    let (bytes, limit) = (prompt.len(), DEFAULT_MAX_PROMPT);
+    if prompt.trim().is_empty() {
+        return Err(SubmitError::Empty.into());
+    }
+    if bytes > limit {
+        return Err(SubmitError::TooLong { bytes, limit }.into());
+    }
+    Ok(())
+}
+
+/// Queues a turn. The same key is the same form sent again, unless it holds
+/// other words: a page that a browser kept and showed once more.
+pub(crate) async fn send(
+    app: &App,
+    conversation: ConversationId,
+    prompt: String,
+    client_key: Option<String>,
+    uploads: Option<Uploads>,
+) -> Result<Turn, Problem> {
+    let options = SubmitOptions {
+        client_key,
+        uploads: uploads.clone(),
+        ..SubmitOptions::default()
+    };
+    let submitted = app
+        .host
+        .submit(conversation, Prompt::text(&prompt), options)
+        .await?;
+    if submitted.created || is_same(app, &submitted.turn, &prompt, uploads.as_ref()).await? {
+        return Ok(submitted.turn);
+    }
+    let options = SubmitOptions {
+        uploads,
+        ..SubmitOptions::default()
+    };
+    Ok(app
+        .host
+        .submit(conversation, Prompt::text(prompt), options)
+        .await?
+        .turn)
+}
+
+/// Whether a turn was asked for with these words and these files.
+async fn is_same(
+    app: &App,
+    turn: &Turn,
+    prompt: &str,
+    uploads: Option<&Uploads>,
+) -> Result<bool, Problem> {
+    let store = app.host.store();
+    let said = store.message(turn.user_message).await?;
+    let files = store.attachments(turn.user_message).await?;
+    let sent = uploads.map(Uploads::files).unwrap_or_default();
+    let same_files = files.len() == sent.len()
+        && files
+            .iter()
+            .zip(sent)
+            .all(|(file, sent)| file.name == sent.name && file.digest == sent.digest);
+    Ok(same_files && said.is_some_and(|said| said.content == prompt))
+}

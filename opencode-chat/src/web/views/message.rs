@@ -1,0 +1,233 @@
+//! Messages as HTML.
+
+use askama::Template;
+use opencode_host::client::reply::PersistedPart;
+use opencode_host::id::{MessageId, TurnId};
+use opencode_host::live::Cursor;
+use opencode_host::outcome::Reason;
+use opencode_host::store::{Message, MessageRole, MessageStatus, Usage};
+
+use super::failure::Failure;
+use super::file_card::FileView;
+use super::part::PartView;
+use super::pending_request::RequestView;
+use crate::web::base_path::BasePath;
+
+/// Bytes of an answer that are shown on its page. All of it is at an address of its own.
+pub(crate) const MAX_SHOWN: usize = 512 << 10;
+
+/// Leaves of an answer what is shown, and a little more by which it is known to be cut.
+pub(crate) fn cut(message: &mut Message) {
+    let mut left = MAX_SHOWN + 1;
+    for part in &mut message.parts {
+        if let PersistedPart::Text { content } | PersistedPart::Reasoning { content } = part {
+            content.truncate(content.floor_char_boundary(left));
+            content.shrink_to_fit();
+            left = left.saturating_sub(content.len());
+        }
+    }
+    message.reasoning = String::new();
+    if message.role == MessageRole::Assistant {
+        message.content = String::new();
+    }
+}
+
+/// The element of a message.
+pub(crate) fn element(message: MessageId) -> String {
+    format!("m-{message}")
+}
+
+/// What the person said.
+#[derive(Debug, Template)]
+#[template(path = "prompt.html")]
+pub(crate) struct PromptView {
+    id: String,
+    text: String,
+    files: Vec<FileView>,
+}
+
+impl PromptView {
+    pub(crate) fn new(message: MessageId, text: &str, files: Vec<FileView>) -> Self {
+        Self {
+            id: element(message),
+            text: text.trim_end().to_owned(),
+            files,
+        }
+    }
+}
+
+/// An answer that has ended.
+#[derive(Debug, Template)]
+#[template(path = "answer.html")]
+pub(crate) struct AnswerView {
+    base: BasePath,
+    id: String,
+    turn: TurnId,
+    parts: Vec<PartView>,
+    files: Vec<FileView>,
+    /// Its files are still being attached: the stream of the turn says when they are there.
+    is_settling: bool,
+    truncated: bool,
+    /// Why it stopped, where the person stopped it.
+    stopped: Option<String>,
+    failure: Option<Failure>,
+    usage: Option<String>,
+    /// Where all of it is, when not all is shown.
+    whole: Option<String>,
+}
+
+impl AnswerView {
+    pub(crate) fn of(
+        base: &BasePath,
+        message: &Message,
+        folder: Option<&str>,
+        files: Vec<FileView>,
+    ) -> Self {
+        let (parts, is_whole) = PartView::all_of(&message.parts, folder, MAX_SHOWN);
+        let (conversation, id) = (message.conversation, message.id);
+        let whole = format!("{base}/conversations/{conversation}/messages/{id}");
+        let stopped = (message.status == MessageStatus::Cancelled).then(|| match message.reason {
+            Some(Reason::Declined) => "You declined, so there is no answer.".to_owned(),
+            // A fixed sentence stands in the place of a text that never came.
+            _ if parts.is_empty() && !message.content.is_empty() => message.content.clone(),
+            _ => "You stopped this answer.".to_owned(),
+        });
+        Self {
+            base: base.clone(),
+            id: element(message.id),
+            turn: message.turn,
+            parts,
+            files,
+            is_settling: false,
+            truncated: message.truncated,
+            stopped,
+            failure: (message.status == MessageStatus::Error).then(|| Failure::of(message)),
+            usage: usage(&message.usage),
+            whole: (!is_whole).then_some(whole),
+        }
+    }
+
+    /// The same, to be watched for what is still to come.
+    pub(crate) fn settling(self, is_settling: bool) -> Self {
+        Self {
+            is_settling,
+            ..self
+        }
+    }
+}
+
+/// An answer that is still to come, or coming.
+#[derive(Debug, Template)]
+#[template(path = "pending.html")]
+pub(crate) struct PendingView<'a> {
+    pub(crate) base: &'a BasePath,
+    pub(crate) id: &'a str,
+    pub(crate) turn: TurnId,
+    /// Where the stream of changes goes on.
+    pub(crate) cursor: Cursor,
+    pub(crate) label: LabelView,
+    pub(crate) notice: NoticeView<'a>,
+    pub(crate) parts: Vec<PartView>,
+    pub(crate) requests: Vec<RequestView<'a>>,
+}
+
+/// The turn runs, and nothing has come yet.
+pub(crate) const THINKING: &str = "Thinking…";
+/// The turn has to wait for an earlier one.
+pub(crate) const WAITING: &str = "Waiting for the answer above";
+
+/// What is waited for.
+#[derive(Debug, Template)]
+#[template(
+    source = "<span class=\"label\" id=\"{{ id }}\">{{ label }}</span>",
+    ext = "html"
+)]
+pub(crate) struct LabelView {
+    pub(crate) id: String,
+    pub(crate) label: &'static str,
+}
+
+/// A word on how it goes; empty most of the time.
+#[derive(Debug, Template)]
+#[template(
+    source = "<p class=\"notice\" id=\"{{ id }}\">{% if let Some(text) = text %}{{ text }}{% endif %}</p>",
+    ext = "html"
+)]
+pub(crate) struct NoticeView<'a> {
+    pub(crate) id: String,
+    pub(crate) text: Option<&'a str>,
+}
+
+/// Cost and tokens, in words.
+fn usage(usage: &Usage) -> Option<String> {
+    let Usage {
+        cost,
+        input_tokens,
+        output_tokens,
+        cache_read_tokens,
+        ..
+    } = *usage;
+    if input_tokens == 0 && output_tokens == 0 && cost <= 0.0 {
+        return None;
+    }
+    let mut words = Vec::new();
+    if cost > 0.0 {
+        words.push(if cost < 0.01 {
+            format!("${cost:.5}")
+        } else {
+            format!("${cost:.2}")
+        });
+    }
+    let cached = if cache_read_tokens > 0 {
+        format!(" (+{} cached)", count(cache_read_tokens))
+    } else {
+        String::new()
+    };
+    words.push(format!("{}{cached} tokens in", count(input_tokens)));
+    words.push(format!("{} out", count(output_tokens)));
+    Some(words.join(" · "))
+}
+
+/// `1234` as `1,234`.
+fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_is_told_in_words() {
+        let none = Usage::default();
+        assert_eq!(usage(&none), None);
+        let some = Usage {
+            cost: 0.00018,
+            input_tokens: 1_234_567,
+            output_tokens: 20,
+            ..none
+        };
+        assert_eq!(
+            usage(&some).unwrap(),
+            "$0.00018 · 1,234,567 tokens in · 20 out"
+        );
+        let free = Usage {
+            input_tokens: 999,
+            output_tokens: 1000,
+            cache_read_tokens: 12,
+            ..none
+        };
+        assert_eq!(
+            usage(&free).unwrap(),
+            "999 (+12 cached) tokens in · 1,000 out"
+        );
+    }
+}

@@ -1,0 +1,14 @@
+//! The pages against the impostor, through the router.
+
+mod artifacts;
+mod asking;
+mod below;
+mod downloading;
+mod endings;
+mod guarding;
+mod multipart_form;
+mod sending;
+mod showing;
+mod site;
+mod streams;
+mod uploading;
