@@ -43,6 +43,9 @@ pub struct HostOptions {
     pub upload_quota: u64,
     /// How often a watcher of a turn that runs in another process reads what was saved of it. Default 500 ms.
     pub poll_interval: Duration,
+    /// How long [`Host::answer`] waits to hear from the turn's worker. Default 15 s; the answer is kept and sent also
+    /// afterwards.
+    pub answer_wait: Duration,
 }
 
 impl Default for HostOptions {
@@ -52,6 +55,7 @@ impl Default for HostOptions {
             max_upload: DEFAULT_MAX_UPLOAD,
             upload_quota: DEFAULT_UPLOAD_QUOTA,
             poll_interval: Duration::from_millis(500),
+            answer_wait: requests::DEFAULT_ANSWER_WAIT,
         }
     }
 }
@@ -108,6 +112,8 @@ pub(crate) struct Front {
     placing: tokio::sync::Mutex<()>,
     /// A turn was submitted or settled in this process.
     pub(crate) queue_changed: Arc<Notify>,
+    /// A worker of this process has learned what became of an answer.
+    pub(crate) answered: Arc<Notify>,
     /// The workers of this process. They keep the front alive, not the front them.
     workers: Mutex<Vec<Weak<worker::Shared>>>,
 }

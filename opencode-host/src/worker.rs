@@ -34,10 +34,13 @@ use crate::product::PlainProduct;
 use crate::reporter::Severity;
 use crate::sandbox::SandboxRoot;
 use crate::session::Session;
-use crate::store::{Claim, ClaimedTurn, SessionRecord, Store, StoreError, TurnState, WorkerId};
+use crate::store::{
+    Claim, ClaimedTurn, Lease, SessionRecord, Store, StoreError, TurnState, WorkerId,
+};
 use crate::sub_agents::SubAgents;
 use crate::telemetry::Telemetry;
 use crate::turn::Limits;
+use crate::turn::answers::{self, Sending};
 use crate::turn::control::{Control, Orders};
 use crate::turn::observing::MakeObserver;
 use crate::turn::{DEFAULT_MAX_TRANSCRIPT, Driven, Driver};
@@ -151,6 +154,7 @@ pub(crate) struct Shared {
     pub(crate) sandboxes: Option<SandboxRoot>,
     live: Arc<LiveTurns>,
     pub(crate) queue_changed: Arc<Notify>,
+    pub(crate) answered: Arc<Notify>,
 }
 
 /// One call of [`Worker::run`] or [`Worker::run_turn`]: it keeps the leases of the turns that it claimed, and gives
@@ -161,6 +165,8 @@ type Run = u64;
 struct Running {
     run: Run,
     control: Control,
+    /// The answers on their way to its agent.
+    sending: Sending,
 }
 
 impl fmt::Debug for Shared {
@@ -364,6 +370,22 @@ impl Shared {
         }
     }
 
+    /// Sends the answers that wait for a turn, where it runs here. Does not wait for them.
+    pub(crate) fn send_answers(self: &Arc<Self>, turn: TurnId) {
+        let running = self.running();
+        let Some(Running {
+            control, sending, ..
+        }) = running.get(&turn)
+        else {
+            return;
+        };
+        let lease = Lease {
+            turn,
+            generation: control.generation(),
+        };
+        tokio::spawn(answers::send(Arc::clone(self), lease, sending.clone()));
+    }
+
     /// Stops and deletes the session of a conversation that was deleted. What fails is reported.
     pub(crate) async fn remove_session(&self, of: ConversationId, session: &SessionRecord) {
         let client = self.client.with_patience(self.options.limits.pace.answer);
@@ -400,6 +422,7 @@ async fn drive(shared: Arc<Shared>, run: Run, claimed: ClaimedTurn) {
     let running = Running {
         run,
         control: control.clone(),
+        sending: Sending::default(),
     };
     shared.running().insert(turn, running);
     let live = shared.live.turn(turn);

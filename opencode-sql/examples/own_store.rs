@@ -17,11 +17,11 @@ use opencode_host::clock::{Clock, SystemClock, Timestamp};
 use opencode_host::id::{AttachmentId, ConversationId, MessageId, TurnId};
 use opencode_host::store::column::{from_json, to_json};
 use opencode_host::store::{
-    Attached, Attachment, CancelOutcome, Changed, Claim, ClaimedTurn, Conversation,
-    ConversationSummary, Conversations, Files, Finish, Finished, Lease, LeaseStatus, Message,
-    MessageEntry, MessageWrite, Messages, NewAttachment, NewTurn, Note, OnBusy, Queue,
-    SessionGates, SessionRecord, StoreError, StoreResult, Submitted, Swapped, Turn, TurnEvent,
-    TurnRow,
+    AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Changed, Claim, ClaimedTurn,
+    Conversation, ConversationSummary, Conversations, Files, Finish, Finished, Lease, LeaseStatus,
+    Message, MessageEntry, MessageWrite, Messages, NewAnswer, NewAttachment, NewTurn, Note, OnBusy,
+    Queue, RequestAnswer, SessionGates, SessionRecord, StoreError, StoreResult, Submitted, Swapped,
+    Turn, TurnEvent, TurnRow,
 };
 use serde::de::DeserializeOwned;
 use sqlx::error::ErrorKind;
@@ -357,6 +357,22 @@ impl Queue for OwnStore {
         }
     }
 
+    async fn answer(&self, turn: TurnId, new: &NewAnswer) -> StoreResult<AnswerOutcome> {
+        let missing = StoreError::not_found("turn", turn);
+        let rule = |row: &mut TurnRow, now| Ok(row.answer(new, now));
+        self.change(turn, missing, rule).await
+    }
+
+    async fn answered(
+        &self,
+        lease: &Lease,
+        request: &str,
+        state: Option<&AnswerState>,
+    ) -> StoreResult<()> {
+        let rule = |row: &mut TurnRow, _| row.answered(lease, request, state);
+        self.change(lease.turn, lease.lost(), rule).await
+    }
+
     async fn claim(&self, claim: &Claim) -> StoreResult<Option<ClaimedTurn>> {
         let (mut on, now) = (self.begin().await?, self.clock.now());
         run(&mut on, CUT_LEASES, &[&now.0]).await?;
@@ -459,6 +475,11 @@ impl Messages for OwnStore {
     async fn turn_events(&self, id: TurnId) -> StoreResult<Vec<TurnEvent>> {
         let events = "SELECT id, ending FROM jobs WHERE id = ? AND ending IS NOT NULL";
         self.all(events, &[&id]).await
+    }
+
+    async fn answers(&self, turn: TurnId) -> StoreResult<Vec<RequestAnswer>> {
+        let row: Option<TurnRow> = self.find(JOB, &[&turn]).await?;
+        Ok(row.map(|row| row.answers).unwrap_or_default())
     }
 
     async fn turn_ahead(&self, id: TurnId) -> StoreResult<Option<TurnId>> {

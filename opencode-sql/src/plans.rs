@@ -4,12 +4,16 @@
 use sqlx::{Connection as _, Executor as _, PgConnection, Row as _, SqliteConnection};
 
 use crate::engine::Sql;
-use crate::tables::{attachments, claims, conversations, endings, leases, messages, turns};
+use crate::tables::{
+    answers, attachments, claims, conversations, endings, leases, messages, turns,
+};
 
 /// A statement, the index it is to use, and the types of its parameters.
 type Expected = (Sql, &'static str, &'static str);
 
 const EXPECTED: &[Expected] = &[
+    (answers::OF_TURN, "(turn", "text"),
+    (answers::BY_REQUEST, "(turn", "text, text"),
     (attachments::BY_ID, "attachments_id", "text"),
     (attachments::BY_NAME, "attachments_by_name", "text, text"),
     (attachments::OF_MESSAGE, "attachments_by_name", "text"),
@@ -99,6 +103,7 @@ const OLD_TURNS: &str = "
       SELECT 'm' || n, 'c' || (n % 20000), 't' || n, 'user', 'completed', '', '[]', '', 0, 0, 0, 0, 0, 0, n FROM numbers;
     INSERT INTO attachments (id, message, conversation, name, digest, size, mime_type, source, trust, created_at)
       SELECT 'f' || n, 'm' || n, 'c' || (n % 20000), 'report.md', 'd' || n, 1, 'text/markdown', 'tool', '{}', n FROM numbers;
+    INSERT INTO answers (turn, request, given, given_at, state, open) SELECT 't' || n, 'per', '{}', 1, '{}', 0 FROM numbers;
     INSERT INTO turn_events (turn, name, payload, at) SELECT 't' || n, 'turn.finished', '{}', 1 FROM numbers;
 ";
 
@@ -132,7 +137,8 @@ async fn sqlite_uses_its_indexes() {
     on.execute(concat!(
         include_str!("../migrations/sqlite/0001_turns.sql"),
         include_str!("../migrations/sqlite/0002_attachments.sql"),
-        include_str!("../migrations/sqlite/0003_lost_sessions.sql")
+        include_str!("../migrations/sqlite/0003_lost_sessions.sql"),
+        include_str!("../migrations/sqlite/0004_answers.sql")
     ))
     .await
     .unwrap();
@@ -180,7 +186,8 @@ async fn postgres_uses_its_indexes() {
     on.execute(concat!(
         include_str!("../migrations/postgres/0001_turns.sql"),
         include_str!("../migrations/postgres/0002_attachments.sql"),
-        include_str!("../migrations/postgres/0003_lost_sessions.sql")
+        include_str!("../migrations/postgres/0003_lost_sessions.sql"),
+        include_str!("../migrations/postgres/0004_answers.sql")
     ))
     .await
     .unwrap();
@@ -206,6 +213,7 @@ async fn postgres_uses_its_indexes() {
         let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         let index = match *index {
             "(id" => "Index Cond: (id = ",
+            "(turn" => "answers_pkey",
             "(name" => "conversations_name_key",
             "(seq" => "messages_pkey",
             "attachments_id" => "attachments_id_key",

@@ -7,16 +7,19 @@ use opencode_host::blobs::Digest;
 use opencode_host::clock::Timestamp;
 use opencode_host::id::{AttachmentId, ConversationId, MessageId, TurnId};
 use opencode_host::store::{
-    Attached, Attachment, CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary,
-    Conversations, Files, Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages,
-    NewAttachment, NewTurn, Note, Queue, SessionGates, SessionLock, SessionRecord, StoreResult,
-    Submitted, Swapped, Turn, TurnEvent, lock_in_process,
+    AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
+    Conversation, ConversationSummary, Conversations, Files, Finish, Finished, Lease, LeaseStatus,
+    Message, MessageEntry, Messages, NewAnswer, NewAttachment, NewTurn, Note, Queue, RequestAnswer,
+    SessionGates, SessionLock, SessionRecord, StoreResult, Submitted, Swapped, Turn, TurnEvent,
+    lock_in_process,
 };
 
 use crate::engine::{Engine, Handle as _};
 use crate::failure::{Failure, SqlResult};
 use crate::tables::claims::{self, Taken};
-use crate::tables::{attachments, conversations, endings, leases, messages, submits, turns};
+use crate::tables::{
+    answers, attachments, conversations, endings, leases, messages, submits, turns,
+};
 
 /// How often a piece of work is run that collides with others.
 const TRIES: u32 = 5;
@@ -164,6 +167,21 @@ impl<E: Engine> Queue for SqlStore<E> {
         ))
     }
 
+    async fn answer(&self, turn: TurnId, answer: &NewAnswer) -> StoreResult<AnswerOutcome> {
+        transaction!(self, "answer", |on| answers::answer(&mut on, turn, answer))
+    }
+
+    async fn answered(
+        &self,
+        lease: &Lease,
+        request: &str,
+        state: Option<&AnswerState>,
+    ) -> StoreResult<()> {
+        transaction!(self, "answered", |on| answers::answered(
+            &mut on, lease, request, state
+        ))
+    }
+
     async fn claim(&self, claim: &Claim) -> StoreResult<Option<ClaimedTurn>> {
         let taken: StoreResult<Taken> = repeat!("claim", {
             let mut on = self.0.transaction().await?;
@@ -271,6 +289,10 @@ impl<E: Engine> Messages for SqlStore<E> {
 
     async fn turn_events(&self, id: TurnId) -> StoreResult<Vec<TurnEvent>> {
         statement!(self.reader, "turn_events", |on| turns::events(&mut on, id))
+    }
+
+    async fn answers(&self, turn: TurnId) -> StoreResult<Vec<RequestAnswer>> {
+        statement!(self.reader, "answers", |on| answers::of_turn(&mut on, turn))
     }
 
     async fn turn_ahead(&self, id: TurnId) -> StoreResult<Option<TurnId>> {

@@ -171,6 +171,19 @@ impl From<AnswerError> for Problem {
                 "Too late",
                 "The agent does not wait for this answer any more. It may have been given elsewhere.",
             ),
+            AnswerError::AlreadyAnswered { ref by, .. } => {
+                let who = by.as_ref().map(|who| format!(" by {who}"));
+                let text = format!(
+                    "This was answered before{}, and that answer counts.",
+                    who.unwrap_or_default()
+                );
+                Self::new(StatusCode::CONFLICT, "Too late", text)
+            }
+            AnswerError::Unsent => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The answer is kept",
+                "It is not sent yet: nobody works on this answer at the moment. It is sent as soon as somebody does.",
+            ),
             AnswerError::Upstream(error) => {
                 tracing::warn!(%error, "answer");
                 let text = "OpenCode could not be told. Try again; if it stays, see `opencode-chat doctor`.";
@@ -185,6 +198,10 @@ impl From<AnswerError> for Problem {
                     "The answer may not have arrived",
                     text,
                 )
+            }
+            error => {
+                tracing::warn!(%error, "answer");
+                Self::unexpected()
             }
         }
     }

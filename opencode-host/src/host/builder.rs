@@ -94,6 +94,7 @@ impl HostBuilder {
                 live: Arc::default(),
                 placing: tokio::sync::Mutex::default(),
                 queue_changed: Arc::new(Notify::new()),
+                answered: Arc::default(),
                 workers: Mutex::default(),
             }),
         }

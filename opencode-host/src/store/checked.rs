@@ -8,18 +8,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    Attached, Attachment, CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary,
-    Conversations, Files, Finish, Finished, Lease, LeaseStatus, MAX_ATTACHMENT_NAME, MAX_KEY_CHARS,
-    Message, MessageEntry, Messages, NewAttachment, NewTurn, Note, Queue, SessionGates,
-    SessionLock, SessionRecord, Store, StoreError, StoreResult, Submitted, Swapped, Turn,
-    TurnEvent,
+    AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
+    Conversation, ConversationSummary, Conversations, Files, Finish, Finished, Lease, LeaseStatus,
+    MAX_ATTACHMENT_NAME, MAX_KEY_CHARS, Message, MessageEntry, Messages, NewAnswer, NewAttachment,
+    NewTurn, Note, Queue, RequestAnswer, SessionGates, SessionLock, SessionRecord, Store,
+    StoreError, StoreResult, Submitted, Swapped, Turn, TurnEvent,
 };
 use crate::blobs::Digest;
 use crate::clock::Timestamp;
 use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
 
 /// A store behind its bounds: names of conversations and client keys have at most [`MAX_KEY_CHARS`] characters, file
-/// names at most [`MAX_ATTACHMENT_NAME`]. What is longer is [`StoreError::TooLong`] and does not reach the store.
+/// names at most [`MAX_ATTACHMENT_NAME`], answers at most [`MAX_ANSWER_BYTES`](super::MAX_ANSWER_BYTES) bytes. What is longer is [`StoreError::TooLong`] and does not reach the store.
 ///
 /// A quota is not among them: it is compared with what the conversation has, in the transaction of the submit
 /// ([`NewTurn::check_quota`]).
@@ -75,6 +75,7 @@ forward! { Conversations {
 forward! { Queue {
     now() -> Timestamp;
     request_cancel(turn: TurnId) -> CancelOutcome;
+    answered(lease: &Lease, request: &str, state: Option<&AnswerState>) -> ();
     claim(claim: &Claim) -> Option<ClaimedTurn>;
     renew(leases: &[Lease], length: Duration) -> Vec<LeaseStatus>;
     check(leases: &[Lease]) -> Vec<LeaseStatus>;
@@ -92,6 +93,12 @@ forward! { Queue {
         }
         self.0.submit(turn).await
     }
+
+    async fn answer(&self, turn: TurnId, answer: &NewAnswer) -> StoreResult<AnswerOutcome> {
+        check("request's id", &answer.request, MAX_KEY_CHARS)?;
+        answer.check_size()?;
+        self.0.answer(turn, answer).await
+    }
 }
 
 forward! { Messages {
@@ -101,6 +108,7 @@ forward! { Messages {
     messages_before(before: MessageId, limit: u32) -> Vec<Message>;
     turn(id: TurnId) -> Option<Turn>;
     turn_events(id: TurnId) -> Vec<TurnEvent>;
+    answers(turn: TurnId) -> Vec<RequestAnswer>;
     turn_ahead(id: TurnId) -> Option<TurnId>;
 } }
 

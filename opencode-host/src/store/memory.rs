@@ -8,10 +8,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    Attached, Attachment, CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary,
-    Conversations, Files, Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages,
-    NewAttachment, NewTurn, Note, Queue, SessionGates, SessionRecord, StoreError, StoreResult,
-    Submitted, Swapped, Turn, TurnEvent, TurnRow,
+    AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
+    Conversation, ConversationSummary, Conversations, Files, Finish, Finished, Lease, LeaseStatus,
+    Message, MessageEntry, Messages, NewAnswer, NewAttachment, NewTurn, Note, Queue, RequestAnswer,
+    SessionGates, SessionRecord, StoreError, StoreResult, Submitted, Swapped, Turn, TurnEvent,
+    TurnRow,
 };
 use crate::blobs::Digest;
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -181,6 +182,23 @@ impl Queue for MemoryStore {
         self.lock().cancel(turn, self.clock.now())
     }
 
+    async fn answer(&self, turn: TurnId, answer: &NewAnswer) -> StoreResult<AnswerOutcome> {
+        let (mut tables, now) = (self.lock(), self.clock.now());
+        let row = tables.row_mut(turn);
+        let row = row.ok_or_else(|| StoreError::not_found("turn", turn))?;
+        Ok(row.answer(answer, now).answer)
+    }
+
+    async fn answered(
+        &self,
+        lease: &Lease,
+        request: &str,
+        state: Option<&AnswerState>,
+    ) -> StoreResult<()> {
+        let rule = |row: &mut TurnRow, _| row.answered(lease, request, state);
+        self.lock().change(lease, self.clock.now(), rule)
+    }
+
     async fn claim(&self, claim: &Claim) -> StoreResult<Option<ClaimedTurn>> {
         Ok(self.lock().claim(claim, self.clock.now()))
     }
@@ -290,6 +308,14 @@ impl Messages for MemoryStore {
             .lock()
             .entry(id)
             .map(|entry| entry.events.clone())
+            .unwrap_or_default())
+    }
+
+    async fn answers(&self, turn: TurnId) -> StoreResult<Vec<RequestAnswer>> {
+        let tables = self.lock();
+        Ok(tables
+            .row(turn)
+            .map(|row| row.answers.clone())
             .unwrap_or_default())
     }
 

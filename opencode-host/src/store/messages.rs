@@ -8,7 +8,7 @@ use opencode_client::reply::PersistedPart;
 use opencode_client::wire::Tokens;
 use serde::{Deserialize, Serialize};
 
-use super::{Finish, StoreError, StoreResult, Turn, TurnEvent};
+use super::{Finish, RequestAnswer, StoreError, StoreResult, Turn, TurnEvent};
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::outcome::{Reason, TurnError};
@@ -95,6 +95,9 @@ pub trait Messages: Send + Sync {
 
     /// The events recorded for a turn, oldest first.
     async fn turn_events(&self, id: TurnId) -> StoreResult<Vec<TurnEvent>>;
+
+    /// The answers that people gave to what the turn's agent asked, oldest first; nothing without the turn.
+    async fn answers(&self, turn: TurnId) -> StoreResult<Vec<RequestAnswer>>;
 
     /// The oldest turn that has to be settled before this one can be claimed.
     async fn turn_ahead(&self, id: TurnId) -> StoreResult<Option<TurnId>>;

@@ -62,6 +62,7 @@
 //! 3. Implement it: in `memory.rs`, in `opencode-sql/src/tables`, in `examples/own_store.rs`.
 //! 4. Forward it in `checked.rs`, with a bound where something comes from outside, and in `reader.rs` if it only reads.
 
+mod answers;
 mod attachment;
 mod checked;
 pub mod column;
@@ -81,6 +82,7 @@ mod words;
 
 use std::fmt;
 
+pub use answers::{AnswerOutcome, AnswerState, Given, MAX_ANSWER_BYTES, NewAnswer, RequestAnswer};
 pub use attachment::{
     Attached, Attachment, AttachmentSource, MAX_ATTACHMENT_NAME, NewAttachment, NewUploads,
 };

@@ -10,8 +10,8 @@ use opencode_client::SessionId;
 use opencode_client::reply::Checkpoint;
 
 use super::{
-    CancelOutcome, Claim, ClaimedTurn, Finish, Finished, Lease, LeaseStatus, NewTurn, PromptRecord,
-    StoreResult, Submitted,
+    AnswerOutcome, AnswerState, CancelOutcome, Claim, ClaimedTurn, Finish, Finished, Lease,
+    LeaseStatus, NewAnswer, NewTurn, PromptRecord, StoreResult, Submitted,
 };
 use crate::clock::Timestamp;
 use crate::id::TurnId;
@@ -49,6 +49,25 @@ pub trait Queue: Send + Sync {
     /// # Errors
     /// [`NotFound`](super::StoreError::NotFound).
     async fn request_cancel(&self, turn: TurnId) -> StoreResult<CancelOutcome>;
+
+    /// Keeps an answer to a request of a turn that was prompted and has not ended, for the turn's worker to send. The
+    /// first one to a request wins ([`AnswerOutcome::of`]).
+    ///
+    /// # Errors
+    /// [`NotFound`](super::StoreError::NotFound) without the turn.
+    async fn answer(&self, turn: TurnId, answer: &NewAnswer) -> StoreResult<AnswerOutcome>;
+
+    /// Notes how far an answer is on its way; `None` removes it, where the agent does not wait for it any more. Also
+    /// behind the end of the turn, as long as no other worker has claimed it. An answer that is not there is left so.
+    ///
+    /// # Errors
+    /// [`LeaseLost`](super::StoreError::LeaseLost) when the lease's generation is not the turn's.
+    async fn answered(
+        &self,
+        lease: &Lease,
+        request: &str,
+        state: Option<&AnswerState>,
+    ) -> StoreResult<()>;
 
     /// Takes a turn that can be worked on: first one left behind by a worker
     /// whose lease ran out, running or finished but not settled; else the oldest

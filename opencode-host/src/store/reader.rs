@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Attachment, Conversation, ConversationSummary, Message, MessageEntry, Store, StoreResult, Turn,
-    TurnEvent,
+    Attachment, Conversation, ConversationSummary, Message, MessageEntry, RequestAnswer, Store,
+    StoreResult, Turn, TurnEvent,
 };
 use crate::clock::Timestamp;
 use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
@@ -75,6 +75,8 @@ reads! {
     turn(id: TurnId) -> Option<Turn>;
     /// The events recorded for a turn, oldest first.
     turn_events(id: TurnId) -> Vec<TurnEvent>;
+    /// The answers that people gave to what the turn's agent asked, oldest first.
+    answers(turn: TurnId) -> Vec<RequestAnswer>;
     /// The oldest turn that has to be settled before this one can be claimed.
     turn_ahead(id: TurnId) -> Option<TurnId>;
     /// One file.

@@ -360,6 +360,8 @@ pub enum LeaseStatus {
     Held {
         /// Whether a cancel was asked for.
         cancel_requested: bool,
+        /// Whether there are answers to send ([`AnswerState::is_open`](super::AnswerState::is_open)).
+        answers: bool,
     },
     /// Another worker has the turn, or it is gone.
     Lost,

@@ -9,8 +9,9 @@ use opencode_client::reply::PersistedPart;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CancelOutcome, Claim, Finish, Finished, Lease, LeaseStatus, Message, NewTurn, Note, StoreError,
-    StoreResult, Turn, TurnEvent, TurnState,
+    AnswerOutcome, AnswerState, CancelOutcome, Claim, Finish, Finished, Lease, LeaseStatus,
+    Message, NewAnswer, NewTurn, Note, RequestAnswer, StoreError, StoreResult, Turn, TurnEvent,
+    TurnState,
 };
 use crate::clock::Timestamp;
 
@@ -22,6 +23,9 @@ pub struct TurnRow {
     pub turn: Turn,
     /// The lease of the worker that has the turn, run out or not; `None` while nobody has it.
     pub lease: Option<HeldLease>,
+    /// The answers that people gave to what its agent asked, oldest first.
+    #[serde(default)]
+    pub answers: Vec<RequestAnswer>,
 }
 
 /// When a lease was taken and when it runs out, by the store's clock.
@@ -112,6 +116,7 @@ impl TurnRow {
         Self {
             turn: Turn::queued(new, now),
             lease: None,
+            answers: Vec::new(),
         }
     }
 
@@ -163,6 +168,7 @@ impl TurnRow {
         if self.turn.generation == lease.generation && self.lease.is_some() {
             LeaseStatus::Held {
                 cancel_requested: self.turn.cancel_requested_at.is_some(),
+                answers: self.answers.iter().any(|answer| answer.state.is_open()),
             }
         } else {
             LeaseStatus::Lost
@@ -289,6 +295,48 @@ impl TurnRow {
                 Changed::row(CancelOutcome::Requested)
             }
         }
+    }
+
+    /// Keeps an answer to a request, unless there is one.
+    pub fn answer(&mut self, new: &NewAnswer, now: Timestamp) -> Changed<AnswerOutcome> {
+        if !self.is_unfinished() || self.turn.prompted.is_none() {
+            return Changed::row(AnswerOutcome::NotWaiting);
+        }
+        let mut answers = self.answers.iter();
+        let known = answers.find(|known| known.answer.request == new.request);
+        let outcome = AnswerOutcome::of(known, new, now);
+        if let AnswerOutcome::Taken(answer) = &outcome {
+            // One that failed makes room.
+            self.answers
+                .retain(|known| known.answer.request != new.request);
+            self.answers.push(answer.clone());
+        }
+        Changed::row(outcome)
+    }
+
+    /// Notes how far an answer is; `None` removes it.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`].
+    pub fn answered(
+        &mut self,
+        lease: &Lease,
+        request: &str,
+        state: Option<&AnswerState>,
+    ) -> StoreResult<Changed<()>> {
+        if self.turn.generation != lease.generation {
+            return Err(lease.lost());
+        }
+        match state {
+            None => self.answers.retain(|known| known.answer.request != request),
+            Some(state) => {
+                let mut answers = self.answers.iter_mut();
+                if let Some(known) = answers.find(|known| known.answer.request == request) {
+                    known.state.clone_from(state);
+                }
+            }
+        }
+        Ok(Changed::row(()))
     }
 
     fn end(&mut self, finish: &Finish, now: Timestamp) {

@@ -199,6 +199,7 @@ impl WorkerBuilder {
             sandboxes: front.sandboxes.clone(),
             live: Arc::clone(&front.live),
             queue_changed: Arc::clone(&front.queue_changed),
+            answered: Arc::clone(&front.answered),
             host: host.clone(),
         });
         front.register(&shared);

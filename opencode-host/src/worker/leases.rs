@@ -6,7 +6,7 @@ use super::{Run, Shared};
 use crate::reporter::Severity;
 use crate::store::{Lease, LeaseStatus};
 
-/// Renews the leases of a run's turns, and passes on what others say of them: cancels, and losses.
+/// Renews the leases of a run's turns, and passes on what others say of them: cancels, answers, and losses.
 pub(super) async fn keep(shared: Arc<Shared>, run: Run) {
     let mut renewed = tokio::time::Instant::now();
     loop {
@@ -47,8 +47,8 @@ impl Shared {
         .collect()
     }
 
-    fn pass_on(&self, leases: &[Lease], statuses: &[LeaseStatus]) {
-        let running = self.running();
+    fn pass_on(self: &Arc<Self>, leases: &[Lease], statuses: &[LeaseStatus]) {
+        let (running, mut answered) = (self.running(), Vec::new());
         for (lease, status) in leases.iter().zip(statuses) {
             // The turn may have been claimed anew here meanwhile.
             let control = running.get(&lease.turn).map(|running| &running.control);
@@ -58,13 +58,22 @@ impl Shared {
             };
             match status {
                 LeaseStatus::Held {
-                    cancel_requested: true,
-                } => control.order(|orders| orders.cancel = true),
-                LeaseStatus::Held {
-                    cancel_requested: false,
-                } => {}
+                    cancel_requested,
+                    answers,
+                } => {
+                    if *cancel_requested {
+                        control.order(|orders| orders.cancel = true);
+                    }
+                    if *answers {
+                        answered.push(lease.turn);
+                    }
+                }
                 LeaseStatus::Lost => control.order(|orders| orders.lost = true),
             }
+        }
+        drop(running);
+        for turn in answered {
+            self.send_answers(turn);
         }
     }
 }

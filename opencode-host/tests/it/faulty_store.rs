@@ -9,10 +9,11 @@ use opencode_host::blobs::Digest;
 use opencode_host::clock::Timestamp;
 use opencode_host::id::{AttachmentId, ConversationId, MessageId, TurnId};
 use opencode_host::store::{
-    Attached, Attachment, CancelOutcome, Claim, ClaimedTurn, Conversation, ConversationSummary,
-    Conversations, Files, Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages,
-    NewAttachment, NewTurn, Note, Queue, SessionGates, SessionLock, SessionRecord, Store,
-    StoreError, StoreResult, Submitted, Swapped, Turn, TurnEvent,
+    AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
+    Conversation, ConversationSummary, Conversations, Files, Finish, Finished, Lease, LeaseStatus,
+    Message, MessageEntry, Messages, NewAnswer, NewAttachment, NewTurn, Note, Queue, RequestAnswer,
+    SessionGates, SessionLock, SessionRecord, Store, StoreError, StoreResult, Submitted, Swapped,
+    Turn, TurnEvent,
 };
 use tokio::sync::Notify;
 
@@ -179,6 +180,8 @@ forward! { Queue {
     through now() -> Timestamp;
     through submit(turn: &NewTurn) -> Submitted;
     through request_cancel(turn: TurnId) -> CancelOutcome;
+    through answer(turn: TurnId, answer: &NewAnswer) -> AnswerOutcome;
+    through answered(lease: &Lease, request: &str, state: Option<&AnswerState>) -> ();
     counted claim(claim: &Claim) -> Option<ClaimedTurn>;
     through renew(leases: &[Lease], lease: Duration) -> Vec<LeaseStatus>;
     through check(leases: &[Lease]) -> Vec<LeaseStatus>;
@@ -201,6 +204,7 @@ forward! { Messages {
     through message_index(conversation: Option<ConversationId>, after: u64, limit: u32) -> Vec<MessageEntry>;
     through turn(id: TurnId) -> Option<Turn>;
     through turn_events(id: TurnId) -> Vec<TurnEvent>;
+    through answers(turn: TurnId) -> Vec<RequestAnswer>;
     through turn_ahead(id: TurnId) -> Option<TurnId>;
 } }
 

@@ -25,13 +25,22 @@ macro_rules! wanted {
     };
 }
 
+/// Whether there are answers for the turn's worker to send.
+macro_rules! answers {
+    () => {
+        "CAST(CASE WHEN EXISTS (SELECT 1 FROM answers AS a WHERE a.turn = turns.id AND a.open = 1) \
+           THEN 1 ELSE 0 END AS BIGINT) AS answers"
+    };
+}
+
 macro_rules! renew {
     ($engine:ident) => {
         concat!(
             "UPDATE turns SET leased_at = $2, lease_expires_at = $2 + $3 FROM ",
             wanted!($engine),
             " WHERE turns.id = l.turn AND turns.generation = l.generation AND turns.worker IS NOT NULL \
-             RETURNING id, turns.generation, cancel_requested_at"
+             RETURNING id, turns.generation, cancel_requested_at, ",
+            answers!()
         )
     };
 }
@@ -39,7 +48,9 @@ macro_rules! renew {
 macro_rules! check {
     ($engine:ident) => {
         concat!(
-            "SELECT turns.id, turns.generation, turns.cancel_requested_at FROM ",
+            "SELECT turns.id, turns.generation, turns.cancel_requested_at, ",
+            answers!(),
+            " FROM ",
             wanted!($engine),
             " JOIN turns ON turns.id = l.turn AND turns.generation = l.generation WHERE turns.worker IS NOT NULL"
         )
@@ -130,7 +141,10 @@ fn statuses(leases: &[Lease], rows: &[impl Row]) -> SqlResult<Vec<LeaseStatus>> 
         let cancel_requested = columns.optional_time("cancel_requested_at")?.is_some();
         held.insert(
             (turn, columns.count::<u64>("generation")?),
-            LeaseStatus::Held { cancel_requested },
+            LeaseStatus::Held {
+                cancel_requested,
+                answers: columns.flag("answers")?,
+            },
         );
     }
     let status = |lease: &Lease| {

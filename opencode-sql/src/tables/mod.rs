@@ -1,5 +1,6 @@
 //! The rules of the store, as work on rows: the same on both databases.
 
+pub(crate) mod answers;
 pub(crate) mod attachments;
 pub(crate) mod claims;
 pub(crate) mod conversations;

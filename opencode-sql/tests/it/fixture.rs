@@ -17,10 +17,10 @@ use uuid::Uuid;
 /// Where Postgres is, with the right to make databases.
 const POSTGRES: &str = "OPENCODE_HOST_TEST_POSTGRES";
 
-/// Undoes the third step of the schema.
+/// Undoes the third step of the schema, and those after it.
 pub(crate) const BEFORE_LOST_SESSIONS: &str = "ALTER TABLE turns DROP COLUMN replaced; \
-     ALTER TABLE turns DROP COLUMN unreachable; \
-     DELETE FROM _sqlx_migrations WHERE version = 3;";
+     ALTER TABLE turns DROP COLUMN unreachable; DROP TABLE answers; \
+     DELETE FROM _sqlx_migrations WHERE version >= 3;";
 
 /// A clock that stands still at some time in 2027.
 pub(crate) fn clock() -> Arc<ManualClock> {

@@ -290,6 +290,7 @@ async fn an_older_database_is_brought_up_to_date_with_its_turns() {
             .await
             .unwrap();
         let store = connect(&database.url()).await.unwrap();
+        assert_eq!(store.answers(turn.id).await.unwrap(), []);
         assert_eq!(store.turn(turn.id).await.unwrap(), Some(turn));
     })
     .await;

@@ -273,5 +273,6 @@ async fn an_older_database_is_brought_up_to_date_with_its_turns() {
         .unwrap();
     beside.close().await.unwrap();
     let store = connect(&file.url()).await.unwrap();
+    assert_eq!(store.answers(turn.id).await.unwrap(), []);
     assert_eq!(store.turn(turn.id).await.unwrap(), Some(turn));
 }

@@ -119,7 +119,7 @@ impl Shared {
             PendingRequest::Permission(permission) => self.permission(host, turn, permission).await,
         };
         match answered {
-            Ok(()) | Err(AnswerError::NotWaiting) => {}
+            Ok(()) | Err(AnswerError::NotWaiting | AnswerError::AlreadyAnswered { .. }) => {}
             Err(error) => {
                 // Heard again after the next gap.
                 self.answered().remove(request.id());

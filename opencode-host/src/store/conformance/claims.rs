@@ -10,6 +10,7 @@ use crate::store::{CancelOutcome, Lease, LeaseStatus, Note, StoreError, TurnStat
 
 const HELD: LeaseStatus = LeaseStatus::Held {
     cancel_requested: false,
+    answers: false,
 };
 
 /// Queued turns of different conversations are claimed in the order of their submits.
@@ -237,6 +238,7 @@ pub async fn leases_are_told_in_order(on: &dyn Fixture) {
     let asked = [two.lease, unknown, one.lease, never, two.lease];
     let cancelled = LeaseStatus::Held {
         cancel_requested: true,
+        answers: false,
     };
     let told = [
         cancelled,

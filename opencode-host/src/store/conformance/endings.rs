@@ -323,6 +323,7 @@ pub async fn a_running_turn_is_cancelled_by_its_worker(on: &dyn Fixture) {
     assert_eq!(on.ends(turn.id).await, 0);
     let told = LeaseStatus::Held {
         cancel_requested: true,
+        answers: false,
     };
     assert_eq!(on.store().check(&[lease]).await.unwrap(), [told]);
     on.store()

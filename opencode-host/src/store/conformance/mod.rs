@@ -65,6 +65,7 @@
     reason = "the promises are named and told by their own sentences"
 )]
 
+pub mod answers;
 pub mod attachments;
 pub mod claims;
 pub mod content;
@@ -190,6 +191,9 @@ macro_rules! store_conformance {
                 a_file_needs_its_message, a_submit_brings_its_files, uploads_have_a_quota,
                 a_quota_is_kept_by_many_at_once, the_newest_files_come_first,
                 digests_in_use_are_told, a_file_is_detached_once, deletion_takes_files;
+            answers: the_first_answer_wins, one_of_many_answers_wins, only_what_was_prompted_waits, an_answer_is_open_until_its_worker_knows,
+                a_failed_answer_makes_room, only_the_turns_worker_says_what_became_of_an_answer,
+                any_answer_is_kept, an_answer_has_a_bound, deletion_takes_answers;
             nodes: each_turn_is_claimed_once, a_conversation_has_one_turn_at_a_time;
         }
     };
@@ -213,6 +217,7 @@ mod tests {
     fn the_list_is_whole() {
         let list = include_str!("mod.rs");
         let files = [
+            ("answers", include_str!("answers.rs")),
             ("attachments", include_str!("attachments.rs")),
             ("claims", include_str!("claims.rs")),
             ("content", include_str!("content.rs")),
