@@ -121,7 +121,7 @@ impl Ears {
     }
 
     /// Takes in a signal and those that are here already: they cost no further wake-up.
-    pub(super) fn take(&mut self, signals: Signals, tools: &Tools) {
+    pub(super) fn take(&mut self, signals: &Signals, tools: &Tools) {
         let now = Instant::now();
         if signals.alive {
             self.heard.alive = Some(now);

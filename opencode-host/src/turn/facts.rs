@@ -451,10 +451,10 @@ impl Facts {
 
     /// How long the turn has run, waiting for a person not counted.
     pub(crate) fn elapsed(&self, now: Instant) -> Duration {
-        match self.waits_for_a_person(now) {
-            true => self.spent.elapsed,
-            false => self.spent.elapsed + now.duration_since(self.spent.counted),
+        if self.waits_for_a_person(now) {
+            return self.spent.elapsed;
         }
+        self.spent.elapsed + now.duration_since(self.spent.counted)
     }
 
     /// No more is waited for. What the server has of the answer is still taken.

@@ -43,7 +43,7 @@ pub(super) async fn follow(
                     signals.take(signal, &mut ears.reply);
                 }
                 let (over, reached) = (signals.plan, signals.reached);
-                ears.take(signals, tools);
+                ears.take(&signals, tools);
                 // Where calls fail, they know better when that is over.
                 if let Some(reached) = reached
                     && !(reached && facts.failing().is_some())

@@ -24,6 +24,8 @@ mod plan;
 mod prompting;
 mod result;
 mod settle;
+#[cfg(test)]
+mod simulator;
 mod tools;
 mod transcript;
 

@@ -52,7 +52,6 @@ pub(crate) fn plan(facts: &Facts, now: Instant) -> Step {
 }
 
 fn decide(facts: &Facts, now: Instant) -> Step {
-    let limits = &facts.limits;
     if facts.orders.lost || facts.orders.release {
         return Step::Leave;
     }
@@ -68,8 +67,7 @@ fn decide(facts: &Facts, now: Instant) -> Step {
     if let Some((failure, since)) = facts.failure(now) {
         return recover(facts, failure, since);
     }
-    // What kills every worker may be the look itself.
-    if facts.claim.attempts > limits.attempts.saturating_mul(2) {
+    if is_deadly(facts) {
         return stop(facts, now, given_up());
     }
     let unprompted = facts.prompt.stage == Stage::None;
@@ -94,6 +92,11 @@ fn decide(facts: &Facts, now: Instant) -> Step {
         Stage::Recorded(_) => Step::Look,
         Stage::Posted { at, .. } => answer(facts, now, now.duration_since(*at)),
     }
+}
+
+/// What kills every worker may be the look itself.
+fn is_deadly(facts: &Facts) -> bool {
+    facts.claim.attempts > facts.limits.attempts.saturating_mul(2)
 }
 
 fn given_up() -> Ending {
@@ -431,6 +434,10 @@ fn stopping(facts: &Facts, now: Instant, ending: Ending) -> Step {
         return Step::End(ending);
     }
     if facts.link.is_none() {
+        if is_deadly(facts) {
+            // Each of the workers that died of it has told the server to stop.
+            return Step::End(ending);
+        }
         // A worker that takes the turn over: the session is all an abort needs.
         return Step::TakeUp;
     }

@@ -359,6 +359,23 @@ fn a_turn_that_workers_die_of_is_given_up() {
     assert_eq!(ends(&plan(&worse, &LIMITS)), given_up);
 }
 
+/// Found by the simulator: each worker told the server to stop, looked whether it had, and died.
+#[test]
+fn a_cancelled_turn_that_workers_die_of_ends() {
+    let worn = |attempts| Known {
+        cancel: true,
+        connected: false,
+        prompting: Prompting::Recorded,
+        attempts,
+        ..running()
+    };
+    assert_eq!(plan(&worn(10), &LIMITS), Step::TakeUp);
+    assert_eq!(
+        ends(&plan(&worn(11), &LIMITS)),
+        Some((TurnStatus::Cancelled, Some("cancelled")))
+    );
+}
+
 /// Whatever is known: a step that waits waits for some time, and no turn that
 /// is cancelled goes on.
 #[test]
