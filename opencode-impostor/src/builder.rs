@@ -185,3 +185,34 @@ impl ImpostorBuilder {
         Ok(Impostor::new(world, port, server))
     }
 }
+
+impl Impostor {
+    /// An impostor with everything as it is by default: the standard script on a free port.
+    ///
+    /// # Errors
+    /// No port can be bound.
+    pub async fn start() -> std::io::Result<Self> {
+        Self::builder().start().await
+    }
+
+    /// An impostor that plays this script.
+    ///
+    /// # Errors
+    /// No port can be bound.
+    pub async fn scripted(script: Script) -> std::io::Result<Self> {
+        Self::builder().script(script).start().await
+    }
+
+    /// An impostor that plays a tape: one of the library by its name (`"write-file"`), or a `.jsonl` file by its path.
+    ///
+    /// # Errors
+    /// There is no such tape, or no port can be bound.
+    pub async fn tape(name: &str) -> std::io::Result<Self> {
+        Self::builder().tape(crate::tape(name)?).start().await
+    }
+
+    /// Everything that can be chosen.
+    pub fn builder() -> ImpostorBuilder {
+        ImpostorBuilder::default()
+    }
+}

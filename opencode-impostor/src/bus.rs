@@ -3,19 +3,14 @@
 //! A frame is serialised once and shared by all subscribers. As on the real server each subscriber has an unbounded
 //! queue, and a frame is one HTTP chunk.
 
-use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::Stream;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::sync::mpsc::UnboundedSender;
 
+use crate::json_text::quoted;
 use crate::odd;
-use crate::state::World;
 
 /// What a subscriber listens to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,34 +72,29 @@ impl Event {
     }
 }
 
-/// A JSON string literal.
-pub(crate) fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
 fn frame(json: &str) -> Bytes {
     Bytes::from(format!("data: {}\n\n", odd::on_wire(json)))
 }
 
-enum Item {
+pub(crate) enum Item {
     Frame(Bytes),
     Cut,
 }
 
-struct Subscriber {
-    id: u64,
-    scope: Scope,
-    queue: UnboundedSender<Item>,
-    backlog: Arc<AtomicUsize>,
+pub(crate) struct Subscriber {
+    pub(crate) id: u64,
+    pub(crate) scope: Scope,
+    pub(crate) queue: UnboundedSender<Item>,
+    pub(crate) backlog: Arc<AtomicUsize>,
     /// Events it was sent, `server.connected` and sync copies not counted.
-    sent: u64,
-    cut_at: Option<u64>,
-    silent: bool,
+    pub(crate) sent: u64,
+    pub(crate) cut_at: Option<u64>,
+    pub(crate) silent: bool,
 }
 
 impl Subscriber {
     /// False when the stream is gone.
-    fn push(&self, bytes: Bytes) -> bool {
+    pub(crate) fn push(&self, bytes: Bytes) -> bool {
         self.backlog.fetch_add(1, Ordering::Relaxed);
         self.queue.send(Item::Frame(bytes)).is_ok()
     }
@@ -112,8 +102,8 @@ impl Subscriber {
 
 /// All open event streams.
 pub(crate) struct Bus {
-    subscribers: Vec<Subscriber>,
-    next: u64,
+    pub(crate) subscribers: Vec<Subscriber>,
+    pub(crate) next: u64,
     sync: bool,
 }
 
@@ -221,99 +211,15 @@ impl Bus {
         self.subscribers.clear();
     }
 
-    fn remove(&mut self, id: u64) {
+    pub(crate) fn remove(&mut self, id: u64) {
         self.subscribers.retain(|subscriber| subscriber.id != id);
     }
 }
 
-/// Opens a stream: its first frame is `server.connected`.
-pub(crate) fn subscribe(world: &Arc<World>, scope: Scope) -> EventStream {
-    let every = world.config.heartbeat;
-    let (queue, frames) = unbounded_channel();
-    let backlog = Arc::new(AtomicUsize::new(0));
-    let mut heartbeat = tokio::time::interval(every.max(Duration::from_millis(1)));
-    heartbeat.reset();
-    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    world.update(|state| {
-        let silence = state.faults.silence(scope.path());
-        state.bus.next += 1;
-        let id = state.bus.next;
-        let subscriber = Subscriber {
-            id,
-            scope: scope.clone(),
-            queue,
-            backlog: backlog.clone(),
-            sent: 0,
-            cut_at: state.faults.cut_after(scope.path()),
-            silent: silence.is_some(),
-        };
-        let connected = state.server_event("server.connected");
-        subscriber.push(framed_for(&scope, &connected));
-        state.bus.subscribers.push(subscriber);
-        state.ledger.stream_opened(scope.path());
-        EventStream {
-            id,
-            scope,
-            frames,
-            backlog,
-            heartbeat: (silence != Some(false)).then_some(heartbeat),
-            world: Arc::downgrade(world),
-        }
-    })
-}
-
-fn framed_for(scope: &Scope, event: &Event) -> Bytes {
+pub(crate) fn framed_for(scope: &Scope, event: &Event) -> Bytes {
     let payload = event.payload();
     match scope {
         Scope::Directory(_) => frame(&payload),
         Scope::Global => frame(&event.wrapped(&payload)),
-    }
-}
-
-/// The body of an event stream's answer.
-pub(crate) struct EventStream {
-    id: u64,
-    scope: Scope,
-    frames: UnboundedReceiver<Item>,
-    backlog: Arc<AtomicUsize>,
-    heartbeat: Option<Interval>,
-    world: Weak<World>,
-}
-
-impl Stream for EventStream {
-    type Item = std::io::Result<Bytes>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match self.frames.poll_recv(cx) {
-            Poll::Ready(Some(Item::Frame(bytes))) => {
-                self.backlog.fetch_sub(1, Ordering::Relaxed);
-                return Poll::Ready(Some(Ok(bytes)));
-            }
-            // An error makes the HTTP layer close the connection without the last chunk.
-            Poll::Ready(Some(Item::Cut)) => {
-                return Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionReset.into())));
-            }
-            Poll::Ready(None) => return Poll::Ready(None),
-            Poll::Pending => {}
-        }
-        if let Some(heartbeat) = &mut self.heartbeat
-            && heartbeat.poll_tick(cx).is_ready()
-            && let Some(world) = self.world.upgrade()
-        {
-            let event = world.quietly(|state| state.server_event("server.heartbeat"));
-            return Poll::Ready(Some(Ok(framed_for(&self.scope, &event))));
-        }
-        Poll::Pending
-    }
-}
-
-impl Drop for EventStream {
-    fn drop(&mut self) {
-        if let Some(world) = self.world.upgrade() {
-            world.update(|state| {
-                state.bus.remove(self.id);
-                state.ledger.stream_closed(self.scope.path());
-            });
-        }
     }
 }

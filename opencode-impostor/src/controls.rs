@@ -3,30 +3,8 @@
 use serde_json::Value;
 
 use crate::faults::{Action, Calls, Events, Fault, FaultId, List, OddRecord, Oddity};
-use crate::impostor::Impostor;
+use crate::impostor::{Impostor, WaitError};
 use crate::state::World;
-
-/// A wait that ran out of time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WaitError(String);
-
-impl WaitError {
-    pub(crate) fn new(so_far: String) -> Self {
-        Self(so_far)
-    }
-}
-
-impl std::fmt::Display for WaitError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "what the test waits for did not happen; so far: {}",
-            self.0
-        )
-    }
-}
-
-impl std::error::Error for WaitError {}
 
 /// A named point where the impostor waits for the test; see [`Impostor::gate`].
 pub struct Gate<'a> {
@@ -76,6 +54,18 @@ impl<'a> Gate<'a> {
         self.impostor
             .wait_for(|ledger| ledger.waiting_at(&self.name) > 0)
             .await
+    }
+}
+
+impl Impostor {
+    /// The faults: set them, take them away.
+    pub fn faults(&self) -> Faults<'_> {
+        Faults::new(&self.world)
+    }
+
+    /// A gate, by name. It is closed until it is opened.
+    pub fn gate(&self, name: impl Into<String>) -> Gate<'_> {
+        Gate::new(self, &self.world, name.into())
     }
 }
 

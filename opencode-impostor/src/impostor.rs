@@ -9,16 +9,36 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::builder::ImpostorBuilder;
-use crate::controls::{Faults, Gate, WaitError};
 use crate::ledger::Ledger;
 use crate::script::{Garbage, Script, Step};
 use crate::state::World;
 use crate::{listener, turn};
 
+/// A wait that ran out of time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitError(String);
+
+impl WaitError {
+    fn new(so_far: String) -> Self {
+        Self(so_far)
+    }
+}
+
+impl std::fmt::Display for WaitError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "what the test waits for did not happen; so far: {}",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for WaitError {}
+
 /// A running double of an OpenCode server. It stops when this is dropped.
 pub struct Impostor {
-    world: Arc<World>,
+    pub(crate) world: Arc<World>,
     port: u16,
     server: Mutex<Option<JoinHandle<()>>>,
 }
@@ -51,35 +71,6 @@ impl Impostor {
         }
     }
 
-    /// An impostor with everything as it is by default: the standard script on a free port.
-    ///
-    /// # Errors
-    /// No port can be bound.
-    pub async fn start() -> std::io::Result<Self> {
-        Self::builder().start().await
-    }
-
-    /// An impostor that plays this script.
-    ///
-    /// # Errors
-    /// No port can be bound.
-    pub async fn scripted(script: Script) -> std::io::Result<Self> {
-        Self::builder().script(script).start().await
-    }
-
-    /// An impostor that plays a tape: one of the library by its name (`"write-file"`), or a `.jsonl` file by its path.
-    ///
-    /// # Errors
-    /// There is no such tape, or no port can be bound.
-    pub async fn tape(name: &str) -> std::io::Result<Self> {
-        Self::builder().tape(crate::tape(name)?).start().await
-    }
-
-    /// Everything that can be chosen.
-    pub fn builder() -> ImpostorBuilder {
-        ImpostorBuilder::default()
-    }
-
     /// `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
@@ -88,16 +79,6 @@ impl Impostor {
     /// The port.
     pub fn port(&self) -> u16 {
         self.port
-    }
-
-    /// The faults: set them, take them away.
-    pub fn faults(&self) -> Faults<'_> {
-        Faults::new(&self.world)
-    }
-
-    /// A gate, by name. It is closed until it is opened.
-    pub fn gate(&self, name: impl Into<String>) -> Gate<'_> {
-        Gate::new(self, &self.world, name.into())
     }
 
     /// Replaces the script; prompts under way keep their steps.
@@ -130,7 +111,7 @@ impl Impostor {
     /// Waits until the ledger is as wanted. No sleeping: every change is looked at.
     ///
     /// # Errors
-    /// It did not happen within the [patience](ImpostorBuilder::patience); the error tells what did.
+    /// It did not happen within the [patience](crate::ImpostorBuilder::patience); the error tells what did.
     pub async fn wait_for(&self, wanted: impl FnMut(&Ledger) -> bool) -> Result<(), WaitError> {
         let mut wanted = wanted;
         self.wait_until(move |ledger| wanted(ledger).then_some(()))
@@ -140,7 +121,7 @@ impl Impostor {
     /// Waits until the ledger has something to give.
     ///
     /// # Errors
-    /// It did not happen within the [patience](ImpostorBuilder::patience); the error tells what did.
+    /// It did not happen within the [patience](crate::ImpostorBuilder::patience); the error tells what did.
     pub async fn wait_until<T>(
         &self,
         mut find: impl FnMut(&Ledger) -> Option<T>,

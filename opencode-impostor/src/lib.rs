@@ -43,6 +43,8 @@
 //! Nothing in the impostor waits by the clock unless a script says so (`delay_ms`, `sleep`, a retry's `next_ms`),
 //! heartbeats apart. Order is made with gates, and tests wait with [`Impostor::wait_for`].
 
+#![deny(missing_docs)]
+
 mod builder;
 mod bus;
 mod config;
@@ -54,6 +56,7 @@ mod files;
 mod gates;
 mod ids;
 mod impostor;
+mod json_text;
 mod ledger;
 mod listener;
 mod model;
@@ -63,21 +66,24 @@ mod prompt;
 #[cfg(unix)]
 pub mod real;
 mod replay;
+mod requests;
 mod routes;
 mod run;
 mod script;
+mod session_table;
 mod sessions;
 mod standard;
 mod state;
+mod streams;
 mod tape;
 mod tools;
 mod turn;
 
 pub use builder::ImpostorBuilder;
-pub use controls::{Faults, Gate, WaitError};
+pub use controls::{Faults, Gate};
 pub use dialect::Dialect;
 pub use faults::{Action, Calls, Events, Fault, FaultId, List, OddRecord, Oddity, Record, Seen};
-pub use impostor::Impostor;
+pub use impostor::{Impostor, WaitError};
 pub use ledger::{Ledger, Outcome, PromptPost, Request};
 pub use model::{ModelRule, ModelScript, ModelServer, Round, opencode_config};
 pub use odd::{LONE_SURROGATE, nested, raw_json};

@@ -22,15 +22,12 @@ use crate::faults::Action;
 use crate::ledger::{self, Outcome};
 use crate::odd;
 use crate::prefixed::{Prefix, Prefixed};
+use crate::requests::RequestNumber;
 use crate::routes;
 use crate::state::World;
 
 /// A request body larger than this is refused: 64 MiB.
 const BODY_LIMIT: usize = 64 << 20;
-
-/// Which request of the ledger is being served.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RequestNumber(pub(crate) usize);
 
 /// Serves until the world's present life is over, then closes everything at once.
 pub(crate) async fn serve(world: Arc<World>, listener: TcpListener) {

@@ -8,12 +8,11 @@ use axum::extract::{Extension, Path, State as Shared};
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use crate::bus::quoted;
 use crate::errors::Refusal;
 use crate::ids;
+use crate::json_text::{quoted, text_of};
 use crate::ledger::PromptPost;
-use crate::listener::RequestNumber;
-use crate::routes::{json_body, known};
+use crate::requests::{RequestNumber, json_body, known};
 use crate::run;
 use crate::state::{State, World};
 
@@ -77,16 +76,6 @@ impl Prompt {
     fn text(&self) -> String {
         text_of(&self.parts)
     }
-}
-
-/// The text of the text parts, joined by line breaks.
-pub(crate) fn text_of(parts: &[Value]) -> String {
-    let texts: Vec<&str> = parts
-        .iter()
-        .filter(|part| part["type"] == "text")
-        .filter_map(|part| part["text"].as_str())
-        .collect();
-    texts.join("\n")
 }
 
 fn starts_with(value: Option<&Value>, prefix: &str, at: &str) -> Result<Option<String>, Refusal> {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::ids;
-use crate::prompt::text_of;
+use crate::json_text::text_of;
 use crate::sessions::{Message, NewSession};
 use crate::state::{Ask, State, World};
 use crate::tape::{Tape, TapeEntry, TapedHttp};

@@ -1,6 +1,5 @@
 //! The endpoints.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -9,21 +8,20 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::bus::{self, Scope};
+use crate::bus::Scope;
 use crate::errors::Refusal;
 use crate::faults::List;
+use crate::json_text::quoted;
+use crate::requests::{QueryMap, Server, directory, json_body, known};
 use crate::sessions::NewSession;
 use crate::state::{State, World};
-use crate::{prompt, run};
+use crate::{prompt, run, streams};
 
 mod asks;
 mod names;
 mod paging;
-
-type Server = Shared<Arc<World>>;
-type QueryMap = Query<HashMap<String, String>>;
 
 /// All routes of the double.
 pub(crate) fn router(world: Arc<World>) -> Router {
@@ -65,48 +63,6 @@ pub(crate) fn router(world: Arc<World>) -> Router {
         .with_state(world)
 }
 
-/// The directory a request is about.
-pub(crate) fn directory(
-    world: &World,
-    query: &HashMap<String, String>,
-    headers: &HeaderMap,
-) -> String {
-    query
-        .get("directory")
-        .cloned()
-        .or_else(|| {
-            let value = headers.get("x-opencode-directory")?.to_str().ok()?;
-            Some(value.to_owned())
-        })
-        .unwrap_or_else(|| world.config.directory.clone())
-}
-
-/// A JSON body; an empty one counts as `{}`.
-pub(crate) fn json_body(body: &Bytes) -> Result<Map<String, Value>, Refusal> {
-    if body.is_empty() {
-        return Ok(Map::new());
-    }
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(map)) => Ok(map),
-        Ok(other) => Err(Refusal::Payload(format!("Expected object, got {other}"))),
-        Err(_) => Err(Refusal::Unexpected),
-    }
-}
-
-/// Complains in the ledger about a session that is not there, and refuses.
-pub(crate) fn known(
-    state: &mut State,
-    endpoint: &str,
-    id: &str,
-    deleted_is_fine: bool,
-) -> Result<(), Refusal> {
-    if state.sessions.contains_key(id) {
-        return Ok(());
-    }
-    state.ledger.unknown_session(endpoint, id, deleted_is_fine);
-    Err(Refusal::SessionNotFound(id.to_owned()))
-}
-
 async fn health(Shared(world): Server) -> Result<Json<Value>, Refusal> {
     let dialect = &world.config.dialect;
     if !dialect.health {
@@ -116,7 +72,7 @@ async fn health(Shared(world): Server) -> Result<Json<Value>, Refusal> {
 }
 
 fn stream(world: &Arc<World>, scope: Scope) -> Response {
-    let mut response = Body::from_stream(bus::subscribe(world, scope)).into_response();
+    let mut response = Body::from_stream(streams::subscribe(world, scope)).into_response();
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
@@ -338,7 +294,7 @@ async fn message(
     if !message.starts_with("msg") {
         return Err(Refusal::Params(format!(
             "Expected a string starting with \"msg\", got {}\n  at [\"messageID\"]",
-            bus::quoted(&message)
+            quoted(&message)
         )));
     }
     world.quietly(|state| {

@@ -27,9 +27,9 @@ mod step;
 
 pub use kinds::{
     ApplyPatch, Deltas, Edit, Flood, Garbage, PatchKind, PatchedFile, Permission, ProviderError,
-    Question, RawEvent, Retry, Streamed, Subtask, Todo, Tool, ToolError, WriteFile, attachment,
+    Question, RawEvent, Retry, Streamed, Todo, Tool, ToolError, WriteFile, attachment,
 };
-pub use step::Step;
+pub use step::{Step, Subtask};
 
 /// Ordered rules, the faults to set at the start, and the version to be.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

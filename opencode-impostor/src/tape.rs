@@ -202,7 +202,7 @@ impl Tape {
                 Some(TapedPrompt {
                     entry,
                     session: session.to_owned(),
-                    text: crate::prompt::text_of(parts),
+                    text: crate::json_text::text_of(parts),
                 })
             })
             .collect()

@@ -6,10 +6,8 @@ use serde_json::{Map, Value, json};
 
 use crate::faults::Record;
 use crate::files;
-use crate::script::{Permission, Question, Step, Subtask, Todo, Tool};
-use crate::sessions::NewSession;
+use crate::script::{Permission, Question, Step, Todo, Tool};
 use crate::state::{Answer, Ask, World};
-use crate::turn::{self, End, Turn};
 
 /// Whether the turn goes on after a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,29 +21,33 @@ const REJECTED_BY_NAME: &str = r#"PermissionRejectedError({"_tag":"PermissionRej
 
 /// One tool part: pending, running, then completed or error.
 pub(crate) struct Call {
-    world: Arc<World>,
-    session: String,
-    directory: String,
-    message: String,
+    pub(crate) world: Arc<World>,
+    pub(crate) session: String,
+    pub(crate) directory: String,
+    pub(crate) message: String,
     part: String,
     as_called: String,
     tool: String,
     input: Value,
-    title: Option<String>,
-    metadata: Map<String, Value>,
+    pub(crate) title: Option<String>,
+    pub(crate) metadata: Map<String, Value>,
     start: u64,
 }
 
 impl Call {
-    pub(crate) fn new(turn: &mut Turn, number: usize) -> Self {
-        let message = turn.open();
-        let (part, start) = turn
-            .world
-            .quietly(|state| (state.ids.ascending("prt"), state.ids.now()));
+    /// The tool call of this number, in a message of a session.
+    pub(crate) fn new(
+        world: Arc<World>,
+        session: &str,
+        directory: &str,
+        message: String,
+        number: usize,
+    ) -> Self {
+        let (part, start) = world.quietly(|state| (state.ids.ascending("prt"), state.ids.now()));
         Self {
-            world: turn.world.clone(),
-            session: turn.session.clone(),
-            directory: turn.directory.clone(),
+            world,
+            session: session.to_owned(),
+            directory: directory.to_owned(),
             message,
             part,
             as_called: format!("call_{number}"),
@@ -69,14 +71,14 @@ impl Call {
         });
     }
 
-    fn pending(&mut self, tool: &str, input: Value) {
+    pub(crate) fn pending(&mut self, tool: &str, input: Value) {
         tool.clone_into(&mut self.tool);
         self.put(&json!({"status": "pending", "input": {}, "raw": ""}));
         self.input = input;
         self.start = self.world.quietly(|state| state.ids.now());
     }
 
-    fn running(&self) {
+    pub(crate) fn running(&self) {
         let mut state =
             json!({"status": "running", "input": self.input, "time": {"start": self.start}});
         if let Some(title) = &self.title {
@@ -93,7 +95,7 @@ impl Call {
         json!({"start": self.start, "end": end})
     }
 
-    fn completed(&self, output: &str, title: &str, metadata: &Map<String, Value>) {
+    pub(crate) fn completed(&self, output: &str, title: &str, metadata: &Map<String, Value>) {
         self.completed_with(output, title, metadata, &[]);
     }
 
@@ -186,8 +188,8 @@ pub(crate) fn begin(call: &mut Call, step: &Step) {
     call.running();
 }
 
-/// Does a tool step to its end.
-pub(crate) async fn finish(turn: &mut Turn, mut call: Call, step: Step) -> Verdict {
+/// Does a tool step to its end. A sub-agent is the turn's own affair.
+pub(crate) async fn finish(mut call: Call, step: Step) -> Verdict {
     if let Some(change) = change_of(&call.directory, &step) {
         call.change(&change);
         return Verdict::GoOn;
@@ -207,7 +209,6 @@ pub(crate) async fn finish(turn: &mut Turn, mut call: Call, step: Step) -> Verdi
         Step::Todos(todos) => write_todos(&mut call, &todos),
         Step::Question(question) => return ask(&mut call, &question).await,
         Step::Permission(permission) => return ask_permission(&mut call, &permission).await,
-        Step::Subtask(subtask) => return delegate(turn, &mut call, subtask).await,
         // Not a tool: a mistake in the script, shown where it can be seen.
         other => {
             call.pending("invalid", json!({}));
@@ -396,92 +397,4 @@ async fn ask_permission(call: &mut Call, permission: &Permission) -> Verdict {
             Verdict::GoOn
         }
     }
-}
-
-async fn delegate(turn: &mut Turn, call: &mut Call, subtask: Subtask) -> Verdict {
-    let input = json!({
-        "description": subtask.description, "prompt": subtask.prompt, "subagent_type": subtask.agent,
-    });
-    call.pending("task", input);
-    let (child, user, model) = turn.world.update(|state| {
-        let child = state.create_session(NewSession {
-            directory: call.directory.clone(),
-            title: Some(format!("{} (@{} subagent)", subtask.description, subtask.agent)),
-            parent: Some(call.session.clone()),
-            permission: Some(state.rules_of_child(&call.session).into()),
-            agent: Some(subtask.agent.clone().into()),
-            version: call.world.config.dialect.version.clone(),
-            ..NewSession::default()
-        });
-        let model = state.sessions[&call.session]
-            .message(&call.message)
-            .map(|message| {
-                json!({"modelID": message.info["modelID"], "providerID": message.info["providerID"]})
-            })
-            .unwrap_or_default();
-        (child, state.ids.ascending("msg"), model)
-    });
-    call.title = Some(subtask.description.clone());
-    call.metadata = Map::from_iter([
-        (
-            "parentSessionId".to_owned(),
-            Value::from(call.session.as_str()),
-        ),
-        ("sessionId".to_owned(), Value::from(child.as_str())),
-        ("model".to_owned(), model.clone()),
-    ]);
-    call.running();
-
-    let steps = turn.world.update(|state| {
-        state.touch_session(&child);
-        let now = state.ids.now();
-        state.put_message(
-            &child,
-            json!({
-                "id": user, "role": "user", "sessionID": child, "time": {"created": now}, "agent": subtask.agent,
-                "model": model,
-            }),
-        );
-        let part = json!({
-            "id": state.ids.ascending("prt"), "type": "text", "text": subtask.prompt, "messageID": user,
-            "sessionID": child,
-        });
-        state.put_part(&child, part);
-        state.touch_session(&child);
-        state.ledger.model_run(&user);
-        if subtask.steps.is_empty() {
-            state
-                .script
-                .answer(&subtask.prompt)
-                .unwrap_or_else(|| crate::standard::friendly(&subtask.prompt))
-        } else {
-            subtask.steps
-        }
-    });
-    call.running();
-    if let Some(mut inner) = Turn::new(&turn.world, &child, &user, false) {
-        let end = Box::pin(inner.run(steps)).await;
-        turn.world.update(|state| {
-            if end != End::Failed {
-                turn::idle(state, &child, &user, end == End::Done);
-            }
-        });
-    }
-    let said = turn.world.quietly(|state| {
-        let messages = state.sessions.get(&child).map(|found| &found.messages);
-        messages
-            .into_iter()
-            .flatten()
-            .rev()
-            .flat_map(|message| message.parts.iter().rev())
-            .find(|part| part["type"] == "text")
-            .and_then(|part| part["text"].as_str())
-            .unwrap_or_default()
-            .to_owned()
-    });
-    let output = format!(
-        "<task id=\"{child}\" state=\"completed\">\n<task_result>\n{said}\n</task_result>\n</task>"
-    );
-    call.completed(&output, &subtask.description, &call.metadata);
-    Verdict::GoOn
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::prompt::text_of;
+use crate::json_text::text_of;
 use crate::script::{Deltas, ProviderError, Retry, Step, Streamed};
 use crate::sessions::no_tokens;
 use crate::standard;
@@ -13,6 +13,7 @@ use crate::state::{State, World};
 use crate::tools;
 
 mod streaming;
+mod subtask;
 
 pub(crate) use streaming::garbage_frame;
 
@@ -210,14 +211,29 @@ impl Turn {
         let mut calls = Vec::new();
         for step in steps {
             self.calls += 1;
-            let mut call = tools::Call::new(self, self.calls);
+            let message = self.open();
+            let mut call = tools::Call::new(
+                self.world.clone(),
+                &self.session,
+                &self.directory,
+                message,
+                self.calls,
+            );
             tools::begin(&mut call, &step);
             calls.push((call, step));
         }
         self.world.update(|state| state.finish_live(&self.session));
         for (call, step) in calls {
-            // Boxed, because a sub-agent runs steps of its own.
-            if Box::pin(tools::finish(self, call, step)).await == tools::Verdict::Stop {
+            let mut call = call;
+            let verdict = match step {
+                Step::Subtask(subtask) => {
+                    // Boxed, because a sub-agent runs steps of its own.
+                    Box::pin(self.delegate(&mut call, subtask)).await;
+                    tools::Verdict::GoOn
+                }
+                step => tools::finish(call, step).await,
+            };
+            if verdict == tools::Verdict::Stop {
                 self.close_tools();
                 return Some(End::Stopped);
             }

@@ -11,9 +11,9 @@ use axum::extract::{Path, Query, State as Shared};
 use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::{QueryMap, Server, directory, json_body};
 use crate::errors::Refusal;
 use crate::faults::{List, Record, Seen};
+use crate::requests::{QueryMap, Server, directory, json_body};
 use crate::sessions::Session;
 use crate::state::{Answer, Ask, State, World};
 

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State as Shared;
 use serde_json::{Value, json};
 
-use super::Server;
+use crate::requests::Server;
 
 /// The agents of a server that was told of none.
 const AGENTS: [&str; 4] = ["build", "plan", "general", "explore"];

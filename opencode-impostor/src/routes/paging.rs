@@ -13,9 +13,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::{QueryMap, Server, known};
 use crate::errors::Refusal;
 use crate::faults::{FaultTable, List, Record, Seen};
+use crate::requests::{QueryMap, Server, known};
 
 pub(super) async fn messages(
     Shared(world): Server,

@@ -3,8 +3,6 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::step::Step;
-
 /// A text that arrives in pieces. In JSON a bare string is enough.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "StreamedForm")]
@@ -27,12 +25,6 @@ pub struct Streamed {
     /// After how many deltas to wait there; absent: after the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gate_after: Option<usize>,
-}
-
-impl From<Streamed> for Step {
-    fn from(streamed: Streamed) -> Self {
-        Self::Text(streamed)
-    }
 }
 
 impl Streamed {
@@ -296,31 +288,6 @@ pub struct Permission {
     /// Look at the session's rules first: `allow` runs at once, `deny` fails the call, and no rule allows. When
     /// false the question is always asked.
     pub by_rules: bool,
-}
-
-/// A sub-agent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Subtask {
-    /// A few words on what it does.
-    pub description: String,
-    /// Its prompt.
-    pub prompt: String,
-    /// Its agent.
-    pub agent: String,
-    /// What it does; empty: whatever the script says to its prompt.
-    pub steps: Vec<Step>,
-}
-
-impl Default for Subtask {
-    fn default() -> Self {
-        Self {
-            description: "sub work".into(),
-            prompt: String::new(),
-            agent: "general".into(),
-            steps: Vec::new(),
-        }
-    }
 }
 
 /// An error of the model provider.

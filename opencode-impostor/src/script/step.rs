@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::kinds::{
     ApplyPatch, Deltas, Edit, Flood, Garbage, Permission, ProviderError, Question, RawEvent, Retry,
-    Streamed, Subtask, Todo, Tool, ToolError, WriteFile, default_priority,
+    Streamed, Todo, Tool, ToolError, WriteFile, default_priority,
 };
 
 /// One step of an answer.
@@ -244,5 +244,36 @@ impl Step {
                 | Self::Permission(_)
                 | Self::Subtask(_)
         )
+    }
+}
+
+impl From<Streamed> for Step {
+    fn from(streamed: Streamed) -> Self {
+        Self::Text(streamed)
+    }
+}
+
+/// A sub-agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Subtask {
+    /// A few words on what it does.
+    pub description: String,
+    /// Its prompt.
+    pub prompt: String,
+    /// Its agent.
+    pub agent: String,
+    /// What it does; empty: whatever the script says to its prompt.
+    pub steps: Vec<Step>,
+}
+
+impl Default for Subtask {
+    fn default() -> Self {
+        Self {
+            description: "sub work".into(),
+            prompt: String::new(),
+            agent: "general".into(),
+            steps: Vec::new(),
+        }
     }
 }

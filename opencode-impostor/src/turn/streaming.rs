@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::json;
 
 use super::Turn;
-use crate::bus::quoted;
+use crate::json_text::quoted;
 use crate::script::{Deltas, Garbage, Streamed};
 use crate::sessions::Live;
 use crate::state::State;
