@@ -5,7 +5,7 @@ use opencode_client::wire::NewSession;
 use opencode_client::{Client, MintBasis, PromptIds, SessionId};
 use serde::Deserialize;
 
-use crate::StreamArgs;
+use crate::stream_args::StreamArgs;
 
 /// The file of `--expect`.
 #[derive(Debug, Deserialize)]

@@ -15,9 +15,9 @@ use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::StreamArgs;
 use crate::expect::client;
 use crate::meter::{Meter, Report, peak_memory_kb};
+use crate::stream_args::StreamArgs;
 
 /// Counts the events that turns say they folded.
 #[derive(Clone, Debug, Default)]

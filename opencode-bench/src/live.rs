@@ -12,10 +12,10 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::StreamArgs;
 use crate::expect::client;
 use crate::hosted::open;
 use crate::meter::{Meter, peak_memory_kb};
+use crate::stream_args::StreamArgs;
 
 /// How many digits a stamp has.
 const STAMP: usize = 16;

@@ -8,10 +8,11 @@ mod live;
 mod meter;
 mod reference;
 mod stream;
+mod stream_args;
 
-use std::path::PathBuf;
+use clap::{Parser, Subcommand};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use stream_args::StreamArgs;
 
 /// Throughput and scale of opencode-host.
 #[derive(Debug, Parser)]
@@ -29,48 +30,6 @@ enum Command {
     Live(StreamArgs),
     /// The least that reading the same bytes can cost: read the socket, split frames, borrow the envelope
     Reference(StreamArgs),
-}
-
-#[derive(Clone, Debug, Args)]
-struct StreamArgs {
-    /// The server
-    #[arg(long, value_name = "URL")]
-    base: String,
-    /// The server's password
-    #[arg(
-        long,
-        value_name = "PASSWORD",
-        env = "OPENCODE_SERVER_PASSWORD",
-        hide_env_values = true
-    )]
-    password: Option<String>,
-    /// Use these sessions and prompts, and check each text: {"S","D","sessions":[{"sid","prompt","text"}]}
-    #[arg(long, value_name = "FILE", required_unless_present = "sessions")]
-    expect: Option<PathBuf>,
-    /// Make so many sessions, and check each text against the server's own messages
-    #[arg(long, value_name = "S", conflicts_with = "expect")]
-    sessions: Option<usize>,
-    /// What to ask in each session
-    #[arg(long, value_name = "TEXT", default_value = "stream")]
-    prompt: String,
-    /// One connection for all turns, or one for each
-    #[arg(long, value_name = "HOW", default_value = "shared")]
-    subs: Subs,
-    /// Run the turns through the whole host, kept here: memory, sqlite://PATH or postgres://URL
-    #[arg(long, value_name = "none|URL", default_value = "none")]
-    store: String,
-    /// Give up after so many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
-    limit: u64,
-}
-
-/// Who has a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Subs {
-    /// All turns one.
-    Shared,
-    /// Each turn its own.
-    PerTurn,
 }
 
 fn main() -> anyhow::Result<std::process::ExitCode> {

@@ -12,9 +12,9 @@ use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::StreamArgs;
 use crate::expect::{Plan, client};
 use crate::meter::{Meter, Report, peak_memory_kb};
+use crate::stream_args::StreamArgs;
 
 #[derive(Deserialize)]
 struct Outer<'a> {

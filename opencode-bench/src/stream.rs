@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::expect::{Plan, Turn, client};
 use crate::meter::{Meter, Report, peak_memory_kb};
-use crate::{StreamArgs, Subs};
+use crate::stream_args::{StreamArgs, Subs};
 
 /// How many prompts are posted at once.
 const POSTS: usize = 32;

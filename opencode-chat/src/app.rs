@@ -1,6 +1,5 @@
 //! The parts every command is made of.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use opencode_host::outcome::Reason;
@@ -15,7 +14,7 @@ use crate::upstream::Upstream;
 
 /// Opens the database, made and migrated where it is new.
 pub(crate) async fn open_store(args: &StoreArgs) -> Result<Arc<dyn Store>, Failure> {
-    let opened = opencode_sql::connect(&database_url(args)).await;
+    let opened = opencode_sql::connect(&args.database_url()).await;
     // Whatever it is, the person can mend it: nothing has been done yet.
     opened.map_err(|error| {
         let failure = Failure::configuration(error.to_string());
@@ -25,20 +24,6 @@ pub(crate) async fn open_store(args: &StoreArgs) -> Result<Arc<dyn Store>, Failu
             failure
         }
     })
-}
-
-/// The database the arguments name.
-pub(crate) fn database_url(args: &StoreArgs) -> String {
-    match &args.database {
-        Some(url) if url.contains("://") => url.clone(),
-        Some(path) => format!("sqlite://{path}"),
-        None => format!("sqlite://{}", args.data.join("host.db").display()),
-    }
-}
-
-/// Where installed tools are kept.
-pub(crate) fn tools_dir(args: &StoreArgs) -> PathBuf {
-    args.data.join("tools")
 }
 
 /// A host of this application's turns.

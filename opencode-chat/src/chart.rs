@@ -4,24 +4,19 @@
 //! So the page may be shown inside the conversation, where no HTML of an agent's may.
 
 mod axis;
+mod data;
 mod page;
 
 use async_trait::async_trait;
 use opencode_host::artifacts::{Artifact, Transform};
 use opencode_host::product::HookError;
-use serde::Deserialize;
+
+use data::Chart;
 
 /// What the agent is told, in one line.
 pub(crate) const INSTRUCTION: &str = "To show the user a chart, write `chart.json` in the working folder: \
     {\"title\": \"…\", \"kind\": \"bar\" or \"line\", \"unit\": \"…\", \"labels\": [\"…\"], \
     \"series\": [{\"name\": \"…\", \"values\": [1.5]}]}. The application draws it under your answer.";
-
-/// The most series of a chart: as many as there are colours to tell apart.
-const MAX_SERIES: usize = 6;
-/// The most values of a series.
-const MAX_VALUES: usize = 500;
-/// The most characters of any word in it.
-const MAX_WORDS: usize = 120;
 
 /// `chart.json`, drawn as `chart.html`.
 #[derive(Debug)]
@@ -41,90 +36,6 @@ impl Transform for ChartPage {
         let chart: Chart = serde_json::from_slice(&source.bytes)?;
         let chart = chart.checked()?;
         Ok(Artifact::new(self.destination_name(), page::draw(&chart)?))
-    }
-}
-
-/// A chart, as the agent writes it.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-struct Chart {
-    #[serde(default)]
-    title: String,
-    #[serde(default)]
-    kind: Kind,
-    /// What stands behind a value.
-    #[serde(default)]
-    unit: String,
-    /// What stands below the values of the same place.
-    #[serde(default)]
-    labels: Vec<String>,
-    series: Vec<Series>,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    #[default]
-    Bar,
-    Line,
-}
-
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-struct Series {
-    #[serde(default)]
-    name: String,
-    /// `null` where there is none.
-    values: Vec<Option<f64>>,
-}
-
-/// Why a chart is not drawn.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-enum ChartError {
-    #[error("a chart has 1 to {MAX_SERIES} series, and this one has {0}")]
-    Series(usize),
-    #[error("a series has 1 to {MAX_VALUES} values, and the longest here has {0}")]
-    Values(usize),
-    #[error("the values of a chart lie between -1e15 and 1e15")]
-    Size,
-}
-
-impl Chart {
-    /// The chart, if it can be drawn, with its words cut to what fits.
-    fn checked(mut self) -> Result<Self, ChartError> {
-        if self.series.is_empty() || self.series.len() > MAX_SERIES {
-            return Err(ChartError::Series(self.series.len()));
-        }
-        if self.places() == 0 || self.places() > MAX_VALUES {
-            return Err(ChartError::Values(self.places()));
-        }
-        if self.values().any(|value| !(-1e15..=1e15).contains(&value)) {
-            return Err(ChartError::Size);
-        }
-        self.labels.truncate(self.places());
-        let words = [&mut self.title, &mut self.unit].into_iter();
-        let names = self.series.iter_mut().map(|series| &mut series.name);
-        for words in words.chain(names).chain(&mut self.labels) {
-            if let Some((at, _)) = words.char_indices().nth(MAX_WORDS) {
-                words.truncate(at);
-                words.push('…');
-            }
-        }
-        Ok(self)
-    }
-
-    /// How many values the longest series has.
-    fn places(&self) -> usize {
-        let lengths = self.series.iter().map(|series| series.values.len());
-        lengths.max().unwrap_or(0)
-    }
-
-    fn values(&self) -> impl Iterator<Item = f64> {
-        self.series
-            .iter()
-            .flat_map(|series| series.values.iter().flatten().copied())
-    }
-
-    fn label(&self, place: usize) -> &str {
-        self.labels.get(place).map_or("", String::as_str)
     }
 }
 

@@ -102,6 +102,22 @@ pub(crate) struct StoreArgs {
     pub(crate) blobs: Option<String>,
 }
 
+impl StoreArgs {
+    /// The database the arguments name.
+    pub(crate) fn database_url(&self) -> String {
+        match &self.database {
+            Some(url) if url.contains("://") => url.clone(),
+            Some(path) => format!("sqlite://{path}"),
+            None => format!("sqlite://{}", self.data.join("host.db").display()),
+        }
+    }
+
+    /// Where installed tools are kept.
+    pub(crate) fn tools_dir(&self) -> PathBuf {
+        self.data.join("tools")
+    }
+}
+
 /// Where the agent works.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SandboxArgs {

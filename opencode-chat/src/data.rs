@@ -19,7 +19,6 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fchmod, fstat,
 use rustix::io::Errno;
 use rustix::process::{geteuid, umask};
 
-use crate::app::database_url;
 use crate::cli::StoreArgs;
 
 /// Folders of ours in a data folder.
@@ -51,7 +50,7 @@ pub(crate) fn shared_file_mode() -> u32 {
 pub(crate) fn tighten(store: &StoreArgs) -> Vec<String> {
     let mut tightening = Tightening::default();
     tightening.data_folder(&store.data);
-    if let Some(path) = database_url(store).strip_prefix("sqlite://") {
+    if let Some(path) = store.database_url().strip_prefix("sqlite://") {
         tightening.database(Path::new(path.strip_suffix("?mode=rwc").unwrap_or(path)));
     }
     let blobs = store.blobs.as_deref();

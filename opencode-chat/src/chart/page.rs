@@ -3,7 +3,7 @@
 use askama::Template;
 
 use super::axis::{Axis, number};
-use super::{Chart, Kind};
+use super::data::{Chart, Kind};
 
 // The drawing's own units.
 const WIDTH: f64 = 640.0;

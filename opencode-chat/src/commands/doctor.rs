@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::exposure::{Exposure, refusal};
 use super::show::{PAGE, read};
-use crate::app::{database_url, open_store, tools_dir};
+use crate::app::open_store;
 use crate::cli::{DoctorArgs, StoreArgs, exposed};
 use crate::exit::Failure;
 use crate::ndjson;
@@ -143,7 +143,7 @@ fn check_data(store: &StoreArgs, report: &mut Report) {
 }
 
 async fn check_database(store: &StoreArgs, report: &mut Report) {
-    let url = database_url(store);
+    let url = store.database_url();
     // Before anything is written to it.
     let lost = "stop everything that uses it, restore it from a backup, or save what can be read: `sqlite3 FILE .recover`";
     match opencode_sql::damage(&url).await {
@@ -266,7 +266,7 @@ fn check_sandboxes(args: &DoctorArgs, report: &mut Report) {
 }
 
 async fn check_opencode(args: &DoctorArgs, report: &mut Report) {
-    if args.upstream.opencode_url.is_none() && !check_program(&tools_dir(&args.store), report) {
+    if args.upstream.opencode_url.is_none() && !check_program(&args.store.tools_dir(), report) {
         return;
     }
     let upstream = match Upstream::find(&args.upstream, &args.store).await {

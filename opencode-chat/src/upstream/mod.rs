@@ -19,7 +19,6 @@ use opencode_host::sandbox::OwnConfiguration;
 use opencode_host::sub_agents::SubAgents;
 use opencode_impostor::Impostor;
 
-use crate::app::tools_dir;
 use crate::cli::{StoreArgs, UpstreamArgs};
 use crate::exit::Failure;
 use crate::product::open_sandboxes;
@@ -29,6 +28,7 @@ pub(crate) use environment::VariableName;
 pub(crate) use guard::run as guard;
 use launch::Launch;
 pub(crate) use locate::{Found, locate};
+pub(crate) use seal::SHOWS_PASSWORD;
 use supervisor::Supervisor;
 
 /// What is said where a stand-in answers.
@@ -41,10 +41,6 @@ pub(crate) const NO_MODELS: &str = "OpenCode has no model it could use: log in w
 
 /// What is said where sub-agents ask for nothing.
 pub(crate) const UNASKED: &str = "Sub-agents ask for nothing (--allow-unasked-subagents): a shell command of theirs runs at once.";
-
-/// What is said where the agent's shell can read the server's password.
-pub(crate) const SHOWS_PASSWORD: &str = "the agent's shell can read OpenCode's password: a command that you approve can \
-    answer every later question itself";
 
 /// The server this process talks to.
 #[derive(Debug)]
@@ -118,7 +114,7 @@ impl Upstream {
                 source: Source::Given(password.value),
             });
         }
-        match locate(&tools_dir(store))? {
+        match locate(&store.tools_dir())? {
             Some(found) => Self::supervise(found, args, store),
             None => Self::stand_in().await,
         }

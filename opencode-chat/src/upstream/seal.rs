@@ -18,6 +18,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+/// What is said where the agent's shell can read the server's password.
+pub(crate) const SHOWS_PASSWORD: &str = "the agent's shell can read OpenCode's password: a command that you approve can \
+    answer every later question itself";
+
 const PLUGIN: &str = include_str!("seal.js");
 
 /// The variable with the server's password.

@@ -215,7 +215,7 @@ impl Keeper {
             State::Ready { .. } => {
                 tracing::warn!("OpenCode answers again");
                 if self.state.borrow().shows_password() {
-                    tracing::warn!("{}", super::SHOWS_PASSWORD);
+                    tracing::warn!("{}", seal::SHOWS_PASSWORD);
                 }
             }
             _ => tracing::debug!(program = self.name, "OpenCode answers"),

@@ -1,3 +1,5 @@
+//! Connections: their bounds, who makes room, and what is let through.
+
 use std::convert::Infallible;
 
 use axum::body::{Body, Bytes};

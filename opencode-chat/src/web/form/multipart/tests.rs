@@ -1,3 +1,5 @@
+//! Forms in any pieces, whole and broken.
+
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;

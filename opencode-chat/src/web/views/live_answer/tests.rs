@@ -1,3 +1,5 @@
+//! What a browser lacks of a reply, and what it is sent.
+
 use opencode_host::client::reply::{
     Change, PartKind, PersistedPart, SnapshotPart, ToolPart, ToolStatus, View,
 };
