@@ -1,17 +1,18 @@
 //! `cargo xtask check`: everything that is wrong without a test being run.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
 
+use crate::cargo_tools::DENY;
 use crate::stages::Stages;
-use crate::{deny, process, tidy, workspace};
+use crate::{process, tidy, workspace};
 
 /// Runs every check, also after one has failed.
 pub(crate) fn run() -> ExitCode {
     let mut stages = Stages::begin();
     stages.run("tidy", tidy);
-    stages.run("licences", || deny::check().map(|_| ()));
+    stages.run("dependencies", dependencies);
     stages.run("format", || cargo(&["fmt", "--all", "--check"], &[]));
     stages.run("clippy", || {
         let clippy = ["clippy", "--workspace", "--all-targets"];
@@ -23,6 +24,11 @@ pub(crate) fn run() -> ExitCode {
         doc.args(["doc", "--workspace", "--no-deps"]);
         doc.args(["--all-features", "--locked"]);
         process::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
+    });
+    // What each package holds, and that its manifest says what a registry asks for. That it builds is seen above.
+    stages.run("packages", || {
+        let publish = ["publish", "--workspace", "--dry-run", "--no-verify"];
+        cargo(&publish, &["--locked", "--allow-dirty"])
     });
     stages.finish("all checks passed")
 }
@@ -37,6 +43,14 @@ pub(crate) fn tidy() -> Result<()> {
         0 => Ok(()),
         many => bail!("findings listed above: {many}"),
     }
+}
+
+/// Asks cargo-deny for licences, banned crates and sources. Advisories would have to be fetched.
+pub(crate) fn dependencies() -> Result<()> {
+    let mut deny = Command::new(DENY.find_or_install()?);
+    deny.current_dir(workspace::root());
+    deny.args(["--locked", "--all-features", "--log-level", "error"]);
+    process::run(deny.args(["check", "bans", "licenses", "sources"]))
 }
 
 fn cargo(action: &[&str], rest: &[&str]) -> Result<()> {

@@ -3,25 +3,24 @@
 //! | command | what it does |
 //! | --- | --- |
 //! | `test` | installs what is missing, then runs every test |
-//! | `check` | format, lints, documentation, tidiness, licences |
+//! | `check` | format, lints, documentation, tidiness, dependencies, packages |
 //! | `chaos` | turns on three workers that are killed all the time, and the proof that none was harmed |
 //! | `setup` | only the installs of `test` |
 //! | `tools` | prints where the programs are that the tests run |
 //! | `pg` | a throwaway PostgreSQL, for as long as it is needed |
 //! | `tidy` | the rules of this repository that no compiler checks |
-//! | `licences` | the licence of every dependency against `deny.toml` |
+//! | `dependencies` | licences, bans and sources of every dependency, by `deny.toml` |
 
 mod apt;
+mod cargo_tools;
 mod chaos;
 mod check;
-mod deny;
 mod guard;
 mod opencode;
 mod pg;
 mod postgres;
 mod process;
 mod signals;
-mod spdx;
 mod stages;
 mod test;
 mod tidy;
@@ -48,7 +47,7 @@ struct Cli {
 enum Command {
     /// Install what is missing, then run every test
     Test(test::Args),
-    /// Check format, lints, documentation, tidiness and licences
+    /// Check format, lints, documentation, tidiness, dependencies and packages
     Check,
     /// Run turns on workers that are killed all the time, and prove that none was harmed
     Chaos(chaos::Args),
@@ -60,8 +59,8 @@ enum Command {
     Pg(pg::Args),
     /// Check the rules of this repository that no compiler checks
     Tidy,
-    /// Check the licence of every dependency against deny.toml
-    Licences,
+    /// Check licences, bans and sources of every dependency by deny.toml, with cargo-deny
+    Dependencies,
     /// Keep a throwaway PostgreSQL until standard input closes
     #[command(name = guard::COMMAND, hide = true)]
     GuardPostgres {
@@ -103,9 +102,8 @@ fn run(command: Command) -> Result<ExitCode> {
             println!("tidy");
             Ok(ExitCode::SUCCESS)
         }
-        Command::Licences => {
-            let checked = deny::check()?;
-            println!("licences of {checked} dependencies are fine");
+        Command::Dependencies => {
+            check::dependencies()?;
             Ok(ExitCode::SUCCESS)
         }
         Command::GuardPostgres { programs } => guard::stand(&programs),

@@ -13,6 +13,11 @@ pub(super) fn only_code(source: &str) -> String {
     blanker.out
 }
 
+/// The line of a place in a text, from 1.
+pub(super) fn line_of(text: &str, at: usize) -> usize {
+    text[..at].matches('\n').count() + 1
+}
+
 struct Blanker<'a> {
     rest: &'a str,
     out: String,

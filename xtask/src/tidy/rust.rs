@@ -1,7 +1,18 @@
 //! Rules for Rust source.
 
-use super::code::only_code;
-use super::{Finding, empty_word};
+use super::code::{line_of, only_code};
+use super::finding::Finding;
+use super::words::empty_word;
+
+/// Lines of a file that needs no page.
+const MAX_WITHOUT_PAGE: usize = 60;
+
+/// Whether the first thing in a file is its page, behind at most attributes and notices.
+fn has_page(source: &str) -> bool {
+    let mut lines = source.lines().map(str::trim);
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with("#!["));
+    first.is_some_and(|line| line.starts_with("//!"))
+}
 
 /// The rules for one file.
 pub(super) fn check(file: &str, source: &str) -> Vec<Finding> {
@@ -34,6 +45,12 @@ pub(super) fn check(file: &str, source: &str) -> Vec<Finding> {
             findings.push((index + 1, message.to_owned()));
         }
     }
+    if source.lines().count() > MAX_WITHOUT_PAGE && !has_page(source) {
+        findings.push((
+            1,
+            "a file of this length begins with a page (`//!`): what it is, how it fits".to_owned(),
+        ));
+    }
     findings
         .into_iter()
         .map(|(line, message)| Finding {
@@ -42,10 +59,6 @@ pub(super) fn check(file: &str, source: &str) -> Vec<Finding> {
             message,
         })
         .collect()
-}
-
-fn line_of(text: &str, at: usize) -> usize {
-    text[..at].matches('\n').count() + 1
 }
 
 /// What is wrong with an attribute, given as the code between its brackets.
@@ -162,6 +175,18 @@ mod tests {
         finds("\n#[expect(\n  clippy::panic,\n)]", &[(2, "reason")]);
         finds("#[expect(\n  clippy::panic,\n  reason = \"x\",\n)]", &[]);
         finds("#[derive(Debug)] #[cfg(test)] x.expect(1); a.allow();", &[]);
+    }
+
+    #[test]
+    fn a_long_file_without_a_page_is_found() {
+        let code = "fn f() {}\n".repeat(61);
+        finds(&code, &[(1, "page")]);
+        finds(&format!("//! Functions.\n\n{code}"), &[]);
+        finds(
+            &format!("#![allow(dead_code, reason = \"x\")]\n//! Functions.\n{code}"),
+            &[],
+        );
+        finds(&code[..60 * 10], &[]);
     }
 
     #[test]

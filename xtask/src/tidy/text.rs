@@ -1,6 +1,7 @@
 //! Rules for every text file.
 
-use super::{Finding, empty_word, has_extension};
+use super::finding::Finding;
+use super::words::{empty_word, has_extension};
 
 /// More lines are two things in one file.
 const MOST_LINES: usize = 600;
