@@ -49,6 +49,8 @@
 //!
 //! No database, no web framework. What is said here of servers was measured on OpenCode 1.1.16 to 1.18.34.
 
+#![deny(missing_docs)]
+
 mod envelope;
 mod error;
 pub mod event;

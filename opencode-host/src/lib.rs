@@ -110,6 +110,8 @@
 //! | `s3` | no | blobs on S3 and what speaks like it |
 //! | `conformance` | no | the suite that a store of your own has to pass |
 
+#![deny(missing_docs)]
+
 pub mod artifacts;
 pub mod blobs;
 pub mod clock;

@@ -1,3 +1,5 @@
+//! Opening a store by its URL, and how it uses its database.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

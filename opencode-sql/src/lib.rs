@@ -20,6 +20,8 @@
 //! working during a roll-out. When turn rows are to be read differently, raise
 //! `ROW_VERSION`; older nodes pass such rows over.
 
+#![deny(missing_docs)]
+
 mod columns;
 mod connect;
 mod engine;

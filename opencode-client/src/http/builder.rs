@@ -1,3 +1,5 @@
+//! How a [`Client`] is built: address, credentials, headers, timeouts, listeners.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Calls about a session's messages: read page by page, the newest first, and prompted.
+
 use std::time::{Duration, Instant};
 
 use reqwest::Method;

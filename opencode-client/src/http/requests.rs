@@ -1,3 +1,5 @@
+//! Calls about what the agent asks: questions and permissions, listed and answered.
+
 use reqwest::Method;
 use serde_json::json;
 

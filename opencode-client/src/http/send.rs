@@ -1,3 +1,5 @@
+//! One HTTP call: sent, its body read within bounds, its refusal told from another's, traced.
+
 use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};

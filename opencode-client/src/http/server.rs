@@ -1,3 +1,5 @@
+//! Calls about the server itself: health, models, agents, folders.
+
 use std::time::Duration;
 
 use reqwest::Method;

@@ -1,3 +1,5 @@
+//! Calls about sessions: made, read, listed, aborted, deleted.
+
 use std::collections::HashMap;
 
 use reqwest::Method;

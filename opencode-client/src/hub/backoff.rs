@@ -1,3 +1,5 @@
+//! The pauses between attempts to connect.
+
 use std::time::Duration;
 
 /// How long to wait before connecting again: doubling, bounded, jittered, and

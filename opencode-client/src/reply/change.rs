@@ -1,3 +1,7 @@
+//! The changes of a reply, as observers hear them and programs read them.
+//!
+//! Their JSON is an interface: its form is kept by snapshot tests.
+
 use std::borrow::Cow;
 use std::sync::Arc;
 

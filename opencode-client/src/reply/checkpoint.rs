@@ -1,3 +1,5 @@
+//! A reply as it is kept in a store while it is composed, so that another process can go on with it.
+
 use serde::{Deserialize, Serialize};
 
 use super::heard::HeardMessage;

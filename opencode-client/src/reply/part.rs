@@ -1,3 +1,5 @@
+//! The parts of a reply: in the shape that hosts store, and as a reply holds them.
+
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};

@@ -1,3 +1,5 @@
+//! What a reply came to: its parts, and its text put together.
+
 use serde::{Deserialize, Serialize};
 
 use super::part::{Content, PersistedPart};

@@ -1,3 +1,5 @@
+//! A tool call of a reply, in the shape that hosts store.
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

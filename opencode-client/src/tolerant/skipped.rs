@@ -1,3 +1,5 @@
+//! What a read of outside JSON mended or left out, counted by kind.
+
 use std::sync::Arc;
 
 /// Something odd in JSON from a server, that a read got over.

@@ -1,3 +1,5 @@
+//! Messages of a session, as a server sends them.
+
 use std::collections::HashMap;
 
 use serde_json::Value;

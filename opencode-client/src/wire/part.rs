@@ -1,3 +1,5 @@
+//! Parts of a message, as a server sends them: text, reasoning, tool calls, files.
+
 use serde_json::{Map, Value};
 
 use super::message::Counts;

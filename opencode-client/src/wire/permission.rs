@@ -1,3 +1,5 @@
+//! Permission rules, the requests that they cause, and the replies.
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

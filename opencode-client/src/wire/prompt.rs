@@ -1,3 +1,5 @@
+//! What is asked of a session, and of which model.
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

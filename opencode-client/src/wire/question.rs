@@ -1,3 +1,5 @@
+//! Questions that the agent asks the person.
+
 use serde::Serialize;
 use serde_json::Value;
 

@@ -1,3 +1,5 @@
+//! Sessions, as a server sends them and as they are made.
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 

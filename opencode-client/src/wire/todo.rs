@@ -1,3 +1,5 @@
+//! The agent's plan, line by line.
+
 use serde::Serialize;
 use serde_json::Value;
 

@@ -1,3 +1,5 @@
+//! The name of a blob: its content's SHA-256.
+
 use std::fmt;
 use std::str::FromStr;
 

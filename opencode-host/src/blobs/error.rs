@@ -1,3 +1,5 @@
+//! What goes wrong with blobs, sorted by what a caller does next.
+
 use std::error::Error;
 use std::io;
 

@@ -1,3 +1,5 @@
+//! Where blobs are: a folder, or a bucket of an S3 service.
+
 use std::path::Path;
 use std::sync::Arc;
 #[cfg(feature = "s3")]

@@ -1,3 +1,5 @@
+//! Reading blobs: whole, checked against their digest, or in part.
+
 use std::fmt;
 use std::io;
 use std::ops::Range;

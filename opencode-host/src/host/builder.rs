@@ -1,3 +1,5 @@
+//! How a [`Host`] is built.
+
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;

@@ -1,3 +1,5 @@
+//! Places in a turn's changes, as text that goes to a watcher and back.
+
 use std::fmt;
 use std::str::FromStr;
 

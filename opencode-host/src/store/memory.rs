@@ -1,3 +1,7 @@
+//! The store that is gone with its process.
+//!
+//! It keeps every rule of a store with rows in maps behind one lock; `turn_row` decides what becomes of a turn.
+
 mod tables;
 
 use std::collections::{BTreeSet, HashMap, HashSet};

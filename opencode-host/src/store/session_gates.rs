@@ -1,3 +1,5 @@
+//! Locks within one process, one per conversation, for minting sessions.
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! What came of a turn, for who started it.
+
 use std::time::Duration;
 
 use opencode_client::reply::{PersistedPart, ReplyResult, ToolPart};

@@ -1,3 +1,5 @@
+//! Texts that steer, reorder or hide, made visible.
+
 use proptest::prelude::*;
 
 use super::*;

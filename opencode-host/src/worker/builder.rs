@@ -1,3 +1,5 @@
+//! How a [`Worker`] is built, and why one is refused.
+
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};

@@ -1,3 +1,5 @@
+//! Opening Postgres: limits of a connection, and a schema that many nodes bring up at once.
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

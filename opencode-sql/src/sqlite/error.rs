@@ -1,3 +1,5 @@
+//! What failures of SQLite mean.
+
 use opencode_host::store::StoreError;
 use sqlx::error::DatabaseError;
 

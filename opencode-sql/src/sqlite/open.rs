@@ -1,3 +1,5 @@
+//! Opening a file of SQLite: made private, looked over for damage, its schema brought up.
+
 use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
