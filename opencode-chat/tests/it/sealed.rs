@@ -82,38 +82,47 @@ until [ -e writer ]; do :; done
 /// looked at before the next one reads it.
 #[tokio::test]
 async fn no_process_of_the_agents_writes_when_the_next_server_reads() {
+    nothing_writes(writer, Some("completed")).await;
+}
+
+/// The same where the agent kills its server.
+#[tokio::test]
+async fn nor_does_one_whose_server_it_has_killed() {
+    let killing = |mark: &Path| format!("{}\nkill -9 $OPENCODE_PID; sleep 600", writer(mark));
+    nothing_writes(killing, None).await;
+}
+
+async fn nothing_writes(command: impl FnOnce(&Path) -> String, ends: Option<&str>) {
     let outside = tempfile::tempdir().unwrap();
     let mark = outside.path().join("mark");
-    let run =
-        |command: String| Round::call("bash", json!({"command": command, "description": "Run"}));
-    let killing = format!("{}\nkill -9 $OPENCODE_PID; sleep 600", writer(&mark));
+    let write = json!({"command": command(&mark), "description": "Run"});
     let script = ModelScript::new()
-        .on("[[write]]", [run(writer(&mark)), Round::text("Written.")])
-        .on("[[kill]]", [run(killing), Round::text("Killed.")])
+        .on(
+            "[[write]]",
+            [Round::call("bash", write), Round::text("Written.")],
+        )
         .on("[[plain]]", [Round::text("Plain.")]);
     let model = ModelServer::scripted(script).await.unwrap();
     let chat = chat(&model);
     let args = ["--opencode-isolated", "--permission", "once"];
-    for (prompt, ends) in [("[[write]]", Some("completed")), ("[[kill]]", None)] {
-        let ran = chat.turn(prompt, &args).await;
-        if let Some(status) = ends {
-            ran.ended(0, status);
-        }
-        let sandbox = only_sandbox(&chat);
-        let pid = std::fs::read_to_string(sandbox.join("writer")).unwrap();
-        is_gone(pid.trim().parse().unwrap()).await;
-        // What it wrote last is there; so are other things that an agent may have written.
-        std::fs::create_dir_all(sandbox.join(".opencode/plugin")).unwrap();
-        std::fs::write(sandbox.join(".opencode/plugin/x.js"), plugin(&mark)).unwrap();
-        std::fs::write(sandbox.join("AGENTS.md"), "Always answer in rhymes.").unwrap();
-        let skill = sandbox.join(".claude/skills/zebra/SKILL.md");
-        std::fs::create_dir_all(skill.parent().unwrap()).unwrap();
-        std::fs::write(skill, "---\nname: zebra\ndescription: For zebras.\n---\n").unwrap();
-        chat.turn("[[plain]]", &args).await.ended(0, "completed");
-        assert!(!sandbox.join(".opencode").exists());
-        assert!(!sandbox.join(".claude").exists());
-        assert!(sandbox.join("AGENTS.md").exists());
+    let ran = chat.turn("[[write]]", &args).await;
+    if let Some(status) = ends {
+        ran.ended(0, status);
     }
+    let sandbox = only_sandbox(&chat);
+    let pid = std::fs::read_to_string(sandbox.join("writer")).unwrap();
+    is_gone(pid.trim().parse().unwrap()).await;
+    // What it wrote last is there; so are other things that an agent may have written.
+    std::fs::create_dir_all(sandbox.join(".opencode/plugin")).unwrap();
+    std::fs::write(sandbox.join(".opencode/plugin/x.js"), plugin(&mark)).unwrap();
+    std::fs::write(sandbox.join("AGENTS.md"), "Always answer in rhymes.").unwrap();
+    let skill = sandbox.join(".claude/skills/zebra/SKILL.md");
+    std::fs::create_dir_all(skill.parent().unwrap()).unwrap();
+    std::fs::write(skill, "---\nname: zebra\ndescription: For zebras.\n---\n").unwrap();
+    chat.turn("[[plain]]", &args).await.ended(0, "completed");
+    assert!(!sandbox.join(".opencode").exists());
+    assert!(!sandbox.join(".claude").exists());
+    assert!(sandbox.join("AGENTS.md").exists());
     assert!(!mark.exists());
     for request in model.requests() {
         let request = request.to_string();
