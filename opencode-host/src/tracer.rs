@@ -1,4 +1,29 @@
 //! Named events of a turn's life, for dashboards.
+//!
+//! Names and fields are a contract: `turn`, `conversation`, `message` and `session` are ids, a field ending in `_ms` is in
+//! milliseconds, and a field without a value is left out.
+//!
+//! | event | told when | fields |
+//! | --- | --- | --- |
+//! | `request` | a call to the server was answered, or failed (`status` is then left out) | `method`, `path`, `status`, `duration_ms` |
+//! | `wire.skipped` | something odd in a server's JSON was mended or left out | `source`, `kind`, `count` |
+//! | `session.created` | a conversation got its session | `session`, `conversation` |
+//! | `session.recreated_with_resend` | a prompt whose session was lost goes to a fresh one | `session`, `lost`, `conversation` |
+//! | `session.carried_over` | a fresh session was told what was said before | `turn`, `session`, `conversation`, `bytes`, `messages`, `cut` |
+//! | `session.not_carried_over` | it could not be told | `turn`, `session`, `conversation`, `error` |
+//! | `session.unreadable` | the server does not give the session's history any more | `turn`, `session`, `error` |
+//! | `sandbox.configuration_removed` | what OpenCode would run was moved out of a sandbox | `conversation`, `count`, `names` |
+//! | `response.started` | a worker took up a turn | `turn`, `conversation`, `message`, `generation` |
+//! | `response.recovered_from_exchange` | the messages told of an answer that no event had told | `turn`, `session` |
+//! | `response.waiting_for_final_text` | the session went idle before the last message ended | `turn`, `session` |
+//! | `response.upstream_error` | the provider or the server reported an error | `turn`, `error_name`, `error_message`, `status_code`, `provider_url` |
+//! | `response.error` | a turn ended badly | `turn`, `reason`, `message` |
+//! | `stream.interrupted` | events were missed | `turn`, `reason` |
+//! | `stream.completed` | a reply that was heard has ended | `turn`, `duration_ms`, `first_token_ms`, `event_count`, `tool_count` |
+//! | `reply.cut` | words or details were left out for lack of room | `turn`, `words`, `details` |
+//! | `turn.finished` | the turn is settled: once, from the record of its end | `turn`, `conversation`, `status`, `reason`, `duration_ms`, `first_token_ms`, `tool_count`, `cost`, `input_tokens`, `output_tokens`, `cache_read_tokens`, `cache_write_tokens`, `error`, `error_message` |
+//! | `callback.error` | a hook failed, panicked or took too long | `callback`, `turn`, `error` |
+//! | `apply_patch.artifacts_dropped` | files of a patch were not attached | `message`, `count`, `paths`, `reason` |
 
 use std::fmt;
 

@@ -24,6 +24,8 @@ use opencode_impostor::Impostor;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
+use crate::events::unknown_of;
+
 /// No step of a test takes longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -32,6 +34,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Recorder(Arc<Mutex<Vec<Recorded>>>);
 
 type Recorded = (String, Map<String, Value>);
+
+/// An event, or a field of one, that the table of events does not have.
+const UNKNOWN: &str = "not in the table";
 
 impl Recorder {
     pub(crate) fn named(&self, name: &str) -> Vec<Map<String, Value>> {
@@ -50,6 +55,12 @@ impl Recorder {
 
 impl Tracer for Recorder {
     fn event(&self, name: &'static str, fields: &Map<String, Value>) {
+        let unknown = unknown_of(name, fields);
+        if !unknown.is_empty() {
+            let told = format!("{name}: {unknown:?}");
+            let told = Map::from_iter([("event".to_owned(), told.into())]);
+            self.0.lock().unwrap().push((UNKNOWN.to_owned(), told));
+        }
         self.0
             .lock()
             .unwrap()
@@ -307,6 +318,7 @@ impl Hosting {
             traced[0]["status"],
             serde_json::to_value(result.status).unwrap()
         );
+        assert_eq!(self.recorder.named(UNKNOWN), []);
         let message = self.store.message(result.message).await.unwrap().unwrap();
         assert_eq!(message.status, result.status.message_status());
         result

@@ -10,6 +10,7 @@ mod artifacts;
 mod blobs;
 mod blueprint;
 mod bounds;
+mod events;
 mod faulty_store;
 mod folders;
 mod guard;
