@@ -7,7 +7,9 @@ use std::time::Duration;
 use opencode_host::clock::{Clock, SystemClock};
 use opencode_host::store::{Store, StoreResult};
 
+#[cfg(feature = "postgres")]
 use crate::postgres::PostgresEngine;
+#[cfg(feature = "sqlite")]
 use crate::sqlite::SqliteEngine;
 use crate::store::SqlStore;
 use crate::target::Target;
@@ -113,8 +115,11 @@ pub async fn connect(url: &str) -> StoreResult<Arc<dyn Store>> {
 /// See [`connect`].
 pub async fn connect_with(url: &str, options: Options) -> StoreResult<Arc<dyn Store>> {
     Ok(match Target::parse(url)? {
+        #[cfg(feature = "sqlite")]
         Target::File(path) => Arc::new(SqlStore(SqliteEngine::open(Some(&path), &options).await?)),
+        #[cfg(feature = "sqlite")]
         Target::Memory => Arc::new(SqlStore(SqliteEngine::open(None, &options).await?)),
+        #[cfg(feature = "postgres")]
         Target::Postgres(target) => {
             Arc::new(SqlStore(PostgresEngine::open(*target, options).await?))
         }
@@ -163,8 +168,11 @@ pub struct Description {
 /// See [`connect`]; a newer schema is no error here.
 pub async fn describe(url: &str) -> StoreResult<Description> {
     match Target::parse(url)? {
+        #[cfg(feature = "sqlite")]
         Target::File(path) => crate::sqlite::describe(Some(&path)).await,
+        #[cfg(feature = "sqlite")]
         Target::Memory => crate::sqlite::describe(None).await,
+        #[cfg(feature = "postgres")]
         Target::Postgres(target) => crate::postgres::describe(&target).await,
     }
 }
@@ -177,7 +185,11 @@ pub async fn describe(url: &str) -> StoreResult<Description> {
 /// [`Unexpected`](opencode_host::store::StoreError::Unexpected) when it is damaged so that it cannot be looked at.
 pub async fn damage(url: &str) -> StoreResult<Vec<String>> {
     match Target::parse(url)? {
+        #[cfg(feature = "sqlite")]
         Target::File(path) => crate::sqlite::damage(&path).await,
-        Target::Memory | Target::Postgres(_) => Ok(Vec::new()),
+        #[cfg(feature = "sqlite")]
+        Target::Memory => Ok(Vec::new()),
+        #[cfg(feature = "postgres")]
+        Target::Postgres(_) => Ok(Vec::new()),
     }
 }

@@ -18,7 +18,15 @@ use crate::failure::SqlResult;
 /// One statement. Parameters are `$1`, `$2`, … on both databases.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sql {
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(dead_code, reason = "the other database's")
+    )]
     pub(crate) sqlite: &'static str,
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(dead_code, reason = "the other database's")
+    )]
     pub(crate) postgres: &'static str,
 }
 

@@ -7,6 +7,10 @@ pub(crate) enum Failure {
     Store(StoreError),
     /// It collided with another transaction and left no trace: worth running
     /// again at once.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(dead_code, reason = "SQLite has one writer")
+    )]
     Conflict(String),
 }
 

@@ -13,6 +13,11 @@
 //! `sqlite` and `postgres`: how a connection is made and guarded, how the
 //! session lock holds, and what an error means.
 //!
+//! # Features
+//!
+//! `sqlite` and `postgres`, both on by default. Without `sqlite`, SQLite is not built: turn the default features off and
+//! name `postgres`. A URL of a database that was left out is refused with a word.
+//!
 //! # Adding to the schema
 //!
 //! A change is a new file in `migrations/sqlite` and one of the same name in
@@ -22,14 +27,19 @@
 
 #![deny(missing_docs)]
 
+#[cfg(not(any(feature = "sqlite", feature = "postgres")))]
+compile_error!("opencode-sql needs the feature `sqlite`, the feature `postgres`, or both");
+
 mod columns;
 mod connect;
 mod engine;
 mod failure;
-#[cfg(test)]
+#[cfg(all(test, feature = "sqlite", feature = "postgres"))]
 mod plans;
+#[cfg(feature = "postgres")]
 mod postgres;
 mod schema;
+#[cfg(feature = "sqlite")]
 mod sqlite;
 mod store;
 mod tables;

@@ -3,7 +3,9 @@
 use opencode_host::store::{StoreError, StoreResult};
 use sqlx::migrate::{MigrateError, Migrator};
 
+#[cfg(feature = "sqlite")]
 pub(crate) static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+#[cfg(feature = "postgres")]
 pub(crate) static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// The newest version that this program knows.

@@ -1,9 +1,12 @@
 //! What a database URL names.
 
+#[cfg(feature = "sqlite")]
 use std::path::PathBuf;
+#[cfg(feature = "postgres")]
 use std::str::FromStr as _;
 
 use opencode_host::store::{StoreError, StoreResult};
+#[cfg(feature = "postgres")]
 use sqlx::postgres::PgConnectOptions;
 
 const FORMS: &str = "a database is named sqlite://PATH, sqlite::memory:, postgres://USER:PASSWORD@HOST:PORT/NAME, \
@@ -13,10 +16,13 @@ const FORMS: &str = "a database is named sqlite://PATH, sqlite::memory:, postgre
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
     /// A SQLite file.
+    #[cfg(feature = "sqlite")]
     File(PathBuf),
     /// A SQLite database that is this connection's only.
+    #[cfg(feature = "sqlite")]
     Memory,
     /// A Postgres database.
+    #[cfg(feature = "postgres")]
     Postgres(Box<PgConnectOptions>),
 }
 
@@ -28,14 +34,7 @@ impl Target {
             return Self::sqlite(rest.strip_prefix("//").unwrap_or(rest));
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            let options = PgConnectOptions::from_str(url).map_err(|_| {
-                StoreError::Configuration(
-                    "the postgres URL cannot be read: it is postgres://USER:PASSWORD@HOST:PORT/NAME, with special \
-                     characters in user and password percent-encoded"
-                        .to_owned(),
-                )
-            })?;
-            return Ok(Self::Postgres(Box::new(options)));
+            return Self::postgres(url);
         }
         match url.split_once("://") {
             Some((scheme, _)) => Err(StoreError::Configuration(format!(
@@ -44,10 +43,43 @@ impl Target {
             None if url.is_empty() => Err(StoreError::Configuration(format!(
                 "no database is named: {FORMS}"
             ))),
-            None => Ok(Self::File(url.into())),
+            None => Self::file(url),
         }
     }
 
+    #[cfg(feature = "postgres")]
+    fn postgres(url: &str) -> StoreResult<Self> {
+        let options = PgConnectOptions::from_str(url).map_err(|_| {
+            StoreError::Configuration(
+                "the postgres URL cannot be read: it is postgres://USER:PASSWORD@HOST:PORT/NAME, with special \
+                 characters in user and password percent-encoded"
+                    .to_owned(),
+            )
+        })?;
+        Ok(Self::Postgres(Box::new(options)))
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    fn postgres(_: &str) -> StoreResult<Self> {
+        Err(left_out("Postgres", "postgres"))
+    }
+
+    #[cfg(feature = "sqlite")]
+    fn file(path: &str) -> StoreResult<Self> {
+        Ok(Self::File(path.into()))
+    }
+
+    #[cfg(not(feature = "sqlite"))]
+    fn file(_: &str) -> StoreResult<Self> {
+        Err(left_out("SQLite", "sqlite"))
+    }
+
+    #[cfg(not(feature = "sqlite"))]
+    fn sqlite(_: &str) -> StoreResult<Self> {
+        Err(left_out("SQLite", "sqlite"))
+    }
+
+    #[cfg(feature = "sqlite")]
     fn sqlite(path: &str) -> StoreResult<Self> {
         // How other programs ask for what is done anyway.
         let path = path.strip_suffix("?mode=rwc").unwrap_or(path);
@@ -67,7 +99,16 @@ impl Target {
     }
 }
 
-#[cfg(test)]
+/// A URL names a database that this program was built without.
+#[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+fn left_out(database: &str, feature: &str) -> StoreError {
+    StoreError::Configuration(format!(
+        "this program was built without {database}: name another database, or build it with the feature {feature:?} of \
+         opencode-sql"
+    ))
+}
+
+#[cfg(all(test, feature = "sqlite", feature = "postgres"))]
 mod tests {
     use super::*;
 
