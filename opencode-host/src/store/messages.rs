@@ -5,13 +5,12 @@ use std::collections::VecDeque;
 
 use async_trait::async_trait;
 use opencode_client::reply::PersistedPart;
-use opencode_client::wire::Tokens;
 use serde::{Deserialize, Serialize};
 
 use super::{Finish, RequestAnswer, StoreError, StoreResult, Turn, TurnEvent};
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
-use crate::outcome::{Reason, TurnError};
+use crate::outcome::{Answer, Reason, TurnError, Usage};
 
 /// How many messages a default method reads at a time.
 const PAGE: u32 = 32;
@@ -155,34 +154,6 @@ pub enum MessageStatus {
     Error,
 }
 
-/// Cost in US dollars and tokens, over all messages of a turn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Usage {
-    /// US dollars.
-    pub cost: f64,
-    /// Tokens sent.
-    pub input_tokens: u64,
-    /// Tokens written.
-    pub output_tokens: u64,
-    /// Tokens served from the provider's cache.
-    pub cache_read_tokens: u64,
-    /// Tokens stored in the provider's cache.
-    pub cache_write_tokens: u64,
-}
-
-impl Usage {
-    /// The usage of a cost and token counts.
-    pub fn new(cost: f64, tokens: Tokens) -> Self {
-        Self {
-            cost,
-            input_tokens: tokens.input,
-            output_tokens: tokens.output,
-            cache_read_tokens: tokens.cache.read,
-            cache_write_tokens: tokens.cache.write,
-        }
-    }
-}
-
 /// Where a message is, and how much of it there is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -273,13 +244,18 @@ impl Message {
     /// Writes the end of its turn to the message.
     pub fn end(&mut self, finish: &Finish, now: Timestamp) {
         self.status = finish.status.message_status();
-        self.reason = finish.reason;
-        self.content.clone_from(&finish.content);
-        self.parts.clone_from(&finish.parts);
-        self.reasoning.clone_from(&finish.reasoning);
-        self.usage = finish.usage;
-        self.truncated = finish.truncated;
-        self.error.clone_from(&finish.error);
+        let Answer {
+            content,
+            parts,
+            reasoning,
+            usage,
+            truncated,
+            reason,
+            error,
+        } = finish.answer.clone();
+        (self.content, self.parts, self.reasoning) = (content, parts, reasoning);
+        (self.usage, self.truncated) = (usage, truncated);
+        (self.reason, self.error) = (reason, error);
         self.finished_at = Some(now);
     }
 }

@@ -70,6 +70,7 @@ pub mod column;
 pub mod conformance;
 mod conversations;
 mod files;
+mod finish;
 mod memory;
 mod messages;
 mod queue;
@@ -91,13 +92,14 @@ pub use conversations::{
     Conversation, ConversationSummary, Conversations, SessionLock, Swapped, lock_in_process,
 };
 pub use files::Files;
+pub use finish::Finish;
 pub use memory::MemoryStore;
-pub use messages::{Message, MessageEntry, MessageRole, MessageStatus, Messages, Usage};
+pub use messages::{Message, MessageEntry, MessageRole, MessageStatus, Messages};
 pub use queue::{Note, Queue};
 pub use reader::Reader;
 pub use rows::{
-    CancelOutcome, Claim, ClaimedTurn, Finish, Finished, Lease, LeaseStatus, NewTurn, OnBusy,
-    PromptRecord, Submitted, Turn, TurnEvent, TurnState, TurnStatus, WorkerId,
+    CancelOutcome, Claim, ClaimedTurn, Finished, Lease, LeaseStatus, NewTurn, OnBusy, PromptRecord,
+    Submitted, Turn, TurnEvent, TurnState, TurnStatus, WorkerId,
 };
 pub use session_gates::{SessionGate, SessionGates};
 pub use session_record::{Owed, SessionRecord};
@@ -105,6 +107,7 @@ pub use turn_row::{Changed, HeldLease, MessageWrite, TurnRow};
 pub use words::UnknownWord;
 
 use crate::id::TurnId;
+pub use crate::outcome::Usage;
 use crate::uploaded_files_prompt::Size;
 
 /// Why a store could not do what was asked.

@@ -3,15 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use opencode_client::reply::{Checkpoint, PersistedPart};
+use opencode_client::reply::Checkpoint;
 use opencode_client::wire::Prompt;
 use opencode_client::{PromptIds, SessionId};
 use serde::{Deserialize, Serialize};
 
-use super::{Conversation, MessageStatus, NewUploads, Usage};
+use super::{Conversation, Finish, MessageStatus, NewUploads};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{ConversationId, MessageId, TurnId};
-use crate::outcome::{Reason, TurnError};
 
 /// A worker's name, unique among all that run: host, process, number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -367,83 +366,6 @@ pub enum LeaseStatus {
     Lost,
 }
 
-/// The end of a turn.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Finish {
-    /// How it ended.
-    pub status: TurnStatus,
-    /// Why, where that needs a word.
-    pub reason: Option<Reason>,
-    /// The message's text.
-    pub content: String,
-    /// The parts, in order.
-    pub parts: Vec<PersistedPart>,
-    /// The model's thinking.
-    pub reasoning: String,
-    /// Cost and tokens.
-    pub usage: Usage,
-    /// The text is cut.
-    pub truncated: bool,
-    /// What went wrong.
-    pub error: Option<TurnError>,
-    /// The `turn.finished` event's payload.
-    pub event: serde_json::Value,
-}
-
-/// What is written where a turn was cancelled before anything came of it.
-const NEVER_STARTED: &str = "Cancelled before it started.";
-
-impl Finish {
-    /// The event that a turn's one terminal state is recorded by.
-    pub const EVENT: &'static str = "turn.finished";
-
-    /// The end of a turn that was cancelled in the queue, `waited` after its submit.
-    pub fn never_started(waited: Duration) -> Self {
-        let usage = Usage::default();
-        let reason = Some(Reason::Cancelled);
-        let event = serde_json::json!({
-            "status": TurnStatus::Cancelled,
-            "reason": reason,
-            "duration_ms": u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
-            "first_token_ms": null,
-            "tool_count": 0,
-            "cost": usage.cost,
-            "input_tokens": usage.input_tokens,
-            "output_tokens": usage.output_tokens,
-            "cache_read_tokens": usage.cache_read_tokens,
-            "cache_write_tokens": usage.cache_write_tokens,
-            "error": null,
-        });
-        Self {
-            status: TurnStatus::Cancelled,
-            reason,
-            content: NEVER_STARTED.to_owned(),
-            parts: Vec::new(),
-            reasoning: String::new(),
-            usage,
-            truncated: false,
-            error: None,
-            event,
-        }
-    }
-
-    /// This end for a turn whose cancel was asked for before: a completion
-    /// becomes cancelled, in the event too; any other end stays as it is.
-    #[must_use]
-    pub fn after_cancel(mut self) -> Self {
-        if self.status == TurnStatus::Completed {
-            self.status = TurnStatus::Cancelled;
-            self.reason = Some(Reason::Cancelled);
-            if let Some(event) = self.event.as_object_mut() {
-                event.insert("status".to_owned(), serde_json::json!(self.status));
-                event.insert("reason".to_owned(), serde_json::json!(self.reason));
-            }
-        }
-        self
-    }
-}
-
 /// What became of a finish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finished {
@@ -490,7 +412,7 @@ impl TurnEvent {
     pub fn end(finish: &Finish, now: Timestamp) -> Self {
         Self {
             name: Finish::EVENT.to_owned(),
-            payload: finish.event.clone(),
+            payload: finish.event(),
             at: now,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use opencode_client::reply::{PersistedPart, ReplyResult, is_blank};
+use opencode_client::reply::{ReplyResult, is_blank};
 use serde_json::json;
 
 use super::driver::Driven;
@@ -12,12 +12,11 @@ use super::follow::write;
 use super::history::give_session_up;
 use super::names::keeps_unknown_model;
 use super::plan::Ending;
-use super::result::FinishedEvent;
 use super::settle::settle;
 use super::tools::{Tools, Trouble};
-use crate::outcome::Reason;
+use crate::outcome::{Answer, Reason, Usage};
 use crate::reporter::Severity;
-use crate::store::{Finish, Finished, StoreError, TurnStatus, Usage};
+use crate::store::{Finish, Finished, StoreError, TurnStatus};
 
 /// What a message says that was stopped before its first word.
 const STOPPED: &str = "Response was stopped.";
@@ -189,32 +188,16 @@ fn finish_of(tools: &Tools, ears: &Ears, ending: Ending) -> Finish {
     } else {
         result
     };
-    let usage = usage(ears);
-    let tool_count = result
-        .parts
-        .iter()
-        .filter(|part| matches!(part, PersistedPart::Tool(_)))
-        .count();
-    let event = FinishedEvent {
-        status: ending.status,
-        reason: ending.reason,
-        usage,
-        error: ending.error.as_ref(),
-        tool_count,
-        duration: duration(tools),
-        first_token: ears.first_token,
-    };
-    Finish {
-        status: ending.status,
-        reason: ending.reason,
-        content: content(&ending, &result),
-        usage,
-        truncated: ending.truncated,
-        event: event.payload(),
-        error: ending.error,
-        parts: result.parts,
-        reasoning: result.reasoning_text,
-    }
+    let mut answer = Answer::text(content(&ending, &result));
+    answer.parts = result.parts;
+    answer.reasoning = result.reasoning_text;
+    answer.usage = usage(ears);
+    answer.truncated = ending.truncated;
+    answer.reason = ending.reason;
+    answer.error = ending.error;
+    let mut finish = Finish::new(ending.status, answer, duration(tools));
+    finish.first_token = ears.first_token;
+    finish
 }
 
 /// From the first claim until now.

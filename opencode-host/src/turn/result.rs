@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use opencode_client::reply::{PersistedPart, ReplyResult, ToolPart};
-use serde_json::{Map, Value, json};
 
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::outcome::{Reason, TurnError};
@@ -80,48 +79,5 @@ impl TurnResult {
     /// The tool calls that ended.
     pub fn tool_calls(&self) -> Vec<ToolPart> {
         ReplyResult::of(self.parts.clone()).tool_parts
-    }
-}
-
-/// The payload of a `turn.finished` event.
-pub(crate) struct FinishedEvent<'a> {
-    pub(crate) status: TurnStatus,
-    pub(crate) reason: Option<Reason>,
-    pub(crate) usage: Usage,
-    pub(crate) error: Option<&'a TurnError>,
-    pub(crate) tool_count: usize,
-    pub(crate) duration: Duration,
-    pub(crate) first_token: Option<Duration>,
-}
-
-impl FinishedEvent<'_> {
-    pub(crate) fn payload(&self) -> Value {
-        let mut payload = Map::new();
-        payload.insert("status".to_owned(), json!(self.status));
-        payload.insert(
-            "duration_ms".to_owned(),
-            json!(self.duration.as_millis() as u64),
-        );
-        payload.insert("tool_count".to_owned(), json!(self.tool_count));
-        if let Ok(Value::Object(usage)) = serde_json::to_value(self.usage) {
-            payload.extend(usage);
-        }
-        if let Some(reason) = self.reason {
-            payload.insert("reason".to_owned(), json!(reason));
-        }
-        if let Some(first_token) = self.first_token {
-            payload.insert(
-                "first_token_ms".to_owned(),
-                json!(first_token.as_millis() as u64),
-            );
-        }
-        if let Some(error) = self.error {
-            payload.insert("error".to_owned(), json!(error.name));
-            payload.insert(
-                "error_message".to_owned(),
-                json!(error.message.chars().take(200).collect::<String>()),
-            );
-        }
-        Value::Object(payload)
     }
 }

@@ -49,7 +49,7 @@ async fn end(
     messages::end(on, turn.message, finish, now).await?;
     on.execute(
         ADD_EVENT,
-        args![turn.id, Finish::EVENT, json(&finish.event)?, now],
+        args![turn.id, Finish::EVENT, json(&finish.event())?, now],
     )
     .await?;
     Ok(())

@@ -11,7 +11,7 @@ use super::sample::{checkpoint, checkpoint_of, finish, prompt};
 use crate::clock::Clock as _;
 use crate::id::MessageId;
 use crate::outcome::TurnError;
-use crate::store::{ClaimedTurn, Finish, Lease, NewTurn, Note, StoreError, TurnStatus, Usage};
+use crate::store::{ClaimedTurn, Lease, NewTurn, Note, StoreError, TurnStatus, Usage};
 
 /// Every kind of character: of all lengths in UTF-8, quotes, escapes, line
 /// ends, a byte order mark, unassigned and control characters, NUL too.
@@ -215,25 +215,22 @@ pub async fn any_text_is_kept(on: &dyn Fixture) {
         status_code: None,
         url: Some(odd_text()),
     };
-    let end = Finish {
-        reasoning: odd_text(),
-        error: Some(error),
-        event: json!({"text": odd_text(), odd_text(): 1}),
-        ..finish(TurnStatus::Failed, &odd_text())
-    };
+    let mut end = finish(TurnStatus::Failed, &odd_text());
+    end.answer.reasoning = odd_text();
+    end.answer.error = Some(error);
     on.store().finish(&claimed.lease, &end).await.unwrap();
     let message = on.message(turn.message).await;
     assert_eq!(
         (&message.content, &message.parts),
-        (&end.content, &end.parts)
+        (&end.answer.content, &end.answer.parts)
     );
     assert_eq!(
         (&message.reasoning, &message.error),
-        (&end.reasoning, &end.error)
+        (&end.answer.reasoning, &end.answer.error)
     );
     assert_eq!(
         on.store().turn_events(turn.id).await.unwrap()[0].payload,
-        end.event
+        end.event()
     );
 }
 
@@ -257,12 +254,10 @@ pub async fn deep_nesting_is_kept(on: &dyn Fixture) {
         .unwrap();
     let row = on.turn(turn.id).await;
     assert!(row.prompt == new.prompt && row.checkpoint == kept);
-    let end = Finish {
-        parts: vec![PersistedPart::Tool(tool)],
-        ..finish(TurnStatus::Completed, "")
-    };
+    let mut end = finish(TurnStatus::Completed, "");
+    end.answer.parts = vec![PersistedPart::Tool(tool)];
     on.store().finish(&claimed.lease, &end).await.unwrap();
-    assert!(on.message(turn.message).await.parts == end.parts);
+    assert!(on.message(turn.message).await.parts == end.answer.parts);
 }
 
 /// Five million characters are kept, in a prompt, a checkpoint and a message.
@@ -309,10 +304,8 @@ pub async fn numbers_are_kept(on: &dyn Fixture) {
             cache_read_tokens: i64::MAX as u64,
             cache_write_tokens: 0,
         };
-        let end = Finish {
-            usage,
-            ..finish(TurnStatus::Completed, "")
-        };
+        let mut end = finish(TurnStatus::Completed, "");
+        end.answer.usage = usage;
         on.store().finish(&lease, &end).await.unwrap();
         assert_eq!(on.message(turn.message).await.usage, usage);
     }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use opencode_client::reply::PersistedPart;
-use serde_json::json;
 
 use super::Fixture;
 use super::sample::{checkpoint, finish, prompt};
@@ -26,20 +25,18 @@ pub async fn an_end_is_whole(on: &dyn Fixture) {
         status_code: Some(429),
         url: Some("https://provider.test/v1".to_owned()),
     };
-    let end = Finish {
-        reason: Some(Reason::Upstream),
-        reasoning: "Let me see".to_owned(),
-        usage: Usage {
-            cost: 0.1 + 0.2,
-            input_tokens: 1,
-            output_tokens: 2,
-            cache_read_tokens: 3,
-            cache_write_tokens: 4,
-        },
-        truncated: true,
-        error: Some(error),
-        ..finish(TurnStatus::Error, "So far")
+    let mut end = finish(TurnStatus::Error, "So far");
+    end.answer.reason = Some(Reason::Upstream);
+    end.answer.reasoning = "Let me see".to_owned();
+    end.answer.usage = Usage {
+        cost: 0.1 + 0.2,
+        input_tokens: 1,
+        output_tokens: 2,
+        cache_read_tokens: 3,
+        cache_write_tokens: 4,
     };
+    end.answer.truncated = true;
+    end.answer.error = Some(error);
     let before = on.message(turn.message).await;
     assert_eq!(
         on.store().finish(&lease, &end).await.unwrap(),
@@ -57,20 +54,20 @@ pub async fn an_end_is_whole(on: &dyn Fixture) {
     assert_eq!(stored.finished_at, Some(now));
     let expected = Message {
         status: MessageStatus::Error,
-        reason: end.reason,
-        content: end.content.clone(),
-        parts: end.parts.clone(),
-        reasoning: end.reasoning.clone(),
-        usage: end.usage,
+        reason: end.answer.reason,
+        content: end.answer.content.clone(),
+        parts: end.answer.parts.clone(),
+        reasoning: end.answer.reasoning.clone(),
+        usage: end.answer.usage,
         truncated: true,
-        error: end.error.clone(),
+        error: end.answer.error.clone(),
         finished_at: Some(now),
         ..before
     };
     assert_eq!(on.message(turn.message).await, expected);
     let event = TurnEvent {
         name: "turn.finished".to_owned(),
-        payload: end.event.clone(),
+        payload: end.event(),
         at: now,
     };
     assert_eq!(on.store().turn_events(turn.id).await.unwrap(), [event]);
@@ -144,9 +141,14 @@ pub async fn a_cancel_wins_over_a_completion(on: &dyn Fixture) {
         }]
     );
     let events = on.store().turn_events(turn.id).await.unwrap();
-    let told = json!({"status": "cancelled", "reason": "cancelled", "duration_ms": 12});
+    let told = finish(TurnStatus::Completed, "All of it").after_cancel();
+    assert_eq!(told.event()["status"], "cancelled");
     assert_eq!(events.len(), 1);
-    assert_eq!(events[0].payload, told, "the record agrees with the row");
+    assert_eq!(
+        events[0].payload,
+        told.event(),
+        "the record agrees with the row"
+    );
 }
 
 /// A cancel does not hide that the turn had failed.
@@ -251,14 +253,14 @@ pub async fn a_queued_turn_is_cancelled_at_once(on: &dyn Fixture) {
     );
     assert_eq!(
         (message.content.as_str(), message.finished_at),
-        (end.content.as_str(), Some(now))
+        (end.answer.content.as_str(), Some(now))
     );
     let events = on.store().turn_events(turn.id).await.unwrap();
     assert_eq!(
         events,
         [TurnEvent {
             name: "turn.finished".to_owned(),
-            payload: end.event,
+            payload: end.event(),
             at: now
         }]
     );

@@ -10,9 +10,10 @@ use serde_json::json;
 use super::Fixture;
 use crate::clock::Clock as _;
 use crate::id::{MessageId, TurnId};
+use crate::outcome::Answer;
 use crate::store::{
     Claim, ClaimedTurn, Conversation, Finish, Finished, Lease, Message, NewTurn, OnBusy,
-    PromptRecord, SessionRecord, Store, StoreResult, Submitted, Turn, TurnStatus, Usage, WorkerId,
+    PromptRecord, SessionRecord, Store, StoreResult, Submitted, Turn, TurnStatus, WorkerId,
 };
 
 /// How long the leases of the promises last.
@@ -151,17 +152,9 @@ pub(super) fn checkpoint_of(parts: &[PersistedPart]) -> Checkpoint {
 }
 
 pub(super) fn finish(status: TurnStatus, content: &str) -> Finish {
-    Finish {
-        status,
-        reason: None,
+    let mut answer = Answer::text(content);
+    answer.parts = vec![PersistedPart::Text {
         content: content.to_owned(),
-        parts: vec![PersistedPart::Text {
-            content: content.to_owned(),
-        }],
-        reasoning: String::new(),
-        usage: Usage::default(),
-        truncated: false,
-        error: None,
-        event: json!({"status": status, "duration_ms": 12}),
-    }
+    }];
+    Finish::new(status, answer, Duration::from_millis(12))
 }

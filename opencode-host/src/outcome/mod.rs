@@ -1,7 +1,11 @@
 //! How a turn ends: the table of endings, in types.
 
+mod answer;
+
 use opencode_client::UpstreamError;
 use serde::{Deserialize, Serialize};
+
+pub use answer::{Answer, Usage};
 
 /// Why a turn ended as it did, in one word for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
