@@ -50,6 +50,7 @@ pub(super) const IN_CIRCLES: &[&str] = &[
     "opencode-host/src/session.rs",
     "opencode-host/src/session/upheld.rs",
     "opencode-host/src/store/attachment.rs",
+    "opencode-host/src/store/finish.rs",
     "opencode-host/src/store/messages.rs",
     "opencode-host/src/store/rows.rs",
     "opencode-host/src/tool_display/call.rs",
