@@ -170,6 +170,22 @@ pub enum SubmitError {
     Store(#[from] StoreError),
 }
 
+/// Refuses a prompt without words, and one of more than `limit` bytes, as [`Host::submit`] does before it writes
+/// anything.
+///
+/// # Errors
+/// [`SubmitError::Empty`] or [`SubmitError::TooLong`].
+pub fn check_prompt(text: &str, limit: usize) -> Result<(), SubmitError> {
+    let bytes = text.len();
+    if text.trim().is_empty() {
+        return Err(SubmitError::Empty);
+    }
+    if bytes > limit {
+        return Err(SubmitError::TooLong { bytes, limit });
+    }
+    Ok(())
+}
+
 impl Host {
     /// Starts a host of the turns that `store` keeps.
     pub fn builder(store: Arc<dyn Store>) -> HostBuilder {
@@ -187,13 +203,7 @@ impl Host {
         prompt: Prompt,
         options: SubmitOptions,
     ) -> Result<Submitted, SubmitError> {
-        let (bytes, limit) = (prompt.text.len(), self.front.options.max_prompt);
-        if prompt.text.trim().is_empty() {
-            return Err(SubmitError::Empty);
-        }
-        if bytes > limit {
-            return Err(SubmitError::TooLong { bytes, limit });
-        }
+        check_prompt(&prompt.text, self.front.options.max_prompt)?;
         let mut prompt = prompt;
         let (mut uploads, mut placed, mut alone) = (None, None, None);
         if let Some(files) = options.uploads {

@@ -139,7 +139,7 @@ mod worker;
 
 pub use host::{
     AnswerError, DEFAULT_MAX_PROMPT, Host, HostBuilder, HostOptions, LiveStream, SubmitError,
-    SubmitOptions, ViewStream,
+    SubmitOptions, ViewStream, check_prompt,
 };
 pub use opencode_client as client;
 pub use session::{LOWEST_VERSION, SessionError, UnsafeServer};

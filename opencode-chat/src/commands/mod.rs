@@ -13,7 +13,7 @@ pub(crate) mod worker;
 use std::io::Read as _;
 
 use opencode_client::wire::Prompt;
-use opencode_host::{DEFAULT_MAX_PROMPT, SubmitError, SubmitOptions};
+use opencode_host::{DEFAULT_MAX_PROMPT, SubmitError, SubmitOptions, check_prompt};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::PromptArgs;
@@ -40,16 +40,7 @@ fn prompt(args: &PromptArgs) -> Result<Prompt, Failure> {
     } else {
         args.prompt.clone()
     };
-    if text.trim().is_empty() {
-        return Err(Failure::configuration(SubmitError::Empty.to_string()));
-    }
-    if text.len() > DEFAULT_MAX_PROMPT {
-        let error = SubmitError::TooLong {
-            bytes: text.len(),
-            limit: DEFAULT_MAX_PROMPT,
-        };
-        return Err(Failure::configuration(error.to_string()));
-    }
+    check_prompt(&text, DEFAULT_MAX_PROMPT)?;
     if args.conversation.trim().is_empty() {
         return Err(Failure::configuration(
             "the conversation needs a name (--conversation)",

@@ -4,7 +4,7 @@ use opencode_host::client::wire::Prompt;
 use opencode_host::id::ConversationId;
 use opencode_host::store::Turn;
 use opencode_host::uploads::Uploads;
-use opencode_host::{DEFAULT_MAX_PROMPT, SubmitError, SubmitOptions};
+use opencode_host::{DEFAULT_MAX_PROMPT, SubmitOptions, check_prompt};
 
 use crate::web::app::App;
 use crate::web::problem::Problem;
@@ -20,14 +20,7 @@ pub(crate) fn said(prompt: String) -> String {
 
 /// Refuses what could not be sent, before anything is written.
 pub(crate) fn check(prompt: &str) -> Result<(), Problem> {
-    let (bytes, limit) = (prompt.len(), DEFAULT_MAX_PROMPT);
-    if prompt.trim().is_empty() {
-        return Err(SubmitError::Empty.into());
-    }
-    if bytes > limit {
-        return Err(SubmitError::TooLong { bytes, limit }.into());
-    }
-    Ok(())
+    Ok(check_prompt(prompt, DEFAULT_MAX_PROMPT)?)
 }
 
 /// Queues a turn. The same key is the same form sent again, unless it holds
