@@ -65,6 +65,10 @@ impl Target {
     }
 
     #[cfg(feature = "sqlite")]
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "without the feature it is an error"
+    )]
     fn file(path: &str) -> StoreResult<Self> {
         Ok(Self::File(path.into()))
     }
