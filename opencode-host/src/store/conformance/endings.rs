@@ -27,7 +27,7 @@ pub async fn an_end_is_whole(on: &dyn Fixture) {
     };
     let mut end = finish(TurnStatus::Error, "So far");
     end.answer.reason = Some(Reason::Upstream);
-    end.answer.reasoning = "Let me see".to_owned();
+    "Let me see".clone_into(&mut end.answer.reasoning);
     end.answer.usage = Usage {
         cost: 0.1 + 0.2,
         input_tokens: 1,
