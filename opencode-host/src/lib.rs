@@ -143,7 +143,7 @@ pub use host::{
 };
 pub use opencode_client as client;
 pub use session::{LOWEST_VERSION, SessionError, UnsafeServer};
-pub use worker::{BuildError, Worker, WorkerBuilder, WorkerOptions};
+pub use worker::{BuildError, Unguarded, Worker, WorkerBuilder, WorkerOptions};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

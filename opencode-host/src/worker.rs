@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::hosted::Hosted;
 pub use builder::{BuildError, WorkerBuilder};
+pub use configuration_guard::Unguarded;
 
 use crate::blobs::Blobs;
 use crate::clock::Clock;

@@ -134,8 +134,7 @@ async fn try_to_send(
     let mut sent = row.state == AnswerState::Sent;
     loop {
         let sending = async {
-            let server = shared.client.with_patience(patience);
-            let client = asked(shared, &server, lease.turn, answer).await?;
+            let client = asked(shared, patience, lease.turn, answer).await?;
             if !sent {
                 let state = Some(&AnswerState::Sent);
                 shared
@@ -179,7 +178,7 @@ async fn try_to_send(
 /// server answers whatever id it is given.
 async fn asked(
     shared: &Shared,
-    server: &Client,
+    patience: Duration,
     turn: TurnId,
     answer: &NewAnswer,
 ) -> Result<Client, Unsent> {
@@ -187,16 +186,15 @@ async fn asked(
     let turn = shared.store.turn(turn).await?.ok_or_else(missing)?;
     let conversation = shared.store.conversation(turn.conversation).await?;
     let conversation = conversation.ok_or_else(missing)?;
-    let (TurnState::Running, Some(prompted), Some(session)) =
+    let (TurnState::Running, Some(prompted), Some(_)) =
         (turn.state, turn.prompted, &conversation.session)
     else {
         return Err(Unsent::NotWaiting);
     };
-    if let Err(unguarded) = shared.guard_of(&conversation).await {
-        let unguarded = ClientError::Configuration(unguarded.to_string());
-        return Err(Unsent::Upstream(unguarded));
-    }
-    let client = session.client(server);
+    let guarded = shared.guarded_client(&conversation).await;
+    let client = guarded
+        .map_err(|unguarded| Unsent::Upstream(ClientError::Configuration(unguarded.to_string())))?;
+    let client = client.with_patience(patience);
     let asks = match &answer.given {
         Given::Permission { .. } => {
             let waiting = client.permissions().await?;

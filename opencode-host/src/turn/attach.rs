@@ -92,17 +92,13 @@ async fn exchange_again(tools: &Tools, turn: &Turn) -> Exchange {
     let (Some(prompted), Some(_)) = (&turn.prompted, &tools.host.blobs) else {
         return none;
     };
-    if let Err(unguarded) = tools
-        .host
-        .guard(&tools.conversation, tools.own_configuration())
-        .await
-    {
-        tools.report(&unguarded);
-        return none;
-    }
-    let client = match &tools.conversation.session {
-        Some(session) => session.client(&tools.host.client),
-        None => tools.host.client.clone(),
+    let own = tools.own_configuration();
+    let client = match tools.host.client_for(&tools.conversation, own).await {
+        Ok(client) => client,
+        Err(unguarded) => {
+            tools.report(&unguarded);
+            return none;
+        }
     };
     for tried in 1..=TRIES {
         let patience = tools.host.options.limits.pace.answer * tried;

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use opencode_client::Client;
 use serde_json::json;
 
-use super::Shared;
+use super::{Shared, Worker};
 use crate::reporter::Severity;
 use crate::sandbox::{OwnConfiguration, Refusal, SandboxError, SandboxId, SandboxRoot, blocking};
 use crate::store::Conversation;
@@ -23,12 +24,23 @@ const LOOK_AGAIN: Duration = Duration::from_millis(300);
 #[error("the sandbox held configuration that OpenCode would have run: it was moved out")]
 struct Removed;
 
-/// Why nothing may be asked of the server in this folder.
+/// Why nothing may be asked of the server in a conversation's folder.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the conversation's folder may hold configuration that OpenCode would run, so nothing was asked: {0}"
 )]
-pub(crate) struct Unguarded(#[from] SandboxError);
+pub struct Unguarded(#[from] SandboxError);
+
+impl Worker {
+    /// Returns the client in the folder of the conversation's session, for calls about it that the host has none for.
+    /// What OpenCode would run from that folder is moved out first.
+    ///
+    /// # Errors
+    /// [`Unguarded`] when that cannot be done: the folder is not to be read then.
+    pub async fn client_for(&self, conversation: &Conversation) -> Result<Client, Unguarded> {
+        self.shared.guarded_client(conversation).await
+    }
+}
 
 impl Shared {
     /// Sees to it that the folder of the conversation's session holds nothing that the server would run.
@@ -51,14 +63,27 @@ impl Shared {
         }
     }
 
-    /// The same, for who has not asked the product yet.
-    pub(crate) async fn guard_of(
+    /// [`Shared::client_for`], for who has not asked the product yet.
+    pub(crate) async fn guarded_client(
         &self,
         conversation: &Conversation,
-    ) -> Result<Vec<String>, Unguarded> {
+    ) -> Result<Client, Unguarded> {
         let (product, _) = self.product.ask(conversation).await;
-        self.guard(conversation, product.own_configuration(conversation))
-            .await
+        let own = product.own_configuration(conversation);
+        self.client_for(conversation, own).await
+    }
+
+    /// The client in the folder of the conversation's session, which is guarded first.
+    pub(crate) async fn client_for(
+        &self,
+        conversation: &Conversation,
+        own: OwnConfiguration,
+    ) -> Result<Client, Unguarded> {
+        self.guard(conversation, own).await?;
+        Ok(match &conversation.session {
+            Some(session) => session.client(&self.client),
+            None => self.client.clone(),
+        })
     }
 
     /// Looks again before a prompt, where something was moved out before. What came back is moved too, and nothing is
