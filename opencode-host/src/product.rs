@@ -93,8 +93,8 @@ pub trait Product: Send + Sync + fmt::Debug + 'static {
     /// it is called at least once, so do what it does under the message's id, where twice is as good as once. The
     /// conversation's next turn waits for it.
     ///
-    /// Not called for a turn that is cancelled while it is queued and was never prompted: no worker has it. Nor for one
-    /// whose conversation was deleted meanwhile.
+    /// A turn that was cancelled in the queue is settled by a worker too, with an empty exchange. Not called for one whose
+    /// conversation was deleted meanwhile.
     ///
     /// # Errors
     /// Reported and traced (`callback.error`); the message stays as it is, and the turn is settled all the same.
@@ -103,7 +103,7 @@ pub trait Product: Send + Sync + fmt::Debug + 'static {
         Ok(())
     }
 
-    /// The turn is over, whichever way it ended after a worker took it up.
+    /// The turn is over, however it ended.
     ///
     /// Called behind [`Product::on_finalized`], as often as that is: attempted once, at least once over deaths.
     ///
