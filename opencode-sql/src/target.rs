@@ -112,7 +112,8 @@ fn left_out(database: &str, feature: &str) -> StoreError {
     ))
 }
 
-#[cfg(all(test, feature = "sqlite", feature = "postgres"))]
+#[cfg(test)]
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
 mod tests {
     use super::*;
 

@@ -2,8 +2,8 @@
 //!
 //! Every page works without a script: forms are posted, links are followed, and
 //! a reload shows how far an answer is. The script sends the same forms and
-//! applies [`views::patch::Patch`]es: of a form's answer, and of the stream of a running
-//! turn ([`routes::events`]).
+//! applies patches (`views::patch`): of a form's answer, and of the stream of a running
+//! turn (`routes::events`).
 
 mod address;
 mod app;
