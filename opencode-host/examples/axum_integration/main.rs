@@ -1,7 +1,7 @@
-//! The wiring of a web application with tables of its own: sign in, ask, watch, download.
+//! The wiring of a web application with tables of its own: sign in, ask, watch, answer, download.
 //!
 //! Run an OpenCode server (`opencode serve --port 4096`), then
-//! `cargo run -p opencode-host --example axum_integration` and open <http://127.0.0.1:3001>. Without an OpenCode,
+//! `cargo run -p opencode-host --example axum_integration 3001` and open <http://127.0.0.1:3001>. Without an OpenCode,
 //! `cargo run -p opencode-impostor -- serve --port 4096` stands in.
 
 mod chart;
@@ -18,16 +18,18 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream};
 use opencode_host::artifacts::Transform;
 use opencode_host::blobs::Blobs;
-use opencode_host::client::{Client, wire::Prompt};
+use opencode_host::client::Client;
+use opencode_host::client::reply::PersistedPart;
+use opencode_host::client::wire::{PermissionAction, PermissionReply, PermissionRule, Prompt};
 use opencode_host::id::TurnId;
-use opencode_host::live::{Cursor, LiveEvent};
+use opencode_host::live::Cursor;
 use opencode_host::product::{HookError, Product};
-use opencode_host::sandbox::SandboxRoot;
-use opencode_host::store::{Conversation, MemoryStore};
-use opencode_host::{Host, SubmitError, SubmitOptions, Worker};
+use opencode_host::sandbox::{SandboxRoot, default_permission_rules};
+use opencode_host::store::{Conversation, Given, MemoryStore, NewAnswer};
+use opencode_host::{AnswerError, Host, SubmitError, SubmitOptions, Worker};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -54,6 +56,12 @@ impl Product for Charts {
         Some("When numbers are asked for, write chart.json: {\"bars\": [1, 2, 3]}.".to_owned())
     }
 
+    fn permission_rules(&self, _: &Conversation) -> Vec<PermissionRule> {
+        let mut rules = default_permission_rules();
+        rules.push(PermissionRule::all("webfetch", PermissionAction::Ask));
+        rules
+    }
+
     fn transforms(&self, _: &Conversation) -> Vec<Arc<dyn Transform>> {
         vec![Arc::new(ChartPage)]
     }
@@ -69,6 +77,16 @@ pub(crate) fn host(client: Client, data: &std::path::Path) -> Result<(Host, Work
     Ok((host, worker))
 }
 
+impl App {
+    /// Whether a turn is this user's.
+    async fn is_of(&self, turn: TurnId, user: &User) -> Result<(), Failure> {
+        let row = self.host.store().turn(turn).await?;
+        row.filter(|row| row.conversation == user.conversation)
+            .map(drop)
+            .ok_or(Failure(StatusCode::NOT_FOUND))
+    }
+}
+
 /// The routes.
 pub(crate) fn app(host: Host) -> Router {
     Router::new()
@@ -76,6 +94,7 @@ pub(crate) fn app(host: Host) -> Router {
         .route("/sign-in", post(sign_in))
         .route("/ask", post(ask))
         .route("/turns/{turn}/events", get(events))
+        .route("/turns/{turn}/answer", post(answer))
         .route("/files/{file}", get(download))
         .with_state(App {
             host,
@@ -102,51 +121,81 @@ async fn ask(
     Ok(Json(json!({"turn": submitted.turn.id, "user": user.name})))
 }
 
+/// The reply as it is, whenever it is another; at the end what came of it.
 async fn events(
     State(app): State<App>,
     user: User,
     Path(turn): Path<TurnId>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let row = app
-        .host
-        .store()
-        .turn(turn)
-        .await?
-        .filter(|row| row.conversation == user.conversation);
-    row.ok_or(Failure(StatusCode::NOT_FOUND))?;
+    app.is_of(turn, &user).await?;
     // A browser that comes back says what it has.
     let last = headers
         .get("last-event-id")
         .and_then(|id| id.to_str().ok()?.parse().ok());
-    let live = app.host.live(turn, last.unwrap_or(Cursor::START)).await?;
-    // After an error the stream ends, and the browser comes back by itself with what it has.
-    let events = live.map(|event| -> Result<Event, HookError> {
-        let event = match event? {
-            LiveEvent::Change { cursor, change } => {
-                Event::default().id(cursor.to_string()).json_data(&*change)
-            }
-            LiveEvent::Snapshot { cursor, view } => Event::default()
-                .id(cursor.to_string())
-                .event("snapshot")
-                .json_data(view.parts().collect::<Vec<_>>()),
-            LiveEvent::Finished(result) => {
-                let files = result
-                    .artifacts
-                    .iter()
-                    .map(|file| json!({"id": file.id, "name": file.name}));
-                let files: Vec<_> = files.collect();
-                Event::default()
-                    .event("finished")
-                    .json_data(json!({"text": result.content, "files": files}))
-            }
-            _ => Event::default().event("deleted").json_data(()),
-        };
-        Ok(event?)
+    let views = app.host.views(turn, last.unwrap_or(Cursor::START)).await?;
+    let shown = views.map(|shown| -> Result<Event, HookError> {
+        let (cursor, view) = shown?;
+        let texts = view.parts().filter_map(|part| match &part.part {
+            PersistedPart::Text { content } => Some(content.as_str()),
+            _ => None,
+        });
+        let text = texts.collect::<Vec<_>>().join("\n\n");
+        let requests: Vec<_> = view.requests().collect();
+        let data = json!({"text": text, "requests": requests});
+        Ok(Event::default().id(cursor.to_string()).json_data(data)?)
     });
-    Ok(Sse::new(events)
+    let end = async move {
+        let Some(result) = app.host.result(turn).await? else {
+            return Ok(Event::default().event("deleted").json_data(())?);
+        };
+        let files = result.artifacts.iter();
+        let files = files.map(|file| json!({"id": file.id, "name": file.name}));
+        let data = json!({"text": result.content, "files": files.collect::<Vec<_>>()});
+        Ok(Event::default().event("finished").json_data(data)?)
+    };
+    // After an error the stream ends, and the browser comes back by itself with what it has.
+    Ok(Sse::new(shown.chain(stream::once(end)))
         .keep_alive(KeepAlive::default())
         .into_response())
+}
+
+/// What somebody says to a request of the agent.
+#[derive(Deserialize)]
+struct Reply {
+    request: String,
+    /// To a question: one for each of its questions.
+    #[serde(default)]
+    words: Vec<String>,
+    /// To a request for permission.
+    allow: Option<bool>,
+}
+
+async fn answer(
+    State(app): State<App>,
+    user: User,
+    Path(turn): Path<TurnId>,
+    Json(reply): Json<Reply>,
+) -> Result<StatusCode, Failure> {
+    app.is_of(turn, &user).await?;
+    let words = reply.words.into_iter().map(|word| vec![word]);
+    let permission = |reply| Given::Permission {
+        reply,
+        message: None,
+    };
+    let given = match reply.allow {
+        Some(true) => permission(PermissionReply::Once),
+        Some(false) => permission(PermissionReply::Reject),
+        None => Given::Answers(words.collect()),
+    };
+    let answer = NewAnswer::new(reply.request, given).by(user.name);
+    match app.host.answer(turn, answer).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(AnswerError::NotWaiting | AnswerError::AlreadyAnswered { .. }) => {
+            Err(Failure(StatusCode::CONFLICT))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Serves on loopback, and works on the turns.
@@ -163,7 +212,11 @@ async fn main() -> Result<(), HookError> {
         let shutdown = shutdown.clone();
         async move { worker.run(shutdown).await }
     });
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:3001").await?;
+    let port: u16 = match std::env::args().nth(1) {
+        Some(port) => port.parse()?,
+        None => 3001,
+    };
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     println!(
         "http://{}, data in {}",
         listener.local_addr()?,

@@ -12,9 +12,11 @@ mod axum_integration;
 use axum::body::Body;
 use axum::http::{Request, Response, header};
 use axum::response::IntoResponse as _;
+use futures_util::StreamExt as _;
 use opencode_host::client::Client;
+use opencode_host::client::reply::PendingRequest;
 use opencode_impostor::{Impostor, Script, Step};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -39,6 +41,16 @@ impl Site {
             .await
             .unwrap()
             .into_response()
+    }
+
+    async fn json(&self, path: &str, cookie: &str, body: &Value) -> Response<Body> {
+        let request = Request::post(path)
+            .header(header::COOKIE, cookie)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body.to_string()))
+            .unwrap();
+        let answer = self.app.clone().oneshot(request).await.unwrap();
+        answer.into_response()
     }
 
     async fn text(&self, method: &str, path: &str, cookie: &str, body: &str) -> String {
@@ -141,6 +153,65 @@ async fn sign_in_send_stream_download() {
         files,
         expected.map(|(name, how, text)| (name.to_owned(), how.to_owned(), text.to_owned()))
     );
+    shutdown.cancel();
+    working.await.unwrap().unwrap();
+}
+
+/// Answers what a turn waits for, as the page's buttons do, until it waits for nothing more.
+async fn answer(site: &Site, host: &opencode_host::Host, turn: &str, cookie: &str, other: &str) {
+    let views = host.views(turn.parse().unwrap(), opencode_host::live::Cursor::START);
+    let mut views = views.await.unwrap();
+    let path = format!("/turns/{turn}/answer");
+    let mut answered = std::collections::HashSet::new();
+    while let Some(shown) = views.next().await {
+        let (_, view) = shown.unwrap();
+        for request in view.requests() {
+            if !answered.insert(request.id().to_owned()) {
+                continue;
+            }
+            let reply = match request {
+                PendingRequest::Permission(_) => json!({"request": request.id(), "allow": true}),
+                PendingRequest::Question(_) => json!({"request": request.id(), "words": ["Tea"]}),
+            };
+            let post = async |who: &str| site.json(&path, who, &reply).await.status();
+            assert_eq!(post(other).await, 404, "another's turn");
+            assert_eq!(post(cookie).await, 204);
+            assert_eq!(post(cookie).await, 409, "the first answer counts");
+        }
+    }
+    assert_eq!(answered.len(), 2);
+}
+
+#[tokio::test]
+async fn questions_and_permissions_are_answered() {
+    let steps = [
+        Step::ask_bash("ls", "notes.md"),
+        Step::question("What to drink?", ["Tea", "Coffee"]),
+        Step::text("Tea it is."),
+    ];
+    let impostor = Impostor::scripted(Script::always(steps)).await.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let client = Client::builder(impostor.url()).build().unwrap();
+    let (host, worker) = axum_integration::host(client, home.path()).unwrap();
+    let shutdown = CancellationToken::new();
+    let working = tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move { worker.run(shutdown).await }
+    });
+    let site = Site {
+        app: axum_integration::app(host.clone()),
+    };
+    let (ann, bob) = (site.sign_in("Ann").await, site.sign_in("Bob").await);
+    let asked = site.text("POST", "/ask", &ann, "text=A+drink").await;
+    let asked: Value = serde_json::from_str(&asked).unwrap();
+    let turn = asked["turn"].as_str().unwrap();
+    let events = format!("/turns/{turn}/events");
+    let (streamed, ()) = tokio::join!(
+        site.text("GET", &events, &ann, ""),
+        answer(&site, &host, turn, &ann, &bob)
+    );
+    assert!(streamed.contains("What to drink?"), "{streamed}");
+    assert!(streamed.contains("Tea it is."), "{streamed}");
     shutdown.cancel();
     working.await.unwrap().unwrap();
 }
