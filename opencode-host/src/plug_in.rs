@@ -7,7 +7,6 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -61,25 +60,24 @@ where
     let (answer, answered) = oneshot::channel();
     let thread = std::thread::Builder::new().name("plug-in".to_owned());
     let spawned = thread.spawn(move || {
-        let calling = async { timeout(limit, AssertUnwindSafe(code()).catch_unwind()).await };
-        // The code may panic before there is a future.
-        let called = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(calling)));
+        let calling = || runtime.block_on(async { timeout(limit, code()).await });
+        let called = match std::panic::catch_unwind(AssertUnwindSafe(calling)) {
+            Ok(Ok(returned)) => returned.map_err(PlugInError::Failed),
+            Ok(Err(_)) => Err(PlugInError::TimedOut { what, limit }),
+            Err(panic) => Err(PlugInError::Panicked {
+                what,
+                panic: Panic::of(&*panic),
+            }),
+        };
         // Nobody waits for what comes too late.
         let _ = answer.send(called);
     });
     if let Err(error) = spawned {
         return Err(PlugInError::NotCalled { what, error });
     }
-    let panicked = |panic: Box<dyn Any + Send>| PlugInError::Panicked {
-        what,
-        panic: Panic::of(&*panic),
-    };
     match timeout(limit + GRACE, answered).await {
-        Ok(Ok(Ok(Ok(Ok(Ok(value)))))) => Ok(value),
-        Ok(Ok(Ok(Ok(Ok(Err(error)))))) => Err(PlugInError::Failed(error)),
-        Ok(Ok(Ok(Ok(Err(panic))) | Err(panic))) => Err(panicked(panic)),
-        // Without an answer: the runtime ends.
-        Ok(Ok(Ok(Err(_))) | Err(_)) | Err(_) => Err(PlugInError::TimedOut { what, limit }),
+        Ok(Ok(called)) => called,
+        Ok(Err(_)) | Err(_) => Err(PlugInError::TimedOut { what, limit }),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 
@@ -14,7 +13,7 @@ use super::ending::leave;
 use super::tools::Tools;
 use crate::product::HookError;
 use crate::reporter::Severity;
-use crate::store::StoreError;
+use crate::store::{Finish, StoreError};
 
 /// Attaches the files of a finished turn, runs its hooks and marks it settled. The rows are
 /// durable: a hook that fails is reported and changes nothing.
@@ -57,7 +56,7 @@ pub(super) async fn settle(tools: &Tools, ears: &mut Ears) -> Driven {
     let Some(result) = TurnResult::of(&turn, &message, artifacts) else {
         return Driven::Lost;
     };
-    let product = Arc::clone(&tools.product);
+    let product = &tools.product;
     hook(
         tools,
         "on_finalized",
@@ -89,14 +88,14 @@ async fn trace_finished(tools: &Tools) {
         Ok(events) => events,
         Err(error) => return tools.report(&error),
     };
-    for event in events.iter().filter(|event| event.name == "turn.finished") {
+    for event in events.iter().filter(|event| event.name == Finish::EVENT) {
         let mut fields = event.payload.as_object().cloned().unwrap_or_default();
         fields.insert("turn".to_owned(), tools.turn.id.to_string().into());
         fields.insert(
             "conversation".to_owned(),
             tools.turn.conversation.to_string().into(),
         );
-        tools.host.telemetry.event_of("turn.finished", &fields);
+        tools.host.telemetry.event_of(Finish::EVENT, &fields);
     }
 }
 

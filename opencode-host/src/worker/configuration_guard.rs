@@ -7,6 +7,7 @@ use opencode_client::Client;
 use serde_json::json;
 
 use super::{Shared, Worker};
+use crate::product::HookError;
 use crate::reporter::Severity;
 use crate::sandbox::{OwnConfiguration, Refusal, SandboxError, SandboxId, SandboxRoot, blocking};
 use crate::store::Conversation;
@@ -29,7 +30,13 @@ struct Removed;
 #[error(
     "the conversation's folder may hold configuration that OpenCode would run, so nothing was asked: {0}"
 )]
-pub struct Unguarded(#[from] SandboxError);
+pub struct Unguarded(HookError);
+
+impl From<SandboxError> for Unguarded {
+    fn from(error: SandboxError) -> Self {
+        Self(error.into())
+    }
+}
 
 impl Worker {
     /// Returns the client in the folder of the conversation's session, for calls about it that the host has none for.
@@ -68,7 +75,8 @@ impl Shared {
         &self,
         conversation: &Conversation,
     ) -> Result<Client, Unguarded> {
-        let (product, _) = self.product.ask(conversation).await;
+        let (product, asked) = self.product.ask(conversation).await;
+        asked.map_err(|error| Unguarded(error.into()))?;
         let own = product.own_configuration(conversation);
         self.client_for(conversation, own).await
     }
@@ -96,10 +104,10 @@ impl Shared {
         tokio::time::sleep(LOOK_AGAIN).await;
         match self.guard(conversation, own).await?.into_iter().next() {
             None => Ok(()),
-            Some(path) => Err(Unguarded(SandboxError::Refused {
-                path,
-                reason: Refusal::Configuration,
-            })),
+            Some(path) => {
+                let reason = Refusal::Configuration;
+                Err(SandboxError::Refused { path, reason }.into())
+            }
         }
     }
 }

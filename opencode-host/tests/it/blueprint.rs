@@ -13,8 +13,10 @@ use axum::body::Body;
 use axum::http::{Request, Response, header};
 use axum::response::IntoResponse as _;
 use futures_util::StreamExt as _;
+use opencode_host::Host;
 use opencode_host::client::Client;
 use opencode_host::client::reply::PendingRequest;
+use opencode_host::store::StoreResult;
 use opencode_impostor::{Impostor, Script, Step};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +26,41 @@ use crate::hosting::PATIENCE;
 
 struct Site {
     app: axum::Router,
+}
+
+/// The application at work.
+struct Running {
+    site: Site,
+    host: Host,
+    shutdown: CancellationToken,
+    working: tokio::task::JoinHandle<StoreResult<()>>,
+    _home: tempfile::TempDir,
+}
+
+impl Running {
+    fn on(impostor: &Impostor) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let client = Client::builder(impostor.url()).build().unwrap();
+        let (host, worker) = axum_integration::host(client, home.path()).unwrap();
+        let shutdown = CancellationToken::new();
+        let working = tokio::spawn({
+            let shutdown = shutdown.clone();
+            async move { worker.run(shutdown).await }
+        });
+        let app = axum_integration::app(host.clone());
+        Self {
+            site: Site { app },
+            host,
+            shutdown,
+            working,
+            _home: home,
+        }
+    }
+
+    async fn end(self) {
+        self.shutdown.cancel();
+        self.working.await.unwrap().unwrap();
+    }
 }
 
 impl Site {
@@ -88,17 +125,8 @@ async fn sign_in_send_stream_download() {
     ]))
     .await
     .unwrap();
-    let home = tempfile::tempdir().unwrap();
-    let client = Client::builder(impostor.url()).build().unwrap();
-    let (host, worker) = axum_integration::host(client, home.path()).unwrap();
-    let shutdown = CancellationToken::new();
-    let working = tokio::spawn({
-        let shutdown = shutdown.clone();
-        async move { worker.run(shutdown).await }
-    });
-    let site = Site {
-        app: axum_integration::app(host),
-    };
+    let running = Running::on(&impostor);
+    let site = &running.site;
     assert!(site.text("GET", "/", "", "").await.contains("<form"));
     assert_eq!(site.send("POST", "/ask", "", "text=hi").await.status(), 401);
     let (ann, bob) = (site.sign_in("Ann").await, site.sign_in("Bob").await);
@@ -153,12 +181,11 @@ async fn sign_in_send_stream_download() {
         files,
         expected.map(|(name, how, text)| (name.to_owned(), how.to_owned(), text.to_owned()))
     );
-    shutdown.cancel();
-    working.await.unwrap().unwrap();
+    running.end().await;
 }
 
 /// Answers what a turn waits for, as the page's buttons do, until it waits for nothing more.
-async fn answer(site: &Site, host: &opencode_host::Host, turn: &str, cookie: &str, other: &str) {
+async fn answer(site: &Site, host: &Host, turn: &str, cookie: &str, other: &str) {
     let views = host.views(turn.parse().unwrap(), opencode_host::live::Cursor::START);
     let mut views = views.await.unwrap();
     let path = format!("/turns/{turn}/answer");
@@ -190,17 +217,8 @@ async fn questions_and_permissions_are_answered() {
         Step::text("Tea it is."),
     ];
     let impostor = Impostor::scripted(Script::always(steps)).await.unwrap();
-    let home = tempfile::tempdir().unwrap();
-    let client = Client::builder(impostor.url()).build().unwrap();
-    let (host, worker) = axum_integration::host(client, home.path()).unwrap();
-    let shutdown = CancellationToken::new();
-    let working = tokio::spawn({
-        let shutdown = shutdown.clone();
-        async move { worker.run(shutdown).await }
-    });
-    let site = Site {
-        app: axum_integration::app(host.clone()),
-    };
+    let running = Running::on(&impostor);
+    let site = &running.site;
     let (ann, bob) = (site.sign_in("Ann").await, site.sign_in("Bob").await);
     let asked = site.text("POST", "/ask", &ann, "text=A+drink").await;
     let asked: Value = serde_json::from_str(&asked).unwrap();
@@ -208,10 +226,9 @@ async fn questions_and_permissions_are_answered() {
     let events = format!("/turns/{turn}/events");
     let (streamed, ()) = tokio::join!(
         site.text("GET", &events, &ann, ""),
-        answer(&site, &host, turn, &ann, &bob)
+        answer(site, &running.host, turn, &ann, &bob)
     );
     assert!(streamed.contains("What to drink?"), "{streamed}");
     assert!(streamed.contains("Tea it is."), "{streamed}");
-    shutdown.cancel();
-    working.await.unwrap().unwrap();
+    running.end().await;
 }

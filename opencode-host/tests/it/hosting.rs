@@ -251,6 +251,25 @@ impl Hosting {
         }
     }
 
+    /// The same, with another host and worker on this store.
+    pub(crate) fn rebuilt(
+        self,
+        store: Arc<dyn Store>,
+        options: WorkerOptions,
+        adjust: impl FnOnce(Builder) -> Builder,
+    ) -> Self {
+        let builder = Builder::new(self.worker.client().clone(), store)
+            .recorder(&self.recorder)
+            .options(options)
+            .shared_folder();
+        let (host, worker) = adjust(builder).build().unwrap();
+        Self {
+            host,
+            worker,
+            ..self
+        }
+    }
+
     pub(crate) async fn with_product(impostor: Impostor, product: impl Product) -> Self {
         Self::with(impostor, quick(), |builder| builder.product(product)).await
     }

@@ -11,7 +11,7 @@ use opencode_host::{AnswerError, SubmitOptions};
 use opencode_impostor::{Dialect, Impostor};
 use serde_json::{Value, json};
 
-use crate::hosting::{Builder, Hosting, quick};
+use crate::hosting::{Hosting, quick};
 
 #[derive(Debug)]
 struct Ruled(Vec<PermissionRule>);
@@ -67,19 +67,10 @@ async fn sub_agents_that_run_unasked_are_allowed_by_name_and_warned_of() {
 async fn a_conversation_whose_sub_agents_were_off_has_them_when_they_are_allowed() {
     let hosting = Hosting::with_product(Impostor::start().await.unwrap(), asks()).await;
     let denied = rules_of(&hosting).await;
-    let (host, worker) = Builder::new(hosting.worker.client().clone(), Arc::clone(&hosting.store))
-        .product(asks())
-        .sub_agents(SubAgents::Unasked)
-        .recorder(&hosting.recorder)
-        .options(quick())
-        .shared_folder()
-        .build()
-        .unwrap();
-    let hosting = Hosting {
-        host,
-        worker,
-        ..hosting
-    };
+    let store = Arc::clone(&hosting.store);
+    let hosting = hosting.rebuilt(store, quick(), |builder| {
+        builder.product(asks()).sub_agents(SubAgents::Unasked)
+    });
     let rules = rules_of(&hosting).await;
     assert_eq!(rules[..denied.len()], denied, "the session is the same one");
     let of_task = rules.iter().rfind(|rule| rule["permission"] == "task");

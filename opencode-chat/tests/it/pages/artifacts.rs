@@ -88,13 +88,7 @@ async fn a_file_of_the_charts_name_is_shown_to_nobody_as_a_page() {
     let page = site
         .request(form.request("/conversations", "text/html"))
         .await;
-    let conversation: ConversationId = page
-        .header("location")
-        .rsplit('/')
-        .next()
-        .unwrap()
-        .parse()
-        .unwrap();
+    let conversation: ConversationId = page.conversation();
     site.ended(conversation).await;
     site.page(conversation).await.lacks("<iframe");
     for message in site.messages(conversation).await {

@@ -25,13 +25,7 @@ async fn with(files: &[(&str, &str, &[u8])]) -> (Site, ConversationId, Vec<Attac
     let page = site
         .request(form.request("/conversations", "text/html"))
         .await;
-    let conversation = page
-        .header("location")
-        .rsplit('/')
-        .next()
-        .unwrap()
-        .parse()
-        .unwrap();
+    let conversation = page.conversation();
     site.ended(conversation).await;
     let files = site
         .host

@@ -52,14 +52,7 @@ async fn a_form_of_another_site_does_nothing() {
         assert_eq!(page.status, StatusCode::FORBIDDEN, "{name}: {value}");
         page.shows(&["from another web site", "nothing was done"]);
     }
-    assert!(
-        site.host
-            .store()
-            .conversations(10)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    site.has_no_conversation().await;
 }
 
 #[tokio::test]

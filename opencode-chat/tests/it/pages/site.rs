@@ -73,6 +73,14 @@ impl Page {
             .map_or("", |value| value.to_str().unwrap())
     }
 
+    /// The conversation that a form led to.
+    #[track_caller]
+    pub(super) fn conversation(&self) -> ConversationId {
+        assert_eq!(self.status, StatusCode::SEE_OTHER, "{}", self.text);
+        let path = self.header("location").split('#').next().unwrap();
+        path.rsplit('/').next().unwrap().parse().unwrap()
+    }
+
     /// The page's text holds all of these, in this order.
     #[track_caller]
     pub(super) fn shows(&self, wanted: &[&str]) {
@@ -298,14 +306,14 @@ impl Site {
             .post("/conversations", &[("prompt", prompt), ("key", "begin")])
             .await;
         assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.text);
-        let conversation: ConversationId = page
-            .header("location")
-            .rsplit('/')
-            .next()
-            .unwrap()
-            .parse()
-            .unwrap();
+        let conversation: ConversationId = page.conversation();
         (conversation, self.answer(conversation).await.turn)
+    }
+
+    /// Nothing was begun.
+    pub(super) async fn has_no_conversation(&self) {
+        let begun = self.host.store().conversations(10).await.unwrap();
+        assert!(begun.is_empty(), "{begun:?}");
     }
 
     pub(super) async fn messages(&self, conversation: ConversationId) -> Vec<Message> {

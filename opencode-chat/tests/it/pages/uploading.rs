@@ -18,12 +18,6 @@ async fn echoing() -> Site {
     Site::new([Step::Echo]).await
 }
 
-fn conversation_of(page: &Page) -> ConversationId {
-    assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.text);
-    let path = page.header("location").split('#').next().unwrap();
-    path.rsplit('/').next().unwrap().parse().unwrap()
-}
-
 /// Names, sizes and types of the files of the person's messages.
 async fn given(site: &Site, conversation: ConversationId) -> Vec<(String, u64, String)> {
     let mut given = Vec::new();
@@ -62,7 +56,7 @@ async fn files_go_to_the_agent_and_show_on_the_message() {
         .file("notes", "application/octet-stream", "")
         .file("x\"; name=\"prompt", "nonsense; a=b", "y");
     let page = site.request(form.request("/conversations", HTML)).await;
-    let conversation = conversation_of(&page);
+    let conversation = page.conversation();
     let answer = site.ended(conversation).await;
     assert!(
         answer
@@ -99,7 +93,10 @@ async fn a_name_is_whatever_the_browser_says_and_never_markup() {
     let site = echoing().await;
     let evil = "<img src=x onerror=alert(1)>%22' .txt";
     let form = FileForm::new("hi", "k").file(evil, "text/plain", "x");
-    let conversation = conversation_of(&site.request(form.request("/conversations", HTML)).await);
+    let conversation = site
+        .request(form.request("/conversations", HTML))
+        .await
+        .conversation();
     let name = &given(&site, conversation).await[0].0;
     assert_eq!(name, "<img src=x onerror=alert(1)>\"' .txt");
     let page = site.page(conversation).await;
@@ -115,7 +112,10 @@ async fn a_form_without_a_file_is_a_prompt() {
     let site = echoing().await;
     // What a browser sends when no file was chosen.
     let form = FileForm::new("hi", "a").file("", "application/octet-stream", "");
-    let conversation = conversation_of(&site.request(form.request("/conversations", HTML)).await);
+    let conversation = site
+        .request(form.request("/conversations", HTML))
+        .await
+        .conversation();
     assert!(given(&site, conversation).await.is_empty());
     // Bytes without a name are a file.
     let form = FileForm::new("hi", "b").file("", "text/plain", "x");
@@ -180,7 +180,7 @@ async fn a_conversation_takes_so_much_and_no_more() {
     let page = site
         .request(three("one").request("/conversations", HTML))
         .await;
-    let conversation = conversation_of(&page);
+    let conversation = page.conversation();
     let path = format!("/conversations/{conversation}/turns");
     let page = site
         .request(three("two").request(&path, "application/json"))
@@ -196,7 +196,7 @@ async fn a_conversation_takes_so_much_and_no_more() {
     let page = site
         .request(three("three").request("/conversations", HTML))
         .await;
-    assert_ne!(conversation_of(&page), conversation);
+    assert_ne!(page.conversation(), conversation);
 }
 
 #[tokio::test]
@@ -218,14 +218,7 @@ async fn too_many_files_are_refused() {
         error.contains("50 files") && error.contains("“50.txt”"),
         "{error}"
     );
-    assert!(
-        site.host
-            .store()
-            .conversations(10)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    site.has_no_conversation().await;
 }
 
 #[tokio::test]
@@ -250,14 +243,7 @@ async fn a_body_that_is_cut_off_sends_nothing() {
             assert!(error.contains("cut off"), "{end}: {error}");
         }
     }
-    assert!(
-        site.host
-            .store()
-            .conversations(10)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    site.has_no_conversation().await;
     assert_eq!(
         std::fs::read_dir(site.folder.path().join("sandboxes/.staging"))
             .unwrap()
@@ -291,30 +277,21 @@ async fn files_come_last() {
         .request(long.request("/conversations", "application/json"))
         .await;
     assert_eq!(page.status, StatusCode::PAYLOAD_TOO_LARGE);
-    assert!(
-        site.host
-            .store()
-            .conversations(10)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    site.has_no_conversation().await;
 }
 
 #[tokio::test]
 async fn a_form_with_files_sent_twice_is_one_prompt() {
     let site = echoing().await;
     let form = |content: &str| FileForm::new("look", "k").file("a.txt", "text/plain", content);
-    let first = conversation_of(
-        &site
-            .request(form("one").request("/conversations", HTML))
-            .await,
-    );
-    let again = conversation_of(
-        &site
-            .request(form("one").request("/conversations", HTML))
-            .await,
-    );
+    let first = site
+        .request(form("one").request("/conversations", HTML))
+        .await
+        .conversation();
+    let again = site
+        .request(form("one").request("/conversations", HTML))
+        .await
+        .conversation();
     assert_eq!(first, again);
     assert_eq!(given(&site, first).await.len(), 1);
     // The same page once more, with another file.
@@ -351,7 +328,10 @@ async fn a_failed_prompt_is_tried_again_with_its_files() {
         .otherwise([Step::Echo]);
     let site = Site::on(Impostor::scripted(script).await.unwrap());
     let form = FileForm::new("look", "k").file("a.txt", "text/plain", "x");
-    let conversation = conversation_of(&site.request(form.request("/conversations", HTML)).await);
+    let conversation = site
+        .request(form.request("/conversations", HTML))
+        .await
+        .conversation();
     let turn = site.ended(conversation).await.turn;
     let page = site.post(&format!("/turns/{turn}/retry"), &[]).await;
     assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.text);
@@ -371,7 +351,10 @@ async fn a_failed_prompt_is_tried_again_with_its_files() {
 async fn a_deleted_conversation_takes_its_folder_with_it() {
     let site = echoing().await;
     let form = FileForm::new("look", "k").file("a.txt", "text/plain", "x");
-    let conversation = conversation_of(&site.request(form.request("/conversations", HTML)).await);
+    let conversation = site
+        .request(form.request("/conversations", HTML))
+        .await
+        .conversation();
     site.ended(conversation).await;
     let folder = site.folder.path().join(format!("sandboxes/{conversation}"));
     assert!(folder.join("a.txt").exists());
@@ -502,11 +485,11 @@ async fn a_form_that_is_sent_twice_leaves_one_copy() {
     assert_eq!(kept(&site).len(), 2, "{:?}", kept(&site));
     // Other words and another file in a page that the browser kept.
     let page = site.request(form.request("/conversations", HTML)).await;
-    let turns = format!("/conversations/{}/turns", conversation_of(&page));
+    let turns = format!("/conversations/{}/turns", page.conversation());
     let other = FileForm::new("look", "k").file("a.txt", "text/plain", "other");
     let page = site.request(other.request(&turns, HTML)).await;
     assert_eq!(page.status, StatusCode::SEE_OTHER);
-    let given = given(&site, conversation_of(&page)).await;
+    let given = given(&site, page.conversation()).await;
     assert_eq!(given.len(), 2, "{given:?}");
     assert_eq!(kept(&site).len(), 4, "{:?}", kept(&site));
 }
@@ -531,6 +514,6 @@ async fn a_form_that_stalls_keeps_no_other_waiting() {
         taken = hears => taken.unwrap(),
     }
     let page = site.request(form.request("/conversations", HTML)).await;
-    let conversation = conversation_of(&page);
+    let conversation = page.conversation();
     assert_eq!(given(&site, conversation).await.len(), 1);
 }

@@ -5,7 +5,6 @@ use opencode_impostor::{Dialect, Subtask};
 
 use super::*;
 use crate::faulty_store::{Fault, FaultyStore};
-use crate::hosting::Builder;
 
 fn nested() -> Step {
     Step::Subtask(Subtask {
@@ -262,18 +261,7 @@ async fn a_process_that_was_suspended_looks_again_before_it_prompts() {
         below: Arc::clone(&test.store),
         fault: Fault::suspends_at("prompt", 700),
     };
-    let client = test.worker.client().clone();
-    let (host, worker) = Builder::new(client, Arc::new(store))
-        .recorder(&test.recorder)
-        .options(options)
-        .shared_folder()
-        .build()
-        .unwrap();
-    let test = Hosting {
-        host,
-        worker,
-        ..test
-    };
+    let test = test.rebuilt(Arc::new(store), options, |builder| builder);
     let result = test.turn("go").await;
     assert_ended(&result, TurnStatus::Completed, None, "Fine.");
     test.assert_prompted_once(&result);

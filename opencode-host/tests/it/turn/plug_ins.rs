@@ -12,7 +12,6 @@ use serde_json::{Map, Value};
 
 use super::*;
 use crate::faulty_store::{Fault, FaultyStore};
-use crate::hosting::Builder;
 
 /// Its methods, and whether a turn can do without an answer.
 const METHODS: [(&str, bool); 11] = [
@@ -298,22 +297,17 @@ async fn a_tracer_and_a_reporter_that_panic_cost_nothing() {
             .unwrap(),
     )
     .await;
-    let client = test.worker.client().clone();
     let (product, _end) = Broken::new("on_finalized", How::Panics);
-    let (host, worker) = Builder::new(client, Arc::clone(&test.store))
-        .telemetry(Mistaken)
-        .product(product)
-        .options(quick())
-        .shared_folder()
-        .build()
-        .unwrap();
+    let store = Arc::clone(&test.store);
+    let test = test.rebuilt(store, quick(), |builder| {
+        builder.telemetry(Mistaken).product(product)
+    });
     let turn = test.submit("go").await;
-    let working = worker.run_turn(turn, tokio_util::sync::CancellationToken::new());
-    tokio::time::timeout(PATIENCE, working)
+    tokio::time::timeout(PATIENCE, test.work(turn))
         .await
         .unwrap()
         .unwrap();
-    let result = host.result(turn).await.unwrap().unwrap();
+    let result = test.host.result(turn).await.unwrap().unwrap();
     assert_ended(&result, TurnStatus::Completed, None, "Fine.");
 }
 
@@ -328,18 +322,7 @@ async fn a_turn_whose_driver_panics_each_time_fails_after_the_attempts_allowed()
         below: Arc::clone(&test.store),
         fault: Fault::panics_at("lock_session"),
     };
-    let client = test.worker.client().clone();
-    let (host, worker) = Builder::new(client, Arc::new(store))
-        .recorder(&test.recorder)
-        .options(options)
-        .shared_folder()
-        .build()
-        .unwrap();
-    let test = Hosting {
-        host,
-        worker,
-        ..test
-    };
+    let test = test.rebuilt(Arc::new(store), options, |builder| builder);
     let result = test.turn("go").await;
     assert_eq!(result.status, TurnStatus::Failed);
     let turn = test.store.turn(result.turn).await.unwrap().unwrap();
