@@ -24,11 +24,6 @@ fn begun() -> Reply {
     reply
 }
 
-fn delta(reply: &mut Reply, part: &str, text: &str) {
-    let properties = json!({"sessionID": "ses_1", "messageID": "msg_2", "partID": part, "field": "text", "delta": text});
-    apply(reply, "message.part.delta", &properties);
-}
-
 fn part(reply: &mut Reply, part: &Value) {
     let mut part = part.clone();
     part["sessionID"] = "ses_1".into();
@@ -36,8 +31,36 @@ fn part(reply: &mut Reply, part: &Value) {
     apply(reply, "message.part.updated", &json!({"part": part}));
 }
 
+/// The bytes of all texts of the parts.
 fn size(result: &ReplyResult) -> usize {
-    serde_json::to_string(&result.parts).unwrap().len()
+    let of = |part: &PersistedPart| match part {
+        PersistedPart::Text { content } | PersistedPart::Reasoning { content } => content.len(),
+        PersistedPart::Tool(tool) => {
+            let texts = [&tool.title, &tool.output, &tool.error]
+                .into_iter()
+                .flatten();
+            let attachments = tool
+                .attachments
+                .iter()
+                .map(|attachment| attachment.url.len());
+            let values = [json!(tool.input), json!(tool.metadata)];
+            texts
+                .map(String::len)
+                .chain(attachments)
+                .chain(values.iter().map(in_value))
+                .sum()
+        }
+    };
+    result.parts.iter().map(of).sum()
+}
+
+fn in_value(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(in_value).sum(),
+        Value::Object(map) => map.values().map(in_value).sum(),
+        _ => 0,
+    }
 }
 
 #[test]
@@ -48,12 +71,16 @@ fn words_are_kept_up_to_a_bound_at_the_end_of_a_character() {
         &json!({"id": "prt_1", "type": "text", "text": ""}),
     );
     let piece = "é".repeat(1 << 19);
+    let frame = format!(
+        r#"{{"type":"message.part.delta","properties":{{"sessionID":"ses_1","messageID":"msg_2","partID":"prt_1","field":"text","delta":"{piece}"}}}}"#
+    );
+    let grown = Event::decode(frame.as_bytes()).unwrap().unwrap();
     for _ in 0..20 {
-        delta(&mut reply, "prt_1", &piece);
+        reply.apply(&grown);
     }
     let text = reply.result().full_text;
     assert!(text.len() <= MAX_REPLY_BYTES && text.len() > MAX_REPLY_BYTES - 2048);
-    assert!(reply.is_cut() && text.chars().all(|c| c == 'é'));
+    assert!(reply.is_cut() && text.len() == 2 * text.matches('é').count());
     // The same from the exchange, and where another worker goes on.
     let message: Message = serde_json::from_value(json!({
         "info": {"id": "msg_2", "role": "assistant", "parentID": "msg_1", "finish": "stop"},
@@ -85,17 +112,16 @@ fn details_of_tools_are_cut_with_a_mark_and_the_words_stay() {
     let long = "y".repeat(MAX_DETAIL_BYTES + 1000);
     for number in 0..12 {
         let more = if number == 0 { long.as_str() } else { "" };
-        part(
-            &mut reply,
-            &json!({
-                "id": format!("prt_{number}"), "type": "tool", "tool": "bash", "callID": "c",
-                "state": {
-                    "status": "completed", "title": more, "output": long, "input": {"list": [1, more]},
-                    "metadata": {"a": more},
-                    "attachments": [{"mime": "image/png", "filename": "big.png", "url": more}],
-                },
-            }),
+        // Written as text: what makes JSON of so much takes seconds without optimisation.
+        let state = format!(
+            r#"{{"status":"completed","title":"{more}","output":"{long}","input":{{"list":[1,"{more}"]}},
+            "metadata":{{"a":"{more}"}},"attachments":[{{"mime":"image/png","filename":"big.png","url":"{more}"}}]}}"#
         );
+        let frame = format!(
+            r#"{{"type":"message.part.updated","properties":{{"part":{{"id":"prt_{number}","sessionID":"ses_1",
+            "messageID":"msg_2","type":"tool","tool":"bash","callID":"c","state":{state}}}}}}}"#
+        );
+        reply.apply(&Event::decode(frame.as_bytes()).unwrap().unwrap());
     }
     part(
         &mut reply,

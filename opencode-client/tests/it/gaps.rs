@@ -86,25 +86,21 @@ fn every_hole_in_every_recording_is_mended_by_the_exchange() {
     let mut holes = 0;
     for tape in Tape::all() {
         for turn in tape.turns() {
-            let count = turn.events.len();
-            let exchange = opencode_client::Exchange::of(&turn.prompt, turn.messages.clone());
-            let whole = {
-                let mut reply = Reply::new(turn.session.clone(), turn.prompt.clone());
-                reply.reconcile(&exchange);
-                reply.result()
-            };
+            let (whole, exchange) = (turn.rebuilt(), turn.exchange());
+            let events: Vec<_> = turn.events().collect();
+            let count = events.len();
             for length in [1, 3, count / 3 + 1] {
                 for from in (0..count).step_by(count / 25 + 1) {
-                    let mut reply = Reply::new(turn.session.clone(), turn.prompt.clone());
-                    for (at, frame) in turn.events.iter().enumerate() {
+                    let mut reply = turn.reply();
+                    for (at, event) in events.iter().enumerate() {
                         if at == from {
                             reply.gap();
                         }
                         if (from..from + length).contains(&at) {
                             continue;
                         }
-                        if let Some(event) = Event::decode(frame.as_ref()).unwrap() {
-                            reply.apply(&event);
+                        if let Some(event) = event {
+                            reply.apply(event);
                         }
                     }
                     reply.reconcile(&exchange);

@@ -1,6 +1,6 @@
 //! Every recording, folded in full.
 
-use opencode_client::event::{Event, EventBody};
+use opencode_client::event::Event;
 use opencode_client::reply::{Change, Observer, ObserverError, PersistedPart, ReplyResult};
 use opencode_client::wire::{Message, PartBody, Role, TodoStatus};
 use opencode_client::{Exchange, Reply};
@@ -11,25 +11,15 @@ use crate::tape::{RecordedTurn, Tape};
 
 pub(crate) fn fold(
     turn: &RecordedTurn,
-    events: impl IntoIterator<Item = impl AsRef<[u8]>>,
+    frames: impl IntoIterator<Item = impl AsRef<[u8]>>,
 ) -> Reply {
-    let mut reply = Reply::new(turn.session.clone(), turn.prompt.clone());
-    for frame in events {
+    let mut reply = turn.reply();
+    for frame in frames {
         if let Some(event) = Event::decode(frame.as_ref()).unwrap() {
             reply.apply(&event);
         }
     }
     reply
-}
-
-pub(crate) fn exchange(turn: &RecordedTurn) -> Exchange {
-    Exchange::of(&turn.prompt, turn.messages.clone())
-}
-
-pub(crate) fn rebuilt(turn: &RecordedTurn) -> ReplyResult {
-    let mut reply = Reply::new(turn.session.clone(), turn.prompt.clone());
-    reply.reconcile(&exchange(turn));
-    reply.result()
 }
 
 /// Only who heard a question asked knows its id.
@@ -66,11 +56,11 @@ fn plain_text(turn: &RecordedTurn) -> String {
 fn live_and_rebuilt_are_the_same_for_every_recording() {
     for tape in Tape::all() {
         for turn in tape.turns() {
-            let live = fold(&turn, &turn.events);
-            let rebuilt = rebuilt(&turn);
-            assert_eq!(as_rebuilt(live.result()), rebuilt, "{}", tape.name);
-            assert_eq!(live.result().full_text, plain_text(&turn), "{}", tape.name);
-            let exchange = exchange(&turn);
+            let live = fold(turn, &turn.frames);
+            let rebuilt = turn.rebuilt();
+            assert_eq!(as_rebuilt(live.result()), *rebuilt, "{}", tape.name);
+            assert_eq!(live.result().full_text, plain_text(turn), "{}", tape.name);
+            let exchange = turn.exchange();
             assert!(exchange.prompt_seen, "{}", tape.name);
             assert_eq!(live.usage().1, exchange.tokens(), "{}", tape.name);
             assert!(
@@ -87,11 +77,11 @@ fn live_and_rebuilt_are_the_same_for_every_recording() {
 fn the_stream_tells_the_exchange_where_the_history_cannot_be_read() {
     for tape in Tape::all() {
         for turn in tape.turns() {
-            let live = fold(&turn, &turn.events);
+            let live = fold(turn, &turn.frames);
             let kept = serde_json::to_string(&live.checkpoint()).unwrap();
             let kept = serde_json::from_str(&kept).unwrap();
             let restored = Reply::restore(turn.session.clone(), turn.prompt.clone(), kept);
-            let exchange = exchange(&turn);
+            let exchange = turn.exchange();
             for reply in [live, restored] {
                 let told = reply.as_exchange();
                 let ids = |exchange: &Exchange| -> Vec<_> {
@@ -117,7 +107,7 @@ fn the_stream_tells_the_exchange_where_the_history_cannot_be_read() {
                     )
                 };
                 assert_eq!(ending(&told), ending(&exchange), "{}", tape.name);
-                let mut rebuilt = Reply::new(turn.session.clone(), turn.prompt.clone());
+                let mut rebuilt = turn.reply();
                 rebuilt.reconcile(&told);
                 let text = reply.result().full_text;
                 assert_eq!(rebuilt.result().full_text, text, "{}", tape.name);
@@ -128,14 +118,14 @@ fn the_stream_tells_the_exchange_where_the_history_cannot_be_read() {
 
 #[test]
 fn a_summary_in_the_middle_costs_and_says_nothing() {
-    let turn = Tape::named("compaction").turns().remove(0);
-    let reply = fold(&turn, &turn.events);
+    let turn = &Tape::named("compaction").turns()[0];
+    let reply = fold(turn, &turn.frames);
     let result = reply.result();
     assert_eq!(
         result.full_text,
         "The first part.\n\nAnd the second part, after the summary."
     );
-    let exchange = exchange(&turn);
+    let exchange = turn.exchange();
     let summaries: Vec<_> = exchange
         .messages
         .iter()
@@ -153,10 +143,10 @@ fn a_summary_in_the_middle_costs_and_says_nothing() {
 fn reconciling_a_whole_reply_changes_nothing() {
     for tape in Tape::all() {
         for turn in tape.turns() {
-            let mut live = fold(&turn, &turn.events);
+            let mut live = fold(turn, &turn.frames);
             let before = live.result();
             let changes = live.changes();
-            live.reconcile(&exchange(&turn));
+            live.reconcile(&turn.exchange());
             assert_eq!(live.result(), before, "{}", tape.name);
             assert_eq!(
                 live.changes(),
@@ -180,9 +170,9 @@ impl Observer for Log {
 
 fn changes(turn: &RecordedTurn) -> (Vec<Change<'static>>, Reply) {
     let log = Log::default();
-    let mut reply = Reply::new(turn.session.clone(), turn.prompt.clone());
+    let mut reply = turn.reply();
     reply.observe(log.clone());
-    for frame in &turn.events {
+    for frame in &turn.frames {
         if let Some(event) = Event::decode(frame).unwrap() {
             reply.apply(&event);
         }
@@ -195,7 +185,7 @@ fn changes(turn: &RecordedTurn) -> (Vec<Change<'static>>, Reply) {
 fn deltas_add_up_to_the_text_and_the_prompt_is_never_shown() {
     for tape in Tape::all() {
         for turn in tape.turns() {
-            let (changes, reply) = changes(&turn);
+            let (changes, reply) = changes(turn);
             let mut parts: Vec<(String, PersistedPart)> = Vec::new();
             for change in changes {
                 match change {
@@ -225,14 +215,17 @@ fn deltas_add_up_to_the_text_and_the_prompt_is_never_shown() {
     }
 }
 
-fn only_turn(name: &str) -> RecordedTurn {
-    Tape::named(name).turns().pop().unwrap()
+fn only_turn(name: &str) -> &'static RecordedTurn {
+    let [turn] = Tape::named(name).turns() else {
+        panic!("{name} has more than one turn")
+    };
+    turn
 }
 
 #[test]
 fn a_renamed_tool_keeps_its_name() {
     let turn = only_turn("unknown-tool");
-    for result in [fold(&turn, &turn.events).result(), rebuilt(&turn)] {
+    for result in [&fold(turn, &turn.frames).result(), turn.rebuilt()] {
         assert_eq!(result.tool_parts[0].tool, "nosuchtool");
     }
 }
@@ -240,7 +233,7 @@ fn a_renamed_tool_keeps_its_name() {
 #[test]
 fn a_subtask_shows_as_nested_progress_only() {
     let turn = only_turn("subtask");
-    let (changes, reply) = changes(&turn);
+    let (changes, reply) = changes(turn);
     assert_eq!(reply.result().full_text, "Subtask done");
     let nested: String = changes
         .iter()
@@ -269,21 +262,21 @@ fn requests_wait_until_they_are_answered() {
     ] {
         let turn = only_turn(name);
         let answered = turn
-            .events
+            .frames
             .iter()
             .position(|frame| {
                 String::from_utf8_lossy(frame).contains(&format!("\"type\":\"{answered_by}\""))
             })
             .unwrap();
-        let waiting = fold(&turn, &turn.events[..answered]);
+        let waiting = fold(turn, &turn.frames[..answered]);
         assert_eq!(waiting.requests().iter().count(), 1, "{name}");
         let request = waiting.requests().iter().next().unwrap();
         assert!(request.tool().is_some(), "{name}");
-        assert!(fold(&turn, &turn.events).requests().is_empty(), "{name}");
+        assert!(fold(turn, &turn.frames).requests().is_empty(), "{name}");
         // A permission that was refused with a word why lets the agent go on without.
         let declined = name == "question-rejected";
-        let live = fold(&turn, &turn.events);
-        let mut exchange = exchange(&turn);
+        let live = fold(turn, &turn.frames);
+        let mut exchange = turn.exchange();
         assert_eq!(exchange.is_declined(|_| false), declined, "{name}");
         assert_eq!(
             exchange.is_declined(|call| live.has_refused(call)),
@@ -309,11 +302,11 @@ fn requests_wait_until_they_are_answered() {
 fn a_question_is_merged_into_its_tool_part_whichever_comes_first() {
     let turn = only_turn("question-rejected");
     let asked = turn
-        .events
+        .frames
         .iter()
         .position(|frame| String::from_utf8_lossy(frame).contains("question.asked"))
         .unwrap();
-    let reply = fold(&turn, &turn.events[..=asked]);
+    let reply = fold(turn, &turn.frames[..=asked]);
     let PersistedPart::Tool(tool) = &reply.parts()[0] else {
         panic!("no tool")
     };
@@ -324,19 +317,19 @@ fn a_question_is_merged_into_its_tool_part_whichever_comes_first() {
     let request = tool.request_id.as_ref().unwrap();
     assert!(request.starts_with("que_"), "{request}");
     // It is kept behind the answer, and behind the exchange, which does not know it.
-    let mut ended = fold(&turn, &turn.events);
-    ended.reconcile(&exchange(&turn));
+    let mut ended = fold(turn, &turn.frames);
+    ended.reconcile(&turn.exchange());
     assert_eq!(
         ended.result().tool_parts[0].request_id.as_ref(),
         Some(request)
     );
-    let tool_part = turn.events[..asked]
+    let tool_part = turn.frames[..asked]
         .iter()
         .rposition(|frame| String::from_utf8_lossy(frame).contains("call_1"));
-    let mut other_order: Vec<_> = turn.events[..=asked].to_vec();
+    let mut other_order: Vec<_> = turn.frames[..=asked].to_vec();
     let tool_part = other_order.remove(tool_part.unwrap());
     other_order.push(tool_part);
-    assert_eq!(fold(&turn, &other_order).parts(), reply.parts());
+    assert_eq!(fold(turn, &other_order).parts(), reply.parts());
 }
 
 #[test]
@@ -345,17 +338,18 @@ fn todos_without_a_tool_part_are_kept_in_place() {
     let todo = br#"{"type":"todo.updated","properties":{"sessionID":"SESSION","todos":[{"content":"Plan","status":"in-progress"}]}}"#;
     let todo = String::from_utf8_lossy(todo)
         .replace("SESSION", turn.session.as_str())
-        .into_bytes();
+        .into_bytes()
+        .into_boxed_slice();
     let first_text = turn
-        .events
+        .frames
         .iter()
         .position(|frame| String::from_utf8_lossy(frame).contains("part.delta"))
         .unwrap();
-    let mut events = turn.events.clone();
+    let mut events = turn.frames.clone();
     // The text part is there already: the plan comes behind it.
     events.insert(first_text, todo);
-    let mut reply = fold(&turn, &events);
-    reply.reconcile(&exchange(&turn));
+    let mut reply = fold(turn, &events);
+    reply.reconcile(&turn.exchange());
     let parts = reply.parts();
     assert_eq!(parts.len(), 2);
     let PersistedPart::Tool(plan) = &parts[1] else {
@@ -376,11 +370,11 @@ fn an_exchange_that_lost_the_text_does_not_erase_it() {
     // What a server says after kill -9: the message unfinished, its text part empty.
     let turn = only_turn("text");
     let last_delta = turn
-        .events
+        .frames
         .iter()
         .rposition(|frame| String::from_utf8_lossy(frame).contains("part.delta"))
         .unwrap();
-    let mut reply = fold(&turn, &turn.events[..=last_delta]);
+    let mut reply = fold(turn, &turn.frames[..=last_delta]);
     let streamed = reply.result();
     let mut messages = turn.messages.clone();
     let answer = messages.last_mut().unwrap();
@@ -401,21 +395,24 @@ fn an_exchange_that_lost_the_text_does_not_erase_it() {
 fn a_checkpoint_goes_on_where_it_was_taken() {
     for tape in Tape::all() {
         for turn in tape.turns() {
-            for cut in (0..turn.events.len()).step_by(7) {
-                let before = fold(&turn, &turn.events[..cut]);
-                let stored = serde_json::to_string(&before.checkpoint()).unwrap();
-                let checkpoint = serde_json::from_str(&stored).unwrap();
-                let mut after =
-                    Reply::restore(turn.session.clone(), turn.prompt.clone(), checkpoint);
-                assert_eq!(after.result(), before.result(), "{} at {cut}", tape.name);
-                for frame in &turn.events[cut..] {
-                    if let Some(event) = Event::decode(frame).unwrap() {
-                        after.apply(&event);
-                    }
+            let events: Vec<_> = turn.events().collect();
+            let mut before = turn.reply();
+            for (cut, event) in events.iter().enumerate() {
+                if cut % 7 == 0 {
+                    let stored = serde_json::to_string(&before.checkpoint()).unwrap();
+                    let checkpoint = serde_json::from_str(&stored).unwrap();
+                    let mut after =
+                        Reply::restore(turn.session.clone(), turn.prompt.clone(), checkpoint);
+                    assert_eq!(after.result(), before.result(), "{} at {cut}", tape.name);
+                    events[cut..]
+                        .iter()
+                        .flatten()
+                        .for_each(|event| after.apply(event));
+                    after.reconcile(&turn.exchange());
+                    let result = as_rebuilt(after.result());
+                    assert_eq!(result, *turn.rebuilt(), "{} at {cut}", tape.name);
                 }
-                after.reconcile(&exchange(&turn));
-                let result = as_rebuilt(after.result());
-                assert_eq!(result, rebuilt(&turn), "{} at {cut}", tape.name);
+                event.iter().for_each(|event| before.apply(event));
             }
         }
     }
@@ -425,12 +422,18 @@ fn a_checkpoint_goes_on_where_it_was_taken() {
 fn an_idle_before_the_prompt_was_seen_does_not_count() {
     let turn = only_turn("text");
     let idle = turn
-        .events
+        .frames
         .iter()
         .find(|frame| String::from_utf8_lossy(frame).contains("\"session.idle\""))
         .unwrap();
-    assert!(!fold(&turn, [idle]).take_idle());
-    assert!(fold(&turn, &turn.events).take_idle());
+    assert!(!fold(turn, [idle]).take_idle());
+    assert!(fold(turn, &turn.frames).take_idle());
+}
+
+/// One turn of the recordings.
+fn any_turn() -> impl Strategy<Value = &'static RecordedTurn> {
+    let turns: Vec<_> = Tape::all().iter().flat_map(Tape::turns).collect();
+    prop::sample::select(turns)
 }
 
 proptest! {
@@ -439,27 +442,26 @@ proptest! {
     /// Duplicated, reordered, lost: the exchange has the last word.
     #[test]
     fn any_order_of_events_ends_in_the_exchange(
-        tape in 0usize..22,
+        turn in any_turn(),
         swaps in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..40),
         doubles in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
         losses in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
     ) {
-        let turn = Tape::all().swap_remove(tape).turns().pop().unwrap();
-        let mut events = turn.events.clone();
+        let mut frames: Vec<&[u8]> = turn.frames.iter().map(|frame| &**frame).collect();
         for (a, b) in swaps {
-            let (a, b) = (a.index(events.len()), b.index(events.len()));
-            events.swap(a, b);
+            let (a, b) = (a.index(frames.len()), b.index(frames.len()));
+            frames.swap(a, b);
         }
         for double in doubles {
-            let double = double.index(events.len());
-            events.insert(double, events[double].clone());
+            let double = double.index(frames.len());
+            frames.insert(double, frames[double]);
         }
         for loss in losses {
-            events.remove(loss.index(events.len()));
+            frames.remove(loss.index(frames.len()));
         }
-        let mut reply = fold(&turn, &events);
-        reply.reconcile(&exchange(&turn));
-        let (mut got, mut want) = (as_rebuilt(reply.result()), rebuilt(&turn));
+        let mut reply = fold(turn, &frames);
+        reply.reconcile(&turn.exchange());
+        let (mut got, mut want) = (as_rebuilt(reply.result()), turn.rebuilt().clone());
         // A plan that lost its tool part on the stream is told by the stream.
         got.parts.retain(|part| !matches!(part, PersistedPart::Tool(tool) if tool.provenance.is_some()));
         got.tool_parts.retain(|tool| tool.provenance.is_none());
@@ -470,21 +472,22 @@ proptest! {
     /// Bytes of recordings, broken at random: errors, never a panic.
     #[test]
     fn broken_frames_never_panic(
-        tape in 0usize..22,
-        frame in any::<prop::sample::Index>(),
-        at in any::<prop::sample::Index>(),
-        byte in any::<u8>(),
-        cut in any::<prop::sample::Index>(),
+        turn in any_turn(),
+        broken in prop::collection::vec((any::<[prop::sample::Index; 3]>(), any::<u8>()), 1..20),
     ) {
-        let turn = Tape::all().swap_remove(tape).turns().pop().unwrap();
-        let mut broken = turn.events[frame.index(turn.events.len())].clone();
-        let at = at.index(broken.len());
-        broken[at] = byte;
-        let mut reply = fold(&turn, &turn.events);
-        for frame in [&broken[..], &broken[..cut.index(broken.len())]] {
+        let mut frames: Vec<_> = turn.frames.iter().map(|frame| frame.to_vec()).collect();
+        for ([frame, at, cut], byte) in broken {
+            let frame = frame.index(turn.frames.len());
+            let mut whole = turn.frames[frame].to_vec();
+            let (at, cut) = (at.index(whole.len()), cut.index(whole.len()));
+            whole[at] = byte;
+            frames.push(whole[..cut].to_vec());
+            frames[frame] = whole;
+        }
+        let mut reply = turn.reply();
+        for frame in &frames {
             if let Ok(Some(event)) = Event::decode(frame) {
                 reply.apply(&event);
-                let _ = matches!(event.body, EventBody::Other { .. });
             }
         }
         let _ = reply.result();

@@ -7,7 +7,7 @@ use opencode_client::reply::{PersistedPart, ReplyResult, ToolStatus};
 use opencode_client::wire::PartBody;
 
 use crate::tape::Tape;
-use crate::tapes::{as_rebuilt, exchange, fold, rebuilt};
+use crate::tapes::{as_rebuilt, fold};
 
 /// What is known of a turn when its recording ends.
 #[derive(Debug, PartialEq)]
@@ -64,12 +64,12 @@ fn every_recording_of_a_version_ends_as_it_did() {
         let expected = expected(&tape.name);
         assert_eq!(turns.len(), expected.len(), "{}", tape.name);
         for (turn, (end, text, tools)) in turns.iter().zip(expected) {
-            let mut reply = fold(turn, &turn.events);
+            let mut reply = fold(turn, &turn.frames);
             let live = as_rebuilt(reply.result());
-            let exchange = exchange(turn);
+            let exchange = turn.exchange();
             reply.reconcile(&exchange);
             let reconciled = as_rebuilt(reply.result());
-            let rebuilt = rebuilt(turn);
+            let rebuilt = turn.rebuilt();
             let got = if !exchange.prompt_seen && live == ReplyResult::default() {
                 NeverRan
             } else if !exchange.is_complete() && !exchange.is_declined(|_| false) {
@@ -77,8 +77,8 @@ fn every_recording_of_a_version_ends_as_it_did() {
                 assert_eq!(reconciled, live, "{}", tape.name);
                 Unfinished
             } else {
-                assert_eq!(reconciled, rebuilt, "{}", tape.name);
-                if live == rebuilt { Told } else { MadeUp }
+                assert_eq!(reconciled, *rebuilt, "{}", tape.name);
+                if live == *rebuilt { Told } else { MadeUp }
             };
             assert_eq!(got, end, "{}", tape.name);
             let shown = &reconciled.full_text;
@@ -97,11 +97,9 @@ fn every_recording_of_a_version_ends_as_it_did() {
 /// As the worker that heard the reply, and as one that has the exchange alone.
 #[test]
 fn a_permission_that_1_2_27_rejected_is_declined() {
-    let mut tapes = Tape::of_versions();
-    tapes.retain(|tape| tape.name == "v1.2.27-permission-rejected-other-words");
-    let turn = tapes[0].turns().remove(0);
-    let live = fold(&turn, &turn.events);
-    let mut exchange = exchange(&turn);
+    let turn = &Tape::named("v1.2.27-permission-rejected-other-words").turns()[0];
+    let live = fold(turn, &turn.frames);
+    let mut exchange = turn.exchange();
     assert!(exchange.is_declined(|_| false));
     for part in exchange
         .messages
