@@ -15,7 +15,7 @@ use opencode_host::HostOptions;
 use opencode_host::id::TurnId;
 use opencode_host::live::Cursor;
 use opencode_host::store::OnBusy;
-use opencode_host::uploads::{DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA};
+use opencode_host::{DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA};
 
 pub(crate) use size::ByteSize;
 pub(crate) use upstream::{UpstreamArgs, exposed};

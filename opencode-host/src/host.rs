@@ -4,61 +4,25 @@ mod builder;
 mod requests;
 mod watch;
 
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use opencode_client::wire::Prompt;
-use tokio::sync::Notify;
 
 pub use builder::HostBuilder;
 pub use requests::AnswerError;
 pub use watch::{LiveStream, ViewStream};
 
 use crate::blobs::{Blobs, SweepError, Swept};
-use crate::clock::Clock;
+use crate::front::Front;
 use crate::id::{ConversationId, MessageId, TurnId};
-use crate::live::LiveTurns;
 use crate::reporter::Severity;
-use crate::sandbox::{self, SandboxRoot};
+use crate::sandbox;
 use crate::store::{
     CancelOutcome, Conversation, NewTurn, OnBusy, Reader, Store, StoreError, Submitted,
 };
-use crate::telemetry::Telemetry;
 use crate::turn::TurnResult;
-use crate::uploads::{DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA, UploadError, Uploads};
-use crate::worker;
-
-/// The largest prompt, in bytes of text, unless the options say otherwise.
-pub const DEFAULT_MAX_PROMPT: usize = 1 << 20;
-
-/// What a [`Host`] takes from people, and how it follows what other processes do.
-#[derive(Clone, Debug)]
-pub struct HostOptions {
-    /// Maximum prompt size in bytes of text. Default 1 MiB; longer prompts are refused.
-    pub max_prompt: usize,
-    /// Maximum size of one upload in bytes. Default 50 MiB; larger ones are refused.
-    pub max_upload: u64,
-    /// Maximum size in bytes of all uploads of one conversation together. Default 1 GiB; what exceeds it is refused.
-    pub upload_quota: u64,
-    /// How often a watcher of a turn that runs in another process reads what was saved of it. Default 500 ms.
-    pub poll_interval: Duration,
-    /// How long [`Host::answer`] waits to hear from the turn's worker. Default 15 s; the answer is kept and sent also
-    /// afterwards.
-    pub answer_wait: Duration,
-}
-
-impl Default for HostOptions {
-    fn default() -> Self {
-        Self {
-            max_prompt: DEFAULT_MAX_PROMPT,
-            max_upload: DEFAULT_MAX_UPLOAD,
-            upload_quota: DEFAULT_UPLOAD_QUOTA,
-            poll_interval: Duration::from_millis(500),
-            answer_wait: requests::DEFAULT_ANSWER_WAIT,
-        }
-    }
-}
+use crate::uploads::{UploadError, Uploads};
 
 /// The front of hosted turns: takes prompts, cancels, answers and uploads, and shows what becomes of them.
 ///
@@ -96,34 +60,6 @@ impl Default for HostOptions {
 #[derive(Clone, Debug)]
 pub struct Host {
     front: Arc<Front>,
-}
-
-/// What all clones of a host share, and the workers of its process with them.
-pub(crate) struct Front {
-    pub(crate) store: Arc<dyn Store>,
-    reader: Reader,
-    pub(crate) telemetry: Telemetry,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) options: HostOptions,
-    pub(crate) blobs: Option<Blobs>,
-    pub(crate) sandboxes: Option<SandboxRoot>,
-    pub(crate) live: Arc<LiveTurns>,
-    /// Files are given their names in sandboxes by one submit at a time.
-    placing: tokio::sync::Mutex<()>,
-    /// A turn was submitted or settled in this process.
-    pub(crate) queue_changed: Arc<Notify>,
-    /// A worker of this process has learned what became of an answer.
-    pub(crate) answered: Arc<Notify>,
-    /// The workers of this process. They keep the front alive, not the front them.
-    workers: Mutex<Vec<Weak<worker::Shared>>>,
-}
-
-impl fmt::Debug for Front {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Front")
-            .field("options", &self.options)
-            .finish_non_exhaustive()
-    }
 }
 
 /// A conversation was deleted where nobody can tell OpenCode so.
@@ -333,10 +269,7 @@ impl Host {
     /// # Errors
     /// See [`SweepError`].
     pub async fn sweep_blobs(&self, age: Duration) -> Result<Swept, SweepError> {
-        match &self.front.blobs {
-            Some(blobs) => blobs.sweep(&*self.front.store, age).await,
-            None => Ok(Swept::default()),
-        }
+        self.front.sweep_blobs(age).await
     }
 
     /// Where the bytes of files are kept, if anywhere.
@@ -344,7 +277,27 @@ impl Host {
         self.front.blobs.as_ref()
     }
 
-    pub(crate) fn front(&self) -> &Front {
+    /// Begins to take files for a prompt of this conversation.
+    ///
+    /// # Errors
+    /// [`UploadError::NotConfigured`] without blobs or sandboxes.
+    #[expect(
+        clippy::unused_async,
+        reason = "applications await it, and a store may have to be asked again"
+    )]
+    pub async fn uploads(&self, conversation: ConversationId) -> Result<Uploads, UploadError> {
+        Uploads::begin(&self.front, Some(conversation))
+    }
+
+    /// Begins to take files for the first prompt of a conversation that is yet to be opened.
+    ///
+    /// # Errors
+    /// As [`Host::uploads`].
+    pub fn uploads_of_new_conversation(&self) -> Result<Uploads, UploadError> {
+        Uploads::begin(&self.front, None)
+    }
+
+    pub(crate) fn front(&self) -> &Arc<Front> {
         &self.front
     }
 
@@ -359,20 +312,5 @@ impl Host {
     /// The store, for reading.
     pub fn store(&self) -> &Reader {
         &self.front.reader
-    }
-}
-
-impl Front {
-    /// The workers of this process.
-    pub(crate) fn workers(&self) -> Vec<Arc<worker::Shared>> {
-        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        workers.retain(|worker| worker.strong_count() > 0);
-        workers.iter().filter_map(Weak::upgrade).collect()
-    }
-
-    /// Has a worker of this process hear of cancels and deletions.
-    pub(crate) fn register(&self, worker: &Arc<worker::Shared>) {
-        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        workers.push(Arc::downgrade(worker));
     }
 }

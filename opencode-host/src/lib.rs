@@ -115,9 +115,12 @@
 pub mod artifacts;
 pub mod blobs;
 pub mod clock;
+mod configuration_guard;
+mod front;
 mod host;
 pub mod id;
 pub mod live;
+mod options;
 pub mod outcome;
 mod plug_in;
 pub mod product;
@@ -137,13 +140,17 @@ pub mod uploads;
 pub mod visible;
 mod worker;
 
+pub use configuration_guard::Unguarded;
 pub use host::{
-    AnswerError, DEFAULT_MAX_PROMPT, Host, HostBuilder, HostOptions, LiveStream, SubmitError,
-    SubmitOptions, ViewStream, check_prompt,
+    AnswerError, Host, HostBuilder, LiveStream, SubmitError, SubmitOptions, ViewStream,
+    check_prompt,
 };
 pub use opencode_client as client;
+pub use options::{
+    DEFAULT_MAX_PROMPT, DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA, HostOptions, WorkerOptions,
+};
 pub use session::{LOWEST_VERSION, SessionError, UnsafeServer};
-pub use worker::{BuildError, Unguarded, Worker, WorkerBuilder, WorkerOptions};
+pub use worker::{BuildError, Worker, WorkerBuilder};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

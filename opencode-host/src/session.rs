@@ -27,6 +27,8 @@ use crate::telemetry::Telemetry;
 
 pub use upheld::{LOWEST_VERSION, UnsafeServer};
 
+/// How long the server is given to let go of a deleted conversation's session.
+pub(crate) const REMOVING: Duration = Duration::from_secs(5);
 /// How long a conversation's lock is waited for.
 const LOCK_WAIT: Duration = Duration::from_secs(20);
 /// How long a mint may take while the lock is held.

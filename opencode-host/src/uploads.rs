@@ -28,18 +28,12 @@ use uuid::Uuid;
 use crate::artifacts::{SANDBOX_NAME, mime_type_of};
 use crate::blobs::{BlobError, Blobs, Digest};
 use crate::clock::Clock;
-use crate::host::Host;
+use crate::front::Front;
 use crate::id::{AttachmentId, ConversationId, MessageId};
 use crate::sandbox::{Sandbox, SandboxError, SandboxId, SandboxRoot, Staged, blocking};
 use crate::store::{Attachment, AttachmentSource, NewAttachment, NewUploads, Store, StoreError};
 use crate::uploaded_files_prompt::UploadedFilesPrompt;
 use crate::visible::short;
-
-/// The most bytes of one upload unless the options say otherwise: 50 MiB.
-pub const DEFAULT_MAX_UPLOAD: u64 = 50 * 1024 * 1024;
-
-/// The most bytes of all uploads of one conversation unless the options say otherwise: 1 GiB.
-pub const DEFAULT_UPLOAD_QUOTA: u64 = 1024 * 1024 * 1024;
 
 /// How many of the conversation's newest files may be sent again by a submit that is repeated.
 const REPEATED: u32 = 2 * MAX_FILES as u32;
@@ -102,6 +96,27 @@ pub struct Uploads {
 }
 
 impl Uploads {
+    pub(crate) fn begin(
+        front: &Front,
+        conversation: Option<ConversationId>,
+    ) -> Result<Self, UploadError> {
+        let (Some(blobs), Some(root)) = (&front.blobs, &front.sandboxes) else {
+            return Err(UploadError::NotConfigured);
+        };
+        Ok(Self {
+            root: root.clone(),
+            blobs: blobs.clone(),
+            clock: Arc::clone(&front.clock),
+            cap: front.options.max_upload,
+            quota: front.options.upload_quota,
+            store: Arc::clone(&front.store),
+            conversation,
+            instruction: String::new(),
+            files: Vec::new(),
+            staged: Vec::new(),
+        })
+    }
+
     /// A sentence of the product's about what the agent should do with the files.
     pub fn instruction(mut self, sentence: impl Into<String>) -> Self {
         self.instruction = sentence.into();
@@ -346,46 +361,5 @@ impl<R: AsyncRead + Unpin> AsyncRead for Measured<R> {
         self.left = left;
         self.hasher.update(new);
         read
-    }
-}
-
-impl Host {
-    /// Begins to take files for a prompt of this conversation.
-    ///
-    /// # Errors
-    /// [`UploadError::NotConfigured`] without blobs or sandboxes.
-    #[expect(
-        clippy::unused_async,
-        reason = "applications await it, and a store may have to be asked again"
-    )]
-    pub async fn uploads(&self, conversation: ConversationId) -> Result<Uploads, UploadError> {
-        self.take_uploads(Some(conversation))
-    }
-
-    /// Begins to take files for the first prompt of a conversation that is yet to be opened.
-    ///
-    /// # Errors
-    /// As [`Host::uploads`].
-    pub fn uploads_of_new_conversation(&self) -> Result<Uploads, UploadError> {
-        self.take_uploads(None)
-    }
-
-    fn take_uploads(&self, conversation: Option<ConversationId>) -> Result<Uploads, UploadError> {
-        let front = self.front();
-        let (Some(blobs), Some(root)) = (&front.blobs, &front.sandboxes) else {
-            return Err(UploadError::NotConfigured);
-        };
-        Ok(Uploads {
-            root: root.clone(),
-            blobs: blobs.clone(),
-            clock: Arc::clone(&front.clock),
-            cap: front.options.max_upload,
-            quota: front.options.upload_quota,
-            store: Arc::clone(&front.store),
-            conversation,
-            instruction: String::new(),
-            files: Vec::new(),
-            staged: Vec::new(),
-        })
     }
 }

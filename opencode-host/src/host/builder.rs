@@ -4,9 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
-use super::{Front, Host, HostOptions};
+use super::Host;
 use crate::blobs::Blobs;
 use crate::clock::{Clock, SystemClock};
+use crate::front::Front;
+use crate::options::HostOptions;
 use crate::reporter::ErrorReporter;
 use crate::sandbox::SandboxRoot;
 use crate::store::{Checked, Reader, Store};

@@ -1,9 +1,7 @@
 //! Answers to what a running turn's agent asks.
 //!
 //! An answer is a row like a cancel: the first one wins, and the turn's worker sends it, in whatever process it runs
-//! (`turn/answers.rs`). Whoever gave it waits here for the worker's word.
-
-use std::time::Duration;
+//! (`worker/answers.rs`). Whoever gave it waits here for the worker's word.
 
 use opencode_client::wire::PermissionReply;
 use opencode_client::{PermissionId, QuestionId};
@@ -15,9 +13,6 @@ use crate::id::TurnId;
 use crate::store::{
     AnswerOutcome, AnswerState, NewAnswer, RequestAnswer, StoreError, StoreResult, TurnState,
 };
-
-/// How long the worker's word is waited for, unless the options say otherwise.
-pub(super) const DEFAULT_ANSWER_WAIT: Duration = Duration::from_secs(15);
 
 /// Why an answer did not arrive.
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +99,7 @@ impl Host {
     /// An answer that was kept is sent also where this is not waited for.
     ///
     /// # Errors
-    /// See [`AnswerError`]; within [`HostOptions::answer_wait`](super::HostOptions::answer_wait), however long the
+    /// See [`AnswerError`]; within [`HostOptions::answer_wait`](crate::HostOptions::answer_wait), however long the
     /// server says nothing.
     pub async fn answer(&self, turn: TurnId, answer: NewAnswer) -> Result<(), AnswerError> {
         let front = &self.front;

@@ -14,7 +14,8 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use opencode_client::reply::{Change, Checkpoint, View};
 use tokio::sync::watch;
 
-use super::{Front, Host};
+use super::Host;
+use crate::front::Front;
 use crate::id::TurnId;
 use crate::live::{self, Cursor, LiveEvent, LiveTurn};
 use crate::store::{StoreError, StoreResult, Turn, TurnState};

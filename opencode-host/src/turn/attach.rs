@@ -8,6 +8,7 @@ use super::ears::Ears;
 use super::history::exchange_of_checkpoint;
 use super::tools::Tools;
 use crate::artifacts::{Echo, MessageArtifacts};
+use crate::configuration_guard::guarded_client;
 use crate::reporter::Severity;
 use crate::sandbox::{Sandbox, SandboxId};
 use crate::store::{Attachment, StoreError, Turn};
@@ -41,9 +42,9 @@ pub(super) async fn attach(
     turn: &Turn,
     exchange: &Exchange,
 ) -> Result<Vec<Attachment>, StoreError> {
-    let store = &*tools.host.store;
+    let store = &*tools.front.store;
     // Who was never prompted has made no file: what is new in the folder is another turn's.
-    let blobs = tools.host.blobs.as_ref();
+    let blobs = tools.front.blobs.as_ref();
     let Some(blobs) = blobs.filter(|_| turn.prompted.is_some()) else {
         return store.attachments(turn.message).await;
     };
@@ -57,11 +58,11 @@ pub(super) async fn attach(
         message: turn.message,
         store,
         blobs,
-        clock: &*tools.host.clock,
-        telemetry: &tools.host.telemetry,
+        clock: &*tools.front.clock,
+        telemetry: &tools.front.telemetry,
         default_attach: product.default_attach(&tools.conversation),
         transforms: &transforms,
-        transform_limit: tools.host.options.plug_in_limit,
+        transform_limit: tools.workshop.options.plug_in_limit,
     };
     let cutoff = turn.started_at.unwrap_or(turn.created_at);
     let sandbox = sandbox(tools).await;
@@ -73,7 +74,7 @@ pub(super) async fn attach(
 
 /// The conversation's folder.
 async fn sandbox(tools: &Tools) -> Option<Sandbox> {
-    let root = tools.host.sandboxes.clone()?;
+    let root = tools.front.sandboxes.clone()?;
     let id: SandboxId = tools.conversation.id.to_string().parse().ok()?;
     match crate::sandbox::blocking(move || root.provision(&id)).await {
         Ok(sandbox) => Some(sandbox),
@@ -89,11 +90,18 @@ async fn exchange_again(tools: &Tools, turn: &Turn) -> Exchange {
         prompt_seen: false,
         messages: Vec::new(),
     });
-    let (Some(prompted), Some(_)) = (&turn.prompted, &tools.host.blobs) else {
+    let (Some(prompted), Some(_)) = (&turn.prompted, &tools.front.blobs) else {
         return none;
     };
     let own = tools.own_configuration();
-    let client = match tools.host.client_for(&tools.conversation, own).await {
+    let client = match guarded_client(
+        &tools.front,
+        &tools.workshop.client,
+        &tools.conversation,
+        own,
+    )
+    .await
+    {
         Ok(client) => client,
         Err(unguarded) => {
             tools.report(&unguarded);
@@ -101,7 +109,7 @@ async fn exchange_again(tools: &Tools, turn: &Turn) -> Exchange {
         }
     };
     for tried in 1..=TRIES {
-        let patience = tools.host.options.limits.pace.answer * tried;
+        let patience = tools.workshop.options.limits.pace.answer * tried;
         let client = client.with_patience(patience);
         let known = turn.checkpoint.parts().len();
         let reading = client.exchange(&prompted.session, &prompted.ids.message, known);
@@ -111,7 +119,7 @@ async fn exchange_again(tools: &Tools, turn: &Turn) -> Exchange {
         };
         let hopeless = matches!(error, ClientError::SessionNotFound { .. });
         if hopeless || tried == TRIES || tools.control.orders().lost {
-            tools.host.telemetry.report(
+            tools.front.telemetry.report(
                 &error,
                 Severity::Warning,
                 [

@@ -70,7 +70,7 @@ pub(super) async fn carry_over(tools: &Tools, facts: &Facts) -> Outcome {
     let (row, changed) = no_transcript_owed(tools, session).await?;
     match refused {
         Some(error) if changed => tell_not_carried_over(tools, session, error),
-        None if changed => tools.host.telemetry.event(
+        None if changed => tools.front.telemetry.event(
             "session.carried_over",
             [
                 ("turn", tools.turn.id.to_string().into()),
@@ -88,10 +88,10 @@ pub(super) async fn carry_over(tools: &Tools, facts: &Facts) -> Outcome {
 
 /// The conversation before this turn; `None` where the options want none.
 async fn transcript(tools: &Tools) -> Result<Option<Transcript>, StoreError> {
-    let Some(mut transcript) = Transcript::new(tools.host.options.max_transcript) else {
+    let Some(mut transcript) = Transcript::new(tools.workshop.options.max_transcript) else {
         return Ok(None);
     };
-    let store = &tools.host.store;
+    let store = &tools.front.store;
     let mut before = tools.turn.user_message;
     loop {
         let page = store.messages_before(before, PAGE).await?;
@@ -124,7 +124,7 @@ async fn store_upstream(
     let (ids, fresh) = match recorded {
         Some(ids) => (ids, false),
         None => {
-            let entropy = tools.host.clock.entropy();
+            let entropy = tools.front.clock.entropy();
             let minted = client.mint_prompt_ids(&session.id, entropy).await?;
             let row = record_transcript(tools, session, minted.clone()).await?;
             match &row.owed {
@@ -140,14 +140,14 @@ async fn store_upstream(
     }
     // Still ours? Whoever else has the turn may have prompted the session meanwhile.
     let fenced = Instant::now();
-    let lease = tools.host.store.check(&[tools.lease]).await?;
+    let lease = tools.front.store.check(&[tools.lease]).await?;
     if !matches!(lease.first(), Some(LeaseStatus::Held { .. })) {
         return Err(StoreError::LeaseLost {
             turn: tools.turn.id,
         }
         .into());
     }
-    let not_after = fenced + tools.host.options.lease / 2;
+    let not_after = fenced + tools.workshop.options.lease / 2;
     let model = prompt(tools).model;
     client
         .with_patience(POST)
@@ -193,7 +193,7 @@ async fn no_transcript_owed(
 }
 
 fn tell_not_carried_over(tools: &Tools, session: &SessionRecord, error: ClientError) {
-    tools.host.telemetry.event(
+    tools.front.telemetry.event(
         "session.not_carried_over",
         [
             ("turn", tools.turn.id.to_string().into()),
@@ -202,7 +202,7 @@ fn tell_not_carried_over(tools: &Tools, session: &SessionRecord, error: ClientEr
             ("error", error.name().into()),
         ],
     );
-    tools.host.telemetry.report(
+    tools.front.telemetry.report(
         &NotCarriedOver(error),
         Severity::Warning,
         [

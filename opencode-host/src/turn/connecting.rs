@@ -1,7 +1,5 @@
 //! The turn's session: found or minted, listened to, replaced, stopped.
 
-use std::sync::Arc;
-
 use opencode_client::Error as ClientError;
 use tokio::time::{Instant, sleep};
 
@@ -20,7 +18,7 @@ pub(super) async fn connect(tools: &Tools, facts: &Facts, ears: &mut Ears) -> Ou
     let ensured = ensuring.await?;
     let session = ensured.record;
     if ensured.just_created {
-        tools.host.telemetry.event(
+        tools.front.telemetry.event(
             "session.created",
             [
                 ("session", session.id.to_string().into()),
@@ -53,8 +51,8 @@ async fn listen(
     ears: &mut Ears,
     session: &SessionRecord,
 ) -> Result<bool, ClientError> {
-    let host = Arc::clone(&tools.host);
-    let subscribing = host
+    let subscribing = tools
+        .workshop
         .hub
         .subscribe(&session.id, session.directory.as_deref());
     let subscription = match tools.telling(subscribing).await {
@@ -81,7 +79,7 @@ pub(super) async fn recreate(tools: &Tools, facts: &Facts, ears: &mut Ears) -> O
     let lost = session.id.clone();
     // Durable before the mint: a turn replaces one session, however many workers take it up.
     let noting = Note::Replacement(&lost);
-    tools.host.store.note(&tools.lease, noting).await?;
+    tools.front.store.note(&tools.lease, noting).await?;
     // The claim told what earlier workers had noted, and nobody else notes anything now.
     let replaced = facts.claim.replaced.as_ref();
     if replaced.is_some_and(|replaced| *replaced != lost) {
@@ -92,7 +90,7 @@ pub(super) async fn recreate(tools: &Tools, facts: &Facts, ears: &mut Ears) -> O
     let live = listen(tools, ears, &session).await?;
     ears.lose_session();
     if facts.prompt.record().is_some() {
-        tools.host.telemetry.event(
+        tools.front.telemetry.event(
             "session.recreated_with_resend",
             [
                 ("session", session.id.to_string().into()),
@@ -120,7 +118,7 @@ pub(super) async fn abort(tools: &Tools, facts: &Facts) -> Outcome {
 /// Sees to it that nothing of an earlier turn works in the session any more: a turn can end while the server is
 /// out of reach, or deaf.
 pub(super) async fn stop_leftover(tools: &Tools, session: &SessionRecord) -> Result<(), Trouble> {
-    let pace = tools.host.options.limits.pace;
+    let pace = tools.workshop.options.limits.pace;
     let client = session.client(&tools.server);
     let began = Instant::now();
     let mut told = false;

@@ -7,30 +7,22 @@ use tokio::time::{Instant, timeout};
 
 use super::control::Control;
 use super::ears::Ears;
-use super::ending::{end, leave};
+use super::ending::end;
 use super::facts::{Facts, Failure, Learned};
+use super::leaving::{Driven, leave};
 use super::plan::{Ending, Step, plan};
 use super::settle::settle;
 use super::tools::{Outcome, Tools};
+use super::workshop::Workshop;
 use super::{carry_over, connecting, follow, inspect, names, prompting};
+use crate::front::Front;
 use crate::live::LiveTurn;
 use crate::product::Product;
+use crate::session::REMOVING;
 use crate::store::{ClaimedTurn, TurnState};
-use crate::worker::{REMOVING, Shared};
 
 /// How long failing calls are nobody's business: most things pass.
 const PASSING: Duration = Duration::from_secs(1);
-
-/// How a claim ended.
-#[derive(Debug)]
-pub(crate) enum Driven {
-    /// The turn has its terminal state and is settled.
-    Finished,
-    /// Somebody else has the turn, or will have it when the lease runs out.
-    Lost,
-    /// The turn was given back.
-    Released,
-}
 
 /// There is nothing left to write the turn to.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +40,8 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new(
-        host: Arc<Shared>,
+        front: Arc<Front>,
+        workshop: Arc<Workshop>,
         product: Arc<dyn Product>,
         mut claimed: ClaimedTurn,
         control: Control,
@@ -60,11 +53,11 @@ impl Driver {
             &claimed.turn,
             claimed.conversation.session.clone(),
             control.orders(),
-            host.options.limits,
-            host.options.heartbeat_limit,
+            workshop.options.limits,
+            workshop.options.heartbeat_limit,
             now,
         );
-        let tools = Tools::new(host, product, claimed, control, live, now);
+        let tools = Tools::new(front, workshop, product, claimed, control, live, now);
         Self { tools, facts, ears }
     }
 
@@ -137,7 +130,7 @@ impl Driver {
 
     fn trace_start(&self) {
         let (turn, lease) = (&self.tools.turn, &self.tools.lease);
-        self.tools.host.telemetry.event(
+        self.tools.front.telemetry.event(
             "response.started",
             [
                 ("turn", turn.id.to_string().into()),
@@ -152,7 +145,7 @@ impl Driver {
     async fn leave_deleted(&self) {
         let tools = &self.tools;
         let (Ok(None), Some(session)) = (
-            tools.host.store.turn(tools.turn.id).await,
+            tools.front.store.turn(tools.turn.id).await,
             &self.facts.session,
         ) else {
             return;

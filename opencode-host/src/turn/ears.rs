@@ -88,13 +88,13 @@ impl Ears {
         self.begun |= reply.has_begun();
         tools.live.reset(&reply);
         reply.observe(tools.live.observer());
-        let telemetry = tools.host.telemetry.clone();
+        let telemetry = tools.front.telemetry.clone();
         reply.report_problems_to(ProblemSink::new(move |error| {
             let context = [("action", "observer".into())];
             telemetry.report(error.as_ref(), Severity::Warning, context);
         }));
-        for make in &tools.host.observers {
-            reply.observe(Feed::start(make, &tools.turn, &tools.host.telemetry));
+        for make in &tools.workshop.observers {
+            reply.observe(Feed::start(make, &tools.turn, &tools.front.telemetry));
         }
         self.reply = Some(reply);
     }
@@ -151,7 +151,7 @@ impl Ears {
             }
         }
         if let Some(problem) = signals.interrupted {
-            tools.host.telemetry.event(
+            tools.front.telemetry.event(
                 "stream.interrupted",
                 [
                     ("turn", tools.turn.id.to_string().into()),

@@ -5,11 +5,11 @@ use std::time::Duration;
 use opencode_client::reply::{ReplyResult, is_blank};
 use serde_json::json;
 
-use super::driver::Driven;
 use super::ears::Ears;
 use super::facts::Facts;
 use super::follow::write;
 use super::history::give_session_up;
+use super::leaving::{Driven, leave};
 use super::names::keeps_unknown_model;
 use super::plan::Ending;
 use super::settle::settle;
@@ -64,7 +64,7 @@ pub(super) async fn end(
         let finished = tokio::select! {
             biased;
             () = control.leaves() => return leave(tools, ears).await,
-            finished = tools.host.store.finish(&tools.lease, &finish) => finished,
+            finished = tools.front.store.finish(&tools.lease, &finish) => finished,
         };
         match finished {
             Ok(Finished::Stored(_) | Finished::Already(_)) => {
@@ -88,25 +88,10 @@ pub(super) async fn end(
     }
 }
 
-/// The turn is not to be worked on here any more: it is another worker's, or is given back with what there is of it.
-pub(super) async fn leave(tools: &Tools, ears: &mut Ears) -> Driven {
-    if tools.control.orders().lost {
-        return Driven::Lost;
-    }
-    let _ = write(tools, ears).await;
-    match tools.host.store.release(&tools.lease).await {
-        Ok(()) => Driven::Released,
-        Err(error) => {
-            tools.report(&error);
-            Driven::Lost
-        }
-    }
-}
-
 fn trace_end(tools: &Tools, ears: &Ears, ending: &Ending) {
     let turn = tools.turn.id.to_string();
     if let Some(reply) = &ears.reply {
-        tools.host.telemetry.event(
+        tools.front.telemetry.event(
             "stream.completed",
             [
                 ("turn", turn.clone().into()),
@@ -122,7 +107,7 @@ fn trace_end(tools: &Tools, ears: &Ears, ending: &Ending) {
             ],
         );
         if reply.is_cut() || reply.is_trimmed() {
-            tools.host.telemetry.event(
+            tools.front.telemetry.event(
                 "reply.cut",
                 [
                     ("turn", turn.clone().into()),
@@ -134,7 +119,7 @@ fn trace_end(tools: &Tools, ears: &Ears, ending: &Ending) {
     }
     let Some(error) = &ending.error else { return };
     if ending.reason == Some(Reason::Upstream) {
-        tools.host.telemetry.event(
+        tools.front.telemetry.event(
             "response.upstream_error",
             [
                 ("turn", turn.clone().into()),
@@ -148,7 +133,7 @@ fn trace_end(tools: &Tools, ears: &Ears, ending: &Ending) {
             ],
         );
     }
-    tools.host.telemetry.event(
+    tools.front.telemetry.event(
         "response.error",
         [
             ("turn", turn.into()),
@@ -161,7 +146,7 @@ fn trace_end(tools: &Tools, ears: &Ears, ending: &Ending) {
     } else {
         Severity::Warning
     };
-    tools.host.telemetry.report(
+    tools.front.telemetry.report(
         &TurnEnded {
             name: error.name.clone(),
             message: error.message.clone(),

@@ -5,18 +5,22 @@
 //! it, for what came of it. Neither does I/O or reads a clock, so that whole runs can be simulated
 //! (`turn/simulator.rs`). What is not decided by, such as the reply itself, is no fact and is kept with the tools.
 
+mod failure;
 mod learned;
+mod look;
 mod prompt_run;
 
 use std::time::Duration;
 
-use opencode_client::{Error as ClientError, SessionId};
+use opencode_client::SessionId;
 use tokio::time::Instant;
 
-pub(crate) use learned::{Heard, Learned, Look, Requests};
+pub(crate) use failure::{Failure, OfHistory, Unread};
+pub(crate) use learned::{Heard, Learned};
+pub(crate) use look::{Inspection, LastMessage, Look, Requests};
 #[cfg(test)]
 pub(crate) use prompt_run::{Aborts, Looks};
-pub(crate) use prompt_run::{Confirmed, Inspection, LastMessage, Names, PromptRun, Said, Stage};
+pub(crate) use prompt_run::{Confirmed, Names, PromptRun, Said, Stage};
 
 use super::control::Orders;
 use super::limits::Limits;
@@ -104,62 +108,6 @@ pub(crate) struct Failing {
     pub(crate) since: Instant,
     /// It is tried again: the plan goes on as if nothing were wrong.
     pub(crate) retrying: bool,
-}
-
-/// A failed call that a retry will not mend, or has not.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Failure {
-    /// The server does not know the session.
-    SessionLost,
-    /// The password is wrong.
-    Unauthorized(String),
-    /// The server refused the request.
-    Refused(String),
-    /// The server would not do as the rules say.
-    Unsafe(String),
-    /// The server answers, with errors.
-    Broken(String),
-    /// The server cannot be reached.
-    Unreachable(String),
-    /// The server took a call and did not answer it in time.
-    Unanswered(String),
-    /// The server tells what the session does, and not what it has said; that may pass.
-    Unread(String),
-    /// It does not tell it any more, and the session was not prompted yet.
-    Unreadable(String),
-}
-
-/// A run of reads of the session's history that failed while the server told what the session does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unread {
-    /// The first of them.
-    pub(crate) since: Instant,
-    /// They are not held for something that passes any more.
-    pub(crate) believed: bool,
-    /// No further read will do better.
-    pub(crate) hopeless: bool,
-}
-
-/// What an error says about the history that was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OfHistory {
-    /// Nothing: it is about the way there.
-    Nothing,
-    /// The server cannot give it.
-    NotGiven,
-    /// The server will never give it.
-    NeverGiven,
-}
-
-impl OfHistory {
-    pub(crate) fn says(error: &ClientError) -> Self {
-        match error {
-            ClientError::TooLarge { .. } => Self::NeverGiven,
-            ClientError::Server { status, .. } if !matches!(status, 502..=504) => Self::NotGiven,
-            ClientError::BadRequest { .. } => Self::NotGiven,
-            _ => Self::Nothing,
-        }
-    }
 }
 
 /// The turn's time.

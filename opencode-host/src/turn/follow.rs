@@ -66,7 +66,7 @@ fn next_write(tools: &Tools, ears: &Ears) -> Option<Instant> {
     let changes = ears.reply.as_ref().map_or(0, Reply::changes);
     match ears.written {
         Some((_, written)) if written == changes => None,
-        Some((at, _)) => Some(at + tools.host.options.snapshot_interval),
+        Some((at, _)) => Some(at + tools.workshop.options.snapshot_interval),
         None if changes == 0 => None,
         None => Some(tools.started),
     }
@@ -87,7 +87,7 @@ pub(super) async fn write(tools: &Tools, ears: &mut Ears) -> Result<(), Trouble>
     ears.written = Some((Instant::now(), reply.changes()));
     let checkpoint = reply.checkpoint();
     let noting = Note::Checkpoint(&checkpoint);
-    match tools.host.store.note(&tools.lease, noting).await {
+    match tools.front.store.note(&tools.lease, noting).await {
         Ok(()) => Ok(()),
         Err(error @ StoreError::LeaseLost { .. }) => Err(error.into()),
         Err(error) => {
@@ -103,7 +103,7 @@ fn tick_activity(tools: &Tools, ears: &mut Ears) {
     }
     ears.activity = Instant::now();
     let (product, conversation) = (Arc::clone(&tools.product), tools.conversation.clone());
-    let telemetry = tools.host.telemetry.clone();
+    let telemetry = tools.front.telemetry.clone();
     // The turn does not wait for it.
     tokio::spawn(async move {
         if let Err(error) = product.on_activity(&conversation).await {

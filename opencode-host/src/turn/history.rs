@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout};
 
 use super::facts::{Facts, OfHistory, Unread};
 use super::tools::{Tools, Trouble};
+use crate::session::REMOVING;
 use crate::store::{Owed, PromptRecord, Turn};
-use crate::worker::REMOVING;
 
 /// The turn's exchange; `Err` where the server is believed not to give it any more. `known` is how many messages the
 /// reply has.
@@ -60,7 +60,7 @@ pub(super) fn history_failed(
     if !before.is_some_and(|before| before.believed) {
         tools.report(&error);
         let session = facts.session.as_ref();
-        tools.host.telemetry.event(
+        tools.front.telemetry.event(
             "session.unreadable",
             [
                 ("turn", tools.turn.id.to_string().into()),

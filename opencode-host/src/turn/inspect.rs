@@ -44,7 +44,7 @@ pub(super) async fn inspect(tools: &Tools, facts: &Facts, ears: &mut Ears) -> Ou
         None => reply.as_exchange(),
     };
     let trace = |event| {
-        tools.host.telemetry.event(
+        tools.front.telemetry.event(
             event,
             [
                 ("turn", tools.turn.id.to_string().into()),
@@ -97,7 +97,7 @@ async fn sync_requests(
     // Whoever died while a person was asked did not fail.
     if !reply.requests().is_empty() && facts.claim.attempts > 1 {
         let noting = Note::Waiting;
-        tools.host.store.note(&tools.lease, noting).await?;
+        tools.front.store.note(&tools.lease, noting).await?;
         return Ok(Requests::Waiting);
     }
     Ok(Requests::Synced)

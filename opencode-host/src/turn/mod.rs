@@ -4,7 +4,6 @@
 //! came of it. A turn never panics and never leaves a message pending: every
 //! path ends in one terminal state and one `turn.finished` event.
 
-pub(crate) mod answers;
 mod attach;
 mod carry_over;
 mod connecting;
@@ -16,6 +15,7 @@ mod facts;
 mod follow;
 mod history;
 mod inspect;
+mod leaving;
 mod limits;
 mod names;
 pub(crate) mod observing;
@@ -28,8 +28,11 @@ mod settle;
 mod simulator;
 mod tools;
 mod transcript;
+mod unknown_name;
+pub(crate) mod workshop;
 
-pub(crate) use driver::{Driven, Driver};
+pub(crate) use driver::Driver;
+pub(crate) use leaving::Driven;
 pub use limits::{Limits, Pace};
 pub use result::TurnResult;
 pub(crate) use transcript::DEFAULT_MAX_TRANSCRIPT;

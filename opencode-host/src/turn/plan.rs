@@ -36,7 +36,7 @@ use tokio::time::Instant;
 pub(crate) use step::{Ending, Step};
 
 use super::facts::{Confirmed, Facts, Failure, Inspection, LastMessage, Names, PromptRun, Stage};
-use super::names;
+use super::unknown_name::is_unknown;
 use crate::outcome::{Reason, TurnError};
 
 /// The shortest time before a call that failed is made again.
@@ -307,7 +307,7 @@ fn failed_message(
 /// The provider or the server said what is wrong. What it says of a name that it does not know is told with the
 /// names that there are.
 fn reported(prompt: &PromptRun, error: &UpstreamError) -> Verdict {
-    if !names::is_unknown(error) {
+    if !is_unknown(error) {
         return Verdict::End(Ending::error(Reason::Upstream, TurnError::from(error)));
     }
     match &prompt.names {

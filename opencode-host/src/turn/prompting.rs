@@ -8,8 +8,9 @@ use super::connecting::stop_leftover;
 use super::ears::Ears;
 use super::facts::{Facts, Learned, Names};
 use super::history::{history_failed, not_minted};
-use super::names::{self, named, names_known};
+use super::names::{named, names_known};
 use super::tools::{Outcome, Tools, Trouble};
+use super::unknown_name::refuses;
 use crate::store::{Note, PromptRecord, SessionRecord};
 
 /// Mints the prompt's ids and writes them down.
@@ -19,7 +20,7 @@ pub(super) async fn mint(tools: &Tools, facts: &Facts, ears: &mut Ears) -> Outco
     };
     tools.guard_prompt().await?;
     let client = tools.client(facts);
-    let mint = || client.mint_prompt_ids(&session.id, tools.host.clock.entropy());
+    let mint = || client.mint_prompt_ids(&session.id, tools.front.clock.entropy());
     check(tools, session).await?;
     let (mut minted, status) = tokio::join!(mint(), client.status(&session.id));
     if status?.is_busy() {
@@ -35,7 +36,7 @@ pub(super) async fn mint(tools: &Tools, facts: &Facts, ears: &mut Ears) -> Outco
     let fenced = Instant::now();
     // Durable before the first post: whoever goes on posts the same message.
     let noting = Note::Prompt(&record);
-    tools.host.store.note(&tools.lease, noting).await?;
+    tools.front.store.note(&tools.lease, noting).await?;
     ears.take_up(tools, &record);
     Ok(Learned::Recorded { record, fenced })
 }
@@ -78,7 +79,7 @@ pub(super) async fn look(tools: &Tools, facts: &Facts) -> Outcome {
             let fenced = Instant::now();
             // Still ours? Whoever else has it may have posted it meanwhile.
             let noting = Note::Prompt(prompted);
-            tools.host.store.note(&tools.lease, noting).await?;
+            tools.front.store.note(&tools.lease, noting).await?;
             Ok(Learned::Absent { fenced })
         }
         // It is upstream, or nobody can see it any more.
@@ -96,7 +97,7 @@ pub(super) async fn post(tools: &Tools, facts: &Facts, fenced: Instant) -> Outco
         return Ok(Learned::Done);
     };
     let prompt = prompt(tools);
-    let not_after = fenced + tools.host.options.lease / 2;
+    let not_after = fenced + tools.workshop.options.lease / 2;
     // A post that is made again costs more than a look.
     let client = tools.client(facts).with_patience(tools.patience * 2);
     let (ids, not_after) = (&prompted.ids, not_after.into());
@@ -105,7 +106,7 @@ pub(super) async fn post(tools: &Tools, facts: &Facts, fenced: Instant) -> Outco
         Ok(()) => Ok(Learned::Posted {
             names: names_to_ask(tools),
         }),
-        Err(error) if names::refuses(&error) => {
+        Err(error) if refuses(&error) => {
             match names_known(tools, facts, Some(&error.to_string())).await {
                 Ok(names) => Ok(Learned::PostRefused(names)),
                 Err(error) => Ok(Learned::NotPosted {

@@ -7,9 +7,8 @@ use futures_util::FutureExt as _;
 
 use super::TurnResult;
 use super::attach::{attach, exchange_of};
-use super::driver::Driven;
 use super::ears::Ears;
-use super::ending::leave;
+use super::leaving::{Driven, leave};
 use super::tools::Tools;
 use crate::product::HookError;
 use crate::reporter::Severity;
@@ -19,8 +18,8 @@ use crate::store::{Finish, StoreError};
 /// durable: a hook that fails is reported and changes nothing.
 pub(super) async fn settle(tools: &Tools, ears: &mut Ears) -> Driven {
     let (turn, message) = match tokio::try_join!(
-        tools.host.store.turn(tools.turn.id),
-        tools.host.store.message(tools.turn.message)
+        tools.front.store.turn(tools.turn.id),
+        tools.front.store.message(tools.turn.message)
     ) {
         Ok((Some(turn), Some(message))) => (turn, message),
         // The conversation was deleted.
@@ -64,13 +63,13 @@ pub(super) async fn settle(tools: &Tools, ears: &mut Ears) -> Driven {
     )
     .await;
     hook(tools, "on_turn_finished", product.on_turn_finished(&result)).await;
-    match tools.host.store.settle(&tools.lease).await {
+    match tools.front.store.settle(&tools.lease).await {
         Ok(true) => trace_finished(tools).await,
         Ok(false) => {}
         Err(error) => return unsettled(tools, &error),
     }
     tools.live.finish();
-    tools.host.queue_changed.notify_waiters();
+    tools.front.queue_changed.notify_waiters();
     Driven::Finished
 }
 
@@ -84,7 +83,7 @@ fn unsettled(tools: &Tools, error: &StoreError) -> Driven {
 
 /// Traces the `turn.finished` event that the store recorded with the end.
 async fn trace_finished(tools: &Tools) {
-    let events = match tools.host.store.turn_events(tools.turn.id).await {
+    let events = match tools.front.store.turn_events(tools.turn.id).await {
         Ok(events) => events,
         Err(error) => return tools.report(&error),
     };
@@ -95,7 +94,7 @@ async fn trace_finished(tools: &Tools) {
             "conversation".to_owned(),
             tools.turn.conversation.to_string().into(),
         );
-        tools.host.telemetry.event_of(Finish::EVENT, &fields);
+        tools.front.telemetry.event_of(Finish::EVENT, &fields);
     }
 }
 
@@ -105,7 +104,7 @@ async fn hook(
     hook: impl Future<Output = Result<(), HookError>>,
 ) {
     let Err(error) = hook.await else { return };
-    tools.host.telemetry.report(
+    tools.front.telemetry.report(
         error.as_ref(),
         Severity::Warning,
         [
@@ -113,7 +112,7 @@ async fn hook(
             ("message", tools.turn.message.to_string().into()),
         ],
     );
-    tools.host.telemetry.event(
+    tools.front.telemetry.event(
         "callback.error",
         [
             ("callback", name.into()),

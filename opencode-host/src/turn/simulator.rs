@@ -11,10 +11,10 @@
 mod acts;
 mod broken;
 mod dice;
+mod trouble;
 mod worker;
 mod world;
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -22,10 +22,10 @@ use tokio::time::Instant;
 
 use self::broken::Broken;
 use self::dice::Dice;
+use self::trouble::Trouble;
 use self::worker::{After, Worker};
-use self::world::{Fate, World};
+use self::world::{World, beginning};
 use super::limits::{Limits, Pace};
-use super::plan::Step;
 use crate::store::{TurnState, TurnStatus};
 
 /// So many runs are simulated in each test run.
@@ -57,97 +57,6 @@ const LIMITS: Limits = Limits {
         answer: Duration::from_millis(1500),
     },
 };
-
-/// A step that every worker dies of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Poison {
-    Connect,
-    Mint,
-    Look,
-    Inspect,
-}
-
-impl Poison {
-    fn is(self, step: &Step) -> bool {
-        match self {
-            Self::Connect => *step == Step::Connect,
-            Self::Mint => *step == Step::Mint,
-            Self::Look => *step == Step::Look,
-            Self::Inspect => *step == Step::Inspect,
-        }
-    }
-}
-
-/// What goes wrong in a run, in a thousandth of the occasions.
-#[derive(Debug)]
-struct Trouble {
-    fate: Fate,
-    failing: u64,
-    noisy: u64,
-    suspending: u64,
-    dying: u64,
-    releasing: u64,
-    losing: u64,
-    /// A server that is down takes calls and does not answer them.
-    deaf: bool,
-    /// The stream says nothing.
-    silent: bool,
-    /// The prompt names something.
-    named: bool,
-    poison: Option<Poison>,
-}
-
-impl Trouble {
-    fn of(dice: &mut Dice) -> Self {
-        let fate = match dice.below(20) {
-            0 => Fate::Empty,
-            1 => Fate::Fails,
-            2 | 3 => Fate::NeverRuns,
-            4 if dice.permille(500) => Fate::Dropped,
-            4 => Fate::Endless,
-            5 => Fate::Loops,
-            6 => Fate::UnknownName,
-            _ => Fate::Answered,
-        };
-        let mut sometimes = |one_in: u64, most: u64| match dice.below(one_in) {
-            0 => dice.below(most),
-            _ => 0,
-        };
-        Self {
-            fate,
-            failing: sometimes(2, 300),
-            noisy: sometimes(2, 200),
-            suspending: sometimes(4, 60),
-            dying: sometimes(4, 60),
-            releasing: sometimes(6, 40),
-            losing: sometimes(6, 80),
-            deaf: dice.permille(300),
-            silent: dice.permille(100),
-            named: dice.permille(200) || fate == Fate::UnknownName,
-            poison: match dice.below(200) {
-                0 => Some(Poison::Connect),
-                1 => Some(Poison::Mint),
-                2 => Some(Poison::Look),
-                3 => Some(Poison::Inspect),
-                _ => None,
-            },
-        }
-    }
-}
-
-impl Trouble {
-    fn is_none(&self) -> bool {
-        let often = self.failing + self.noisy + self.suspending;
-        let often = often + self.dying + self.releasing + self.losing;
-        self.fate == Fate::Answered && often == 0 && !self.silent && self.poison.is_none()
-    }
-}
-
-/// The moment at which all runs begin.
-fn beginning() -> Instant {
-    static BEGINNING: OnceLock<Instant> = OnceLock::new();
-    *BEGINNING.get_or_init(|| Instant::now() + Duration::from_secs(1_000_000))
-}
 
 /// Simulates one turn to its end.
 ///

@@ -12,13 +12,15 @@ use tokio::time::{Instant, timeout};
 
 use super::control::Control;
 use super::facts::{Facts, Failure, Learned, Unread};
+use super::workshop::Workshop;
+use crate::configuration_guard::{guard_again, guard_session};
+use crate::front::Front;
 use crate::live::LiveTurn;
 use crate::product::Product;
 use crate::reporter::Severity;
 use crate::sandbox::OwnConfiguration;
 use crate::session::{Session, SessionError};
 use crate::store::{ClaimedTurn, Conversation, Lease, Note, StoreError, Turn};
-use crate::worker::Shared;
 
 /// How long the note for watchers of other processes may take.
 const NOTING: Duration = Duration::from_secs(1);
@@ -66,7 +68,10 @@ impl From<SessionError> for Trouble {
 
 /// What the steps of a claimed turn work with.
 pub(super) struct Tools {
-    pub(super) host: Arc<Shared>,
+    /// Where turns are kept.
+    pub(super) front: Arc<Front>,
+    /// Where they are driven.
+    pub(super) workshop: Arc<Workshop>,
     pub(super) product: Arc<dyn Product>,
     pub(super) lease: Lease,
     /// The row, as it was claimed.
@@ -91,7 +96,8 @@ pub(super) struct Tools {
 
 impl Tools {
     pub(super) fn new(
-        host: Arc<Shared>,
+        front: Arc<Front>,
+        workshop: Arc<Workshop>,
         product: Arc<dyn Product>,
         claimed: ClaimedTurn,
         control: Control,
@@ -107,19 +113,20 @@ impl Tools {
             control,
             live,
             started: now,
-            server: host.client.clone(),
-            patience: host.options.limits.pace.answer,
+            server: workshop.client.clone(),
+            patience: workshop.options.limits.pace.answer,
             moved: AtomicBool::new(false),
             unreachable: AtomicBool::new(false),
             product,
-            host,
+            front,
+            workshop,
         }
     }
 
     /// Gets ready for the next step.
     pub(super) fn ready(&mut self, facts: &Facts, now: Instant) {
         self.patience = facts.patience(now);
-        self.server = self.host.client.with_patience(self.patience);
+        self.server = self.workshop.client.with_patience(self.patience);
         if self.conversation.session != facts.session {
             self.conversation.session.clone_from(&facts.session);
         }
@@ -136,10 +143,10 @@ impl Tools {
     pub(super) fn sessions(&self) -> Session<'_> {
         Session {
             client: &self.server,
-            store: &*self.host.store,
+            store: &*self.front.store,
             product: &*self.product,
-            sub_agents: &self.host.sub_agents,
-            telemetry: &self.host.telemetry,
+            sub_agents: &self.workshop.sub_agents,
+            telemetry: &self.front.telemetry,
         }
     }
 
@@ -151,7 +158,7 @@ impl Tools {
     /// Before the server reads the folder: nothing in it may configure the server.
     pub(super) async fn guard(&self) -> Result<(), Trouble> {
         let own = self.own_configuration();
-        let guarded = self.host.guard(&self.conversation, own).await;
+        let guarded = guard_session(&self.front, &self.conversation, own).await;
         let moved = guarded.map_err(|unguarded| Trouble::Product(unguarded.to_string()))?;
         self.moved.fetch_or(!moved.is_empty(), Ordering::Relaxed);
         Ok(())
@@ -162,7 +169,7 @@ impl Tools {
         self.guard().await?;
         if self.moved.load(Ordering::Relaxed) {
             let own = self.own_configuration();
-            let guarded = self.host.guard_again(&self.conversation, own).await;
+            let guarded = guard_again(&self.front, &self.conversation, own).await;
             guarded.map_err(|unguarded| Trouble::Product(unguarded.to_string()))?;
             self.moved.store(false, Ordering::Relaxed);
         }
@@ -232,7 +239,7 @@ impl Tools {
         }
         self.live.set_unreachable(unreachable);
         let noting = self
-            .host
+            .front
             .store
             .note(&self.lease, Note::Unreachable(unreachable));
         // Who has lost the turn learns it with the next write that matters.
@@ -243,7 +250,7 @@ impl Tools {
 
     pub(super) fn report(&self, error: &(dyn std::error::Error + 'static)) {
         let session = self.conversation.session.as_ref();
-        self.host.telemetry.report(
+        self.front.telemetry.report(
             error,
             Severity::Warning,
             [

@@ -2,19 +2,22 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use opencode_client::reply::Observer;
 use opencode_client::{Client, EventHub, HubOptions};
 
+use super::Worker;
 use super::hosted::{Folders, Hosted};
-use super::{Shared, Worker, WorkerOptions};
+use super::shared::Shared;
 use crate::host::Host;
+use crate::options::WorkerOptions;
 use crate::product::{PlainProduct, Product};
 use crate::reporter::Severity;
 use crate::store::{Turn, WorkerId};
 use crate::sub_agents::SubAgents;
 use crate::turn::observing::MakeObserver;
+use crate::turn::workshop::Workshop;
 
 /// Why a worker cannot be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -184,27 +187,24 @@ impl WorkerBuilder {
             telemetry: front.telemetry.clone(),
             limit: self.options.plug_in_limit,
         });
-        let shared = Arc::new(Shared {
+        let workshop = Workshop {
             hub: EventHub::new(self.client.clone(), self.hub),
             client: self.client,
-            product,
             sub_agents: self.sub_agents,
             options: self.options,
             observers: self.observers,
+        };
+        let shared = Arc::new(Shared {
+            front: Arc::clone(front),
+            workshop: Arc::new(workshop),
+            product,
             id,
             running: Mutex::new(HashMap::new()),
             runs: AtomicU64::new(0),
-            store: Arc::clone(&front.store),
-            telemetry: front.telemetry.clone(),
-            clock: Arc::clone(&front.clock),
-            blobs: front.blobs.clone(),
-            sandboxes: front.sandboxes.clone(),
-            live: Arc::clone(&front.live),
-            queue_changed: Arc::clone(&front.queue_changed),
-            answered: Arc::clone(&front.answered),
-            host: host.clone(),
         });
-        front.register(&shared);
-        Ok(Worker { shared })
+        let local: Weak<Shared> = Arc::downgrade(&shared);
+        front.register(local);
+        let host = host.clone();
+        Ok(Worker { shared, host })
     }
 }

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use opencode_client::Exchange;
 use opencode_client::wire::{ModelRef, PermissionRule};
 
-use super::configuration_guard::guard;
 use crate::artifacts::{DefaultAttach, Transform};
+use crate::configuration_guard::guard;
 use crate::plug_in::{self, PlugInError};
 use crate::product::{HookError, Product};
 use crate::sandbox::{OwnConfiguration, SandboxId, SandboxRoot, blocking};

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Run, Shared};
+use super::answers::send_open;
+use super::shared::{Run, Shared};
 use crate::reporter::Severity;
 use crate::store::{Lease, LeaseStatus};
 
@@ -10,70 +11,65 @@ use crate::store::{Lease, LeaseStatus};
 pub(super) async fn keep(shared: Arc<Shared>, run: Run) {
     let mut renewed = tokio::time::Instant::now();
     loop {
-        tokio::time::sleep(shared.options.poll_interval).await;
+        tokio::time::sleep(shared.workshop.options.poll_interval).await;
         let leases = shared.leases(run);
         if leases.is_empty() {
             continue;
         }
-        let due = renewed.elapsed() >= shared.options.lease / 3;
+        let due = renewed.elapsed() >= shared.workshop.options.lease / 3;
         let statuses = if due {
-            shared.store.renew(&leases, shared.options.lease).await
+            shared
+                .front
+                .store
+                .renew(&leases, shared.workshop.options.lease)
+                .await
         } else {
-            shared.store.check(&leases).await
+            shared.front.store.check(&leases).await
         };
         match statuses {
             Ok(statuses) => {
                 if due {
                     renewed = tokio::time::Instant::now();
                 }
-                shared.pass_on(&leases, &statuses);
+                pass_on(&shared, &leases, &statuses);
             }
             Err(error) => {
                 let context = [("action", "renew".into())];
-                shared.telemetry.report(&error, Severity::Warning, context);
+                shared
+                    .front
+                    .telemetry
+                    .report(&error, Severity::Warning, context);
             }
         }
     }
 }
 
-impl Shared {
-    fn leases(&self, run: Run) -> Vec<Lease> {
-        let running = self.running();
-        let own = running.iter().filter(|(_, running)| running.run == run);
-        own.map(|(turn, running)| Lease {
-            turn: *turn,
-            generation: running.control.generation(),
-        })
-        .collect()
-    }
-
-    fn pass_on(self: &Arc<Self>, leases: &[Lease], statuses: &[LeaseStatus]) {
-        let (running, mut answered) = (self.running(), Vec::new());
-        for (lease, status) in leases.iter().zip(statuses) {
-            // The turn may have been claimed anew here meanwhile.
-            let control = running.get(&lease.turn).map(|running| &running.control);
-            let Some(control) = control.filter(|control| control.generation() == lease.generation)
-            else {
-                continue;
-            };
-            match status {
-                LeaseStatus::Held {
-                    cancel_requested,
-                    answers,
-                } => {
-                    if *cancel_requested {
-                        control.order(|orders| orders.cancel = true);
-                    }
-                    if *answers {
-                        answered.push(lease.turn);
-                    }
+fn pass_on(shared: &Arc<Shared>, leases: &[Lease], statuses: &[LeaseStatus]) {
+    let (running, mut answered) = (shared.running(), Vec::new());
+    for (lease, status) in leases.iter().zip(statuses) {
+        // The turn may have been claimed anew here meanwhile.
+        let control = running.get(&lease.turn).map(|running| &running.control);
+        let Some(control) = control.filter(|control| control.generation() == lease.generation)
+        else {
+            continue;
+        };
+        match status {
+            LeaseStatus::Held {
+                cancel_requested,
+                answers,
+            } => {
+                if *cancel_requested {
+                    control.order(|orders| orders.cancel = true);
                 }
-                LeaseStatus::Lost => control.order(|orders| orders.lost = true),
+                if *answers {
+                    answered.push(lease.turn);
+                }
             }
+            LeaseStatus::Lost => control.order(|orders| orders.lost = true),
         }
-        drop(running);
-        for turn in answered {
-            self.send_answers(turn);
-        }
+    }
+    drop(running);
+    for turn in answered {
+        send_open(shared, turn);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::Shared;
+use super::shared::Shared;
 use crate::reporter::Severity;
 
 /// A file that has been on its way into a sandbox for so long was left behind.
@@ -17,18 +17,18 @@ const PAUSE: Duration = Duration::from_secs(3600);
 /// root.
 pub(super) async fn sweep(shared: Arc<Shared>) {
     let report = |error: &(dyn std::error::Error + 'static)| {
-        let telemetry = &shared.telemetry;
+        let telemetry = &shared.front.telemetry;
         telemetry.report(error, Severity::Warning, [("action", "sweep".into())]);
     };
     loop {
-        if let Some(age) = shared.options.sweep {
-            match shared.host.sweep_blobs(age).await {
+        if let Some(age) = shared.workshop.options.sweep {
+            match shared.front.sweep_blobs(age).await {
                 Ok(swept) => tracing::debug!(?swept, "swept blobs"),
                 Err(error) => report(&error),
             }
         }
         if let (Some(root), Some(before)) = (
-            shared.sandboxes.clone(),
+            shared.front.sandboxes.clone(),
             SystemTime::now().checked_sub(LEFT_BEHIND),
         ) && let Err(error) = crate::sandbox::blocking(move || root.sweep(before)).await
         {

@@ -3,7 +3,9 @@
 use opencode_client::SessionId;
 use tokio::time::Instant;
 
-use super::{Failure, Inspection, Names, Said, Unread};
+use super::failure::{Failure, Unread};
+use super::look::Look;
+use super::prompt_run::{Names, Said};
 use crate::store::{PromptRecord, SessionRecord};
 use crate::turn::control::Orders;
 
@@ -96,28 +98,6 @@ pub(crate) enum Learned {
     Done,
     /// The step was broken off, or was none.
     Nothing,
-}
-
-/// What the server has of a turn.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Look {
-    /// What it showed.
-    pub(crate) inspection: Inspection,
-    /// The history cannot be read.
-    pub(crate) unread: Option<Unread>,
-    /// What the agent waits for.
-    pub(crate) requests: Requests,
-}
-
-/// What is known of what the agent waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Requests {
-    /// The server was not asked.
-    Unasked,
-    /// The reply has them all.
-    Synced,
-    /// So it has, and there are some: the store has noted that the attempts start anew.
-    Waiting,
 }
 
 /// What was heard since the last step.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use opencode_client::UpstreamError;
 use tokio::time::Instant;
 
-use super::{Look, Requests, Unread};
+use super::failure::Unread;
+use super::look::{Inspection, Look, Requests};
 use crate::store::PromptRecord;
 use crate::turn::limits::Pace;
 
@@ -93,36 +94,6 @@ pub(crate) struct Looks {
     pub(crate) found: bool,
     /// The session's history cannot be read.
     pub(crate) unread: Option<Unread>,
-}
-
-/// What a look at the server showed.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Inspection {
-    /// The session works, by the status map.
-    pub(crate) busy: bool,
-    /// The prompt's message, or an answer to it, is there.
-    pub(crate) prompt_seen: bool,
-    /// The newest message of the answer, if there is one.
-    pub(crate) last: Option<LastMessage>,
-    /// The person declined what the agent asked, and the answer stopped there.
-    pub(crate) declined: bool,
-    /// How often the answer went on after its end.
-    pub(crate) restarts: usize,
-    /// The server does not give the session's history any more: all but `busy` is what streamed.
-    pub(crate) unread: bool,
-}
-
-/// The newest message of an answer.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct LastMessage {
-    /// Its error.
-    pub(crate) error: Option<UpstreamError>,
-    /// The server is done with it.
-    pub(crate) finished: bool,
-    /// It stopped for tools: another is to follow.
-    pub(crate) wants_more: bool,
-    /// It ran out of output tokens.
-    pub(crate) truncated: bool,
 }
 
 /// Whether a look was repeated.

@@ -3,8 +3,8 @@
 use opencode_client::SessionId;
 use tokio::time::Instant;
 
-use super::Trouble;
 use super::dice::Dice;
+use super::trouble::Trouble;
 use super::world::{Fate, World};
 use crate::store::{Owed, PromptRecord};
 use crate::turn::facts::{

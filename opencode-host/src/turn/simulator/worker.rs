@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Trouble;
 use super::acts::{Act, failed, is_here, unnoted};
 use super::broken::Broken;
 use super::dice::Dice;
+use super::trouble::Trouble;
 use super::world::{Fate, LEASE, World};
 use crate::store::TurnState;
 use crate::turn::control::Orders;

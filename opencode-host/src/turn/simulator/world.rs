@@ -1,5 +1,6 @@
 //! A small model of a server and of a turn's row, in virtual time.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use opencode_client::wire::Prompt;
@@ -15,6 +16,12 @@ use crate::turn::facts::{Inspection, LastMessage};
 
 /// How long a lease lasts.
 pub(super) const LEASE: Duration = Duration::from_secs(15);
+
+/// The moment at which all runs begin.
+pub(super) fn beginning() -> Instant {
+    static BEGINNING: OnceLock<Instant> = OnceLock::new();
+    *BEGINNING.get_or_init(|| Instant::now() + Duration::from_secs(1_000_000))
+}
 
 /// What becomes of a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,7 +224,7 @@ impl World {
 
     /// Writes down what happens, where somebody wants to read it.
     pub(super) fn tell(&mut self, now: Instant, what: impl FnOnce() -> String) {
-        let since = now.duration_since(super::beginning());
+        let since = now.duration_since(beginning());
         if let Some(story) = &mut self.story {
             story.push(format!("{:>9.3} {}", since.as_secs_f64(), what()));
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use opencode_client::Client;
 use serde_json::json;
 
-use super::{Shared, Worker};
+use crate::front::Front;
 use crate::product::HookError;
 use crate::reporter::Severity;
 use crate::sandbox::{OwnConfiguration, Refusal, SandboxError, SandboxId, SandboxRoot, blocking};
@@ -30,7 +30,7 @@ struct Removed;
 #[error(
     "the conversation's folder may hold configuration that OpenCode would run, so nothing was asked: {0}"
 )]
-pub struct Unguarded(HookError);
+pub struct Unguarded(pub(crate) HookError);
 
 impl From<SandboxError> for Unguarded {
     fn from(error: SandboxError) -> Self {
@@ -38,82 +38,63 @@ impl From<SandboxError> for Unguarded {
     }
 }
 
-impl Worker {
-    /// Returns the client in the folder of the conversation's session, for calls about it that the host has none for.
-    /// What OpenCode would run from that folder is moved out first.
-    ///
-    /// # Errors
-    /// [`Unguarded`] when that cannot be done: the folder is not to be read then.
-    pub async fn client_for(&self, conversation: &Conversation) -> Result<Client, Unguarded> {
-        self.shared.guarded_client(conversation).await
+/// Sees to it that the folder of the conversation's session holds nothing that the server would run.
+///
+/// Called before whatever makes a server read that folder: a prompt, and, where the server was started
+/// anew since the agent wrote there, any request about the session (seen on 1.18.33).
+/// Returns the names of what was moved out.
+pub(crate) async fn guard_session(
+    front: &Front,
+    conversation: &Conversation,
+    own: OwnConfiguration,
+) -> Result<Vec<String>, Unguarded> {
+    let session = conversation.session.as_ref();
+    let directory = session.and_then(|session| session.directory.as_deref());
+    match (&front.sandboxes, directory) {
+        (Some(sandboxes), Some(directory)) => {
+            guard(sandboxes, own, &front.telemetry, conversation, directory).await
+        }
+        _ => Ok(Vec::new()),
     }
 }
 
-impl Shared {
-    /// Sees to it that the folder of the conversation's session holds nothing that the server would run.
-    ///
-    /// Called before whatever makes a server read that folder: a prompt, and, where the server was started
-    /// anew since the agent wrote there, any request about the session (seen on 1.18.33).
-    /// Returns the names of what was moved out.
-    pub(crate) async fn guard(
-        &self,
-        conversation: &Conversation,
-        own: OwnConfiguration,
-    ) -> Result<Vec<String>, Unguarded> {
-        let session = conversation.session.as_ref();
-        let directory = session.and_then(|session| session.directory.as_deref());
-        match (&self.sandboxes, directory) {
-            (Some(sandboxes), Some(directory)) => {
-                guard(sandboxes, own, &self.telemetry, conversation, directory).await
-            }
-            _ => Ok(Vec::new()),
+/// Looks again before a prompt, where something was moved out before. What came back is moved too, and nothing is
+/// asked: somebody is writing there, and may do so while the server reads.
+pub(crate) async fn guard_again(
+    front: &Front,
+    conversation: &Conversation,
+    own: OwnConfiguration,
+) -> Result<(), Unguarded> {
+    tokio::time::sleep(LOOK_AGAIN).await;
+    match guard_session(front, conversation, own)
+        .await?
+        .into_iter()
+        .next()
+    {
+        None => Ok(()),
+        Some(path) => {
+            let reason = Refusal::Configuration;
+            Err(SandboxError::Refused { path, reason }.into())
         }
     }
+}
 
-    /// [`Shared::client_for`], for who has not asked the product yet.
-    pub(crate) async fn guarded_client(
-        &self,
-        conversation: &Conversation,
-    ) -> Result<Client, Unguarded> {
-        let (product, asked) = self.product.ask(conversation).await;
-        asked.map_err(|error| Unguarded(error.into()))?;
-        let own = product.own_configuration(conversation);
-        self.client_for(conversation, own).await
-    }
-
-    /// The client in the folder of the conversation's session, which is guarded first.
-    pub(crate) async fn client_for(
-        &self,
-        conversation: &Conversation,
-        own: OwnConfiguration,
-    ) -> Result<Client, Unguarded> {
-        self.guard(conversation, own).await?;
-        Ok(match &conversation.session {
-            Some(session) => session.client(&self.client),
-            None => self.client.clone(),
-        })
-    }
-
-    /// Looks again before a prompt, where something was moved out before. What came back is moved too, and nothing is
-    /// asked: somebody is writing there, and may do so while the server reads.
-    pub(crate) async fn guard_again(
-        &self,
-        conversation: &Conversation,
-        own: OwnConfiguration,
-    ) -> Result<(), Unguarded> {
-        tokio::time::sleep(LOOK_AGAIN).await;
-        match self.guard(conversation, own).await?.into_iter().next() {
-            None => Ok(()),
-            Some(path) => {
-                let reason = Refusal::Configuration;
-                Err(SandboxError::Refused { path, reason }.into())
-            }
-        }
-    }
+/// The client in the folder of the conversation's session, which is guarded first.
+pub(crate) async fn guarded_client(
+    front: &Front,
+    client: &Client,
+    conversation: &Conversation,
+    own: OwnConfiguration,
+) -> Result<Client, Unguarded> {
+    guard_session(front, conversation, own).await?;
+    Ok(match &conversation.session {
+        Some(session) => session.client(client),
+        None => client.clone(),
+    })
 }
 
 /// Moves OpenCode's configuration out of the folder, if that is the conversation's sandbox. Returns what it was called.
-pub(super) async fn guard(
+pub(crate) async fn guard(
     sandboxes: &SandboxRoot,
     own: OwnConfiguration,
     telemetry: &Telemetry,

@@ -5,54 +5,27 @@
 //! not answered within seconds is made again. That is safe: each time, the request is looked for first, and one that
 //! does not wait any more has got the answer that was sent before.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use opencode_client::{Client, Error as ClientError, PermissionId, QuestionId, SessionId};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::sending::{Place, Sending};
+use super::shared::{Running, Shared};
 use crate::id::TurnId;
 use crate::reporter::Severity;
 use crate::store::{AnswerState, Given, Lease, NewAnswer, RequestAnswer, StoreError, TurnState};
-use crate::worker::Shared;
 
 /// How deep sub-agents of sub-agents are followed. OpenCode's own limit is 1 unless it is configured.
 const DEEPEST: usize = 16;
 
-/// How long an answer is tried, in units of [`Pace::answer`](super::Pace::answer).
+/// How long an answer is tried, in units of [`Pace::answer`](crate::turn::Pace::answer).
 const PATIENCE: u32 = 6;
 
 /// How long before a call that failed is made again.
 const PAUSE: Duration = Duration::from_millis(250);
-
-/// The requests of a turn whose answers are being sent here.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Sending(Arc<Mutex<HashSet<String>>>);
-
-/// The right to send the answer to one request.
-struct Place {
-    of: Sending,
-    request: String,
-}
-
-impl Sending {
-    fn begin(&self, request: &str) -> Option<Place> {
-        let mut requests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        requests.insert(request.to_owned()).then(|| Place {
-            of: self.clone(),
-            request: request.to_owned(),
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut requests = self.of.0.lock().unwrap_or_else(PoisonError::into_inner);
-        requests.remove(&self.request);
-    }
-}
 
 /// Why an answer was not sent, this time.
 enum Unsent {
@@ -77,9 +50,25 @@ impl From<StoreError> for Unsent {
     }
 }
 
+/// Sends the answers that wait for a turn, where it runs here. Does not wait for them.
+pub(super) fn send_open(shared: &Arc<Shared>, turn: TurnId) {
+    let running = shared.running();
+    let Some(Running {
+        control, sending, ..
+    }) = running.get(&turn)
+    else {
+        return;
+    };
+    let lease = Lease {
+        turn,
+        generation: control.generation(),
+    };
+    tokio::spawn(send(Arc::clone(shared), lease, sending.clone()));
+}
+
 /// Sends the answers of a turn that are open, but those that are being sent here already.
-pub(crate) async fn send(shared: Arc<Shared>, lease: Lease, sending: Sending) {
-    let answers = match shared.store.answers(lease.turn).await {
+async fn send(shared: Arc<Shared>, lease: Lease, sending: Sending) {
+    let answers = match shared.front.store.answers(lease.turn).await {
         Ok(answers) => answers,
         // Looked for again with the leases.
         Err(error) => return report(&shared, lease.turn, &error),
@@ -93,14 +82,18 @@ async fn send_one(shared: &Shared, lease: Lease, place: Place) {
     let request = &place.request;
     let sent = async {
         // As the row is now that nobody else here sends it.
-        let answers = shared.store.answers(lease.turn).await?;
+        let answers = shared.front.store.answers(lease.turn).await?;
         let open =
             |answer: &RequestAnswer| answer.answer.request == *request && answer.state.is_open();
         let Some(answer) = answers.into_iter().find(open) else {
             return Ok(());
         };
         let state = try_to_send(shared, lease, &answer).await?;
-        shared.store.answered(&lease, request, state.as_ref()).await
+        shared
+            .front
+            .store
+            .answered(&lease, request, state.as_ref())
+            .await
     };
     match sent.await {
         // Whoever has the turn now sends it.
@@ -108,7 +101,7 @@ async fn send_one(shared: &Shared, lease: Lease, place: Place) {
         Err(error) => report(shared, lease.turn, &error),
     }
     drop(place);
-    shared.answered.notify_waiters();
+    shared.front.answered.notify_waiters();
 }
 
 fn report(shared: &Shared, turn: TurnId, error: &StoreError) {
@@ -116,7 +109,10 @@ fn report(shared: &Shared, turn: TurnId, error: &StoreError) {
         ("action", "answer".into()),
         ("turn", turn.to_string().into()),
     ];
-    shared.telemetry.report(error, Severity::Warning, context);
+    shared
+        .front
+        .telemetry
+        .report(error, Severity::Warning, context);
 }
 
 /// Sends an answer, and again where it is not known to have arrived, for some seconds. Answers what became of it, and
@@ -127,7 +123,7 @@ async fn try_to_send(
     row: &RequestAnswer,
 ) -> Result<Option<AnswerState>, StoreError> {
     let answer = &row.answer;
-    let first = shared.options.limits.pace.answer;
+    let first = shared.workshop.options.limits.pace.answer;
     let until = Instant::now() + first * PATIENCE;
     let mut patience = first;
     // A worker that died may have sent it.
@@ -138,6 +134,7 @@ async fn try_to_send(
             if !sent {
                 let state = Some(&AnswerState::Sent);
                 shared
+                    .front
                     .store
                     .answered(&lease, &answer.request, state)
                     .await?;
@@ -183,8 +180,8 @@ async fn asked(
     answer: &NewAnswer,
 ) -> Result<Client, Unsent> {
     let missing = || StoreError::not_found("turn", turn);
-    let turn = shared.store.turn(turn).await?.ok_or_else(missing)?;
-    let conversation = shared.store.conversation(turn.conversation).await?;
+    let turn = shared.front.store.turn(turn).await?.ok_or_else(missing)?;
+    let conversation = shared.front.store.conversation(turn.conversation).await?;
     let conversation = conversation.ok_or_else(missing)?;
     let (TurnState::Running, Some(prompted), Some(_)) =
         (turn.state, turn.prompted, &conversation.session)

@@ -1,0 +1,86 @@
+//! What an application can say of its host and its workers, and what holds where it says nothing.
+
+use std::time::Duration;
+
+use crate::turn::{DEFAULT_MAX_TRANSCRIPT, Limits};
+
+/// The largest prompt, in bytes of text, unless the options say otherwise.
+pub const DEFAULT_MAX_PROMPT: usize = 1 << 20;
+
+/// The most bytes of one upload unless the options say otherwise: 50 MiB.
+pub const DEFAULT_MAX_UPLOAD: u64 = 50 * 1024 * 1024;
+
+/// The most bytes of all uploads of one conversation unless the options say otherwise: 1 GiB.
+pub const DEFAULT_UPLOAD_QUOTA: u64 = 1024 * 1024 * 1024;
+
+/// What a [`Host`](crate::Host) takes from people, and how it follows what other processes do.
+#[derive(Clone, Debug)]
+pub struct HostOptions {
+    /// Maximum prompt size in bytes of text. Default 1 MiB; longer prompts are refused.
+    pub max_prompt: usize,
+    /// Maximum size of one upload in bytes. Default 50 MiB; larger ones are refused.
+    pub max_upload: u64,
+    /// Maximum size in bytes of all uploads of one conversation together. Default 1 GiB; what exceeds it is refused.
+    pub upload_quota: u64,
+    /// How often a watcher of a turn that runs in another process reads what was saved of it. Default 500 ms.
+    pub poll_interval: Duration,
+    /// How long [`Host::answer`](crate::Host::answer) waits to hear from the turn's worker. Default 15 s; the answer is kept and sent also
+    /// afterwards.
+    pub answer_wait: Duration,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self {
+            max_prompt: DEFAULT_MAX_PROMPT,
+            max_upload: DEFAULT_MAX_UPLOAD,
+            upload_quota: DEFAULT_UPLOAD_QUOTA,
+            poll_interval: Duration::from_millis(500),
+            answer_wait: Duration::from_secs(15),
+        }
+    }
+}
+
+/// How a worker behaves.
+#[derive(Clone, Debug)]
+pub struct WorkerOptions {
+    /// The limits of a turn.
+    pub limits: Limits,
+    /// How long a turn stays with a worker that does not renew its lease. Default 15 s.
+    pub lease: Duration,
+    /// How often a running reply is saved at most. Default 1 s.
+    pub snapshot_interval: Duration,
+    /// How often the worker looks for turns and cancels of other processes. Default 500 ms.
+    pub poll_interval: Duration,
+    /// Maximum number of turns that run at once. Default 2048; further ones wait.
+    pub concurrency: usize,
+    /// Maximum size in bytes of the transcript that a session gets which takes the place of a lost or unreadable one.
+    /// Default 32 KiB. What does not fit is cut, the oldest first, and the transcript says so; below 1 KiB there is
+    /// none.
+    pub max_transcript: usize,
+    /// The age at which bytes that no message names are removed, once an hour; `None` for never. Only where no other
+    /// store names the same blobs. Default: never.
+    pub sweep: Option<Duration>,
+    /// While a turn waits for a person its timeout is paused, provided the server was heard from within this time.
+    /// Default 45 s.
+    pub heartbeat_limit: Duration,
+    /// How long one call of a product's method, a hook or a transform may take. Default 30 s. What takes longer is
+    /// left behind and reported: a policy that is not had fails the turn, a hook or a transform is passed over.
+    pub plug_in_limit: Duration,
+}
+
+impl Default for WorkerOptions {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            lease: Duration::from_secs(15),
+            snapshot_interval: Duration::from_secs(1),
+            poll_interval: Duration::from_millis(500),
+            concurrency: 2048,
+            max_transcript: DEFAULT_MAX_TRANSCRIPT,
+            sweep: None,
+            heartbeat_limit: Duration::from_secs(45),
+            plug_in_limit: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Drives one claimed turn, whatever its driver does.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+
+use super::sending::Sending;
+use super::shared::{Run, Running, Shared};
+use crate::reporter::Severity;
+use crate::store::{ClaimedTurn, StoreError, TurnState};
+use crate::turn::control::{Control, Orders};
+use crate::turn::{Driven, Driver};
+
+/// Drives one claimed turn. A panic in it ends this claim, not the process: its lease
+/// runs out, the next claim goes on, and the last one allowed ends the turn.
+pub(super) async fn drive(shared: Arc<Shared>, run: Run, claimed: ClaimedTurn) {
+    let (turn, generation) = (claimed.turn.id, claimed.lease.generation);
+    let control = Control::new(
+        generation,
+        Orders {
+            cancel: claimed.turn.cancel_requested_at.is_some(),
+            ..Orders::default()
+        },
+    );
+    let running = Running {
+        run,
+        control: control.clone(),
+        sending: Sending::default(),
+    };
+    shared.running().insert(turn, running);
+    let live = shared.front.live.turn(turn);
+    live.start(generation);
+    let (product, asked) = shared.product.ask(&claimed.conversation).await;
+    let driver = |claimed| {
+        Driver::new(
+            Arc::clone(&shared.front),
+            Arc::clone(&shared.workshop),
+            Arc::clone(&product),
+            claimed,
+            control.clone(),
+            Arc::clone(&live),
+        )
+    };
+    let is_over = matches!(claimed.turn.state, TurnState::Finished { .. });
+    let first = driver(claimed.clone());
+    let driving = async {
+        match &asked {
+            // What there is of a turn that has ended is settled without its product's word.
+            Err(error) if !is_over => first.fail(&error.to_string()).await,
+            _ => first.run().await,
+        }
+    };
+    if let Err(error) = &asked {
+        let context = [
+            ("action", "product".into()),
+            ("turn", turn.to_string().into()),
+        ];
+        shared
+            .front
+            .telemetry
+            .report(error, Severity::Error, context);
+    }
+    match AssertUnwindSafe(driving).catch_unwind().await {
+        Ok(Driven::Finished) => {}
+        Ok(Driven::Lost | Driven::Released) => live.leave(),
+        Err(_) => {
+            let error = StoreError::Corrupt {
+                table: "turns",
+                id: turn.to_string(),
+                detail: "the driver panicked".to_owned(),
+            };
+            shared.front.telemetry.report(
+                &error,
+                Severity::Error,
+                [("turn", turn.to_string().into())],
+            );
+            // Given back, the claim would not count, and the turn would panic again at once, for ever.
+            if claimed.turn.attempts >= shared.workshop.options.limits.attempts {
+                let failing = driver(claimed).fail("what drives the turn panicked");
+                let _ = AssertUnwindSafe(failing).catch_unwind().await;
+            }
+            live.leave();
+        }
+    }
+    let mut running = shared.running();
+    // The turn may have been claimed anew here meanwhile.
+    if running
+        .get(&turn)
+        .is_some_and(|running| running.control.generation() == generation)
+    {
+        running.remove(&turn);
+    }
+}

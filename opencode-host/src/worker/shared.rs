@@ -1,0 +1,128 @@
+//! What a worker's tasks share: which turns run here, and how one is claimed.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use opencode_client::Client;
+
+use super::hosted::Hosted;
+use super::sending::Sending;
+use crate::configuration_guard::{Unguarded, guarded_client};
+use crate::front::Front;
+use crate::id::TurnId;
+use crate::store::{Claim, ClaimedTurn, Conversation, Lease, StoreError, TurnState, WorkerId};
+use crate::turn::control::Control;
+use crate::turn::workshop::Workshop;
+
+/// What all clones of a worker and what they have running share.
+pub(super) struct Shared {
+    pub(super) front: Arc<Front>,
+    pub(super) workshop: Arc<Workshop>,
+    pub(super) product: Arc<Hosted>,
+    pub(super) id: WorkerId,
+    pub(super) running: Mutex<HashMap<TurnId, Running>>,
+    /// How many calls of [`Worker::run`](crate::Worker::run) and [`Worker::run_turn`](crate::Worker::run_turn) there
+    /// were.
+    pub(super) runs: AtomicU64,
+}
+
+/// One call of [`Worker::run`](crate::Worker::run) or [`Worker::run_turn`](crate::Worker::run_turn): it keeps the leases
+/// of the turns that it claimed, and gives no others back.
+pub(super) type Run = u64;
+
+/// A turn that runs here.
+pub(super) struct Running {
+    pub(super) run: Run,
+    pub(super) control: Control,
+    /// The answers on their way to its agent.
+    pub(super) sending: Sending,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("server", &self.workshop.client.server())
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How far a turn is that is waited for.
+pub(super) enum Toward {
+    Settled,
+    /// It, or the one it waits for, is ours now.
+    Claimed(Box<ClaimedTurn>),
+    /// Another worker has it, or its lease has not run out.
+    Elsewhere,
+}
+
+impl Shared {
+    pub(super) async fn claim(
+        &self,
+        only: Option<TurnId>,
+    ) -> Result<Option<ClaimedTurn>, StoreError> {
+        let claim = Claim {
+            worker: self.id.clone(),
+            lease: self.workshop.options.lease,
+            only,
+        };
+        self.front.store.claim(&claim).await
+    }
+
+    /// What there is to do for a turn to be settled.
+    pub(super) async fn claim_towards(&self, turn: TurnId) -> Result<Toward, StoreError> {
+        let row = self.front.store.turn(turn).await?;
+        let row = row.ok_or_else(|| StoreError::NotFound {
+            what: "turn",
+            id: turn.to_string(),
+        })?;
+        if matches!(row.state, TurnState::Finished { settled: true, .. }) {
+            return Ok(Toward::Settled);
+        }
+        let ahead = self.front.store.turn_ahead(turn).await?;
+        let claimed = self.claim(Some(ahead.unwrap_or(turn))).await?;
+        Ok(claimed.map_or(Toward::Elsewhere, |claimed| {
+            Toward::Claimed(Box::new(claimed))
+        }))
+    }
+
+    pub(super) fn begin_run(&self) -> Run {
+        self.runs.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn running(&self) -> MutexGuard<'_, HashMap<TurnId, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the turns of a run given back.
+    pub(super) fn release(&self, run: Run) {
+        let running = self.running();
+        for turn in running.values().filter(|running| running.run == run) {
+            turn.control.order(|orders| orders.release = true);
+        }
+    }
+
+    /// The leases of the turns that a run works on.
+    pub(super) fn leases(&self, run: Run) -> Vec<Lease> {
+        let running = self.running();
+        let own = running.iter().filter(|(_, running)| running.run == run);
+        own.map(|(turn, running)| Lease {
+            turn: *turn,
+            generation: running.control.generation(),
+        })
+        .collect()
+    }
+
+    /// The client in the folder of the conversation's session, which is guarded first as the product says.
+    pub(super) async fn guarded_client(
+        &self,
+        conversation: &Conversation,
+    ) -> Result<Client, Unguarded> {
+        let (product, asked) = self.product.ask(conversation).await;
+        asked.map_err(|error| Unguarded(error.into()))?;
+        let own = product.own_configuration(conversation);
+        guarded_client(&self.front, &self.workshop.client, conversation, own).await
+    }
+}
