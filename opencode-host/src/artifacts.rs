@@ -31,7 +31,7 @@ pub use echo::Echo;
 pub(crate) use echo::SANDBOX_NAME;
 pub use exchange::{Dropped, ExchangeFile, ExchangeFiles, FileError};
 pub use message::{AttachReport, MAX_SANDBOX_FILES, MessageArtifacts};
-pub use transform::{Counterfeit, DefaultAttach, Transform, vouches_for};
+pub use transform::{Counterfeit, DefaultAttach, Transform};
 
 /// The most bytes of one artifact unless the host says otherwise: 10 MiB.
 pub const MAX_ARTIFACT: u64 = crate::sandbox::DEFAULT_READ_CAP;

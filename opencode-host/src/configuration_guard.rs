@@ -7,7 +7,7 @@ use opencode_client::Client;
 use serde_json::json;
 
 use crate::front::Front;
-use crate::product::HookError;
+use crate::plug_in::HookError;
 use crate::reporter::Severity;
 use crate::sandbox::{OwnConfiguration, Refusal, SandboxError, SandboxId, SandboxRoot, blocking};
 use crate::store::Conversation;

@@ -11,7 +11,8 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::product::HookError;
+/// Why a hook, or other code that a host plugs in, failed.
+pub type HookError = Box<dyn std::error::Error + Send + Sync>;
 
 /// How much longer than its limit a call may take to notice the limit, before it is left behind.
 const GRACE: Duration = Duration::from_millis(500);

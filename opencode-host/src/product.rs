@@ -7,13 +7,12 @@ use async_trait::async_trait;
 use opencode_client::Exchange;
 use opencode_client::wire::{ModelRef, PermissionRule};
 
+pub use crate::plug_in::HookError;
+
 use crate::artifacts::{DefaultAttach, Transform};
 use crate::sandbox::{OwnConfiguration, default_permission_rules};
-use crate::store::{Conversation, Message};
+use crate::store::{Attachment, AttachmentSource, Conversation, Message};
 use crate::turn::TurnResult;
-
-/// Why a hook failed.
-pub type HookError = Box<dyn std::error::Error + Send + Sync>;
 
 /// One feature of a host that talks to an agent: its agent, its words to the
 /// model, its permission rules, its hooks. Every method has a default.
@@ -130,3 +129,15 @@ pub trait Product: Send + Sync + fmt::Debug + 'static {
 pub struct PlainProduct;
 
 impl Product for PlainProduct {}
+
+/// Whether the product vouches for this file of the conversation's: a transform
+/// made it, and one of the product's own says that it is [`trusted`](Transform::trusted).
+/// What an agent or a person gave is never.
+pub fn vouches_for(product: &dyn Product, conversation: &Conversation, file: &Attachment) -> bool {
+    file.source == AttachmentSource::Transform
+        && file.conversation == conversation.id
+        && product
+            .transforms(conversation)
+            .iter()
+            .any(|transform| transform.trusted(file))
+}

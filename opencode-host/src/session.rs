@@ -7,7 +7,9 @@
 //! conversation, and the session that it replaces. Whoever finds the row still
 //! without a session looks for that mark before it mints another one.
 
+mod error;
 mod mark;
+mod unsafe_server;
 mod upheld;
 
 use std::time::Duration;
@@ -19,13 +21,14 @@ use sha2::{Digest as _, Sha256};
 
 use self::mark::Mark;
 use crate::id::ConversationId;
-use crate::product::{HookError, Product};
+use crate::product::Product;
 use crate::reporter::Severity;
 use crate::store::{Conversation, Owed, SessionLock, SessionRecord, Store, StoreError, Swapped};
 use crate::sub_agents::{RunsUnasked, SubAgents};
 use crate::telemetry::Telemetry;
 
-pub use upheld::{LOWEST_VERSION, UnsafeServer};
+pub use error::SessionError;
+pub use unsafe_server::{LOWEST_VERSION, UnsafeServer};
 
 /// How long the server is given to let go of a deleted conversation's session.
 pub(crate) const REMOVING: Duration = Duration::from_secs(5);
@@ -42,23 +45,6 @@ const DISCARD_LIMIT: Duration = Duration::from_secs(5);
 const LOOKED_THROUGH: usize = 100;
 /// The most sub-agents of a session that are told to stop.
 const MOST_CHILDREN: usize = 256;
-
-/// Why there is no session.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionError {
-    /// The server.
-    #[error(transparent)]
-    Upstream(#[from] ClientError),
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The server would not do as the rules say. What was minted on it is deleted.
-    #[error(transparent)]
-    Unsafe(#[from] UnsafeServer),
-    /// The product could not say where the session works.
-    #[error("no folder for the session: {0}")]
-    Product(HookError),
-}
 
 /// A conversation's session.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@ use std::fmt;
 use async_trait::async_trait;
 
 use super::Artifact;
-use crate::product::{HookError, Product};
-use crate::store::{Attachment, AttachmentSource, Conversation};
+use crate::plug_in::HookError;
+use crate::store::{Attachment, AttachmentSource};
 
 /// What of an agent's files is attached without being asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,16 +73,4 @@ pub trait Transform: Send + Sync + fmt::Debug + 'static {
 pub struct Counterfeit {
     /// The name it carries.
     pub name: String,
-}
-
-/// Whether the product vouches for this file of the conversation's: a transform
-/// made it, and one of the product's own says that it is [`trusted`](Transform::trusted).
-/// What an agent or a person gave is never.
-pub fn vouches_for(product: &dyn Product, conversation: &Conversation, file: &Attachment) -> bool {
-    file.source == AttachmentSource::Transform
-        && file.conversation == conversation.id
-        && product
-            .transforms(conversation)
-            .iter()
-            .any(|transform| transform.trusted(file))
 }

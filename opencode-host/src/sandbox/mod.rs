@@ -22,10 +22,12 @@
 //! that was moved (not copied or linked) into the sandbox by someone with the rights to do so has become the
 //! sandbox's own and is read.
 
+mod blocking;
 mod configuration;
 mod error;
 mod file;
 mod folder;
+mod id;
 mod listing;
 mod path;
 mod root;
@@ -40,13 +42,15 @@ use std::time::SystemTime;
 use cap_std::fs::Dir;
 use tokio::io::AsyncRead;
 
+pub(crate) use blocking::blocking;
 pub use configuration::OwnConfiguration;
 use configuration::Quarantine;
 pub use error::{Refusal, SandboxError};
 pub use file::{DEFAULT_READ_CAP, SandboxFile};
+pub use id::{InvalidSandboxId, SandboxId};
 pub use listing::{Listing, MAX_ENTRIES, MAX_REFUSED, RefusedEntry};
 pub use path::{InvalidPath, MAX_DEPTH, SandboxPath};
-pub use root::{InvalidSandboxId, RootError, SandboxId, SandboxRoot};
+pub use root::{RootError, SandboxRoot};
 pub use rules::{default_permission_rules, own_configuration_rules};
 pub(crate) use write::Staged;
 
@@ -236,19 +240,4 @@ impl Sandbox {
             }),
         }
     }
-}
-
-/// Runs file work on a blocking thread.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SandboxError> + Send + 'static,
-) -> Result<T, SandboxError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|stopped| {
-            Err(SandboxError::Io {
-                action: "finish",
-                path: "file work".to_owned(),
-                source: io::Error::other(stopped),
-            })
-        })
 }

@@ -1,10 +1,8 @@
 //! The folder of all sandboxes.
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -13,48 +11,10 @@ use cap_std::fs::Dir;
 use tokio::io::AsyncRead;
 
 use super::configuration::{QUARANTINE, Quarantine};
-use super::{Refusal, Sandbox, SandboxError, Staged, file, folder};
-use crate::visible::short;
+use super::{Refusal, Sandbox, SandboxError, SandboxId, Staged, file, folder};
 
 /// Where files grow before they are given their name. No [`SandboxId`] starts with a dot.
 const STAGING: &str = ".staging";
-
-/// The identifier of one sandbox: 1 to 64 of `0-9 A-Z a-z _ -`.
-///
-/// Where the file system ignores case, identifiers that differ in case alone are one sandbox.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SandboxId(String);
-
-/// A text that is no [`SandboxId`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no sandbox identifier: use 1 to 64 of 0-9, A-Z, a-z, `_` and `-`")]
-pub struct InvalidSandboxId(String);
-
-impl SandboxId {
-    /// The identifier as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for SandboxId {
-    type Err = InvalidSandboxId;
-
-    fn from_str(id: &str) -> Result<Self, InvalidSandboxId> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-        if (1..=64).contains(&id.len()) && id.bytes().all(allowed) {
-            Ok(Self(id.to_owned()))
-        } else {
-            Err(InvalidSandboxId(short(id, 80)))
-        }
-    }
-}
-
-impl fmt::Display for SandboxId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// Why a folder cannot hold sandboxes.
 #[derive(Debug, thiserror::Error)]

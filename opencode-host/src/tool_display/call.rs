@@ -3,7 +3,7 @@
 use opencode_client::reply::{ToolPart, ToolStatus};
 use serde_json::{Map, Value};
 
-use super::text;
+use super::text::text;
 
 /// A tool call: a [`ToolPart`], or one in the JSON in which it is stored,
 /// `{type:"tool", tool, status, title?, input?, metadata?, output?, error?, callID?, messageID?}`.

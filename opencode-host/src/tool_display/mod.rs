@@ -26,6 +26,7 @@ mod diff;
 mod icon;
 mod language;
 mod registry;
+mod text;
 mod todo;
 
 use std::borrow::Cow;
@@ -42,6 +43,7 @@ pub use opencode_client::wire::TodoStatus;
 pub use registry::{Tool, Tools, View};
 pub use todo::Todo;
 
+use self::text::{said, text};
 use crate::visible::short;
 
 /// Titles are cut to this many characters: a command may be a whole script.
@@ -61,10 +63,12 @@ pub struct ToolDisplay<'a> {
 impl<'a> ToolDisplay<'a> {
     /// Shows a call with the tools of [`Tools::default`].
     pub fn of(call: impl Into<Call<'a>>) -> Self {
-        Self::with_tools(call.into(), Tools::builtin())
+        Self::with_tools(call, Tools::builtin())
     }
 
-    pub(crate) fn with_tools(call: Call<'a>, tools: &'a Tools) -> Self {
+    /// Shows a call with a product's own tools.
+    pub fn with_tools(call: impl Into<Call<'a>>, tools: &'a Tools) -> Self {
+        let call = call.into();
         let name = call.tool();
         let (canonical, server) = tools.canonical(name);
         let tool = tools.get(canonical);
@@ -409,16 +413,6 @@ impl fmt::Display for ToolDisplay<'_> {
             None => Ok(()),
         }
     }
-}
-
-/// A field that holds more than white space.
-fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
-    value.get(key).and_then(said)
-}
-
-/// A text that holds more than white space.
-fn said(value: &Value) -> Option<&str> {
-    value.as_str().filter(|text| !text.trim().is_empty())
 }
 
 /// `path` relative to `folder`, where it lies inside; by name only, nothing is looked up.

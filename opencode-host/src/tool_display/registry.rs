@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::{Call, Icon, ToolDisplay};
+use super::icon::Icon;
 
-/// What a tool's input and metadata hold, and so which of [`ToolDisplay`]'s views apply to it.
+/// What a tool's input and metadata hold, and so which of [`ToolDisplay`](super::ToolDisplay)'s views apply to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum View {
@@ -120,14 +120,14 @@ pub(super) const UNKNOWN: &str = "unknown";
 /// product adds its own:
 ///
 /// ```
-/// use opencode_host::tool_display::{Icon, Tool, Tools};
+/// use opencode_host::tool_display::{Icon, Tool, ToolDisplay, Tools};
 /// use serde_json::json;
 ///
 /// let tools = Tools::default()
 ///     .with_tool(Tool::new("invoice_lookup", "Invoice").verbs("Looking up", "Looked up").target(["number"]))
 ///     .with_provider("acme_", "acme");
 /// let part = json!({"type": "tool", "tool": "acme_invoice_lookup", "status": "running", "input": {"number": "F-7"}});
-/// let display = tools.display(&part);
+/// let display = ToolDisplay::with_tools(&part, &tools);
 /// assert_eq!(display.title(), "Looking up: F-7");
 /// assert_eq!(display.provider(), "acme");
 /// assert_eq!(display.icon(), Icon::Sparkles);
@@ -165,11 +165,6 @@ impl Tools {
         self
     }
 
-    /// The view-model of one tool call.
-    pub fn display<'a>(&'a self, call: impl Into<Call<'a>>) -> ToolDisplay<'a> {
-        ToolDisplay::with_tools(call.into(), self)
-    }
-
     pub(super) fn get(&self, canonical: &str) -> Option<&Tool> {
         self.tools.get(canonical)
     }
@@ -202,7 +197,7 @@ impl Tools {
         (stripped.unwrap_or(rest), Some(provider))
     }
 
-    /// The registry [`ToolDisplay::of`] uses.
+    /// The registry [`ToolDisplay::of`](super::ToolDisplay::of) uses.
     pub(super) fn builtin() -> &'static Self {
         static BUILTIN_TOOLS: LazyLock<Tools> = LazyLock::new(Tools::default);
         &BUILTIN_TOOLS

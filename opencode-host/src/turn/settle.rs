@@ -10,7 +10,7 @@ use super::attach::{attach, exchange_of};
 use super::ears::Ears;
 use super::leaving::{Driven, leave};
 use super::tools::Tools;
-use crate::product::HookError;
+use crate::plug_in::HookError;
 use crate::reporter::Severity;
 use crate::store::{Finish, StoreError};
 

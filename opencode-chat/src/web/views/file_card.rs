@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use askama::Template;
-use opencode_host::artifacts::vouches_for;
 use opencode_host::id::{AttachmentId, MessageId};
+use opencode_host::product::vouches_for;
 use opencode_host::store::{Attachment, AttachmentSource, Conversation};
 
 use crate::web::app::App;

@@ -412,7 +412,7 @@ fn a_product_adds_tools_and_providers() {
         .with_provider("", "everything");
 
     let local = part("shell", "completed", &json!({"command": "date"}));
-    let display = tools.display(&local);
+    let display = ToolDisplay::with_tools(&local, &tools);
     assert_eq!(display.to_string(), "Ran `date`");
     assert_eq!(display.command(), Some("date"));
     assert_eq!(display.icon().as_str(), "turtle");
@@ -426,7 +426,7 @@ fn a_product_adds_tools_and_providers() {
     ];
     for (name, canonical, provider) in cases {
         let part = part(name, "running", &json!({}));
-        let display = tools.display(&part);
+        let display = ToolDisplay::with_tools(&part, &tools);
         assert_eq!(
             (display.canonical(), display.provider()),
             (canonical, provider)
