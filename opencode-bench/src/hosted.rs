@@ -124,5 +124,5 @@ async fn watch(worker: Worker, turn: TurnId) -> anyhow::Result<bool> {
     let exchange = worker.client().exchange(session, prompt, 1).await?;
     let mut reply = opencode_client::Reply::new(session.clone(), prompt.clone());
     reply.reconcile(&exchange);
-    Ok(reply.result().full_text == result.content && !result.content.is_empty())
+    Ok(reply.result().full_text == result.answer.content && !result.answer.content.is_empty())
 }

@@ -130,7 +130,7 @@ async fn watch(host: Host, turn: opencode_host::id::TurnId) -> anyhow::Result<Se
         }
     }
     let result = host.result(turn).await?.context("the turn has no result")?;
-    seen.completed = result.error.is_none();
+    seen.completed = result.answer.error.is_none();
     Ok(seen)
 }
 

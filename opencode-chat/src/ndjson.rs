@@ -1,13 +1,16 @@
 //! What programs read: one JSON object a line.
 
-use opencode_client::reply::PersistedPart;
-use opencode_host::client::reply::ToolPart;
-use opencode_host::outcome::{Reason, TurnError};
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use opencode_host::outcome::{Answer, Reason, TurnError};
+use opencode_host::store::TurnStatus;
 use opencode_host::turn::TurnResult;
 use opencode_host::visible;
-use serde::Serialize;
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
-use std::fmt::Write as _;
 
 use crate::{files, terminal};
 
@@ -38,82 +41,71 @@ fn one_line(json: String) -> String {
 }
 
 /// The last line of `turn` and `watch`.
-#[derive(Debug, Serialize)]
-pub(crate) struct ResultLine {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    status: String,
-    reason: Option<Reason>,
-    content: String,
-    parts: Vec<PersistedPart>,
-    tool_calls: Vec<ToolPart>,
-    reasoning: String,
-    cost: f64,
-    input_tokens: u64,
-    output_tokens: u64,
-    cache_read_tokens: u64,
-    cache_write_tokens: u64,
-    duration_ms: u64,
-    truncated: bool,
-    artifacts: Vec<Value>,
-    session_id: Option<String>,
-    turn_id: Option<String>,
-    message_id: Option<String>,
-    opencode_message_id: Option<String>,
-    error: Option<TurnError>,
+#[derive(Debug)]
+pub(crate) struct ResultLine<'a> {
+    status: TurnStatus,
+    answer: Cow<'a, Answer>,
+    /// The turn; `None` where it did not come about.
+    turn: Option<&'a TurnResult>,
 }
 
-impl ResultLine {
+impl<'a> ResultLine<'a> {
     /// What came of a turn.
-    pub(crate) fn of(result: &TurnResult) -> Self {
+    pub(crate) fn of(result: &'a TurnResult) -> Self {
         Self {
-            kind: "result",
-            status: serde_plain(&result.status),
-            reason: result.reason,
-            content: result.content.clone(),
-            parts: result.parts.clone(),
-            tool_calls: result.tool_calls(),
-            reasoning: result.reasoning.clone(),
-            cost: result.usage.cost,
-            input_tokens: result.usage.input_tokens,
-            output_tokens: result.usage.output_tokens,
-            cache_read_tokens: result.usage.cache_read_tokens,
-            cache_write_tokens: result.usage.cache_write_tokens,
-            duration_ms: u64::try_from(result.duration.as_millis()).unwrap_or(u64::MAX),
-            truncated: result.truncated,
-            artifacts: result.artifacts.iter().map(files::json_of).collect(),
-            session_id: result.session.as_ref().map(ToString::to_string),
-            turn_id: Some(result.turn.to_string()),
-            message_id: Some(result.message.to_string()),
-            opencode_message_id: result.prompt.as_ref().map(ToString::to_string),
-            error: result.error.clone(),
+            status: result.status,
+            answer: Cow::Borrowed(&result.answer),
+            turn: Some(result),
         }
     }
 
     /// A turn that did not come about.
     pub(crate) fn failed(reason: Reason, message: &str) -> Self {
+        let mut answer = Answer::default();
+        answer.reason = Some(reason);
+        answer.error = Some(TurnError::of(reason, message));
         Self {
-            kind: "result",
-            status: "failed".to_owned(),
-            reason: Some(reason),
-            content: String::new(),
-            parts: Vec::new(),
-            tool_calls: Vec::new(),
-            reasoning: String::new(),
-            cost: 0.0,
-            input_tokens: 0,
-            output_tokens: 0,
-            cache_read_tokens: 0,
-            cache_write_tokens: 0,
-            duration_ms: 0,
-            truncated: false,
-            artifacts: Vec::new(),
-            session_id: None,
-            turn_id: None,
-            message_id: None,
-            opencode_message_id: None,
-            error: Some(TurnError::of(reason, message)),
+            status: TurnStatus::Failed,
+            answer: Cow::Owned(answer),
+            turn: None,
         }
+    }
+}
+
+/// Programs rely on the names. Every line has all of them, in this order.
+impl Serialize for ResultLine<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self {
+            status,
+            answer,
+            turn,
+        } = self;
+        let duration = turn.map_or(Duration::ZERO, |turn| turn.duration);
+        let files = turn.iter().flat_map(|turn| &turn.artifacts);
+        let mut line = serializer.serialize_struct("ResultLine", 20)?;
+        line.serialize_field("type", "result")?;
+        line.serialize_field("status", status)?;
+        line.serialize_field("reason", &answer.reason)?;
+        line.serialize_field("content", &answer.content)?;
+        line.serialize_field("parts", &answer.parts)?;
+        line.serialize_field("tool_calls", &answer.tool_calls())?;
+        line.serialize_field("reasoning", &answer.reasoning)?;
+        line.serialize_field("cost", &answer.usage.cost)?;
+        line.serialize_field("input_tokens", &answer.usage.input_tokens)?;
+        line.serialize_field("output_tokens", &answer.usage.output_tokens)?;
+        line.serialize_field("cache_read_tokens", &answer.usage.cache_read_tokens)?;
+        line.serialize_field("cache_write_tokens", &answer.usage.cache_write_tokens)?;
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        line.serialize_field("duration_ms", &millis)?;
+        line.serialize_field("truncated", &answer.truncated)?;
+        line.serialize_field("artifacts", &files.map(files::json_of).collect::<Vec<_>>())?;
+        line.serialize_field("session_id", &turn.and_then(|turn| turn.session.as_ref()))?;
+        line.serialize_field("turn_id", &turn.map(|turn| turn.turn))?;
+        line.serialize_field("message_id", &turn.map(|turn| turn.message))?;
+        let prompt = turn.and_then(|turn| turn.prompt.as_ref());
+        line.serialize_field("opencode_message_id", &prompt)?;
+        line.serialize_field("error", &answer.error)?;
+        line.end()
     }
 }
 

@@ -43,7 +43,7 @@
 //!     match event {
 //!         LiveEvent::Snapshot { view, .. } => println!("{view:?}"),
 //!         LiveEvent::Change { change, .. } => println!("{change:?}"),
-//!         LiveEvent::Finished(result) => println!("{}", result.content),
+//!         LiveEvent::Finished(result) => println!("{}", result.answer.content),
 //!         _ => {}
 //!     }
 //! }
@@ -82,7 +82,7 @@
 //!     }
 //!
 //!     async fn on_turn_finished(&self, result: &TurnResult) -> Result<(), HookError> {
-//!         println!("{}: {}", result.status.as_str(), result.content);
+//!         println!("{}: {}", result.status.as_str(), result.answer.content);
 //!         Ok(())
 //!     }
 //! }

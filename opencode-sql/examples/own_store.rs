@@ -146,7 +146,12 @@ async fn answer(
         "UPDATE posts SET row = ?, cost = ? WHERE id = ?",
         to_json(&message)?,
     );
-    run(on, set, &[&json, &message.usage.cost, &message.id]).await?;
+    run(
+        on,
+        set,
+        &[&json, &message.answer.answer.usage.cost, &message.id],
+    )
+    .await?;
     if let Some(event) = write.event(now) {
         let set = "UPDATE jobs SET ending = ? WHERE id = ?";
         run(on, set, &[&to_json(&event)?, &turn]).await?;
@@ -450,7 +455,7 @@ impl Messages for OwnStore {
         let post = "SELECT id, json_array(json(row), cost) FROM posts WHERE id = ?";
         let post: Option<(Message, String)> = self.find(post, &[&id]).await?;
         Ok(post.map(|(mut message, cost)| {
-            message.usage.cost = cost.parse().unwrap_or_default();
+            message.answer.answer.usage.cost = cost.parse().unwrap_or_default();
             message
         }))
     }

@@ -231,7 +231,9 @@ impl Person {
                     .store
                     .ask(|store| async move { store.message(message).await })
                     .await?;
-                let text = row.map(|row| text_of(&row.parts)).unwrap_or_default();
+                let text = row
+                    .map(|row| text_of(&row.answer.parts))
+                    .unwrap_or_default();
                 self.book.change(at, |asked| {
                     if text.len() > asked.seen.len() {
                         asked.seen = text;

@@ -68,7 +68,7 @@ pub(crate) async fn prove(
         for what in judge(&case, &ledger, past) {
             findings.of_turn(asked, &what, &row(&case));
         }
-        let ending = match case.message.reason {
+        let ending = match case.message.answer.reason {
             Some(reason) => format!("{:?} {}", case.message.status, reason.as_str()),
             None => format!("{:?}", case.message.status),
         };
@@ -102,9 +102,9 @@ fn row(case: &Case<'_>) -> Value {
     json!({
         "state": format!("{:?}", case.turn.state),
         "status": case.message.status,
-        "reason": case.message.reason,
-        "error": case.message.error,
-        "content": case.message.content,
+        "reason": case.message.answer.reason,
+        "error": case.message.answer.error,
+        "content": case.message.answer.content,
         "seen": case.asked.seen,
         "generation": case.turn.generation,
         "attempts": case.turn.attempts,
@@ -172,9 +172,12 @@ fn judge(case: &Case<'_>, ledger: &Ledger, past: &Past) -> Vec<String> {
     );
 
     // The text.
-    let (whole, text) = (asked.kind.text(&asked.prompt), text_of(&message.parts));
+    let (whole, text) = (
+        asked.kind.text(&asked.prompt),
+        text_of(&message.answer.parts),
+    );
     check(
-        text.is_empty() || message.content == text,
+        text.is_empty() || message.answer.content == text,
         "content and parts disagree".to_owned(),
     );
     check(
@@ -192,10 +195,11 @@ fn judge(case: &Case<'_>, ledger: &Ledger, past: &Past) -> Vec<String> {
     let allowed = match status {
         TurnStatus::Completed => asked.kind != Kind::Fails && text == whole,
         TurnStatus::Cancelled => asked.cancelled,
-        TurnStatus::Error => match message.reason.map(|reason| reason.as_str()) {
+        TurnStatus::Error => match message.answer.reason.map(|reason| reason.as_str()) {
             // A session that is forgotten twice in one turn is not made a third time.
             Some("upstream") => {
                 let lost = message
+                    .answer
                     .error
                     .as_ref()
                     .is_some_and(|error| error.name == "upstream");

@@ -112,23 +112,24 @@ async fn json_of(store: &dyn Store, conversation: &str, message: &Message) -> St
     let turn = store.turn(message.turn).await?;
     let files = store.attachments(message.id).await?;
     let prompted = turn.as_ref().and_then(|turn| turn.prompted.as_ref());
+    let (answer, usage) = (&message.answer, &message.answer.usage);
     Ok(json!({
         "conversation": conversation,
         "role": message.role,
         "message_id": message.id,
         "turn_id": message.turn,
         "status": message.status,
-        "reason": message.reason,
-        "content": message.content,
-        "parts": message.parts,
-        "reasoning": message.reasoning,
-        "cost": message.usage.cost,
-        "input_tokens": message.usage.input_tokens,
-        "output_tokens": message.usage.output_tokens,
-        "cache_read_tokens": message.usage.cache_read_tokens,
-        "cache_write_tokens": message.usage.cache_write_tokens,
-        "truncated": message.truncated,
-        "error": message.error,
+        "reason": answer.reason,
+        "content": answer.content,
+        "parts": answer.parts,
+        "reasoning": answer.reasoning,
+        "cost": usage.cost,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "truncated": answer.truncated,
+        "error": answer.error,
         "artifacts": files.iter().map(files::json_of).collect::<Vec<_>>(),
         "session_id": prompted.map(|prompted| &prompted.session),
         "opencode_message_id": prompted.map(|prompted| &prompted.ids.message),
@@ -143,13 +144,17 @@ fn print_text(conversation: &str, message: &Message) {
         MessageRole::Assistant => "agent",
     };
     let status = ndjson::serde_plain(&message.status);
-    let text = message.content.lines().next().unwrap_or_default();
+    let text = message.answer.content.lines().next().unwrap_or_default();
     let (conversation, text) = (line(conversation), line(text));
-    let why = message.error.as_ref().map_or_else(String::new, |error| {
-        format!(" ({}: {})", line(&error.name), line(&error.message))
-    });
+    let why = message
+        .answer
+        .error
+        .as_ref()
+        .map_or_else(String::new, |error| {
+            format!(" ({}: {})", line(&error.name), line(&error.message))
+        });
     terminal::say(format_args!("{conversation}\t{who}\t{status}\t{text}{why}"));
-    for part in &message.parts {
+    for part in &message.answer.parts {
         if let PersistedPart::Tool(tool) = part {
             for attachment in &tool.attachments {
                 let (tool, words) = (line(&tool.tool), attached::words(attachment));

@@ -5,6 +5,7 @@ mod bad_input;
 mod damage;
 mod doctor;
 mod faults;
+mod lines;
 mod queue;
 mod result;
 mod terminal;

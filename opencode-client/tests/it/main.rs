@@ -10,6 +10,7 @@
 mod absent;
 mod bounds;
 mod calls;
+mod checkpoints;
 mod gaps;
 mod hub;
 mod tape;

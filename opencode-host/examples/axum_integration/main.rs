@@ -151,7 +151,7 @@ async fn events(
         };
         let files = result.artifacts.iter();
         let files = files.map(|file| json!({"id": file.id, "name": file.name}));
-        let data = json!({"text": result.content, "files": files.collect::<Vec<_>>()});
+        let data = json!({"text": result.answer.content, "files": files.collect::<Vec<_>>()});
         Ok(Event::default().event("finished").json_data(data)?)
     };
     // After an error the stream ends, and the browser comes back by itself with what it has.

@@ -1,6 +1,6 @@
 //! The answer to a prompt, as it is kept.
 
-use opencode_client::reply::PersistedPart;
+use opencode_client::reply::{PersistedPart, ToolPart};
 use opencode_client::wire::Tokens;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,15 @@ impl Answer {
             content: content.into(),
             ..Self::default()
         }
+    }
+
+    /// The tool calls that have ended, in order.
+    pub fn tool_calls(&self) -> Vec<&ToolPart> {
+        let ended = self.parts.iter().filter_map(|part| match part {
+            PersistedPart::Tool(tool) if tool.status.is_terminal() => Some(tool),
+            _ => None,
+        });
+        ended.collect()
     }
 }
 

@@ -156,7 +156,7 @@ impl NewTurn {
     pub fn messages(&self, now: Timestamp) -> [Message; 2] {
         let message = |id, role| Message::new(id, self.conversation, self.id, role, now);
         let mut user = message(self.user_message, MessageRole::User);
-        self.said().clone_into(&mut user.content);
+        self.said().clone_into(&mut user.answer.content);
         let assistant = message(self.message, MessageRole::Assistant);
         [user, assistant]
     }

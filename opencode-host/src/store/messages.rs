@@ -4,13 +4,12 @@
 use std::collections::VecDeque;
 
 use async_trait::async_trait;
-use opencode_client::reply::PersistedPart;
 use serde::{Deserialize, Serialize};
 
 use super::{Finish, RequestAnswer, StoreError, StoreResult, Turn, TurnEvent};
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
-use crate::outcome::{Answer, Reason, TurnError, Usage};
+use crate::outcome::Answer;
 
 /// How many messages a default method reads at a time.
 const PAGE: u32 = 32;
@@ -191,20 +190,9 @@ pub struct Message {
     pub role: MessageRole,
     /// How far it is. A user message is completed from the start.
     pub status: MessageStatus,
-    /// Why it ended as it did, where that needs a word.
-    pub reason: Option<Reason>,
-    /// The text, or a fixed sentence where there is none.
-    pub content: String,
-    /// The parts, in order.
-    pub parts: Vec<PersistedPart>,
-    /// The model's thinking.
-    pub reasoning: String,
-    /// Cost and tokens.
-    pub usage: Usage,
-    /// The model ran out of output tokens: the text is cut.
-    pub truncated: bool,
-    /// What went wrong, when something did.
-    pub error: Option<TurnError>,
+    /// What it says, and what came of its turn. A person's message has its content only.
+    #[serde(flatten)]
+    pub answer: Answer,
     /// When it was made.
     pub created_at: Timestamp,
     /// When its turn ended.
@@ -229,13 +217,7 @@ impl Message {
                 MessageRole::User => MessageStatus::Completed,
                 MessageRole::Assistant => MessageStatus::Pending,
             },
-            reason: None,
-            content: String::new(),
-            parts: Vec::new(),
-            reasoning: String::new(),
-            usage: Usage::default(),
-            truncated: false,
-            error: None,
+            answer: Answer::default(),
             created_at,
             finished_at: None,
         }
@@ -244,18 +226,7 @@ impl Message {
     /// Writes the end of its turn to the message.
     pub fn end(&mut self, finish: &Finish, now: Timestamp) {
         self.status = finish.status.message_status();
-        let Answer {
-            content,
-            parts,
-            reasoning,
-            usage,
-            truncated,
-            reason,
-            error,
-        } = finish.answer.clone();
-        (self.content, self.parts, self.reasoning) = (content, parts, reasoning);
-        (self.usage, self.truncated) = (usage, truncated);
-        (self.reason, self.error) = (reason, error);
+        self.answer.clone_from(&finish.answer);
         self.finished_at = Some(now);
     }
 }

@@ -17,7 +17,7 @@ use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
 /// # use opencode_host::{Host, id::ConversationId, store::{StoreResult, Turn}};
 /// async fn answers(host: &Host, conversation: ConversationId) -> StoreResult<Vec<String>> {
 ///     let messages = host.store().messages(Some(conversation), None, 100).await?;
-///     Ok(messages.into_iter().map(|message| message.content).collect())
+///     Ok(messages.into_iter().map(|message| message.answer.content).collect())
 /// }
 /// ```
 ///

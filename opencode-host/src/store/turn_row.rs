@@ -73,7 +73,7 @@ impl MessageWrite {
     /// Writes it to the message.
     pub fn apply(&self, message: &mut Message, now: Timestamp) {
         match self {
-            Self::Parts(parts) => message.parts.clone_from(parts),
+            Self::Parts(parts) => message.answer.parts.clone_from(parts),
             Self::End(finish) => message.end(finish, now),
         }
     }

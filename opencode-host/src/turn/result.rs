@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use opencode_client::reply::{PersistedPart, ReplyResult, ToolPart};
-
 use crate::id::{ConversationId, MessageId, TurnId};
-use crate::outcome::{Reason, TurnError};
-use crate::store::{Attachment, Message, Turn, TurnState, TurnStatus, Usage};
+use crate::outcome::Answer;
+use crate::store::{Attachment, Message, Turn, TurnState, TurnStatus};
 
 /// What came of a turn.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,20 +17,8 @@ pub struct TurnResult {
     pub message: MessageId,
     /// How it ended.
     pub status: TurnStatus,
-    /// Why, where that needs a word.
-    pub reason: Option<Reason>,
-    /// The message's text.
-    pub content: String,
-    /// The parts, in order.
-    pub parts: Vec<PersistedPart>,
-    /// The model's thinking.
-    pub reasoning: String,
-    /// Cost and tokens.
-    pub usage: Usage,
-    /// The text is cut.
-    pub truncated: bool,
-    /// What went wrong.
-    pub error: Option<TurnError>,
+    /// What it came to: what its message says.
+    pub answer: Answer,
     /// From the first claim to the end.
     pub duration: Duration,
     /// The upstream session, if it came so far.
@@ -56,13 +42,7 @@ impl TurnResult {
             conversation: turn.conversation,
             message: message.id,
             status,
-            reason: message.reason,
-            content: message.content.clone(),
-            parts: message.parts.clone(),
-            reasoning: message.reasoning.clone(),
-            usage: message.usage,
-            truncated: message.truncated,
-            error: message.error.clone(),
+            answer: message.answer.clone(),
             duration: finished.since(turn.started_at.unwrap_or(finished)),
             session: turn
                 .prompted
@@ -74,10 +54,5 @@ impl TurnResult {
                 .map(|prompted| prompted.ids.message.clone()),
             artifacts,
         })
-    }
-
-    /// The tool calls that ended.
-    pub fn tool_calls(&self) -> Vec<ToolPart> {
-        ReplyResult::of(self.parts.clone()).tool_parts
     }
 }

@@ -111,9 +111,9 @@ fn label(message: &Message) -> String {
 
 /// The words of who wrote the message, without the host's own sentences.
 fn said(message: &Message) -> String {
-    let own = ReplyResult::of(message.parts.clone()).full_text;
+    let own = ReplyResult::of(message.answer.parts.clone()).full_text;
     if own.is_empty() && message.status == MessageStatus::Completed {
-        return message.content.clone();
+        return message.answer.content.clone();
     }
     own
 }
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::id::{ConversationId, MessageId, TurnId};
-    use crate::store::Usage;
+    use crate::outcome::Answer;
 
     fn message(role: MessageRole, content: &str) -> Message {
         let nil = uuid::Uuid::nil();
@@ -184,13 +184,7 @@ mod tests {
             turn: TurnId::from_uuid(nil),
             role,
             status: MessageStatus::Completed,
-            reason: None,
-            content: content.to_owned(),
-            parts: Vec::new(),
-            reasoning: String::new(),
-            usage: Usage::default(),
-            truncated: false,
-            error: None,
+            answer: Answer::text(content),
             created_at: Timestamp(0),
             finished_at: None,
         }

@@ -37,7 +37,7 @@ async fn a_product_that_names_no_folder_gets_no_session_where_it_was_to_name_one
     let hosting = Hosting::with(impostor, quick(), Builder::product_folders).await;
     let result = hosting.turn("hello").await;
     assert_eq!(result.status, TurnStatus::Error);
-    let told = result.error.unwrap().message;
+    let told = result.answer.error.unwrap().message;
     assert!(told.contains("names no folder"), "{told}");
     assert_eq!(hosting.impostor.ledger().sessions_created(), 0);
 }

@@ -123,7 +123,7 @@ async fn what_cannot_be_removed_is_not_prompted() {
     fs::write(guarded.home.path().join("sandboxes/.quarantine"), "").unwrap();
     let result = guarded.hosting.turn("And now?").await;
     assert_eq!(result.status, TurnStatus::Error);
-    let error = result.error.unwrap();
+    let error = result.answer.error.unwrap();
     assert!(
         error
             .message
@@ -169,7 +169,7 @@ async fn what_comes_back_is_not_prompted() {
     *writer.0.lock().unwrap() = Some(file);
     let result = guarded.hosting.turn("And now?").await;
     assert_eq!(result.status, TurnStatus::Error);
-    let message = result.error.unwrap().message;
+    let message = result.answer.error.unwrap().message;
     assert!(
         message.contains(".opencode") && message.contains("comes back"),
         "{message}"

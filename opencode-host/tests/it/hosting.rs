@@ -392,11 +392,11 @@ pub(crate) fn assert_ended(
     reason: Option<&str>,
     content: &str,
 ) {
-    let got = result.reason.map(|reason| reason.as_str());
+    let got = result.answer.reason.map(|reason| reason.as_str());
     assert_eq!(
-        (result.status, got, result.content.as_str()),
+        (result.status, got, result.answer.content.as_str()),
         (status, reason, content),
         "{:?}",
-        result.error
+        result.answer.error
     );
 }

@@ -208,22 +208,26 @@ async fn text_reasoning_todos_and_the_sums() {
     assert_ended(&result, TurnStatus::Completed, None, UNICODE_TEXT);
     let result = live.turn("think first [[reason]]").await;
     assert_eq!(result.status, TurnStatus::Completed);
-    assert!(!result.reasoning.is_empty() && !result.content.contains(&result.reasoning));
+    assert!(
+        !result.answer.reasoning.is_empty()
+            && !result.answer.content.contains(&result.answer.reasoning)
+    );
     let result = live.turn("plan it [[todo]]").await;
     assert_eq!(result.status, TurnStatus::Completed);
     assert!(
         result
+            .answer
             .tool_calls()
             .iter()
             .any(|tool| tool.tool == "todowrite")
     );
     // Every model step costs the same here: the turn costs them all.
-    let steps = result.usage.input_tokens / 50;
-    assert!(steps >= 2, "{:?}", result.usage);
+    let steps = result.answer.usage.input_tokens / 50;
+    assert!(steps >= 2, "{:?}", result.answer.usage);
     assert!(
-        (result.usage.cost - 0.000_09 * steps as f64).abs() < 1e-9,
+        (result.answer.usage.cost - 0.000_09 * steps as f64).abs() < 1e-9,
         "{:?}",
-        result.usage
+        result.answer.usage
     );
 }
 
@@ -232,16 +236,17 @@ async fn files_are_written_and_edited() {
     let live = Live::start().await;
     let result = live.turn("make it [[write]] [[file:made.md]]").await;
     assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
-    assert_eq!(result.tool_calls()[0].tool, "write");
+    assert_eq!(result.answer.tool_calls()[0].tool, "write");
     assert!(live.server.directory().join("made.md").exists());
     let result = live.turn("now edit [[edit]] [[file:made.md]]").await;
     assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
     let edit = result
+        .answer
         .tool_calls()
         .into_iter()
         .find(|tool| tool.tool == "edit")
         .unwrap();
-    assert!(edit.metadata.unwrap().contains_key("diff"));
+    assert!(edit.metadata.as_ref().unwrap().contains_key("diff"));
 }
 
 #[tokio::test]
@@ -257,7 +262,7 @@ async fn a_permission_is_asked_for_and_given() {
     let result = live.finished(turn, working).await;
     assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
     assert!(
-        result.tool_calls()[0]
+        result.answer.tool_calls()[0]
             .output
             .as_ref()
             .unwrap()
@@ -272,7 +277,7 @@ async fn a_write_outside_the_folder_is_refused_by_the_default_rules() {
     let result = live.turn("make it [[write]] [[file:../escaped.md]]").await;
     assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
     assert_eq!(
-        result.tool_calls()[0].status,
+        result.answer.tool_calls()[0].status,
         opencode_client::reply::ToolStatus::Error
     );
     assert!(!path.exists());
@@ -312,7 +317,7 @@ async fn a_question_is_answered_and_another_rejected() {
         .await
         .expect("over 2 s");
     assert_eq!(
-        (result.status, result.reason.unwrap().as_str()),
+        (result.status, result.answer.reason.unwrap().as_str()),
         (TurnStatus::Cancelled, "declined")
     );
 }
@@ -331,11 +336,11 @@ async fn a_sub_agent_shows_as_nested_progress() {
     let result = live.finished(turn, working).await;
     assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
     assert!(
-        !result.content.contains(UNICODE_TEXT),
+        !result.answer.content.contains(UNICODE_TEXT),
         "the sub-agent's words are its own"
     );
     assert!(
-        result.tool_calls()[0]
+        result.answer.tool_calls()[0]
             .output
             .as_ref()
             .unwrap()
@@ -348,10 +353,10 @@ async fn a_provider_that_refuses_and_one_that_is_busy() {
     let live = Live::start().await;
     let result = live.turn("fail [[err401]]").await;
     assert_eq!(
-        (result.status, result.reason.unwrap().as_str()),
+        (result.status, result.answer.reason.unwrap().as_str()),
         (TurnStatus::Error, "upstream")
     );
-    let error = result.error.unwrap();
+    let error = result.answer.error.unwrap();
     assert_eq!(
         (error.name.as_str(), error.status_code),
         ("APIError", Some(401))
@@ -402,10 +407,14 @@ async fn a_cancel_and_the_turn_after_it() {
     live.host.cancel(turn).await.unwrap();
     let result = live.finished(turn, working).await;
     assert_eq!(
-        (result.status, result.reason.unwrap().as_str()),
+        (result.status, result.answer.reason.unwrap().as_str()),
         (TurnStatus::Cancelled, "cancelled")
     );
-    assert!(result.content.starts_with("slow"), "{:?}", result.content);
+    assert!(
+        result.answer.content.starts_with("slow"),
+        "{:?}",
+        result.answer.content
+    );
     let result = live.turn("please answer [[text]]").await;
     assert_ended(&result, TurnStatus::Completed, None, UNICODE_TEXT);
 }
@@ -415,13 +424,13 @@ async fn a_cut_off_answer_is_flagged_and_an_empty_one_told() {
     let live = Live::start().await;
     let result = live.turn("go [[cutoff]]").await;
     assert_eq!(
-        (result.status, result.reason.unwrap().as_str()),
+        (result.status, result.answer.reason.unwrap().as_str()),
         (TurnStatus::Completed, "length")
     );
-    assert!(result.truncated && !result.content.is_empty());
+    assert!(result.answer.truncated && !result.answer.content.is_empty());
     let result = live.turn("say nothing [[empty]]").await;
     assert_eq!(
-        (result.status, result.reason.unwrap().as_str()),
+        (result.status, result.answer.reason.unwrap().as_str()),
         (TurnStatus::Error, "empty_reply")
     );
 }
@@ -459,9 +468,9 @@ async fn unknown_names_are_told() {
                 .unwrap()
         });
         let result = live.finished(turn, working).await;
-        let error = result.error.unwrap();
+        let error = result.answer.error.unwrap();
         assert_eq!(
-            (result.status, result.reason.unwrap().as_str()),
+            (result.status, result.answer.reason.unwrap().as_str()),
             (TurnStatus::Error, "unknown_name"),
             "{error:?}"
         );

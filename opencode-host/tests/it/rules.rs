@@ -28,7 +28,12 @@ fn asks() -> Ruled {
 
 async fn rules_of(hosting: &Hosting) -> Vec<Value> {
     let result = hosting.turn("please answer [[text]]").await;
-    assert_eq!(result.status, TurnStatus::Completed, "{:?}", result.error);
+    assert_eq!(
+        result.status,
+        TurnStatus::Completed,
+        "{:?}",
+        result.answer.error
+    );
     let session = result.session.unwrap();
     let session = hosting.impostor.session(session.as_str()).unwrap();
     session["permission"]
@@ -86,8 +91,8 @@ async fn a_conversation_whose_sub_agents_were_off_has_them_when_they_are_allowed
 async fn refused(hosting: &Hosting, told: &str) {
     let result = hosting.turn("please answer [[text]]").await;
     assert_eq!(result.status, TurnStatus::Error);
-    assert_eq!(result.reason.unwrap().as_str(), "unsafe_server");
-    let message = result.error.unwrap().message;
+    assert_eq!(result.answer.reason.unwrap().as_str(), "unsafe_server");
+    let message = result.answer.error.unwrap().message;
     assert!(
         message.contains(told) && message.contains("npm install"),
         "{message}"
@@ -139,7 +144,7 @@ async fn a_session_whose_rules_are_gone_is_not_prompted() {
     assert_eq!(set, opencode_host::store::Swapped::Yes);
     let posts = hosting.impostor.ledger().prompt_posts().len();
     let result = hosting.turn("and again [[text]]").await;
-    assert_eq!(result.reason.unwrap().as_str(), "unsafe_server");
+    assert_eq!(result.answer.reason.unwrap().as_str(), "unsafe_server");
     assert_eq!(hosting.impostor.ledger().prompt_posts().len(), posts);
 }
 

@@ -313,10 +313,16 @@ impl Stage {
         );
         if self.play == Play::Unreadable && result.status == TurnStatus::Error {
             // Whoever heard the end of the answer has died before it was written down.
-            let reason = result.reason.map(|reason| reason.as_str());
-            assert_eq!(reason, Some("upstream"), "{what}: {:?}", result.error);
-            let kept = result.parts.is_empty() || self.play.text().starts_with(&result.content);
-            assert!(kept, "{what}: {}", result.content);
+            let reason = result.answer.reason.map(|reason| reason.as_str());
+            assert_eq!(
+                reason,
+                Some("upstream"),
+                "{what}: {:?}",
+                result.answer.error
+            );
+            let kept = result.answer.parts.is_empty()
+                || self.play.text().starts_with(&result.answer.content);
+            assert!(kept, "{what}: {}", result.answer.content);
             self.impostor.assert_clean();
             return;
         }
@@ -326,10 +332,10 @@ impl Stage {
             TurnStatus::Completed
         };
         assert_eq!(
-            (result.status, result.content.as_str()),
+            (result.status, result.answer.content.as_str()),
             (wanted, self.play.text()),
             "{what}: {:?}",
-            result.error
+            result.answer.error
         );
         self.impostor
             .wait_for(|ledger| ledger.busy().is_empty())

@@ -83,16 +83,19 @@ async fn a_tool_loop_is_summed_over_all_its_messages() {
     };
     assert!(messages.len() > 3, "a loop makes several messages");
     assert_eq!(
-        (result.usage.input_tokens, result.usage.output_tokens),
+        (
+            result.answer.usage.input_tokens,
+            result.answer.usage.output_tokens
+        ),
         (sum("input"), sum("output"))
     );
     let cost: f64 = messages
         .iter()
         .filter_map(|message| message["info"]["cost"].as_f64())
         .sum();
-    assert!((result.usage.cost - cost).abs() < 1e-12 && cost > 0.0);
-    assert_eq!(result.tool_calls().len(), 2);
-    assert_eq!(result.reasoning, "Let me see.");
+    assert!((result.answer.usage.cost - cost).abs() < 1e-12 && cost > 0.0);
+    assert_eq!(result.answer.tool_calls().len(), 2);
+    assert_eq!(result.answer.reasoning, "Let me see.");
     test.impostor.assert_clean();
 }
 
@@ -112,7 +115,7 @@ async fn a_cut_text_is_completed_and_flagged() {
     let test = hosting([Step::text("Half of"), Step::finish("length")]).await;
     let result = test.turn("go").await;
     assert_ended(&result, TurnStatus::Completed, Some("length"), "Half of");
-    assert!(result.truncated);
+    assert!(result.answer.truncated);
 }
 
 #[tokio::test]
@@ -129,7 +132,7 @@ async fn a_provider_error_after_half_an_answer_keeps_the_half() {
         Some("upstream"),
         "Half an answer",
     );
-    let error = result.error.unwrap();
+    let error = result.answer.error.unwrap();
     assert_eq!(
         (error.name.as_str(), error.message.as_str()),
         ("APIError", "out of order")
@@ -144,10 +147,10 @@ async fn a_provider_error_without_a_word_is_an_error() {
     let test = hosting([Step::provider_error(401, "upstream says no")]).await;
     let result = test.turn("go").await;
     assert_eq!(
-        (result.status, result.reason.unwrap().as_str()),
+        (result.status, result.answer.reason.unwrap().as_str()),
         (TurnStatus::Error, "upstream")
     );
-    assert_eq!(result.error.unwrap().status_code, Some(401));
+    assert_eq!(result.answer.error.unwrap().status_code, Some(401));
 }
 
 #[tokio::test]
@@ -155,7 +158,7 @@ async fn nothing_said_is_an_empty_reply() {
     let test = hosting([Step::Empty]).await;
     let result = test.turn("say nothing").await;
     assert_eq!(
-        (result.status, result.reason.unwrap().as_str()),
+        (result.status, result.answer.reason.unwrap().as_str()),
         (TurnStatus::Error, "empty_reply")
     );
 }
@@ -283,10 +286,10 @@ async fn a_rejected_question_is_a_cancelled_turn_at_once() {
         .await
         .expect("over 2 s");
     assert_eq!(
-        (result.status, result.reason.unwrap().as_str()),
+        (result.status, result.answer.reason.unwrap().as_str()),
         (TurnStatus::Cancelled, "declined")
     );
-    assert_eq!(result.tool_calls()[0].tool, "question");
+    assert_eq!(result.answer.tool_calls()[0].tool, "question");
 }
 
 #[tokio::test]
@@ -305,7 +308,10 @@ async fn a_permission_is_granted() {
         .unwrap();
     let result = test.finished(turn, working).await;
     assert_ended(&result, TurnStatus::Completed, None, "Ran it");
-    assert_eq!(result.tool_calls()[0].output.as_deref(), Some("hi\n"));
+    assert_eq!(
+        result.answer.tool_calls()[0].output.as_deref(),
+        Some("hi\n")
+    );
 }
 
 #[tokio::test]
@@ -371,7 +377,7 @@ async fn a_looping_server_is_stopped() {
     let test = hosting([Step::Loop(Streamed::new("again"))]).await;
     let result = test.turn("go").await;
     assert_eq!(
-        (result.status, result.reason.unwrap().as_str()),
+        (result.status, result.answer.reason.unwrap().as_str()),
         (TurnStatus::Error, "loop")
     );
     assert!(test.impostor.ledger().busy().is_empty());

@@ -105,7 +105,7 @@ async fn what_is_not_safe_to_prompt_is_not_prompted() {
             &result,
             TurnStatus::Error,
             Some("unsafe_server"),
-            &result.content,
+            &result.answer.content,
         );
         let ledger = test.impostor.ledger();
         assert!(ledger.prompt_posts().is_empty(), "{version}");
@@ -164,12 +164,12 @@ async fn the_recorded_rejection_of_1_2_27_is_declined() {
     replied.await.unwrap();
     let result = test.finished(turn, working).await;
     assert_eq!(
-        (result.status, result.reason.unwrap().as_str()),
+        (result.status, result.answer.reason.unwrap().as_str()),
         (TurnStatus::Cancelled, "declined"),
         "{:?}",
-        result.error
+        result.answer.error
     );
-    let error = result.tool_calls()[0].error.clone().unwrap();
+    let error = result.answer.tool_calls()[0].error.clone().unwrap();
     assert!(error.contains("PermissionRejectedError"), "{error}");
 }
 

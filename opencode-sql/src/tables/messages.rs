@@ -77,19 +77,19 @@ fn read(row: &impl Row) -> StoreResult<Message> {
         columns.time("created_at")?,
     );
     message.status = columns.word("status")?;
-    message.reason = columns.optional_word("reason")?;
-    message.content = columns.text("content")?;
-    message.parts = columns.json("parts")?;
-    message.reasoning = columns.text("reasoning")?;
-    message.usage = Usage {
+    message.answer.reason = columns.optional_word("reason")?;
+    message.answer.content = columns.text("content")?;
+    message.answer.parts = columns.json("parts")?;
+    message.answer.reasoning = columns.text("reasoning")?;
+    message.answer.usage = Usage {
         cost: columns.real("cost")?,
         input_tokens: columns.count("input_tokens")?,
         output_tokens: columns.count("output_tokens")?,
         cache_read_tokens: columns.count("cache_read_tokens")?,
         cache_write_tokens: columns.count("cache_write_tokens")?,
     };
-    message.truncated = columns.flag("truncated")?;
-    message.error = columns.optional_json("error")?;
+    message.answer.truncated = columns.flag("truncated")?;
+    message.answer.error = columns.optional_json("error")?;
     message.finished_at = columns.optional_time("finished_at")?;
     Ok(message)
 }
@@ -177,17 +177,17 @@ pub(crate) async fn add(on: &mut impl Handle, message: &Message) -> SqlResult<()
         message.turn.to_string(),
         word(message.role)?,
         word(message.status)?,
-        message.reason.map(word).transpose()?,
-        escape(&message.content),
-        json(&message.parts)?,
-        escape(&message.reasoning),
-        message.usage.cost,
-        message.usage.input_tokens,
-        message.usage.output_tokens,
-        message.usage.cache_read_tokens,
-        message.usage.cache_write_tokens,
-        message.truncated,
-        optional_json(message.error.as_ref())?,
+        message.answer.reason.map(word).transpose()?,
+        escape(&message.answer.content),
+        json(&message.answer.parts)?,
+        escape(&message.answer.reasoning),
+        message.answer.usage.cost,
+        message.answer.usage.input_tokens,
+        message.answer.usage.output_tokens,
+        message.answer.usage.cache_read_tokens,
+        message.answer.usage.cache_write_tokens,
+        message.answer.truncated,
+        optional_json(message.answer.error.as_ref())?,
         message.created_at,
         Arg::Int(message.finished_at.map(|at| at.0)),
     ];

@@ -118,23 +118,23 @@ impl Output {
             return;
         }
         if !self.any_text && result.status == TurnStatus::Completed {
-            self.text(&result.content);
+            self.text(&result.answer.content);
         }
         self.end_line();
         for file in &result.artifacts {
             self.note(&format!("file {} ({} bytes)", line(&file.name), file.size));
         }
         match result.status {
-            TurnStatus::Completed if result.reason == Some(Reason::Oversized) => {
+            TurnStatus::Completed if result.answer.reason == Some(Reason::Oversized) => {
                 self.note("the answer is larger than is kept: the rest is left out")
             }
-            TurnStatus::Completed if result.truncated => {
+            TurnStatus::Completed if result.answer.truncated => {
                 self.note("the model ran out of room: the text is cut")
             }
             TurnStatus::Completed => {}
             TurnStatus::Cancelled if self.any_text => self.note("cancelled; what had come is kept"),
-            TurnStatus::Cancelled => self.note(&result.content),
-            TurnStatus::Error | TurnStatus::Failed => match &result.error {
+            TurnStatus::Cancelled => self.note(&result.answer.content),
+            TurnStatus::Error | TurnStatus::Failed => match &result.answer.error {
                 Some(error) => {
                     let code = error
                         .status_code
@@ -146,7 +146,7 @@ impl Output {
                         self.note("the model's provider refused the credentials: try `opencode auth login`");
                     }
                 }
-                None => self.note(&result.content),
+                None => self.note(&result.answer.content),
             },
         }
     }

@@ -71,5 +71,5 @@ async fn is_same(
             .iter()
             .zip(sent)
             .all(|(file, sent)| file.name == sent.name && file.digest == sent.digest);
-    Ok(same_files && said.is_some_and(|said| said.content == prompt))
+    Ok(same_files && said.is_some_and(|said| said.answer.content == prompt))
 }

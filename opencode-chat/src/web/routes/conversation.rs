@@ -104,7 +104,7 @@ pub(crate) async fn page(
         let files = files.remove(&message.id).unwrap_or_default();
         messages.push(match (message.role, message.status) {
             (MessageRole::User, _) => {
-                PromptView::new(message.id, &message.content, files).render()?
+                PromptView::new(message.id, &message.answer.content, files).render()?
             }
             (MessageRole::Assistant, MessageStatus::Pending) => {
                 let turn = app
@@ -119,7 +119,7 @@ pub(crate) async fn page(
                 let answer = AnswerView::of(&app.base, &message, folder, files);
                 let html = answer.render()?;
                 // One that was stopped before its first word may have ended before those ahead of it.
-                if message.status != MessageStatus::Cancelled || !message.parts.is_empty() {
+                if message.status != MessageStatus::Cancelled || !message.answer.parts.is_empty() {
                     last = Some((messages.len(), message.turn, answer));
                 }
                 html
@@ -213,7 +213,7 @@ pub(crate) async fn whole(
     let message = app.host.store().message(id(&message)?).await?;
     let message = message.filter(|message| message.conversation == conversation.id);
     let name = format!("attachment; filename=\"answer-{}.txt\"", conversation.id);
-    let text = Bytes::from(message.ok_or_else(Problem::no_such_page)?.content);
+    let text = Bytes::from(message.ok_or_else(Problem::no_such_page)?.answer.content);
     // Its place is free again once it is sent.
     let pieces = stream::unfold((text, place), async |(mut text, place)| {
         let piece = text.split_to(text.len().min(PIECE));

@@ -94,7 +94,7 @@ async fn queued(app: &App, turn: &Turn, script: bool) -> Result<Response, Proble
     let conversation = store.conversation(turn.conversation).await?;
     let conversation = conversation.ok_or_else(Problem::no_such_page)?;
     let said = store.message(turn.user_message).await?;
-    let said = said.map_or_else(|| turn.prompt.text.clone(), |said| said.content);
+    let said = said.map_or_else(|| turn.prompt.text.clone(), |said| said.answer.content);
     let files = file_card::of_message(app, &conversation, turn.user_message).await?;
     let prompt = PromptView::new(turn.user_message, &said, files).render()?;
     Ok(Patches(vec![
@@ -133,11 +133,11 @@ pub(crate) async fn retry(
         .ok_or_else(Problem::no_such_page)?;
     let mut prompt = failed.prompt;
     let mut uploads = None;
-    if message.reason == Some(Reason::Interrupted) {
+    if message.answer.reason == Some(Reason::Interrupted) {
         CONTINUE.clone_into(&mut prompt.text);
     } else if let Some(said) = store.message(failed.user_message).await? {
         // What the agent was sent tells of the files too; that is said anew.
-        prompt.text = said.content;
+        prompt.text = said.answer.content;
         uploads = uploads_of(&app, failed.conversation, failed.user_message).await?;
     }
     // Asked for twice, it is done once.

@@ -21,8 +21,8 @@ pub(crate) struct Failure {
 impl Failure {
     /// Of a message that ended with an error.
     pub(crate) fn of(message: &Message) -> Self {
-        let error = message.error.as_ref();
-        let reason = message.reason.unwrap_or(Reason::Internal);
+        let error = message.answer.error.as_ref();
+        let reason = message.answer.reason.unwrap_or(Reason::Internal);
         let (title, advice) = match reason {
             Reason::Upstream => upstream(error),
             other => own(other),

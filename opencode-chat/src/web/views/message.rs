@@ -19,16 +19,16 @@ pub(crate) const MAX_SHOWN: usize = 512 << 10;
 /// Leaves of an answer what is shown, and a little more by which it is known to be cut.
 pub(crate) fn cut(message: &mut Message) {
     let mut left = MAX_SHOWN + 1;
-    for part in &mut message.parts {
+    for part in &mut message.answer.parts {
         if let PersistedPart::Text { content } | PersistedPart::Reasoning { content } = part {
             content.truncate(content.floor_char_boundary(left));
             content.shrink_to_fit();
             left = left.saturating_sub(content.len());
         }
     }
-    message.reasoning = String::new();
+    message.answer.reasoning = String::new();
     if message.role == MessageRole::Assistant {
-        message.content = String::new();
+        message.answer.content = String::new();
     }
 }
 
@@ -83,15 +83,18 @@ impl AnswerView {
         folder: Option<&str>,
         files: Vec<FileView>,
     ) -> Self {
-        let (parts, is_whole) = PartView::all_of(&message.parts, folder, MAX_SHOWN);
+        let (parts, is_whole) = PartView::all_of(&message.answer.parts, folder, MAX_SHOWN);
         let (conversation, id) = (message.conversation, message.id);
         let whole = format!("{base}/conversations/{conversation}/messages/{id}");
-        let stopped = (message.status == MessageStatus::Cancelled).then(|| match message.reason {
-            Some(Reason::Declined) => "You declined, so there is no answer.".to_owned(),
-            // A fixed sentence stands in the place of a text that never came.
-            _ if parts.is_empty() && !message.content.is_empty() => message.content.clone(),
-            _ => "You stopped this answer.".to_owned(),
-        });
+        let stopped =
+            (message.status == MessageStatus::Cancelled).then(|| match message.answer.reason {
+                Some(Reason::Declined) => "You declined, so there is no answer.".to_owned(),
+                // A fixed sentence stands in the place of a text that never came.
+                _ if parts.is_empty() && !message.answer.content.is_empty() => {
+                    message.answer.content.clone()
+                }
+                _ => "You stopped this answer.".to_owned(),
+            });
         Self {
             base: base.clone(),
             id: element(message.id),
@@ -99,10 +102,10 @@ impl AnswerView {
             parts,
             files,
             is_settling: false,
-            truncated: message.truncated,
+            truncated: message.answer.truncated,
             stopped,
             failure: (message.status == MessageStatus::Error).then(|| Failure::of(message)),
-            usage: usage(&message.usage),
+            usage: usage(&message.answer.usage),
             whole: (!is_whole).then_some(whole),
         }
     }

@@ -100,7 +100,7 @@ async fn own_words_are_an_answer_too_and_none_is_missed() {
         )
     );
     let answer = site.ended(conversation).await;
-    let output = serde_json::to_string(&answer.parts).unwrap();
+    let output = serde_json::to_string(&answer.answer.parts).unwrap();
     assert!(output.contains('A') && output.contains("and C"), "{output}");
     let (status, problem) = site.send(&action, &[("count", "1"), ("a0", "A")]).await;
     assert_eq!(status, StatusCode::CONFLICT, "{problem}");
@@ -112,7 +112,7 @@ async fn a_question_is_declined() {
     site.post(&format!("{action}/reject"), &[]).await;
     let answer = site.ended(conversation).await;
     assert_eq!(
-        (answer.status, answer.reason),
+        (answer.status, answer.answer.reason),
         (MessageStatus::Cancelled, Some(Reason::Declined))
     );
     site.page(conversation).await.shows(&["You declined"]);
@@ -305,7 +305,7 @@ async fn a_permission_is_rejected_with_a_word() {
     .await;
     let answer = site.ended(conversation).await;
     assert!(
-        serde_json::to_string(&answer.parts)
+        serde_json::to_string(&answer.answer.parts)
             .unwrap()
             .contains("Only list them"),
         "{answer:?}"

@@ -29,14 +29,16 @@ async fn refused_credentials_say_how_to_sign_in_and_are_tried_again() {
         assert_eq!(page.status, StatusCode::SEE_OTHER);
     }
     let answer = site.ended(conversation).await;
-    assert_eq!(answer.content, "Now it works.");
+    assert_eq!(answer.answer.content, "Now it works.");
     let prompts = site
         .messages(conversation)
         .await
         .into_iter()
         .filter(|message| message.role == MessageRole::User);
     assert_eq!(
-        prompts.map(|message| message.content).collect::<Vec<_>>(),
+        prompts
+            .map(|message| message.answer.content)
+            .collect::<Vec<_>>(),
         ["go", "go"]
     );
 }
@@ -53,7 +55,7 @@ async fn an_interrupted_answer_keeps_its_half_and_goes_on() {
     site.impostor.restart().await.unwrap();
     let answer = site.ended(conversation).await;
     assert_eq!(
-        (answer.status, answer.reason),
+        (answer.status, answer.answer.reason),
         (MessageStatus::Error, Some(Reason::Interrupted))
     );
     site.page(conversation).await.shows(&[
@@ -121,7 +123,7 @@ async fn an_unknown_model_is_told_with_those_that_there_are() {
     let site = Site::on(impostor.start().await.unwrap());
     let (conversation, _) = site.begin("go").await;
     let answer = site.ended(conversation).await;
-    assert_eq!(answer.reason, Some(Reason::UnknownName));
+    assert_eq!(answer.answer.reason, Some(Reason::UnknownName));
     site.page(conversation).await.shows(&[
         "knows no agent or model of that name",
         "Model not found: local/gone. It knows local/one.",

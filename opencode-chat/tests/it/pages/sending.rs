@@ -12,7 +12,7 @@ async fn prompts(site: &Site, conversation: opencode_host::id::ConversationId) -
     messages.retain(|message| message.role == MessageRole::User);
     messages
         .into_iter()
-        .map(|message| message.content)
+        .map(|message| message.answer.content)
         .collect()
 }
 

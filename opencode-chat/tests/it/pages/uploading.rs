@@ -60,10 +60,11 @@ async fn files_go_to_the_agent_and_show_on_the_message() {
     let answer = site.ended(conversation).await;
     assert!(
         answer
+            .answer
             .content
             .contains("What sold\nbest?\n\n3 files were uploaded."),
         "{}",
-        answer.content
+        answer.answer.content
     );
     let given = given(&site, conversation).await;
     assert_eq!(
@@ -337,14 +338,15 @@ async fn a_failed_prompt_is_tried_again_with_its_files() {
     assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.text);
     let answer = site.ended(conversation).await;
     assert!(
-        answer.content.contains("1 file was uploaded") && answer.content.contains("`a.txt`"),
+        answer.answer.content.contains("1 file was uploaded")
+            && answer.answer.content.contains("`a.txt`"),
         "{}",
-        answer.content
+        answer.answer.content
     );
     let all = given(&site, conversation).await;
     assert_eq!(all.len(), 2);
     let said = site.messages(conversation).await;
-    assert_eq!(said[2].content, "look");
+    assert_eq!(said[2].answer.content, "look");
 }
 
 #[tokio::test]

@@ -181,7 +181,7 @@ pub async fn a_submit_brings_its_files(on: &dyn Fixture) {
     );
     assert_eq!(on.store().attachments(new.message).await.unwrap(), []);
     assert_eq!(
-        on.message(new.user_message).await.content,
+        on.message(new.user_message).await.answer.content,
         "What sold best?"
     );
     assert_eq!(turn.prompt.text, new.prompt.text);

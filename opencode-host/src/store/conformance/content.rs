@@ -36,7 +36,10 @@ pub async fn messages_are_found_one_by_one(on: &dyn Fixture) {
     assert_eq!(ids, known);
     assert!(all.is_sorted_by(|one, next| 0 < one.place && one.place < next.place));
     for (entry, message) in all.iter().zip(&messages) {
-        assert!(entry.bytes >= message.content.len() as u64, "{entry:?}");
+        assert!(
+            entry.bytes >= message.answer.content.len() as u64,
+            "{entry:?}"
+        );
     }
     let first = store.message_index(None, 0, 1).await.unwrap();
     let rest = store.message_index(None, first[0].place, 10).await.unwrap();
@@ -155,8 +158,11 @@ pub async fn a_checkpoint_is_kept(on: &dyn Fixture) {
         kept
     );
     let message = on.message(turn.message).await;
-    assert_eq!(message.parts, parts);
-    assert_eq!((message.content.as_str(), message.finished_at), ("", None));
+    assert_eq!(message.answer.parts, parts);
+    assert_eq!(
+        (message.answer.content.as_str(), message.finished_at),
+        ("", None)
+    );
     on.store()
         .note(&lease, Note::Checkpoint(&checkpoint("shorter")))
         .await
@@ -204,7 +210,10 @@ pub async fn any_text_is_kept(on: &dyn Fixture) {
         (&turn.prompt, &turn.client_key),
         (&new.prompt, &new.client_key)
     );
-    assert_eq!(on.message(new.user_message).await.content, odd_text());
+    assert_eq!(
+        on.message(new.user_message).await.answer.content,
+        odd_text()
+    );
     let mut claim = super::sample::claim_by(&odd_text());
     claim.only = Some(turn.id);
     let claimed = on.store().claim(&claim).await.unwrap().unwrap();
@@ -221,11 +230,11 @@ pub async fn any_text_is_kept(on: &dyn Fixture) {
     on.store().finish(&claimed.lease, &end).await.unwrap();
     let message = on.message(turn.message).await;
     assert_eq!(
-        (&message.content, &message.parts),
+        (&message.answer.content, &message.answer.parts),
         (&end.answer.content, &end.answer.parts)
     );
     assert_eq!(
-        (&message.reasoning, &message.error),
+        (&message.answer.reasoning, &message.answer.error),
         (&end.answer.reasoning, &end.answer.error)
     );
     assert_eq!(
@@ -257,7 +266,7 @@ pub async fn deep_nesting_is_kept(on: &dyn Fixture) {
     let mut end = finish(TurnStatus::Completed, "");
     end.answer.parts = vec![PersistedPart::Tool(tool)];
     on.store().finish(&claimed.lease, &end).await.unwrap();
-    assert!(on.message(turn.message).await.parts == end.answer.parts);
+    assert!(on.message(turn.message).await.answer.parts == end.answer.parts);
 }
 
 /// Five million characters are kept, in a prompt, a checkpoint and a message.
@@ -283,9 +292,12 @@ pub async fn five_megabytes_are_kept(on: &dyn Fixture) {
         .await
         .unwrap();
     let message = on.message(turn.message).await;
-    assert!(message.content == big, "the content came out otherwise");
     assert!(
-        message.parts == [PersistedPart::Text { content: big }],
+        message.answer.content == big,
+        "the content came out otherwise"
+    );
+    assert!(
+        message.answer.parts == [PersistedPart::Text { content: big }],
         "the parts came out otherwise"
     );
 }
@@ -307,7 +319,7 @@ pub async fn numbers_are_kept(on: &dyn Fixture) {
         let mut end = finish(TurnStatus::Completed, "");
         end.answer.usage = usage;
         on.store().finish(&lease, &end).await.unwrap();
-        assert_eq!(on.message(turn.message).await.usage, usage);
+        assert_eq!(on.message(turn.message).await.answer.usage, usage);
     }
 }
 

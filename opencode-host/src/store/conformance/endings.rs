@@ -54,13 +54,7 @@ pub async fn an_end_is_whole(on: &dyn Fixture) {
     assert_eq!(stored.finished_at, Some(now));
     let expected = Message {
         status: MessageStatus::Error,
-        reason: end.answer.reason,
-        content: end.answer.content.clone(),
-        parts: end.answer.parts.clone(),
-        reasoning: end.answer.reasoning.clone(),
-        usage: end.answer.usage,
-        truncated: true,
-        error: end.answer.error.clone(),
+        answer: end.answer.clone(),
         finished_at: Some(now),
         ..before
     };
@@ -130,12 +124,12 @@ pub async fn a_cancel_wins_over_a_completion(on: &dyn Fixture) {
     assert_eq!(finished, Finished::Stored(TurnStatus::Cancelled));
     let message = on.message(turn.message).await;
     assert_eq!(
-        (message.status, message.reason),
+        (message.status, message.answer.reason),
         (MessageStatus::Cancelled, Some(Reason::Cancelled))
     );
-    assert_eq!(message.content, "All of it");
+    assert_eq!(message.answer.content, "All of it");
     assert_eq!(
-        message.parts,
+        message.answer.parts,
         [PersistedPart::Text {
             content: "All of it".to_owned()
         }]
@@ -187,7 +181,7 @@ pub async fn one_of_many_finishers_wins(on: &dyn Fixture) {
         .into_iter()
         .filter_map(|finisher| finisher.unwrap())
         .collect();
-    assert_eq!(won, [on.message(turn.message).await.content]);
+    assert_eq!(won, [on.message(turn.message).await.answer.content]);
     assert_eq!(on.ends(turn.id).await, 1);
 }
 
@@ -248,11 +242,11 @@ pub async fn a_queued_turn_is_cancelled_at_once(on: &dyn Fixture) {
     );
     let message = on.message(turn.message).await;
     assert_eq!(
-        (message.status, message.reason),
+        (message.status, message.answer.reason),
         (MessageStatus::Cancelled, Some(Reason::Cancelled))
     );
     assert_eq!(
-        (message.content.as_str(), message.finished_at),
+        (message.answer.content.as_str(), message.finished_at),
         (end.answer.content.as_str(), Some(now))
     );
     let events = on.store().turn_events(turn.id).await.unwrap();

@@ -41,7 +41,7 @@ pub async fn a_submit_is_two_messages_and_a_turn(on: &dyn Fixture) {
         )
     );
     assert_eq!(
-        (user.content.as_str(), user.turn),
+        (user.answer.content.as_str(), user.turn),
         ("Explain monads", turn.id)
     );
     assert_eq!((assistant.id, assistant.turn), (new.message, turn.id));
@@ -56,16 +56,24 @@ pub async fn a_submit_is_two_messages_and_a_turn(on: &dyn Fixture) {
             (on.clock().now(), None)
         );
         assert_eq!(
-            (&message.parts, message.reasoning.as_str(), message.usage),
+            (
+                &message.answer.parts,
+                message.answer.reasoning.as_str(),
+                message.answer.usage
+            ),
             (&Vec::new(), "", Usage::default())
         );
         assert_eq!(
-            (message.reason, &message.error, message.truncated),
+            (
+                message.answer.reason,
+                &message.answer.error,
+                message.answer.truncated
+            ),
             (None, &None, false)
         );
         assert_eq!(on.message(message.id).await, *message);
     }
-    assert_eq!(assistant.content, "");
+    assert_eq!(assistant.answer.content, "");
 }
 
 /// The same client key in the same conversation is one turn, whatever became of it.

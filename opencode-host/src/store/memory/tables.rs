@@ -275,9 +275,9 @@ impl Tables {
 
 /// About how many bytes a message has.
 pub(super) fn size_of(message: &Message) -> u64 {
-    let parts = message.parts.iter().map(|part| match part {
+    let parts = message.answer.parts.iter().map(|part| match part {
         PersistedPart::Text { content } | PersistedPart::Reasoning { content } => content.len(),
         PersistedPart::Tool(_) => serde_json::to_vec(part).map_or(0, |json| json.len()),
     });
-    (message.content.len() + message.reasoning.len() + parts.sum::<usize>()) as u64
+    (message.answer.content.len() + message.answer.reasoning.len() + parts.sum::<usize>()) as u64
 }

@@ -116,7 +116,12 @@ async fn files_come_back_byte_for_byte_and_once() {
         tokio::time::timeout(PATIENCE, following).await.unwrap()
     };
     let result = settled(turn).await;
-    assert_eq!(result.status, TurnStatus::Completed, "{:?}", result.error);
+    assert_eq!(
+        result.status,
+        TurnStatus::Completed,
+        "{:?}",
+        result.answer.error
+    );
     let came: Vec<_> = files(&blobs, &result).await;
     let came: Vec<_> = came
         .iter()
@@ -127,7 +132,7 @@ async fn files_come_back_byte_for_byte_and_once() {
         came,
         [("report.md", REPORT), ("notes.md", notes)],
         "{:?}",
-        result.parts
+        result.answer.parts
     );
 
     let prompt = Prompt {
@@ -146,7 +151,7 @@ async fn files_come_back_byte_for_byte_and_once() {
         came,
         [("notes.md", notes), ("plan.md", "# Plan\n")],
         "{:?}",
-        result.parts
+        result.answer.parts
     );
     shutdown.cancel();
     worker.await.unwrap().unwrap();

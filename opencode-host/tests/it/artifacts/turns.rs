@@ -106,7 +106,12 @@ fn expected() -> Vec<(String, String, AttachmentSource)> {
 async fn the_agents_files_come_back() {
     let filed = Filed::new(working()).await;
     let result = filed.hosting.turn("write").await;
-    assert_eq!(result.status, TurnStatus::Completed, "{:?}", result.error);
+    assert_eq!(
+        result.status,
+        TurnStatus::Completed,
+        "{:?}",
+        result.answer.error
+    );
     assert_eq!(filed.files(&result).await, expected());
     // The session works in the conversation's sandbox, without a word of the product's.
     let folder = filed
@@ -249,7 +254,11 @@ async fn a_persons_files_reach_the_agent_and_stay_theirs() {
         "\"Sales 2026.csv\", in the working folder as `Sales-2026.csv` (text/csv, 10 bytes)",
         "\"Sales 2026 (2).csv\", in the working folder as `Sales-2026-2.csv` (text/csv, 5 bytes)",
     ] {
-        assert!(result.content.contains(told), "{}", result.content);
+        assert!(
+            result.answer.content.contains(told),
+            "{}",
+            result.answer.content
+        );
     }
     let store = &filed.hosting.store;
     let said = store
@@ -257,6 +266,7 @@ async fn a_persons_files_reach_the_agent_and_stay_theirs() {
         .await
         .unwrap()
         .unwrap()
+        .answer
         .content;
     assert_eq!(said, "What sold best?");
     let theirs = store.attachments(turn.user_message).await.unwrap();

@@ -118,7 +118,7 @@ async fn plant_and_reap(own: OwnConfiguration) -> Live {
     let mut live = Live::new(own, plugin).await;
     let result = live.turn("[[plant]]").await;
     assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
-    let calls = result.tool_calls();
+    let calls = result.answer.tool_calls();
     let fine = calls
         .iter()
         .filter(|call| call.status == ToolStatus::Completed);
@@ -126,7 +126,7 @@ async fn plant_and_reap(own: OwnConfiguration) -> Live {
     // A server reads a folder once in its life.
     live.server.restart().await.unwrap();
     let result = live.turn("[[reap]]").await;
-    assert_eq!(result.content, "Reaped", "{result:?}");
+    assert_eq!(result.answer.content, "Reaped", "{result:?}");
     live
 }
 
@@ -196,7 +196,7 @@ fn worktree(home: &Path) -> ModelScript {
 async fn widen_and_escape(own: OwnConfiguration) -> bool {
     let mut live = Live::new(own, worktree).await;
     let result = live.turn("[[plant]]").await;
-    let calls = result.tool_calls();
+    let calls = result.answer.tool_calls();
     let fine = calls
         .iter()
         .filter(|call| call.status == ToolStatus::Completed);

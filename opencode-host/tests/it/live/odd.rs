@@ -66,14 +66,14 @@ async fn odd_words_cut_emojis_and_deep_input_complete() {
     ] {
         let result = live.turn(prompt).await;
         assert_eq!(
-            (result.status, result.content.as_str()),
+            (result.status, result.answer.content.as_str()),
             (TurnStatus::Completed, said),
             "{prompt}: {:?} {:?}",
-            result.reason,
-            result.error
+            result.answer.reason,
+            result.answer.error
         );
-        assert!(!result.truncated, "{prompt}");
-        let tools = result.tool_calls();
+        assert!(!result.answer.truncated, "{prompt}");
+        let tools = result.answer.tool_calls();
         assert_eq!(
             (tools.len(), tools[0].status),
             (1, ToolStatus::Completed),
@@ -82,11 +82,11 @@ async fn odd_words_cut_emojis_and_deep_input_complete() {
         let shown = tools[0].output.clone().unwrap_or_default();
         assert!(shown.contains(output), "{prompt}: {shown}");
         // Two model steps, and both are counted.
-        assert_eq!(result.usage.input_tokens, 100, "{prompt}");
+        assert_eq!(result.answer.usage.input_tokens, 100, "{prompt}");
         assert!(
-            (result.usage.cost - 0.000_18).abs() < 1e-9,
+            (result.answer.usage.cost - 0.000_18).abs() < 1e-9,
             "{prompt}: {:?}",
-            result.usage
+            result.answer.usage
         );
     }
 }

@@ -27,7 +27,7 @@ impl Live {
         let result = self.finished(turn, working).await;
         assert!(answered.elapsed() < SOON, "{:?}", answered.elapsed());
         assert_eq!(
-            (result.status, result.reason.unwrap().as_str()),
+            (result.status, result.answer.reason.unwrap().as_str()),
             (TurnStatus::Error, "interrupted")
         );
         result
@@ -40,7 +40,11 @@ async fn a_killed_and_restarted_server_interrupts_and_goes_on() {
     let (turn, working) = live.submit("go on [[slow]]").await;
     live.text(turn).await;
     let result = live.restarted_under(turn, working).await;
-    assert!(result.content.starts_with("slow"), "{:?}", result.content);
+    assert!(
+        result.answer.content.starts_with("slow"),
+        "{:?}",
+        result.answer.content
+    );
     assert_eq!(
         live.model.runs("[[slow]]"),
         1,

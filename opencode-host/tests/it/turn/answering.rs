@@ -151,7 +151,7 @@ impl Asked {
             Kind::Rejection => TurnStatus::Cancelled,
             Kind::Permission | Kind::Question => TurnStatus::Completed,
         };
-        assert_eq!(result.status, wanted, "{what}: {:?}", result.error);
+        assert_eq!(result.status, wanted, "{what}: {:?}", result.answer.error);
         self.test.impostor.assert_clean();
     }
 }

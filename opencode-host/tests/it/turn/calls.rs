@@ -76,7 +76,7 @@ async fn the_turns_time_ends_what_is_never_answered() {
         options.limits.pace.answer = PATIENCE * 10;
         let test = Hosting::with(impostor, options, |builder| builder).await;
         let result = test.turn("go").await;
-        let reason = result.reason.map(|reason| reason.as_str());
+        let reason = result.answer.reason.map(|reason| reason.as_str());
         assert_eq!(
             (result.status, reason),
             (TurnStatus::Error, Some("timeout"))

@@ -64,7 +64,7 @@ async fn a_stream_that_drops_in_the_middle_costs_nothing() {
     test.impostor.gate("three").reached().await.unwrap();
     test.impostor.gate("three").open();
     let result = test.finished(turn, working).await;
-    let text = result.content.replace("\n\n", "");
+    let text = result.answer.content.replace("\n\n", "");
     assert_eq!(
         (result.status, text.as_str()),
         (TurnStatus::Completed, "One. Two. Three.")
@@ -195,10 +195,10 @@ async fn a_prompt_that_is_never_run_is_told_without_a_stream() {
     let test = Hosting::new(impostor).await;
     let result = test.turn("go").await;
     assert_eq!(
-        (result.status, result.reason.unwrap().as_str()),
+        (result.status, result.answer.reason.unwrap().as_str()),
         (TurnStatus::Error, "upstream")
     );
-    let error = result.error.unwrap().message;
+    let error = result.answer.error.unwrap().message;
     assert!(error.contains("never ran it"), "{error}");
     let ledger = test.impostor.ledger();
     let asked = ledger.count("GET /agent") + ledger.count("GET /config/providers");
@@ -253,10 +253,10 @@ async fn a_broken_server_is_a_failed_turn() {
     let test = Hosting::new(impostor).await;
     let result = test.turn("go").await;
     assert_eq!(result.status, TurnStatus::Failed);
-    let error = result.error.unwrap();
+    let error = result.answer.error.unwrap();
     assert!(error.message.contains("500"), "{error:?}");
     assert_eq!(
-        result.content,
+        result.answer.content,
         "Sorry, an error occurred while generating this response."
     );
 }
@@ -270,7 +270,7 @@ async fn a_wrong_password_is_told_at_once() {
     let test = Hosting::new(impostor).await;
     let result = test.turn("go").await;
     assert_eq!(
-        (result.status, result.reason.unwrap().as_str()),
+        (result.status, result.answer.reason.unwrap().as_str()),
         (TurnStatus::Error, "unauthorized")
     );
 }
@@ -318,7 +318,7 @@ async fn garbage_on_the_stream_is_skipped() {
         .send_raw("data: {\"type\":\n\n\u{0}\u{1}garbage\n\n: comment\n\n");
     test.impostor.gate("two").open();
     let result = test.finished(turn, working).await;
-    assert_eq!(result.content.replace("\n\n", ""), "One. Two.");
+    assert_eq!(result.answer.content.replace("\n\n", ""), "One. Two.");
     assert!(
         test.recorder.count("reported") > 0,
         "what was skipped is reported"

@@ -15,10 +15,10 @@ fn forgets_each_session(impostor: &Impostor) {
 
 fn assert_lost_twice(result: &TurnResult) {
     assert_eq!(
-        (result.status, result.reason.unwrap().as_str()),
+        (result.status, result.answer.reason.unwrap().as_str()),
         (TurnStatus::Error, "upstream")
     );
-    let error = result.error.as_ref().unwrap();
+    let error = result.answer.error.as_ref().unwrap();
     assert!(error.message.contains("twice"), "{error:?}");
 }
 

@@ -45,9 +45,9 @@ async fn answered(test: &Hosting, prompt: Prompt) -> TurnResult {
 }
 
 fn assert_unknown(result: &TurnResult, told: &[&str], case: &str) {
-    let error = result.error.as_ref().unwrap();
+    let error = result.answer.error.as_ref().unwrap();
     assert_eq!(
-        (result.status, result.reason.unwrap().as_str()),
+        (result.status, result.answer.reason.unwrap().as_str()),
         (TurnStatus::Error, "unknown_name"),
         "{case}: {error:?}"
     );
@@ -204,10 +204,10 @@ async fn a_name_is_not_called_unknown_without_a_list_that_lacks_it() {
         impostor.faults().request(POST, Calls::All, taken);
         let test = Hosting::new(impostor).await;
         let result = answered(&test, naming(Some(agent), None)).await;
-        let error = result.error.unwrap();
+        let error = result.answer.error.unwrap();
         assert_eq!(
             (
-                result.reason.unwrap().as_str(),
+                result.answer.reason.unwrap().as_str(),
                 error.message.contains("never ran it")
             ),
             ("upstream", true),

@@ -32,7 +32,7 @@ fn skipped(test: &Hosting, kind: &str) -> u64 {
 }
 
 fn tool(result: &TurnResult) -> ToolPart {
-    let tools = result.parts.iter().find_map(|part| match part {
+    let tools = result.answer.parts.iter().find_map(|part| match part {
         PersistedPart::Tool(tool) => Some(tool.clone()),
         _ => None,
     });
@@ -82,7 +82,7 @@ async fn input_of_any_depth_costs_what_is_too_deep() {
         assert_eq!(input.contains("left out"), depth > 100, "{depth}");
         assert_eq!(skipped(&test, "nesting") > 0, depth > 100, "{depth}");
         // Whoever reads the line or the row that holds it reads no deeper than 128.
-        let line = serde_json::to_string(&json!({"parts": result.parts})).unwrap();
+        let line = serde_json::to_string(&json!({"parts": result.answer.parts})).unwrap();
         serde_json::from_str::<Value>(&line).unwrap();
     }
 }
@@ -181,18 +181,18 @@ async fn odd_records_and_numbers_cost_themselves() {
         test.impostor.faults().add(Fault::Odd(odd));
         let result = test.turn("go").await;
         assert_eq!(
-            (result.status, result.content.as_str()),
+            (result.status, result.answer.content.as_str()),
             (TurnStatus::Completed, "All good."),
             "{name}: {:?}",
-            result.error
+            result.answer.error
         );
         assert_eq!(tool(&result).output.as_deref(), Some("found"), "{name}");
         assert!(
-            (result.usage.cost - cost).abs() < 1e-9,
+            (result.answer.usage.cost - cost).abs() < 1e-9,
             "{name}: {}",
-            result.usage.cost
+            result.answer.usage.cost
         );
-        assert_eq!(result.usage.input_tokens, input, "{name}");
+        assert_eq!(result.answer.usage.input_tokens, input, "{name}");
     }
 }
 
@@ -213,7 +213,7 @@ async fn strays_in_lists_are_passed_over_and_repeated_messages_count_once() {
             test.impostor.faults().add(Fault::RepeatMessages);
             let result = test.turn("go").await;
             assert_ended(&result, TurnStatus::Completed, None, "All good.");
-            assert!((result.usage.cost - 0.5).abs() < 1e-9);
+            assert!((result.answer.usage.cost - 0.5).abs() < 1e-9);
             // The next prompt's id comes from the list too.
             let result = test.turn("again").await;
             assert_ended(&result, TurnStatus::Completed, None, "All good.");
@@ -283,8 +283,8 @@ async fn a_message_with_tool_calls_is_not_the_end_whatever_word_it_ends_with() {
         let test = playing(steps).await;
         let result = test.turn("go").await;
         assert_ended(&result, TurnStatus::Completed, None, "All good.");
-        assert!(!result.truncated, "{word:?}");
-        assert!((result.usage.cost - 0.5).abs() < 1e-9, "{word:?}");
+        assert!(!result.answer.truncated, "{word:?}");
+        assert!((result.answer.usage.cost - 0.5).abs() < 1e-9, "{word:?}");
         test.assert_prompted_once(&result);
     }
 }
@@ -317,7 +317,10 @@ async fn a_rejected_permission_is_declined_whatever_the_words_and_the_finish() {
             rejected.await.unwrap();
             let result = test.finished(turn, working).await;
             assert_eq!(
-                (result.status, result.reason.map(|reason| reason.as_str())),
+                (
+                    result.status,
+                    result.answer.reason.map(|reason| reason.as_str())
+                ),
                 (TurnStatus::Cancelled, Some("declined")),
                 "{version} {word:?}"
             );
@@ -331,11 +334,14 @@ async fn a_blank_answer_is_an_empty_one() {
         let test = playing([Step::text(blank)]).await;
         let result = test.turn("go").await;
         assert_eq!(
-            (result.status, result.reason.map(|reason| reason.as_str())),
+            (
+                result.status,
+                result.answer.reason.map(|reason| reason.as_str())
+            ),
             (TurnStatus::Error, Some("empty_reply")),
             "{blank:?}"
         );
-        assert!(!result.content.trim().is_empty(), "{blank:?}");
+        assert!(!result.answer.content.trim().is_empty(), "{blank:?}");
     }
 }
 
@@ -427,12 +433,15 @@ async fn an_answer_without_end_is_kept_up_to_a_bound_and_said_to_be_cut() {
     worked.expect("the turn did not end").unwrap();
     let result = test.finished(turn, tokio::spawn(async {})).await;
     assert_eq!(
-        (result.status, result.reason.map(|reason| reason.as_str())),
+        (
+            result.status,
+            result.answer.reason.map(|reason| reason.as_str())
+        ),
         (TurnStatus::Completed, Some("oversized")),
         "{:?}",
-        result.error
+        result.answer.error
     );
-    assert!(result.truncated);
-    assert!(result.content.len() <= most && result.content.len() > most - 4096);
+    assert!(result.answer.truncated);
+    assert!(result.answer.content.len() <= most && result.answer.content.len() > most - 4096);
     assert_eq!(test.recorder.named("reply.cut")[0]["words"], true);
 }

@@ -156,10 +156,10 @@ async fn costs_its_turn_alone(how: How, told: &str) {
                 "directory" => TurnStatus::Error,
                 _ => TurnStatus::Failed,
             };
-            assert_eq!(result.status, status, "{method}: {:?}", result.error);
+            assert_eq!(result.status, status, "{method}: {:?}", result.answer.error);
             let row = test.store.turn(result.turn).await.unwrap().unwrap();
             assert_eq!(row.generation, 1, "{method}: claimed once");
-            if let Some(error) = result.error {
+            if let Some(error) = result.answer.error {
                 assert!(error.message.contains(told), "{method}: {error:?}");
                 assert!(!error.message.contains("a mistake"), "{method}: {error:?}");
             }

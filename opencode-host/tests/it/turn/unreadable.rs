@@ -100,8 +100,8 @@ async fn what_streamed_and_finished_is_the_answer_and_the_next_prompt_goes_to_a_
         let test = waiting_with(impostor, &way, |builder| builder.product(product)).await;
         let result = test.turn("read").await;
         assert_ended(&result, TurnStatus::Completed, None, "It says alpha.");
-        assert_eq!(result.reasoning, "Let me see.", "{what}");
-        assert_eq!(result.tool_calls().len(), 1, "{what}");
+        assert_eq!(result.answer.reasoning, "Let me see.", "{what}");
+        assert_eq!(result.answer.tool_calls().len(), 1, "{what}");
         test.assert_prompted_once(&result);
         let session = result.session.clone().unwrap();
         let messages = test.impostor.messages(session.as_str());
@@ -112,11 +112,14 @@ async fn what_streamed_and_finished_is_the_answer_and_the_next_prompt_goes_to_a_
             tokens.sum()
         };
         assert_eq!(
-            (result.usage.input_tokens, result.usage.output_tokens),
+            (
+                result.answer.usage.input_tokens,
+                result.answer.usage.output_tokens
+            ),
             (sum("input"), sum("output")),
             "{what}"
         );
-        assert!(result.usage.cost > 0.0, "{what}");
+        assert!(result.answer.usage.cost > 0.0, "{what}");
         {
             let exchanges = finalized.0.lock().unwrap();
             assert_eq!(exchanges.len(), 1, "{what}");
@@ -190,10 +193,14 @@ async fn an_answer_that_did_not_finish_keeps_what_came_and_says_what_comes_next(
     test.impostor.restart().await.unwrap();
     let result = test.finished(turn, working).await;
     assert_eq!(result.status, TurnStatus::Error);
-    assert_eq!(result.reason.unwrap().as_str(), "upstream");
-    assert!(result.content.starts_with("Half"), "{}", result.content);
-    assert_eq!(result.tool_calls().len(), 1);
-    let error = result.error.clone().unwrap().message;
+    assert_eq!(result.answer.reason.unwrap().as_str(), "upstream");
+    assert!(
+        result.answer.content.starts_with("Half"),
+        "{}",
+        result.answer.content
+    );
+    assert_eq!(result.answer.tool_calls().len(), 1);
+    let error = result.answer.error.clone().unwrap().message;
     assert!(
         error.contains("cannot read") && error.contains("kept") && error.contains("fresh session"),
         "{error}"
@@ -216,7 +223,7 @@ async fn a_provider_error_is_told_without_the_history_too() {
     let test = hosting(steps).await;
     let result = test.turn("go").await;
     assert_ended(&result, TurnStatus::Error, Some("upstream"), "Half");
-    let error = result.error.unwrap();
+    let error = result.answer.error.unwrap();
     assert_eq!(
         (error.status_code, error.message.as_str()),
         (Some(503), "out of order")
@@ -235,7 +242,7 @@ async fn a_cut_answer_and_an_empty_one_are_told_apart_from_a_whole_one() {
     assert_ended(&result, TurnStatus::Completed, Some("length"), "Half of");
     let empty = hosting([Step::BreakHistory, Step::Empty]).await;
     let result = empty.turn("go").await;
-    assert_eq!(result.reason.unwrap().as_str(), "empty_reply");
+    assert_eq!(result.answer.reason.unwrap().as_str(), "empty_reply");
 }
 
 #[tokio::test]
@@ -258,7 +265,7 @@ async fn a_declined_request_is_declined() {
         .unwrap();
     let result = test.finished(turn, working).await;
     assert_eq!(
-        (result.status, result.reason.unwrap().as_str()),
+        (result.status, result.answer.reason.unwrap().as_str()),
         (TurnStatus::Cancelled, "declined")
     );
 }
@@ -323,8 +330,8 @@ async fn a_session_that_turns_out_unreadable_before_the_prompt_is_replaced_once(
         test.impostor.faults().request(HISTORY, Calls::All, way);
         let prompts = test.impostor.ledger().prompt_posts().len();
         let third = test.turn("three").await;
-        assert_eq!(third.reason.unwrap().as_str(), "upstream", "{what}");
-        let error = third.error.unwrap().message;
+        assert_eq!(third.answer.reason.unwrap().as_str(), "upstream", "{what}");
+        let error = third.answer.error.unwrap().message;
         assert!(error.contains("fresh session"), "{what}: {error}");
         let ledger = test.impostor.ledger();
         assert_eq!(ledger.prompt_posts().len(), prompts, "{what}");
@@ -359,7 +366,12 @@ async fn a_prompted_turn_stays_with_its_session() {
     let working = test.work(turn);
     test.impostor.gate("hold").open();
     let result = test.finished(turn, working).await;
-    assert_eq!(result.status, TurnStatus::Completed, "{:?}", result.error);
+    assert_eq!(
+        result.status,
+        TurnStatus::Completed,
+        "{:?}",
+        result.answer.error
+    );
     assert_eq!(result.session.as_ref(), Some(&record.id));
     test.assert_prompted_once(&result);
     assert_eq!(test.impostor.ledger().all_model_runs(), 1);

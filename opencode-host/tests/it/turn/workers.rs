@@ -72,7 +72,7 @@ async fn a_turn_cancelled_in_the_queue_has_its_hooks_run_once_by_a_worker() {
     let cancelled = elsewhere.cancel(turn).await.unwrap();
     assert_eq!(cancelled, CancelOutcome::Cancelled);
     let result = elsewhere.result(turn).await.unwrap().unwrap();
-    assert_eq!(result.content, "Cancelled before it started.");
+    assert_eq!(result.answer.content, "Cancelled before it started.");
     // Whoever watches it is told at once, and so is who watches from elsewhere.
     for host in [&elsewhere, &test.host] {
         let mut live = host.live(turn, Cursor::START).await.unwrap();
@@ -133,7 +133,7 @@ async fn a_page_opened_in_the_middle_has_the_half() {
         loop {
             let message = test.store.turn(turn).await.unwrap().unwrap().message;
             let message = test.store.message(message).await.unwrap().unwrap();
-            if serde_json::to_string(&message.parts)
+            if serde_json::to_string(&message.answer.parts)
                 .unwrap()
                 .contains("Half an answer")
             {
@@ -218,7 +218,13 @@ async fn a_worker_runs_what_is_submitted_and_stops_when_told() {
         .await
         .expect("the turn did not end");
     assert_eq!(
-        test.host.result(turn).await.unwrap().unwrap().content,
+        test.host
+            .result(turn)
+            .await
+            .unwrap()
+            .unwrap()
+            .answer
+            .content,
         "hello"
     );
     shutdown.cancel();
@@ -249,7 +255,7 @@ async fn a_stopped_worker_gives_its_turn_to_the_next() {
     test.shown(turn, "One. ").await;
     test.impostor.gate("two").open();
     let result = test.finished(turn, working).await;
-    assert_eq!(result.content.replace("\n\n", ""), "One. Two.");
+    assert_eq!(result.answer.content.replace("\n\n", ""), "One. Two.");
     test.assert_prompted_once(&result);
 }
 
@@ -340,7 +346,7 @@ async fn an_answer_that_goes_on_behind_a_summary_is_whole() {
         None,
         "The first part.\n\nAnd the second part, after the summary.",
     );
-    assert_eq!(result.tool_calls().len(), 1);
+    assert_eq!(result.answer.tool_calls().len(), 1);
 }
 
 #[tokio::test]
@@ -371,12 +377,12 @@ async fn every_recording_replayed_ends_as_it_did() {
         )
         .await;
         let result = test.turn("the prompt of the recording").await;
-        let got = result.reason.map(|reason| reason.as_str());
+        let got = result.answer.reason.map(|reason| reason.as_str());
         assert_eq!(
             (result.status, got),
             (status, reason),
             "{name}: {:?}",
-            result.error
+            result.answer.error
         );
     }
 }
