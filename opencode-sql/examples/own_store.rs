@@ -146,12 +146,7 @@ async fn answer(
         "UPDATE posts SET row = ?, cost = ? WHERE id = ?",
         to_json(&message)?,
     );
-    run(
-        on,
-        set,
-        &[&json, &message.answer.answer.usage.cost, &message.id],
-    )
-    .await?;
+    run(on, set, &[&json, &message.answer.usage.cost, &message.id]).await?;
     if let Some(event) = write.event(now) {
         let set = "UPDATE jobs SET ending = ? WHERE id = ?";
         run(on, set, &[&to_json(&event)?, &turn]).await?;
@@ -455,7 +450,7 @@ impl Messages for OwnStore {
         let post = "SELECT id, json_array(json(row), cost) FROM posts WHERE id = ?";
         let post: Option<(Message, String)> = self.find(post, &[&id]).await?;
         Ok(post.map(|(mut message, cost)| {
-            message.answer.answer.usage.cost = cost.parse().unwrap_or_default();
+            message.answer.usage.cost = cost.parse().unwrap_or_default();
             message
         }))
     }

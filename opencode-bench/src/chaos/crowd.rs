@@ -9,7 +9,7 @@ use opencode_client::Client;
 use opencode_client::reply::PersistedPart;
 use opencode_client::wire::{PermissionReply, Prompt};
 use opencode_host::id::{ConversationId, MessageId, TurnId};
-use opencode_host::store::{OnBusy, StoreError, Submitted, TurnState};
+use opencode_host::store::{OnBusy, Phase, StoreError, Submitted};
 use opencode_host::{Host, SubmitError, SubmitOptions};
 use opencode_impostor::Impostor;
 
@@ -221,12 +221,12 @@ impl Person {
                 .store
                 .ask(|store| async move { store.turn(id).await })
                 .await?;
-            let state = turn.map(|turn| turn.state);
-            if let Some(TurnState::Finished { settled: true, .. }) = state {
+            let state = turn.map(|turn| turn.phase());
+            if let Some(Phase::Finished { settled: true, .. }) = state {
                 self.book.change(at, |asked| asked.done = true);
                 return Ok(());
             }
-            if state == Some(TurnState::Running) {
+            if state == Some(Phase::Running) {
                 let row = self
                     .store
                     .ask(|store| async move { store.message(message).await })

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use opencode_host::id::ConversationId;
 use opencode_host::store::{
-    Conversation, Message, MessageRole, MessageStatus, Turn, TurnEvent, TurnState, TurnStatus,
+    Conversation, Message, MessageRole, MessageStatus, Phase, Turn, TurnEvent, TurnStatus,
 };
 use opencode_impostor::{Impostor, Ledger};
 use serde_json::{Value, json};
@@ -100,7 +100,7 @@ async fn read<'a>(asked: &'a Asked, store: &Patient) -> anyhow::Result<Option<Ca
 
 fn row(case: &Case<'_>) -> Value {
     json!({
-        "state": format!("{:?}", case.turn.state),
+        "state": format!("{:?}", case.turn.phase()),
         "status": case.message.status,
         "reason": case.message.answer.reason,
         "error": case.message.answer.error,
@@ -110,8 +110,8 @@ fn row(case: &Case<'_>) -> Value {
         "attempts": case.turn.attempts,
         "resends": case.turn.resends,
         "prompted": case.turn.prompted,
-        "started_at": case.turn.started_at.map(|at| at.0),
-        "finished_at": case.turn.finished_at.map(|at| at.0),
+        "started_at": case.turn.started_at().map(|at| at.0),
+        "finished_at": case.turn.finished_at().map(|at| at.0),
         "events": case.events.iter().map(|event| &event.payload).collect::<Vec<_>>(),
     })
 }
@@ -129,7 +129,7 @@ fn judge(case: &Case<'_>, ledger: &Ledger, past: &Past) -> Vec<String> {
         message,
         events,
     } = case;
-    let TurnState::Finished { status, settled } = turn.state else {
+    let Phase::Finished { status, settled } = turn.phase() else {
         return vec!["it has not ended".to_owned()];
     };
     check(settled, "it is not settled".to_owned());
@@ -189,8 +189,9 @@ fn judge(case: &Case<'_>, ledger: &Ledger, past: &Past) -> Vec<String> {
         format!("it lost text that was stored: {:?}", asked.seen),
     );
     let during = |spans: &Spans| {
-        let to = turn.finished_at.unwrap_or(message.created_at);
-        turn.started_at.is_some_and(|from| spans.between(from, to))
+        let to = turn.finished_at().unwrap_or(message.created_at);
+        turn.started_at()
+            .is_some_and(|from| spans.between(from, to))
     };
     let allowed = match status {
         TurnStatus::Completed => asked.kind != Kind::Fails && text == whole,

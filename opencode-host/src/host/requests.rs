@@ -11,7 +11,7 @@ use super::Host;
 use crate::clock::Timestamp;
 use crate::id::TurnId;
 use crate::store::{
-    AnswerOutcome, AnswerState, NewAnswer, RequestAnswer, StoreError, StoreResult, TurnState,
+    AnswerOutcome, AnswerState, NewAnswer, Phase, RequestAnswer, StoreError, StoreResult, Turn,
 };
 
 /// Why an answer did not arrive.
@@ -163,8 +163,8 @@ impl Host {
         if row.state == AnswerState::Waiting {
             // Nobody sends it any more where the turn has ended.
             let turn = store.turn(turn).await?;
-            let runs = |state| !matches!(state, TurnState::Finished { .. });
-            return Ok(turn.filter(|turn| runs(turn.state)).map(|_| row.state));
+            let runs = |turn: &Turn| !matches!(turn.phase(), Phase::Finished { .. });
+            return Ok(turn.filter(runs).map(|_| row.state));
         }
         Ok(Some(row.state))
     }

@@ -18,7 +18,7 @@ use super::Host;
 use crate::front::Front;
 use crate::id::TurnId;
 use crate::live::{self, Cursor, LiveEvent, LiveTurn};
-use crate::store::{StoreError, StoreResult, Turn, TurnState};
+use crate::store::{Phase, StoreError, StoreResult, Turn};
 use crate::turn::TurnResult;
 
 /// The changes of one turn. Ends behind [`LiveEvent::Finished`] or [`LiveEvent::Deleted`].
@@ -94,8 +94,8 @@ impl Host {
         while follow.view().await?.is_some() {}
         // One that was cancelled in the queue is over before its hooks have run.
         while !matches!(
-            self.turn(turn).await?.state,
-            TurnState::Finished { settled: true, .. }
+            self.turn(turn).await?.phase(),
+            Phase::Finished { settled: true, .. }
         ) {
             follow.wait().await;
         }

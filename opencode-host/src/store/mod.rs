@@ -79,6 +79,7 @@ mod rows;
 mod session_gates;
 mod session_record;
 mod turn_row;
+mod turn_state;
 mod words;
 
 use std::fmt;
@@ -99,11 +100,12 @@ pub use queue::{Note, Queue};
 pub use reader::Reader;
 pub use rows::{
     CancelOutcome, Claim, ClaimedTurn, Finished, Lease, LeaseStatus, NewTurn, OnBusy, PromptRecord,
-    Submitted, Turn, TurnEvent, TurnState, TurnStatus, WorkerId,
+    Submitted, Turn, TurnEvent, TurnStatus, WorkerId,
 };
 pub use session_gates::{SessionGate, SessionGates};
 pub use session_record::{Owed, SessionRecord};
 pub use turn_row::{Changed, HeldLease, MessageWrite, TurnRow};
+pub use turn_state::{ImpossibleState, Phase, StateRow, TurnState, Work};
 pub use words::UnknownWord;
 
 use crate::id::TurnId;

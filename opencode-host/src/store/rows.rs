@@ -8,7 +8,7 @@ use opencode_client::wire::Prompt;
 use opencode_client::{PromptIds, SessionId};
 use serde::{Deserialize, Serialize};
 
-use super::{Conversation, Finish, MessageStatus, NewUploads};
+use super::{Conversation, Finish, MessageStatus, NewUploads, Phase, TurnState};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{ConversationId, MessageId, TurnId};
 
@@ -139,23 +139,6 @@ impl Submitted {
     }
 }
 
-/// How far a turn is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TurnState {
-    /// Nobody has worked on it, or its worker gave it back.
-    Queued,
-    /// Somebody works on it, or did until their lease ran out.
-    Running,
-    /// It has its one terminal state. `settled` when its hooks have run.
-    Finished {
-        /// How it ended.
-        status: TurnStatus,
-        /// Whether artifacts are attached and hooks have run.
-        settled: bool,
-    },
-}
-
 /// A turn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -172,7 +155,8 @@ pub struct Turn {
     pub prompt: Prompt,
     /// The client's key, if it gave one.
     pub client_key: Option<String>,
-    /// How far it is.
+    /// How far it is, and when what had happened.
+    #[serde(flatten)]
     pub state: TurnState,
     /// How often it was claimed. A worker's writes name the claim they belong to.
     pub generation: u64,
@@ -186,18 +170,10 @@ pub struct Turn {
     pub replaced: Option<SessionId>,
     /// Whether the turn's worker cannot reach the server at the moment.
     pub unreachable: bool,
-    /// When a cancel was asked for.
-    pub cancel_requested_at: Option<Timestamp>,
     /// What had streamed when it was last written down.
     pub checkpoint: Checkpoint,
     /// When it was submitted.
     pub created_at: Timestamp,
-    /// When it was claimed first.
-    pub started_at: Option<Timestamp>,
-    /// When there was progress last.
-    pub progress_at: Option<Timestamp>,
-    /// When it ended.
-    pub finished_at: Option<Timestamp>,
 }
 
 impl Turn {
@@ -219,12 +195,37 @@ impl Turn {
     /// Whether nothing more comes of the turn: it is settled, or it was cancelled before it was prompted, so that only
     /// its hooks are left to run.
     pub fn is_over(&self) -> bool {
-        match self.state {
-            TurnState::Queued | TurnState::Running => false,
-            TurnState::Finished { status, settled } => {
+        match self.phase() {
+            Phase::Queued | Phase::Running => false,
+            Phase::Finished { status, settled } => {
                 settled || (status == TurnStatus::Cancelled && self.prompted.is_none())
             }
         }
+    }
+
+    /// How far it is, without times.
+    pub fn phase(&self) -> Phase {
+        self.state.phase()
+    }
+
+    /// When it was claimed first.
+    pub fn started_at(&self) -> Option<Timestamp> {
+        self.state.work().map(|work| work.started_at)
+    }
+
+    /// When there was progress last.
+    pub fn progress_at(&self) -> Option<Timestamp> {
+        self.state.work()?.progress_at
+    }
+
+    /// When a cancel was asked for.
+    pub fn cancel_requested_at(&self) -> Option<Timestamp> {
+        self.state.cancel_requested_at()
+    }
+
+    /// When it ended.
+    pub fn finished_at(&self) -> Option<Timestamp> {
+        self.state.finished_at()
     }
 
     /// A queued turn that nobody has claimed yet.
@@ -250,12 +251,8 @@ impl Turn {
             resends: 0,
             replaced: None,
             unreachable: false,
-            cancel_requested_at: None,
             checkpoint: Checkpoint::default(),
             created_at,
-            started_at: None,
-            progress_at: None,
-            finished_at: None,
         }
     }
 }

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AnswerOutcome, AnswerState, CancelOutcome, Claim, Finish, Finished, Lease, LeaseStatus,
-    Message, NewAnswer, NewTurn, Note, RequestAnswer, StoreError, StoreResult, Turn, TurnEvent,
-    TurnState,
+    Message, NewAnswer, NewTurn, Note, Phase, RequestAnswer, StoreError, StoreResult, Turn,
+    TurnEvent, TurnState, TurnStatus, Work,
 };
 use crate::clock::Timestamp;
 
@@ -122,12 +122,12 @@ impl TurnRow {
 
     /// Whether the turn has ended and been settled: nothing changes it any more.
     pub fn is_settled(&self) -> bool {
-        matches!(self.turn.state, TurnState::Finished { settled: true, .. })
+        matches!(self.turn.phase(), Phase::Finished { settled: true, .. })
     }
 
     /// Whether the turn is queued or running.
     pub fn is_unfinished(&self) -> bool {
-        !matches!(self.turn.state, TurnState::Finished { .. })
+        !matches!(self.turn.phase(), Phase::Finished { .. })
     }
 
     /// Whether a worker may claim the turn, provided all earlier turns of its conversation are settled.
@@ -142,10 +142,12 @@ impl TurnRow {
         self.turn.generation += 1;
         self.turn.attempts += 1;
         self.turn.unreachable = false;
-        if self.turn.state == TurnState::Queued {
-            self.turn.state = TurnState::Running;
+        match self.turn.state {
+            TurnState::Queued => self.turn.state = TurnState::Running(Work::new(now)),
+            TurnState::GivenBack(work) => self.turn.state = TurnState::Running(work),
             // One that has ended in the queue is claimed to be settled: it never starts.
-            self.turn.started_at.get_or_insert(now);
+            TurnState::Running(_) | TurnState::NeverStarted { .. } | TurnState::Finished { .. } => {
+            }
         }
         Lease {
             turn: self.turn.id,
@@ -167,7 +169,7 @@ impl TurnRow {
     pub fn status(&self, lease: &Lease) -> LeaseStatus {
         if self.turn.generation == lease.generation && self.lease.is_some() {
             LeaseStatus::Held {
-                cancel_requested: self.turn.cancel_requested_at.is_some(),
+                cancel_requested: self.turn.cancel_requested_at().is_some(),
                 answers: self.answers.iter().any(|answer| answer.state.is_open()),
             }
         } else {
@@ -192,8 +194,8 @@ impl TurnRow {
         self.check_held(lease)?;
         self.lease = None;
         self.turn.attempts = self.turn.attempts.saturating_sub(1);
-        if self.turn.state == TurnState::Running {
-            self.turn.state = TurnState::Queued;
+        if let TurnState::Running(work) = self.turn.state {
+            self.turn.state = TurnState::GivenBack(work);
         }
         Ok(Changed::row(()))
     }
@@ -208,7 +210,7 @@ impl TurnRow {
         note: Note<'_>,
         now: Timestamp,
     ) -> StoreResult<Changed<()>> {
-        self.check_running(lease)?;
+        let mut work = self.check_running(lease)?;
         let turn = &mut self.turn;
         match note {
             Note::Prompt(prompt) if turn.prompted.as_ref() == Some(prompt) => {}
@@ -222,7 +224,8 @@ impl TurnRow {
             Note::Checkpoint(checkpoint) if turn.checkpoint == *checkpoint => {}
             Note::Checkpoint(checkpoint) => {
                 turn.checkpoint = checkpoint.clone();
-                turn.progress_at = Some(now);
+                work.progress_at = Some(now);
+                turn.state = TurnState::Running(work);
                 turn.attempts = 0;
                 return Ok(Changed {
                     answer: (),
@@ -245,17 +248,17 @@ impl TurnRow {
         finish: &Finish,
         now: Timestamp,
     ) -> StoreResult<Changed<Finished>> {
-        if let TurnState::Finished { status, .. } = self.turn.state
+        if let Phase::Finished { status, .. } = self.turn.phase()
             && self.turn.generation == lease.generation
         {
             return Ok(Changed::row(Finished::Already(status)));
         }
-        self.check_running(lease)?;
+        let work = self.check_running(lease)?;
         let mut finish = finish.clone();
-        if self.turn.cancel_requested_at.is_some() {
+        if work.cancel_requested_at.is_some() {
             finish = finish.after_cancel();
         }
-        self.end(&finish, now);
+        self.end(work, &finish, now);
         Ok(Changed::end(Finished::Stored(finish.status), finish))
     }
 
@@ -268,13 +271,14 @@ impl TurnRow {
             return Ok(Changed::row(false));
         }
         self.check_held(lease)?;
-        let TurnState::Finished { status, .. } = self.turn.state else {
-            return Ok(Changed::row(false));
-        };
-        self.turn.state = TurnState::Finished {
-            status,
-            settled: true,
-        };
+        match &mut self.turn.state {
+            TurnState::Queued | TurnState::GivenBack(_) | TurnState::Running(_) => {
+                return Ok(Changed::row(false));
+            }
+            TurnState::NeverStarted { settled, .. } | TurnState::Finished { settled, .. } => {
+                *settled = true;
+            }
+        }
         self.lease = None;
         Ok(Changed::row(true))
     }
@@ -282,16 +286,27 @@ impl TurnRow {
     /// Cancels the turn. One that was never prompted ends here, and is left to a worker to be settled; any other needs
     /// a worker to stop it upstream.
     pub fn cancel(&mut self, now: Timestamp) -> Changed<CancelOutcome> {
-        match self.turn.state {
-            TurnState::Finished { status, .. } => Changed::row(CancelOutcome::Already(status)),
-            TurnState::Queued if self.turn.prompted.is_none() => {
-                self.turn.cancel_requested_at.get_or_insert(now);
-                let finish = Finish::never_started(now.since(self.turn.created_at));
-                self.end(&finish, now);
-                Changed::end(CancelOutcome::Cancelled, finish)
+        let never_started = Finish::never_started(now.since(self.turn.created_at));
+        match &mut self.turn.state {
+            TurnState::NeverStarted { .. } => {
+                Changed::row(CancelOutcome::Already(TurnStatus::Cancelled))
             }
-            TurnState::Queued | TurnState::Running => {
-                self.turn.cancel_requested_at.get_or_insert(now);
+            TurnState::Finished { status, .. } => Changed::row(CancelOutcome::Already(*status)),
+            TurnState::Queued => {
+                self.turn.state = TurnState::NeverStarted {
+                    at: now,
+                    settled: false,
+                };
+                Changed::end(CancelOutcome::Cancelled, never_started)
+            }
+            TurnState::GivenBack(work) if self.turn.prompted.is_none() => {
+                work.cancel_requested_at.get_or_insert(now);
+                let work = *work;
+                self.end(work, &never_started, now);
+                Changed::end(CancelOutcome::Cancelled, never_started)
+            }
+            TurnState::GivenBack(work) | TurnState::Running(work) => {
+                work.cancel_requested_at.get_or_insert(now);
                 Changed::row(CancelOutcome::Requested)
             }
         }
@@ -339,12 +354,13 @@ impl TurnRow {
         Ok(Changed::row(()))
     }
 
-    fn end(&mut self, finish: &Finish, now: Timestamp) {
+    fn end(&mut self, work: Work, finish: &Finish, now: Timestamp) {
         self.turn.state = TurnState::Finished {
+            work,
+            at: now,
             status: finish.status,
             settled: false,
         };
-        self.turn.finished_at = Some(now);
     }
 
     fn check_held(&self, lease: &Lease) -> StoreResult<()> {
@@ -354,12 +370,11 @@ impl TurnRow {
         }
     }
 
-    fn check_running(&self, lease: &Lease) -> StoreResult<()> {
+    fn check_running(&self, lease: &Lease) -> StoreResult<Work> {
         self.check_held(lease)?;
-        if self.turn.state == TurnState::Running {
-            Ok(())
-        } else {
-            Err(lease.lost())
+        match self.turn.state {
+            TurnState::Running(work) => Ok(work),
+            _ => Err(lease.lost()),
         }
     }
 }

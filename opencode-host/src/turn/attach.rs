@@ -64,7 +64,7 @@ pub(super) async fn attach(
         transforms: &transforms,
         transform_limit: tools.workshop.options.plug_in_limit,
     };
-    let cutoff = turn.started_at.unwrap_or(turn.created_at);
+    let cutoff = turn.started_at().unwrap_or(turn.created_at);
     let sandbox = sandbox(tools).await;
     let report = attaching
         .attach_from(exchange, sandbox.as_ref(), cutoff, &echo)

@@ -19,7 +19,7 @@ use crate::front::Front;
 use crate::live::LiveTurn;
 use crate::product::Product;
 use crate::session::REMOVING;
-use crate::store::{ClaimedTurn, TurnState};
+use crate::store::{ClaimedTurn, Phase};
 
 /// How long failing calls are nobody's business: most things pass.
 const PASSING: Duration = Duration::from_secs(1);
@@ -72,8 +72,8 @@ impl Driver {
 
     /// Ends the turn where it cannot be driven any further, with what was saved of it.
     pub(crate) async fn fail(mut self, why: &str) -> Driven {
-        match self.tools.turn.state {
-            TurnState::Finished { .. } => Driven::Lost,
+        match self.tools.turn.phase() {
+            Phase::Finished { .. } => Driven::Lost,
             _ => {
                 end(
                     &self.tools,
@@ -87,7 +87,7 @@ impl Driver {
     }
 
     async fn drive(&mut self) -> Driven {
-        if matches!(self.tools.turn.state, TurnState::Finished { .. }) {
+        if matches!(self.tools.turn.phase(), Phase::Finished { .. }) {
             // A worker died between the end and the hooks.
             return settle(&self.tools, &mut self.ears).await;
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::outcome::Answer;
-use crate::store::{Attachment, Message, Turn, TurnState, TurnStatus};
+use crate::store::{Attachment, Message, Phase, Turn, TurnStatus};
 
 /// What came of a turn.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,17 +33,17 @@ pub struct TurnResult {
 impl TurnResult {
     /// What the rows of a turn, its message and that message's files say; `None` while it runs.
     pub fn of(turn: &Turn, message: &Message, artifacts: Vec<Attachment>) -> Option<Self> {
-        let TurnState::Finished { status, .. } = turn.state else {
+        let Phase::Finished { status, .. } = turn.phase() else {
             return None;
         };
-        let finished = turn.finished_at.unwrap_or(turn.created_at);
+        let finished = turn.finished_at()?;
         Some(Self {
             turn: turn.id,
             conversation: turn.conversation,
             message: message.id,
             status,
             answer: message.answer.clone(),
-            duration: finished.since(turn.started_at.unwrap_or(finished)),
+            duration: finished.since(turn.started_at().unwrap_or(finished)),
             session: turn
                 .prompted
                 .as_ref()

@@ -26,7 +26,7 @@ use self::trouble::Trouble;
 use self::worker::{After, Worker};
 use self::world::{World, beginning};
 use super::limits::{Limits, Pace};
-use crate::store::{TurnState, TurnStatus};
+use crate::store::{Phase, TurnStatus};
 
 /// So many runs are simulated in each test run.
 const RUNS: u64 = 100_000;
@@ -125,10 +125,10 @@ fn live(
         let generation = world.row.turn.generation;
         match &mut workers[at] {
             None => {
-                let claimable = match world.row.turn.state {
-                    TurnState::Queued => true,
-                    TurnState::Running => world.row.leased_until <= now,
-                    TurnState::Finished { .. } => false,
+                let claimable = match world.row.turn.phase() {
+                    Phase::Queued => true,
+                    Phase::Running => world.row.leased_until <= now,
+                    Phase::Finished { .. } => false,
                 };
                 if claimable {
                     let limits = LIMITS;
@@ -158,7 +158,7 @@ fn live(
             return Err(fault);
         }
         if world.is_finished() && workers.iter().all(Option::is_none) {
-            let completed = TurnState::Finished {
+            let completed = Phase::Finished {
                 status: TurnStatus::Completed,
                 settled: false,
             };
@@ -168,10 +168,10 @@ fn live(
                     && !cancelled
                     && world.down.is_none() =>
                 {
-                    if world.row.turn.state == completed {
+                    if world.row.turn.phase() == completed {
                         return Ok(());
                     }
-                    Err(format!("{:?} without trouble", world.row.turn.state))
+                    Err(format!("{:?} without trouble", world.row.turn.phase()))
                 }
                 1 => Ok(()),
                 ends => Err(format!("{ends} ends")),

@@ -104,7 +104,7 @@ impl Tools {
         live: Arc<LiveTurn>,
         now: Instant,
     ) -> Self {
-        let first = claimed.turn.started_at;
+        let first = claimed.turn.started_at();
         Self {
             before: first.map_or(Duration::ZERO, |first| claimed.now.since(first)),
             lease: claimed.lease,

@@ -16,7 +16,7 @@ use super::sending::{Place, Sending};
 use super::shared::{Running, Shared};
 use crate::id::TurnId;
 use crate::reporter::Severity;
-use crate::store::{AnswerState, Given, Lease, NewAnswer, RequestAnswer, StoreError, TurnState};
+use crate::store::{AnswerState, Given, Lease, NewAnswer, Phase, RequestAnswer, StoreError};
 
 /// How deep sub-agents of sub-agents are followed. OpenCode's own limit is 1 unless it is configured.
 const DEEPEST: usize = 16;
@@ -183,8 +183,8 @@ async fn asked(
     let turn = shared.front.store.turn(turn).await?.ok_or_else(missing)?;
     let conversation = shared.front.store.conversation(turn.conversation).await?;
     let conversation = conversation.ok_or_else(missing)?;
-    let (TurnState::Running, Some(prompted), Some(_)) =
-        (turn.state, turn.prompted, &conversation.session)
+    let (Phase::Running, Some(prompted), Some(_)) =
+        (turn.phase(), turn.prompted, &conversation.session)
     else {
         return Err(Unsent::NotWaiting);
     };

@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use super::sending::Sending;
 use super::shared::{Run, Running, Shared};
 use crate::reporter::Severity;
-use crate::store::{ClaimedTurn, StoreError, TurnState};
+use crate::store::{ClaimedTurn, Phase, StoreError};
 use crate::turn::control::{Control, Orders};
 use crate::turn::{Driven, Driver};
 
@@ -19,7 +19,7 @@ pub(super) async fn drive(shared: Arc<Shared>, run: Run, claimed: ClaimedTurn) {
     let control = Control::new(
         generation,
         Orders {
-            cancel: claimed.turn.cancel_requested_at.is_some(),
+            cancel: claimed.turn.cancel_requested_at().is_some(),
             ..Orders::default()
         },
     );
@@ -42,7 +42,7 @@ pub(super) async fn drive(shared: Arc<Shared>, run: Run, claimed: ClaimedTurn) {
             Arc::clone(&live),
         )
     };
-    let is_over = matches!(claimed.turn.state, TurnState::Finished { .. });
+    let is_over = matches!(claimed.turn.phase(), Phase::Finished { .. });
     let first = driver(claimed.clone());
     let driving = async {
         match &asked {

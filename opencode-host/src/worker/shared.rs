@@ -12,7 +12,7 @@ use super::sending::Sending;
 use crate::configuration_guard::{Unguarded, guarded_client};
 use crate::front::Front;
 use crate::id::TurnId;
-use crate::store::{Claim, ClaimedTurn, Conversation, Lease, StoreError, TurnState, WorkerId};
+use crate::store::{Claim, ClaimedTurn, Conversation, Lease, Phase, StoreError, WorkerId};
 use crate::turn::control::Control;
 use crate::turn::workshop::Workshop;
 
@@ -78,7 +78,7 @@ impl Shared {
             what: "turn",
             id: turn.to_string(),
         })?;
-        if matches!(row.state, TurnState::Finished { settled: true, .. }) {
+        if matches!(row.phase(), Phase::Finished { settled: true, .. }) {
             return Ok(Toward::Settled);
         }
         let ahead = self.front.store.turn_ahead(turn).await?;

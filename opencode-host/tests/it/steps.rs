@@ -12,7 +12,7 @@ use opencode_client::wire::Prompt;
 use opencode_client::{Client, HubOptions, QuestionId};
 use opencode_host::clock::{ManualClock, Timestamp};
 use opencode_host::id::{ConversationId, TurnId};
-use opencode_host::store::{MemoryStore, Store, TurnState, TurnStatus};
+use opencode_host::store::{MemoryStore, Phase, Store, TurnStatus};
 use opencode_host::turn::TurnResult;
 use opencode_host::{Host, SubmitOptions, Worker, WorkerOptions};
 use opencode_impostor::{Action, Calls, Impostor, Outcome, Script, Step};
@@ -236,7 +236,7 @@ impl Stage {
 
     async fn is_settled(&self) -> bool {
         let turn = self.store.turn(self.turn).await.unwrap().unwrap();
-        matches!(turn.state, TurnState::Finished { settled: true, .. })
+        matches!(turn.phase(), Phase::Finished { settled: true, .. })
     }
 
     /// One process after the other works on the turn, until it is settled.

@@ -2,7 +2,7 @@
 
 use opencode_host::id::TurnId;
 use opencode_host::store::{
-    AnswerOutcome, AnswerState, Lease, NewAnswer, RequestAnswer, StoreError, StoreResult, TurnState,
+    AnswerOutcome, AnswerState, Lease, NewAnswer, Phase, RequestAnswer, StoreError, StoreResult,
 };
 
 use super::turns::{self, lost};
@@ -45,7 +45,7 @@ pub(crate) async fn answer(
 ) -> SqlResult<AnswerOutcome> {
     let standing = turns::standing(on, turn).await?;
     let standing = standing.ok_or_else(|| StoreError::not_found("turn", turn))?;
-    if matches!(standing.state, TurnState::Finished { .. }) || !standing.prompted {
+    if matches!(standing.phase, Phase::Finished { .. }) || !standing.prompted {
         return Ok(AnswerOutcome::NotWaiting);
     }
     let request = escape(&new.request);

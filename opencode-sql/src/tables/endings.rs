@@ -2,7 +2,7 @@
 
 use opencode_host::clock::Timestamp;
 use opencode_host::id::TurnId;
-use opencode_host::store::{CancelOutcome, Finish, Finished, Lease, StoreError, TurnState};
+use opencode_host::store::{CancelOutcome, Finish, Finished, Lease, Phase, StoreError};
 
 use super::messages;
 use super::turns::{self, Standing, lost};
@@ -64,10 +64,10 @@ pub(crate) async fn finish(
     let turn = standing
         .filter(|turn| turn.generation == lease.generation)
         .ok_or(lost(lease.turn))?;
-    match turn.state {
-        TurnState::Finished { status, .. } => return Ok(Finished::Already(status)),
-        TurnState::Running if turn.leased => {}
-        TurnState::Running | TurnState::Queued => return Err(lost(lease.turn).into()),
+    match turn.phase {
+        Phase::Finished { status, .. } => return Ok(Finished::Already(status)),
+        Phase::Running if turn.leased => {}
+        Phase::Running | Phase::Queued => return Err(lost(lease.turn).into()),
     }
     let now = on.now().await?;
     let cancelled = turn.cancel_requested.then(|| finish.clone().after_cancel());
@@ -88,12 +88,10 @@ pub(crate) async fn settle(on: &mut impl Handle, lease: &Lease) -> SqlResult<boo
     let turn = standing
         .filter(|turn| turn.generation == lease.generation)
         .ok_or(lost(lease.turn))?;
-    match turn.state {
-        TurnState::Finished { settled: true, .. } => Ok(false),
-        TurnState::Running if turn.leased => Ok(false),
-        TurnState::Running | TurnState::Queued | TurnState::Finished { .. } => {
-            Err(lost(lease.turn).into())
-        }
+    match turn.phase {
+        Phase::Finished { settled: true, .. } => Ok(false),
+        Phase::Running if turn.leased => Ok(false),
+        Phase::Running | Phase::Queued | Phase::Finished { .. } => Err(lost(lease.turn).into()),
     }
 }
 
@@ -113,11 +111,11 @@ pub(crate) async fn cancel(
     turn: &Standing,
     now: Timestamp,
 ) -> SqlResult<CancelOutcome> {
-    if let TurnState::Finished { status, .. } = turn.state {
+    if let Phase::Finished { status, .. } = turn.phase {
         return Ok(CancelOutcome::Already(status));
     }
     on.execute(REQUEST_CANCEL, args![turn.id, now]).await?;
-    if turn.state != TurnState::Queued || turn.prompted {
+    if turn.phase != Phase::Queued || turn.prompted {
         return Ok(CancelOutcome::Requested);
     }
     end(

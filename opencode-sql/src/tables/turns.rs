@@ -2,7 +2,9 @@
 
 use opencode_host::clock::Timestamp;
 use opencode_host::id::{ConversationId, MessageId, TurnId};
-use opencode_host::store::{StoreError, StoreResult, Turn, TurnEvent, TurnState};
+use opencode_host::store::{
+    ImpossibleState, Phase, StateRow, StoreError, StoreResult, Turn, TurnEvent,
+};
 
 use super::ROW_VERSION;
 use crate::columns::{Columns, escape, json};
@@ -57,26 +59,29 @@ pub(crate) fn read(row: &impl Row) -> StoreResult<Turn> {
         columns.time("created_at")?,
     );
     turn.client_key = columns.optional_text("client_key")?;
-    turn.state = state(&columns)?;
+    let mut state = StateRow::new(phase(&columns)?);
+    state.cancel_requested_at = columns.optional_time("cancel_requested_at")?;
+    state.started_at = columns.optional_time("started_at")?;
+    state.progress_at = columns.optional_time("progress_at")?;
+    state.finished_at = columns.optional_time("finished_at")?;
+    turn.state = state
+        .try_into()
+        .map_err(|impossible: ImpossibleState| columns.corrupt("state", impossible))?;
     turn.generation = columns.count("generation")?;
     turn.attempts = columns.count("attempts")?;
     turn.prompted = columns.optional_json("prompted")?;
     turn.resends = columns.count("resends")?;
     turn.replaced = columns.optional_text("replaced")?.map(Into::into);
     turn.unreachable = columns.flag("unreachable")?;
-    turn.cancel_requested_at = columns.optional_time("cancel_requested_at")?;
     turn.checkpoint = columns.json("checkpoint")?;
-    turn.started_at = columns.optional_time("started_at")?;
-    turn.progress_at = columns.optional_time("progress_at")?;
-    turn.finished_at = columns.optional_time("finished_at")?;
     Ok(turn)
 }
 
-fn state(columns: &Columns<'_, impl Row>) -> StoreResult<TurnState> {
+fn phase(columns: &Columns<'_, impl Row>) -> StoreResult<Phase> {
     match columns.text("state")?.as_str() {
-        "queued" => Ok(TurnState::Queued),
-        "running" => Ok(TurnState::Running),
-        "finished" => Ok(TurnState::Finished {
+        "queued" => Ok(Phase::Queued),
+        "running" => Ok(Phase::Running),
+        "finished" => Ok(Phase::Finished {
             status: columns.word("status")?,
             settled: columns.flag("settled")?,
         }),
@@ -141,7 +146,7 @@ pub(crate) async fn events(on: &mut impl Handle, id: TurnId) -> SqlResult<Vec<Tu
 pub(crate) struct Standing {
     pub(crate) id: TurnId,
     pub(crate) message: MessageId,
-    pub(crate) state: TurnState,
+    pub(crate) phase: Phase,
     pub(crate) generation: u64,
     /// Somebody has a lease, run out or not.
     pub(crate) leased: bool,
@@ -173,7 +178,7 @@ fn read_standing(row: &impl Row) -> StoreResult<Standing> {
     Ok(Standing {
         id: columns.id("id")?,
         message: columns.id("message")?,
-        state: state(&columns)?,
+        phase: phase(&columns)?,
         generation: columns.count("generation")?,
         leased: columns.optional_raw("worker")?.is_some(),
         prompted: columns.optional_raw("prompted")?.is_some(),

@@ -12,7 +12,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use futures_util::stream;
 use opencode_host::id::{ConversationId, TurnId};
 use opencode_host::store::{
-    Message, MessageEntry, MessageRole, MessageStatus, StoreError, StoreResult, TurnState,
+    Message, MessageEntry, MessageRole, MessageStatus, Phase, StoreError, StoreResult,
 };
 use serde::Deserialize;
 
@@ -199,7 +199,7 @@ async fn load(app: &App, entry: &MessageEntry) -> StoreResult<Option<Message>> {
 /// the last one that has ended.
 async fn is_settling(app: &App, turn: TurnId) -> Result<bool, Problem> {
     let turn = app.host.store().turn(turn).await?;
-    Ok(turn.is_some_and(|turn| matches!(turn.state, TurnState::Finished { settled: false, .. })))
+    Ok(turn.is_some_and(|turn| matches!(turn.phase(), Phase::Finished { settled: false, .. })))
 }
 
 /// `GET /conversations/{conversation}/messages/{message}`: all of an answer that is too long for a page, as text.

@@ -1,6 +1,6 @@
 //! An answer that has not ended, as a page shows it.
 
-use opencode_host::store::{Conversation, Turn, TurnState};
+use opencode_host::store::{Conversation, Phase, Turn};
 
 use super::live_answer::LiveAnswer;
 use super::message::{THINKING, WAITING};
@@ -26,6 +26,6 @@ pub(crate) async fn pending(
     );
     let (cursor, view) = app.host.view(turn.id).await?;
     let waits =
-        turn.state == TurnState::Queued && app.host.store().turn_ahead(turn.id).await?.is_some();
+        turn.phase() == Phase::Queued && app.host.store().turn_ahead(turn.id).await?.is_some();
     Ok(answer.whole(cursor, &view, if waits { WAITING } else { THINKING })?)
 }

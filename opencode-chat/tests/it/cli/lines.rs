@@ -20,7 +20,8 @@ impl Printed {
         let is_word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         let mut is_duration = false;
         let data = chat.data().to_str().unwrap();
-        let stdout = ran.stdout.replace(data, "<data>");
+        // Titles of tools lack the slash.
+        let stdout = ran.stdout.replace(&data[1..], "<data>");
         let mut rest = stdout.as_str();
         while let Some(start) = rest.find(is_word) {
             let (between, word) = rest.split_at(start);

@@ -6,7 +6,7 @@ use super::Fixture;
 use super::sample::{LEASE, checkpoint, claim_by, finish};
 use crate::clock::{Clock as _, Timestamp};
 use crate::id::TurnId;
-use crate::store::{CancelOutcome, Lease, LeaseStatus, Note, StoreError, TurnState, TurnStatus};
+use crate::store::{CancelOutcome, Lease, LeaseStatus, Note, Phase, StoreError, TurnStatus};
 
 const HELD: LeaseStatus = LeaseStatus::Held {
     cancel_requested: false,
@@ -25,9 +25,9 @@ pub async fn the_oldest_comes_first(on: &dyn Fixture) {
     for turn in submitted {
         let claimed = on.claim().await.unwrap();
         assert_eq!(claimed.turn.id, turn);
-        assert_eq!(claimed.turn.state, TurnState::Running);
+        assert_eq!(claimed.turn.phase(), Phase::Running);
         assert_eq!((claimed.turn.generation, claimed.turn.attempts), (1, 1));
-        assert_eq!(claimed.turn.started_at, Some(on.clock().now()));
+        assert_eq!(claimed.turn.started_at(), Some(on.clock().now()));
         assert_eq!(claimed.now, on.clock().now());
         assert_eq!(
             claimed.lease,
@@ -114,11 +114,15 @@ pub async fn an_expired_turn_is_taken_over(on: &dyn Fixture) {
     let other = on.another().await;
     let second = other.claim(&claim_by("b")).await.unwrap().unwrap();
     assert_eq!(
-        (second.turn.id, second.turn.state),
-        (first.turn.id, TurnState::Running)
+        (second.turn.id, second.turn.phase()),
+        (first.turn.id, Phase::Running)
     );
     assert_eq!(second.turn.generation, left.generation + 1);
-    assert_eq!(second.turn.started_at, left.started_at, "the first claim's");
+    assert_eq!(
+        second.turn.started_at(),
+        left.started_at(),
+        "the first claim's"
+    );
     assert_eq!(second.turn.checkpoint, checkpoint("So far"));
     let leases = [first.lease, second.lease];
     assert_eq!(
@@ -140,8 +144,8 @@ pub async fn an_expired_finished_turn_is_taken_over(on: &dyn Fixture) {
     let second = on.claim().await.unwrap();
     assert_eq!(second.turn.id, first.turn.id);
     assert_eq!(
-        second.turn.state,
-        TurnState::Finished {
+        second.turn.phase(),
+        Phase::Finished {
             status: TurnStatus::Completed,
             settled: false
         }
@@ -301,7 +305,7 @@ pub async fn a_released_turn_is_free_at_once(on: &dyn Fixture) {
         .unwrap();
     on.store().release(&running.lease).await.unwrap();
     let released = on.turn(running.turn.id).await;
-    assert_eq!((released.state, released.attempts), (TurnState::Queued, 0));
+    assert_eq!((released.phase(), released.attempts), (Phase::Queued, 0));
     let mut generation = released.generation;
     for _ in 0..3 {
         let claimed = on.claim().await.unwrap();
@@ -327,8 +331,8 @@ pub async fn a_released_finished_turn_is_free_at_once(on: &dyn Fixture) {
     let claimed = on.claim().await.unwrap();
     assert_eq!(claimed.turn.id, running.turn.id);
     assert_eq!(
-        claimed.turn.state,
-        TurnState::Finished {
+        claimed.turn.phase(),
+        Phase::Finished {
             status: TurnStatus::Completed,
             settled: false
         }
@@ -344,14 +348,14 @@ pub async fn attempts_count_claims_since_progress(on: &dyn Fixture) {
         claimed = on.claim().await.unwrap();
         assert_eq!(claimed.turn.attempts, attempts);
     }
-    assert_eq!(claimed.turn.progress_at, None);
+    assert_eq!(claimed.turn.progress_at(), None);
     on.store()
         .note(&claimed.lease, Note::Checkpoint(&checkpoint("So far")))
         .await
         .unwrap();
     let went_on = on.turn(claimed.turn.id).await;
     assert_eq!(
-        (went_on.attempts, went_on.progress_at),
+        (went_on.attempts, went_on.progress_at()),
         (0, Some(on.clock().now()))
     );
     on.expire_leases();
@@ -369,7 +373,7 @@ pub async fn a_waiting_turn_uses_up_no_attempts(on: &dyn Fixture) {
         .await
         .unwrap();
     let row = on.turn(claimed.turn.id).await;
-    assert_eq!((row.attempts, row.progress_at), (0, None));
+    assert_eq!((row.attempts, row.progress_at()), (0, None));
     on.expire_leases();
     assert_eq!(on.claim().await.unwrap().turn.attempts, 1);
 }

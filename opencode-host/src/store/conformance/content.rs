@@ -185,13 +185,16 @@ pub async fn an_equal_checkpoint_is_no_progress(on: &dyn Fixture) {
         .await
         .unwrap();
     let row = on.turn(turn.id).await;
-    assert_eq!((row.attempts, row.progress_at), (1, Some(first_at)));
+    assert_eq!((row.attempts, row.progress_at()), (1, Some(first_at)));
     on.store()
         .note(&lease, Note::Checkpoint(&checkpoint("So far, and")))
         .await
         .unwrap();
     let row = on.turn(turn.id).await;
-    assert_eq!((row.attempts, row.progress_at), (0, Some(on.clock().now())));
+    assert_eq!(
+        (row.attempts, row.progress_at()),
+        (0, Some(on.clock().now()))
+    );
 }
 
 /// Any text is kept to the character, NUL included, wherever a row holds text.

@@ -11,8 +11,8 @@ use crate::clock::Clock as _;
 use crate::id::TurnId;
 use crate::outcome::{Reason, TurnError};
 use crate::store::{
-    CancelOutcome, ClaimedTurn, Finish, Finished, LeaseStatus, Message, MessageStatus, Note,
-    StoreError, TurnEvent, TurnState, TurnStatus, Usage,
+    CancelOutcome, ClaimedTurn, Finish, Finished, LeaseStatus, Message, MessageStatus, Note, Phase,
+    StoreError, TurnEvent, TurnStatus, Usage,
 };
 
 /// An end is written to turn, message and record at once.
@@ -45,13 +45,13 @@ pub async fn an_end_is_whole(on: &dyn Fixture) {
     let now = on.clock().now();
     let stored = on.another().await.turn(turn.id).await.unwrap().unwrap();
     assert_eq!(
-        stored.state,
-        TurnState::Finished {
+        stored.phase(),
+        Phase::Finished {
             status: TurnStatus::Error,
             settled: false
         }
     );
-    assert_eq!(stored.finished_at, Some(now));
+    assert_eq!(stored.finished_at(), Some(now));
     let expected = Message {
         status: MessageStatus::Error,
         answer: end.answer.clone(),
@@ -208,11 +208,11 @@ pub async fn settling_happens_once(on: &dyn Fixture) {
         .filter(|settled| *settled.as_ref().unwrap())
         .count();
     assert_eq!(settled, 1);
-    let state = TurnState::Finished {
+    let state = Phase::Finished {
         status: TurnStatus::Completed,
         settled: true,
     };
-    assert_eq!(on.turn(turn.id).await.state, state);
+    assert_eq!(on.turn(turn.id).await.phase(), state);
     on.expire_leases();
     assert!(on.claim().await.is_none());
 }
@@ -230,14 +230,14 @@ pub async fn a_queued_turn_is_cancelled_at_once(on: &dyn Fixture) {
     let now = on.clock().now();
     let end = Finish::never_started(Duration::from_secs(2));
     let row = on.turn(turn.id).await;
-    let ended = |settled| TurnState::Finished {
+    let ended = |settled| Phase::Finished {
         status: TurnStatus::Cancelled,
         settled,
     };
-    assert_eq!(row.state, ended(false));
+    assert_eq!(row.phase(), ended(false));
     assert!(row.is_over());
     assert_eq!(
-        (row.finished_at, row.cancel_requested_at),
+        (row.finished_at(), row.cancel_requested_at()),
         (Some(now), Some(now))
     );
     let message = on.message(turn.message).await;
@@ -263,11 +263,11 @@ pub async fn a_queued_turn_is_cancelled_at_once(on: &dyn Fixture) {
     assert_eq!(on.ends(turn.id).await, 1);
     let settling = on.claim().await.unwrap();
     assert_eq!(settling.turn.id, turn.id);
-    assert_eq!(settling.turn.state, ended(false));
-    assert_eq!(settling.turn.started_at, None, "it never started");
+    assert_eq!(settling.turn.phase(), ended(false));
+    assert_eq!(settling.turn.started_at(), None, "it never started");
     assert!(on.claim().await.is_none(), "the next one waits for that");
     assert!(on.store().settle(&settling.lease).await.unwrap());
-    assert_eq!(on.turn(turn.id).await.state, ended(true));
+    assert_eq!(on.turn(turn.id).await.phase(), ended(true));
     assert_eq!(on.ends(turn.id).await, 1);
     assert_eq!(on.claim().await.unwrap().turn.id, next.id);
 }
@@ -313,8 +313,8 @@ pub async fn a_running_turn_is_cancelled_by_its_worker(on: &dyn Fixture) {
     );
     let row = on.turn(turn.id).await;
     assert_eq!(
-        (row.state, row.cancel_requested_at),
-        (TurnState::Running, Some(asked_at))
+        (row.phase(), row.cancel_requested_at()),
+        (Phase::Running, Some(asked_at))
     );
     assert_eq!(on.ends(turn.id).await, 0);
     let told = LeaseStatus::Held {
@@ -329,7 +329,7 @@ pub async fn a_running_turn_is_cancelled_by_its_worker(on: &dyn Fixture) {
     on.expire_leases();
     let taken = on.claim().await.unwrap();
     assert_eq!(
-        taken.turn.cancel_requested_at,
+        taken.turn.cancel_requested_at(),
         Some(asked_at),
         "the next worker knows too"
     );
@@ -354,10 +354,10 @@ pub async fn a_prompted_turn_is_cancelled_by_a_worker(on: &dyn Fixture) {
         on.store().request_cancel(turn.id).await.unwrap(),
         CancelOutcome::Requested
     );
-    assert_eq!(on.turn(turn.id).await.state, TurnState::Queued);
+    assert_eq!(on.turn(turn.id).await.phase(), Phase::Queued);
     assert_eq!(on.ends(turn.id).await, 0);
     let claimed = on.claim().await.unwrap();
-    assert_eq!(claimed.turn.cancel_requested_at, Some(on.clock().now()));
+    assert_eq!(claimed.turn.cancel_requested_at(), Some(on.clock().now()));
 
     let unprompted = on.running("unprompted").await;
     on.store().release(&unprompted.lease).await.unwrap();

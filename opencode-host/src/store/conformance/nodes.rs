@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::Fixture;
 use super::sample::{claim_by, finish};
 use crate::id::TurnId;
-use crate::store::{TurnState, TurnStatus};
+use crate::store::{Phase, TurnStatus};
 
 /// Of two nodes with five workers each, one gets each of 100 turns.
 pub async fn each_turn_is_claimed_once(on: &dyn Fixture) {
@@ -89,10 +89,10 @@ pub async fn a_conversation_has_one_turn_at_a_time(on: &dyn Fixture) {
         worker.unwrap();
     }
     for turn in places.keys() {
-        let state = on.turn(*turn).await.state;
+        let state = on.turn(*turn).await.phase();
         assert_eq!(
             state,
-            TurnState::Finished {
+            Phase::Finished {
                 status: TurnStatus::Completed,
                 settled: true
             }

@@ -7,8 +7,8 @@ use super::sample::finish;
 use crate::clock::Clock as _;
 use crate::id::{ConversationId, TurnId};
 use crate::store::{
-    Conversation, MAX_KEY_CHARS, MessageRole, MessageStatus, NewTurn, OnBusy, StoreError,
-    Submitted, Turn, TurnState, TurnStatus, Usage,
+    Conversation, MAX_KEY_CHARS, MessageRole, MessageStatus, NewTurn, OnBusy, Phase, StoreError,
+    Submitted, Turn, TurnStatus, Usage,
 };
 
 /// A submit adds a completed user message, a pending assistant message and a queued turn.
@@ -120,8 +120,8 @@ pub async fn a_client_key_is_one_turn(on: &dyn Fixture) {
         .unwrap();
     assert_eq!((late.turn.id, late.created), (first.turn.id, false));
     assert!(matches!(
-        late.turn.state,
-        TurnState::Finished {
+        late.turn.phase(),
+        Phase::Finished {
             status: TurnStatus::Completed,
             settled: true
         }
@@ -265,13 +265,13 @@ pub async fn a_busy_conversation_can_be_interrupted(on: &dyn Fixture) {
     let next = on.store().submit(&new).await.unwrap().turn;
 
     let stopped = on.turn(running.turn.id).await;
-    assert_eq!(stopped.state, TurnState::Running);
-    assert_eq!(stopped.cancel_requested_at, Some(on.clock().now()));
+    assert_eq!(stopped.phase(), Phase::Running);
+    assert_eq!(stopped.cancel_requested_at(), Some(on.clock().now()));
     for turn in &queued {
-        let state = on.turn(turn.id).await.state;
+        let state = on.turn(turn.id).await.phase();
         assert_eq!(
             state,
-            TurnState::Finished {
+            Phase::Finished {
                 status: TurnStatus::Cancelled,
                 settled: false
             }
@@ -282,7 +282,7 @@ pub async fn a_busy_conversation_can_be_interrupted(on: &dyn Fixture) {
             MessageStatus::Cancelled
         );
     }
-    assert_eq!(on.turn(elsewhere.turn.id).await.cancel_requested_at, None);
+    assert_eq!(on.turn(elsewhere.turn.id).await.cancel_requested_at(), None);
     assert!(on.claim().await.is_none(), "the running turn has not ended");
     on.store()
         .finish(&running.lease, &finish(TurnStatus::Cancelled, "So far"))

@@ -8,8 +8,8 @@ use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::store::{
     Attached, Attachment, CancelOutcome, Changed, Claim, ClaimedTurn, Conversation,
-    ConversationSummary, Lease, Message, NewAttachment, NewTurn, OnBusy, StoreError, StoreResult,
-    Submitted, TurnEvent, TurnRow, TurnState,
+    ConversationSummary, Lease, Message, NewAttachment, NewTurn, OnBusy, Phase, StoreError,
+    StoreResult, Submitted, TurnEvent, TurnRow,
 };
 
 /// Everything, behind one mutex: each method of the store is one transaction.
@@ -188,7 +188,7 @@ impl Tables {
             let is_first = busy.insert(row.turn.conversation);
             if is_first && row.is_free(now) && only.is_none_or(|id| id == row.turn.id) {
                 // Those left behind come before the queued ones, by when their lease ended.
-                let queued = row.turn.state == TurnState::Queued;
+                let queued = row.turn.phase() == Phase::Queued;
                 let ended = row
                     .lease
                     .map_or(Timestamp::default(), |lease| lease.expires_at);

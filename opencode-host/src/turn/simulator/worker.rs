@@ -9,11 +9,15 @@ use super::broken::Broken;
 use super::dice::Dice;
 use super::trouble::Trouble;
 use super::world::{Fate, LEASE, World};
-use crate::store::TurnState;
+use crate::clock::Timestamp;
+use crate::store::{TurnState, Work};
 use crate::turn::control::Orders;
 use crate::turn::facts::{Facts, Failure, Heard, Learned, Said};
 use crate::turn::limits::Limits;
 use crate::turn::plan::{Step, plan};
+
+/// The model goes by instants: the times of its row say nothing.
+const WORK: Work = Work::new(Timestamp(0));
 
 /// How a step fares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +67,7 @@ pub(super) enum After {
 impl Worker {
     pub(super) fn claim(world: &mut World, limits: Limits, cancel: bool, now: Instant) -> Self {
         let row = &mut world.row;
-        row.turn.state = TurnState::Running;
+        row.turn.state = TurnState::Running(WORK);
         row.turn.generation += 1;
         row.turn.attempts += 1;
         row.leased_until = now + LEASE;
@@ -208,7 +212,7 @@ impl Worker {
             match &step {
                 Step::Leave => {
                     if self.owns(world) && !self.facts.orders.lost {
-                        world.row.turn.state = TurnState::Queued;
+                        world.row.turn.state = TurnState::GivenBack(WORK);
                         world.row.turn.attempts = world.row.turn.attempts.saturating_sub(1);
                         world.row.leased_until = now;
                     }
@@ -217,9 +221,12 @@ impl Worker {
                 Step::End(ending) => {
                     self.check_end(world, ending.status, now);
                     if self.owns(world) {
-                        let status = ending.status;
-                        let settled = false;
-                        world.row.turn.state = TurnState::Finished { status, settled };
+                        world.row.turn.state = TurnState::Finished {
+                            work: WORK,
+                            at: Timestamp(0),
+                            status: ending.status,
+                            settled: false,
+                        };
                         world.row.ends += 1;
                     }
                     return After::Gone;

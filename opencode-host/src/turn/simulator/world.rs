@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::dice::Dice;
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
-use crate::store::{SessionRecord, Turn, TurnState};
+use crate::store::{Phase, SessionRecord, Turn};
 use crate::turn::facts::{Inspection, LastMessage};
 
 /// How long a lease lasts.
@@ -364,7 +364,7 @@ impl World {
     }
 
     pub(super) fn is_finished(&self) -> bool {
-        matches!(self.row.turn.state, TurnState::Finished { .. })
+        matches!(self.row.turn.phase(), Phase::Finished { .. })
     }
 }
 

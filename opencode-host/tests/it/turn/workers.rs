@@ -282,9 +282,9 @@ async fn who_stops_working_gives_back_only_what_is_his() {
     leaving.await.unwrap().unwrap();
     let row = test.store.turn(leaves).await.unwrap().unwrap();
     assert!(
-        matches!(row.state, opencode_host::store::TurnState::Queued),
+        matches!(row.phase(), opencode_host::store::Phase::Queued),
         "{:?}",
-        row.state
+        row.phase()
     );
     test.impostor.gate("two").open();
     test.finished(stays, working).await;
