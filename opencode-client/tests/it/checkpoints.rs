@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use opencode_client::Reply;
-use opencode_client::event::Event;
 use opencode_client::reply::Checkpoint;
 
 use crate::tape::Tape;
@@ -24,12 +22,9 @@ fn a_checkpoint_is_written_as_it_has_always_been() {
         "compaction",
     ] {
         for turn in Tape::named(name).turns() {
-            let mut reply = Reply::new(turn.session.clone(), turn.prompt.clone());
-            let mut waits = false;
-            for frame in &turn.events {
-                if let Some(event) = Event::decode(frame).unwrap() {
-                    reply.apply(&event);
-                }
+            let (mut reply, mut waits) = (turn.reply(), false);
+            for event in turn.events().flatten() {
+                reply.apply(&event);
                 let checkpoint = reply.checkpoint();
                 if waits == checkpoint.requests.is_empty() {
                     waits = !waits;

@@ -8,6 +8,7 @@
 
 mod conformance;
 mod crowds;
+mod earlier;
 mod fixture;
 mod own_store;
 mod postgres;

@@ -136,7 +136,7 @@ async fn a_full_disk_costs_time_and_nothing_else() {
         .unwrap();
     let result = host.result(turn).await.unwrap().unwrap();
     assert_eq!(
-        (result.status, result.content == long),
+        (result.status, result.answer.content == long),
         (TurnStatus::Completed, true)
     );
     let events = store.turn_events(turn).await.unwrap();

@@ -1,0 +1,351 @@
+//! A database that an earlier version has made, before answers were rows: it is read, and its turns go on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use opencode_client::reply::{PersistedPart, View};
+use opencode_client::wire::Prompt;
+use opencode_client::{PermissionId, wire::PermissionReply};
+use opencode_host::clock::{ManualClock, SystemClock, Timestamp};
+use opencode_host::id::TurnId;
+use opencode_host::outcome::{Answer, Reason, Usage};
+use opencode_host::store::{
+    AnswerOutcome, AttachmentSource, Claim, Conversation, Finish, Finished, NewAnswer, NewTurn,
+    Phase, SessionRecord, StateRow, Store, StoreError, Turn, TurnState, TurnStatus,
+};
+use sqlx::{Connection as _, SqliteConnection};
+
+use crate::fixture::{SqliteFile, on_postgres, open};
+
+/// What `sqlite3 host.db .dump` says of a file that the version of schema 3 has written.
+const MADE: &str = include_str!("../fixtures/schema-3.sql");
+/// When that version was killed.
+const KILLED: Timestamp = Timestamp(1_790_000_016_000);
+
+async fn made(file: &SqliteFile) {
+    let create = format!("{}?mode=rwc", file.url());
+    let mut connection = SqliteConnection::connect(&create).await.unwrap();
+    sqlx::raw_sql(MADE).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(KILLED))
+}
+
+/// A turn of the database.
+fn turn(id: &str) -> TurnId {
+    format!("01a0c450-{id}").parse().unwrap()
+}
+
+fn ended_well() -> TurnId {
+    turn("6fe8-7657-bf4d-0033301d9b45")
+}
+
+fn ended_badly() -> TurnId {
+    turn("7ba0-787d-9065-82d1b7bae433")
+}
+
+fn queued() -> TurnId {
+    turn("8370-79b1-8ca4-eb88724edfa0")
+}
+
+fn cancelled_in_the_queue() -> TurnId {
+    turn("8758-7a35-9c52-c3384b95f569")
+}
+
+fn given_back() -> TurnId {
+    turn("9310-712b-ad81-9d617aaf250e")
+}
+
+fn not_settled() -> TurnId {
+    turn("9ae0-7971-878d-f382f208798a")
+}
+
+fn running() -> TurnId {
+    turn("a2b0-7f45-a638-26603c6d545b")
+}
+
+async fn row(store: &dyn Store, id: TurnId) -> Turn {
+    store.turn(id).await.unwrap().unwrap()
+}
+
+async fn named(store: &dyn Store, name: &str) -> Conversation {
+    store.conversation_named(name).await.unwrap().unwrap()
+}
+
+async fn is_read(store: &dyn Store) {
+    let garden = named(store, "gar\\den").await;
+    let mut session = SessionRecord::new("ses_1", 1_790_000_000_001);
+    session.directory = Some("/w/garden".to_owned());
+    session.policy = Some("fingerprint".to_owned());
+    assert_eq!(garden.session, Some(session));
+    let listed = store.conversations(10).await.unwrap();
+    let listed: Vec<_> = listed
+        .iter()
+        .map(|summary| (summary.conversation.name.as_str(), summary.busy))
+        .collect();
+    let expected = ["meadow", "well", "mill", "pond", "gar\\den"];
+    let expected = expected.map(|name| (name, !["well", "pond"].contains(&name)));
+    assert_eq!(listed, expected);
+
+    let turn = row(store, ended_well()).await;
+    assert_eq!(
+        (turn.started_at(), turn.progress_at(), turn.finished_at()),
+        (
+            Some(Timestamp(1_790_000_002_000)),
+            Some(Timestamp(1_790_000_002_700)),
+            Some(Timestamp(1_790_000_003_000))
+        )
+    );
+    let message = store.message(turn.message).await.unwrap().unwrap();
+    let answer = &message.answer;
+    assert_eq!(answer.content, "Sow it.");
+    assert_eq!(answer.reasoning, "Seeds\0?");
+    assert_eq!(
+        (answer.truncated, answer.reason),
+        (true, Some(Reason::Length))
+    );
+    let usage = Usage {
+        cost: 0.1 + 0.2,
+        input_tokens: 12,
+        output_tokens: 3,
+        cache_read_tokens: 4,
+        cache_write_tokens: 5,
+    };
+    assert_eq!(answer.usage, usage);
+    let [
+        PersistedPart::Reasoning { .. },
+        PersistedPart::Tool(tool),
+        PersistedPart::Text { .. },
+    ] = &answer.parts[..]
+    else {
+        panic!("{:?}", answer.parts);
+    };
+    assert_eq!(tool.input.as_ref().unwrap()["content"], "# It's\\n");
+    let mut files = store.attachments(turn.user_message).await.unwrap();
+    files.extend(store.attachments(turn.message).await.unwrap());
+    let files: Vec<_> = files
+        .iter()
+        .map(|file| (&*file.name, file.source))
+        .collect();
+    assert_eq!(
+        files,
+        [
+            ("plants.csv", AttachmentSource::Upload),
+            ("report.md", AttachmentSource::Transform)
+        ]
+    );
+    let events = store.turn_events(turn.id).await.unwrap();
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].payload["status"], "completed");
+
+    let failed = row(store, ended_badly()).await;
+    let message = store.message(failed.message).await.unwrap().unwrap();
+    assert_eq!(message.answer.error.unwrap().status_code, Some(402));
+
+    assert_eq!(row(store, queued()).await.state, TurnState::Queued);
+    assert_eq!(
+        row(store, cancelled_in_the_queue()).await.state,
+        TurnState::NeverStarted {
+            at: Timestamp(1_790_000_009_000),
+            settled: false
+        }
+    );
+    let waiting = row(store, given_back()).await;
+    assert!(
+        matches!(waiting.state, TurnState::GivenBack(_)),
+        "{waiting:?}"
+    );
+    assert_eq!(waiting.prompted.unwrap().session.as_str(), "ses_2");
+    let left = row(store, running()).await;
+    let mut state = StateRow::new(Phase::Running);
+    state.started_at = Some(Timestamp(1_790_000_015_000));
+    state.progress_at = Some(Timestamp(1_790_000_015_000));
+    state.cancel_requested_at = Some(KILLED);
+    assert_eq!(StateRow::from(left.state), state);
+    assert_eq!(left.replaced.as_ref().map(|id| id.as_str()), Some("ses_0"));
+    let parts = View::from(&left.checkpoint)
+        .parts()
+        .map(|part| part.part.clone())
+        .collect::<Vec<_>>();
+    let content = "Half of ".to_owned();
+    assert_eq!(parts, [PersistedPart::Text { content }]);
+    assert_eq!(store.answers(left.id).await.unwrap(), []);
+}
+
+/// Claims the next turn, which is this one; ends it if it has not ended; and settles it.
+async fn is_next(store: &dyn Store, id: TurnId, ends: Option<TurnStatus>) {
+    let claim = Claim::new("today's worker", Duration::from_secs(15));
+    let claimed = store.claim(&claim).await.unwrap().unwrap();
+    assert_eq!(claimed.turn.id, id);
+    if let Some(status) = ends {
+        let finish = Finish::new(TurnStatus::Completed, Answer::text("Done."), Duration::ZERO);
+        let finished = store.finish(&claimed.lease, &finish).await.unwrap();
+        assert_eq!(finished, Finished::Stored(status));
+    }
+    assert!(store.settle(&claimed.lease).await.unwrap());
+}
+
+async fn goes_on(store: &dyn Store, clock: &ManualClock) {
+    let answer = NewAnswer::permission(&PermissionId::from("per_1"), PermissionReply::Once);
+    let answered = store.answer(running(), &answer).await.unwrap();
+    assert!(matches!(answered, AnswerOutcome::Taken(_)), "{answered:?}");
+
+    is_next(store, cancelled_in_the_queue(), None).await;
+    is_next(store, queued(), Some(TurnStatus::Completed)).await;
+    is_next(store, given_back(), Some(TurnStatus::Completed)).await;
+    let claim = Claim::new("today's worker", Duration::from_secs(15));
+    assert!(
+        store.claim(&claim).await.unwrap().is_none(),
+        "both are leased"
+    );
+    clock.advance(Duration::from_secs(20));
+    is_next(store, not_settled(), None).await;
+    // Its person had asked for that.
+    is_next(store, running(), Some(TurnStatus::Cancelled)).await;
+    assert!(store.claim(&claim).await.unwrap().is_none());
+
+    let garden = named(store, "gar\\den").await;
+    let mut again = NewTurn::new(garden.id, Prompt::text("Who waters it?"), &SystemClock);
+    again.client_key = Some("key \\ of Who waters it?".to_owned());
+    let known = store.submit(&again).await.unwrap();
+    assert_eq!((known.turn.id, known.created), (queued(), false));
+    again.client_key = None;
+    let new = store.submit(&again).await.unwrap();
+    assert!(new.created);
+    is_next(store, new.turn.id, Some(TurnStatus::Completed)).await;
+}
+
+#[tokio::test]
+async fn a_file_of_an_earlier_version_is_read_and_goes_on() {
+    let (file, clock) = (SqliteFile::new(), clock());
+    made(&file).await;
+    let store = open(&file.url(), &clock).await;
+    is_read(&*store).await;
+    goes_on(&*store, &clock).await;
+}
+
+/// The same rows, in the schema that Postgres had then.
+#[tokio::test]
+async fn a_postgres_of_an_earlier_version_is_read_and_goes_on() {
+    on_postgres(async |database| {
+        let clock = clock();
+        drop(open(&database.url(), &clock).await);
+        let rows = MADE.lines().filter(|line| {
+            line.starts_with("INSERT INTO ")
+                && !line.contains(" _sqlx_migrations ")
+                && !line.contains(" sqlite_sequence ")
+        });
+        let mut made =
+            "DROP TABLE answers; DELETE FROM _sqlx_migrations WHERE version >= 4;".to_owned();
+        for line in rows {
+            let line = match line.contains("INTO conversations ") || line.contains("INTO sessions ")
+            {
+                true => line.to_owned(),
+                false => line.replacen(" VALUES(", " OVERRIDING SYSTEM VALUE VALUES(", 1),
+            };
+            made += &line;
+        }
+        for table in ["turns", "messages", "turn_events", "attachments"] {
+            made += &format!("SELECT setval(pg_get_serial_sequence('{table}', 'seq'), 100);");
+        }
+        let mut beside = database.connection().await;
+        let made = sqlx::raw_sql(sqlx::AssertSqlSafe(made));
+        made.execute(&mut beside).await.unwrap();
+        beside.close().await.unwrap();
+        let store = open(&database.url(), &clock).await;
+        is_read(&*store).await;
+        goes_on(&*store, &clock).await;
+    })
+    .await;
+}
+
+/// What no version writes, or only a newer one: the row is told, in words, and holds up no other conversation.
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_told_and_contained() {
+    for (set, told) in [
+        (
+            "started_at = NULL, progress_at = NULL",
+            "column state: the turn runs, and has no time at which it started",
+        ),
+        (
+            "started_at = NULL",
+            "column state: the turn runs, and has a time of progress, but none at which it started",
+        ),
+        (
+            "finished_at = 7",
+            "column state: the turn runs, and has a time at which it ended",
+        ),
+        (
+            "state = 'finished', status = 'completed'",
+            "column state: the turn has finished, and has no time at which it ended",
+        ),
+        (
+            "version = 2",
+            "column version: 2 is newer than 1, the newest this version reads",
+        ),
+        (
+            r#"checkpoint = '{"parts": [{"part": {"type": "hologram", "content": "?"}}]}'"#,
+            "column checkpoint: unknown variant `hologram`",
+        ),
+        (
+            r#"checkpoint = '{"pieces": []}'"#,
+            "column checkpoint: missing field `parts`",
+        ),
+    ] {
+        let (file, clock) = (SqliteFile::new(), clock());
+        made(&file).await;
+        let mut beside = file.connection().await;
+        let id = running().to_string();
+        let broken = format!("UPDATE turns SET {set} WHERE id = '{id}'");
+        let broken = sqlx::raw_sql(sqlx::AssertSqlSafe(broken));
+        broken.execute(&mut beside).await.unwrap();
+        let store = open(&file.url(), &clock).await;
+        clock.advance(Duration::from_secs(20));
+        let claim = Claim::new("today's worker", Duration::from_secs(15));
+        let mut claimed = Vec::new();
+        let mut refused = vec![store.turn(running()).await.map(|_| ()).unwrap_err()];
+        loop {
+            match store.claim(&claim).await {
+                Ok(Some(turn)) => claimed.push(turn.turn.id),
+                Ok(None) => break,
+                Err(error) => refused.push(error),
+            }
+        }
+        assert_eq!(refused.len(), 2, "{set}: {refused:?}");
+        for error in refused {
+            let StoreError::Corrupt {
+                table,
+                id: row,
+                detail,
+            } = error
+            else {
+                panic!("{set}: {error:?}");
+            };
+            assert_eq!((table, &row), ("turns", &id), "{set}");
+            assert!(detail.starts_with(told), "{set}: {detail}");
+        }
+        claimed.sort_unstable();
+        let others = [
+            queued(),
+            cancelled_in_the_queue(),
+            given_back(),
+            not_settled(),
+        ];
+        assert_eq!(claimed, others, "{set}");
+    }
+}
+
+/// A newer version may write more into a checkpoint: what is not known is left out.
+#[tokio::test]
+async fn a_checkpoint_with_more_in_it_is_read() {
+    let file = SqliteFile::new();
+    made(&file).await;
+    let mut beside = file.connection().await;
+    let more = r#"UPDATE turns SET checkpoint = '{"prompt": "msg_30", "mood": "good", "parts": [{"id": "prt_3",
+        "weight": 7, "part": {"type": "text", "content": "Half of ", "lang": "en"}}]}' WHERE state = 'running'"#;
+    sqlx::raw_sql(more).execute(&mut beside).await.unwrap();
+    let store = open(&file.url(), &clock()).await;
+    is_read(&*store).await;
+}
