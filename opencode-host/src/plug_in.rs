@@ -94,13 +94,19 @@ impl Panic {
 mod tests {
     use super::*;
 
-    const LIMIT: Duration = Duration::from_millis(50);
+    /// For code that comes to an end, however busy the machine is.
+    const PATIENT: Duration = Duration::from_secs(60);
+    /// For code that never does.
+    const SHORT: Duration = Duration::from_millis(50);
 
-    async fn called<F>(code: impl FnOnce() -> F + Send + 'static) -> Result<u8, PlugInError>
+    async fn called<F>(
+        limit: Duration,
+        code: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<u8, PlugInError>
     where
         F: Future<Output = Result<u8, HookError>>,
     {
-        call("Product::agent", LIMIT, code).await
+        call("Product::agent", limit, code).await
     }
 
     fn told(error: &PlugInError) -> String {
@@ -110,27 +116,29 @@ mod tests {
 
     #[tokio::test]
     async fn what_it_returns_is_returned() {
-        assert_eq!(called(async || Ok(7)).await.unwrap(), 7);
-        let error = called(async || Err("no disk".into())).await.unwrap_err();
+        assert_eq!(called(PATIENT, async || Ok(7)).await.unwrap(), 7);
+        let error = called(PATIENT, async || Err("no disk".into()))
+            .await
+            .unwrap_err();
         assert_eq!(error.to_string(), "no disk");
     }
 
     #[tokio::test]
     async fn a_panic_is_an_error_that_says_what_it_said() {
         let early = || -> std::future::Ready<Result<u8, HookError>> { panic!("bad {}", 1) };
-        let error = called(early).await.unwrap_err();
+        let error = called(PATIENT, early).await.unwrap_err();
         assert_eq!(told(&error), "Product::agent panicked: bad 1");
         let late = async || {
             tokio::task::yield_now().await;
             panic!("bad")
         };
-        let error = called(late).await.unwrap_err();
+        let error = called(PATIENT, late).await.unwrap_err();
         assert_eq!(told(&error), "Product::agent panicked: bad");
     }
 
     #[tokio::test]
     async fn what_waits_for_ever_or_blocks_its_thread_is_left_behind() {
-        let error = called(std::future::pending).await.unwrap_err();
+        let error = called(SHORT, std::future::pending).await.unwrap_err();
         let told = "Product::agent did not return within 0.05 s";
         assert_eq!(error.to_string(), told);
         let (hold, held) = std::sync::mpsc::channel::<()>();
@@ -138,7 +146,7 @@ mod tests {
             let _ = held.recv();
             std::future::ready(Ok(1))
         };
-        let error = called(blocks).await.unwrap_err();
+        let error = called(SHORT, blocks).await.unwrap_err();
         assert_eq!(error.to_string(), told);
         drop(hold);
     }
