@@ -6,16 +6,16 @@
 // All that is printed goes through `terminal`.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-mod app;
+mod assembly;
 mod attached;
 #[doc(hidden)]
 pub mod chart;
 mod cli;
 mod commands;
-mod data;
+mod data_folder;
 mod descriptors;
 mod exit;
-mod files;
+mod local_files;
 mod ndjson;
 mod permission;
 mod product;
@@ -34,7 +34,7 @@ use exit::Failure;
 
 /// Runs the program with this process's arguments.
 pub fn run() -> ExitCode {
-    data::make_private_files();
+    data_folder::make_private_files();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // It repeats the arguments, which may come from anywhere.
@@ -73,7 +73,11 @@ async fn perform(cli: Cli) -> Result<ExitCode, Failure> {
             terminal::tell(format!("warning: {told}"));
         }
     }
-    for problem in command.store().map(data::tighten).unwrap_or_default() {
+    for problem in command
+        .store()
+        .map(data_folder::tighten)
+        .unwrap_or_default()
+    {
         tracing::warn!("{problem}");
     }
     match command {

@@ -12,7 +12,7 @@ use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use crate::{files, terminal};
+use crate::{local_files, terminal};
 
 /// Prints one line. A reader that went away is not an error of ours.
 pub(crate) fn print(line: &impl Serialize) {
@@ -98,7 +98,10 @@ impl Serialize for ResultLine<'_> {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         line.serialize_field("duration_ms", &millis)?;
         line.serialize_field("truncated", &answer.truncated)?;
-        line.serialize_field("artifacts", &files.map(files::json_of).collect::<Vec<_>>())?;
+        line.serialize_field(
+            "artifacts",
+            &files.map(local_files::json_of).collect::<Vec<_>>(),
+        )?;
         line.serialize_field("session_id", &turn.and_then(|turn| turn.session.as_ref()))?;
         line.serialize_field("turn_id", &turn.map(|turn| turn.turn))?;
         line.serialize_field("message_id", &turn.map(|turn| turn.message))?;

@@ -19,8 +19,8 @@
 //! [`AttachmentSource::Transform`]: crate::store::AttachmentSource::Transform
 
 mod echo;
-mod exchange;
-mod message;
+mod exchange_files;
+mod message_artifacts;
 mod naming;
 mod transform;
 
@@ -29,8 +29,8 @@ use serde_json::{Map, Value};
 
 pub use echo::Echo;
 pub(crate) use echo::SANDBOX_NAME;
-pub use exchange::{Dropped, ExchangeFile, ExchangeFiles, FileError};
-pub use message::{AttachReport, MAX_SANDBOX_FILES, MessageArtifacts};
+pub use exchange_files::{Dropped, ExchangeFile, ExchangeFiles, FileError};
+pub use message_artifacts::{AttachReport, MAX_SANDBOX_FILES, MessageArtifacts};
 pub use transform::{Counterfeit, DefaultAttach, Transform};
 
 /// The most bytes of one artifact unless the host says otherwise: 10 MiB.

@@ -3,14 +3,14 @@
 //! A [`Worker`] claims the turns of its [`Host`]'s store, keeps their leases, and drives each to its one end. Any
 //! number of processes may have workers on one store, and a process may have several: a turn is claimed by one.
 
-mod answers;
+mod answering;
 mod builder;
 mod drive;
 mod hosted;
 mod leases;
-mod sending;
 mod shared;
 mod sweep;
+mod under_way;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -229,7 +229,7 @@ impl LocalWorker for Shared {
     }
 
     fn send_answers(self: Arc<Self>, turn: TurnId) {
-        answers::send_open(&self, turn);
+        answering::send_open(&self, turn);
     }
 
     async fn remove_session(&self, of: ConversationId, session: &SessionRecord) {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use opencode_host::store::CancelOutcome;
 
-use crate::app::open_store;
+use crate::assembly::open_store;
 use crate::cli::CancelArgs;
 use crate::exit::Failure;
 use crate::ndjson::serde_plain;

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::exposure::{Exposure, refusal};
 use super::show::{PAGE, read};
-use crate::app::open_store;
+use crate::assembly::open_store;
 use crate::cli::{DoctorArgs, StoreArgs, exposed};
 use crate::exit::Failure;
 use crate::ndjson;

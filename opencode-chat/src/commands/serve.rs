@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::exposure::{Exposure, refusal};
 use super::shutdown_signal;
 use super::worker::{greet, patiently, work};
-use crate::app::{host, open_store, worker};
+use crate::assembly::{host, open_store, worker};
 use crate::cli::ServeArgs;
 use crate::descriptors;
 use crate::exit::Failure;

@@ -9,11 +9,11 @@ use opencode_host::store::{Message, MessageEntry, MessageRole, Store, StoreError
 use opencode_host::visible::line;
 use serde_json::{Value, json};
 
-use crate::app::open_store;
+use crate::assembly::open_store;
 use crate::attached;
 use crate::cli::ShowArgs;
 use crate::exit::Failure;
-use crate::files;
+use crate::local_files;
 use crate::ndjson;
 use crate::terminal;
 
@@ -130,7 +130,7 @@ async fn json_of(store: &dyn Store, conversation: &str, message: &Message) -> St
         "cache_write_tokens": usage.cache_write_tokens,
         "truncated": answer.truncated,
         "error": answer.error,
-        "artifacts": files.iter().map(files::json_of).collect::<Vec<_>>(),
+        "artifacts": files.iter().map(local_files::json_of).collect::<Vec<_>>(),
         "session_id": prompted.map(|prompted| &prompted.session),
         "opencode_message_id": prompted.map(|prompted| &prompted.ids.message),
         "created_at": message.created_at,

@@ -6,11 +6,11 @@ use opencode_host::{Host, SubmitOptions};
 use serde_json::json;
 
 use super::{prompt, submit_options};
-use crate::app::{host, open_store};
+use crate::assembly::{host, open_store};
 use crate::cli::SubmitArgs;
 use crate::exit::Failure;
 use crate::product::Chat;
-use crate::{files, ndjson, terminal};
+use crate::{local_files, ndjson, terminal};
 
 /// Queues a turn. Needs no OpenCode: whoever works on the database finds it.
 pub(crate) async fn run(args: SubmitArgs) -> Result<ExitCode, Failure> {
@@ -25,7 +25,7 @@ pub(crate) async fn run(args: SubmitArgs) -> Result<ExitCode, Failure> {
     let name = &args.prompt.conversation;
     let conversation = host.open_conversation(name).await?;
     let options = SubmitOptions {
-        uploads: files::upload(&host, conversation.id, &args.file).await?,
+        uploads: local_files::upload(&host, conversation.id, &args.file).await?,
         ..submit_options(&args.prompt)
     };
     let submitted = host.submit(conversation.id, prompt, options).await?;

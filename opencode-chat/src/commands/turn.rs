@@ -1,6 +1,6 @@
 //! `turn`: asks, streams the answer, exits.
 
-mod answers;
+mod answerer;
 mod lines;
 mod output;
 
@@ -15,15 +15,15 @@ use opencode_host::{Host, LiveStream, SubmitOptions, Worker};
 use tokio_util::sync::CancellationToken;
 
 use super::{prompt, shutdown_signal, submit_options};
-use crate::app::{host, open_store, worker};
+use crate::assembly::{host, open_store, worker};
 use crate::cli::TurnArgs;
 use crate::exit::{Failure, of_turn};
-use crate::files;
+use crate::local_files;
 use crate::ndjson::{self, ResultLine};
 use crate::product::Chat;
 use crate::terminal;
 use crate::upstream::{SHOWS_PASSWORD, Upstream, models_warning};
-use answers::Answerer;
+use answerer::Answerer;
 pub(crate) use output::Output;
 
 /// Submits, works on that turn, watches it.
@@ -44,7 +44,7 @@ async fn turn(args: TurnArgs) -> Result<ExitCode, Failure> {
     // Everything that can be wrong with the set-up shows before a row is written.
     let prompt = prompt(&args.prompt)?;
     if let Some(folder) = &args.artifacts {
-        files::prepare(folder).await?;
+        local_files::prepare(folder).await?;
     }
     let product = Chat::new(&args.upstream.sandbox, &args.store)?;
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
@@ -81,7 +81,7 @@ async fn warn_of_models(client: Client) {
 async fn drive(worker: &Worker, args: &TurnArgs, prompt: Prompt) -> Result<ExitCode, Failure> {
     let host = worker.host();
     let conversation = host.open_conversation(&args.prompt.conversation).await?;
-    let uploads = files::upload(host, conversation.id, &args.file).await?;
+    let uploads = local_files::upload(host, conversation.id, &args.file).await?;
     let options = SubmitOptions {
         uploads,
         ..submit_options(&args.prompt)
@@ -120,7 +120,7 @@ async fn drive(worker: &Worker, args: &TurnArgs, prompt: Prompt) -> Result<ExitC
         tracing::warn!(%error, "worker");
     }
     let saved = match (&args.artifacts, host.blobs()) {
-        (Some(folder), Some(blobs)) => files::save(blobs, &result.artifacts, folder).await,
+        (Some(folder), Some(blobs)) => local_files::save(blobs, &result.artifacts, folder).await,
         _ => Vec::new(),
     };
     for failure in saved.iter().filter_map(|saved| saved.as_ref().err()) {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use opencode_host::Host;
 
 use super::turn::{Output, show};
-use crate::app::open_store;
+use crate::assembly::open_store;
 use crate::cli::WatchArgs;
 use crate::exit::{Failure, of_turn};
 

@@ -9,7 +9,7 @@ use opencode_host::{HostOptions, Worker};
 use tokio_util::sync::CancellationToken;
 
 use super::shutdown_signal;
-use crate::app::{host, open_store, worker};
+use crate::assembly::{host, open_store, worker};
 use crate::cli::WorkerArgs;
 use crate::descriptors;
 use crate::exit::Failure;

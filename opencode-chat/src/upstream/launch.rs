@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::environment::Environment;
 use super::seal::Orders;
-use super::{configuration, guard};
+use super::{guard, server_configuration};
 use crate::exit::Failure;
 use crate::product::permission_rules;
 
@@ -146,7 +146,7 @@ const CONFIGURATION: &str = "OPENCODE_CONFIG_CONTENT";
 /// The configuration of our environment, with what makes sub-agents ask.
 fn configured() -> Result<String, Failure> {
     let given = std::env::var(CONFIGURATION).ok();
-    configuration::asking(given.as_deref(), &permission_rules()).map_err(|error| {
+    server_configuration::asking(given.as_deref(), &permission_rules()).map_err(|error| {
         Failure::configuration(format!(
             "cannot add the permission rules to {CONFIGURATION}: {error}. Write it as plain JSON, without comments, or \
              put it in a file and name that with OPENCODE_CONFIG"

@@ -1,7 +1,6 @@
 //! The OpenCode server this process talks to: one that runs already, one that
 //! is started and stopped here, or a stand-in.
 
-mod configuration;
 mod environment;
 mod guard;
 mod last_lines;
@@ -9,6 +8,7 @@ mod launch;
 mod locate;
 mod orphans;
 mod seal;
+mod server_configuration;
 mod supervisor;
 
 use std::path::PathBuf;
@@ -22,13 +22,13 @@ use opencode_impostor::Impostor;
 use crate::cli::{StoreArgs, UpstreamArgs};
 use crate::exit::Failure;
 use crate::product::open_sandboxes;
-pub(crate) use configuration::SUB_AGENTS;
 use environment::Environment;
 pub(crate) use environment::VariableName;
 pub(crate) use guard::run as guard;
 use launch::Launch;
 pub(crate) use locate::{Found, locate};
 pub(crate) use seal::SHOWS_PASSWORD;
+pub(crate) use server_configuration::SUB_AGENTS;
 use supervisor::Supervisor;
 
 /// What is said where a stand-in answers.

@@ -14,12 +14,12 @@ mod conversation_name;
 mod disposition;
 mod fnv1a;
 mod form;
+mod in_words;
 mod looks;
 mod origin;
 mod problem;
 mod routes;
 pub(crate) mod views;
-mod words;
 
 use std::sync::Arc;
 

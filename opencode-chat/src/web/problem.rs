@@ -6,7 +6,7 @@ use opencode_host::AnswerError;
 use opencode_host::blobs::BlobError;
 use opencode_host::store::{Attachment, StoreError};
 
-use super::words::sentence;
+use super::in_words::sentence;
 
 /// What could not be done, and what to do. Never tells how the inside looks.
 #[derive(Clone, Debug)]

@@ -10,11 +10,11 @@
 mod browser;
 mod cli;
 mod connections;
-mod files;
 mod large;
-mod live;
+mod local_files;
 mod pages;
 mod proxied;
+mod real;
 mod sealed;
 mod supervisor;
 mod support;

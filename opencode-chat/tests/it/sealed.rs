@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::live::{chat, only_sandbox};
+use crate::real::{chat, only_sandbox};
 use crate::support::is_gone;
 
 const PATIENCE: Duration = Duration::from_secs(60);

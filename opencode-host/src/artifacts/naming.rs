@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::exchange::{ExchangeFile, ExchangeFiles};
+use super::exchange_files::{ExchangeFile, ExchangeFiles};
 use crate::blobs::Digest;
 use crate::sandbox::SandboxFile;
 use crate::store::MAX_ATTACHMENT_NAME;

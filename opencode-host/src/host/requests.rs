@@ -1,7 +1,7 @@
 //! Answers to what a running turn's agent asks.
 //!
 //! An answer is a row like a cancel: the first one wins, and the turn's worker sends it, in whatever process it runs
-//! (`worker/answers.rs`). Whoever gave it waits here for the worker's word.
+//! (`worker/answering.rs`). Whoever gave it waits here for the worker's word.
 
 use opencode_client::wire::PermissionReply;
 use opencode_client::{PermissionId, QuestionId};

@@ -23,12 +23,12 @@
 //! sandbox's own and is read.
 
 mod blocking;
-mod configuration;
 mod error;
 mod file;
 mod folder;
 mod id;
 mod listing;
+mod own_configuration;
 mod path;
 mod root;
 mod rules;
@@ -43,12 +43,12 @@ use cap_std::fs::Dir;
 use tokio::io::AsyncRead;
 
 pub(crate) use blocking::blocking;
-pub use configuration::OwnConfiguration;
-use configuration::Quarantine;
 pub use error::{Refusal, SandboxError};
 pub use file::{DEFAULT_READ_CAP, SandboxFile};
 pub use id::{InvalidSandboxId, SandboxId};
 pub use listing::{Listing, MAX_ENTRIES, MAX_REFUSED, RefusedEntry};
+pub use own_configuration::OwnConfiguration;
+use own_configuration::Quarantine;
 pub use path::{InvalidPath, MAX_DEPTH, SandboxPath};
 pub use root::{RootError, SandboxRoot};
 pub use rules::{default_permission_rules, own_configuration_rules};

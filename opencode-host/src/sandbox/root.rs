@@ -10,7 +10,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use tokio::io::AsyncRead;
 
-use super::configuration::{QUARANTINE, Quarantine};
+use super::own_configuration::{QUARANTINE, Quarantine};
 use super::{Refusal, Sandbox, SandboxError, SandboxId, Staged, file, folder};
 
 /// Where files grow before they are given their name. No [`SandboxId`] starts with a dot.

@@ -5,7 +5,7 @@
 //! it, for what came of it. Neither does I/O or reads a clock, so that whole runs can be simulated
 //! (`turn/simulator.rs`). What is not decided by, such as the reply itself, is no fact and is kept with the tools.
 
-mod failure;
+mod failed_call;
 mod learned;
 mod look;
 mod prompt_run;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use opencode_client::SessionId;
 use tokio::time::Instant;
 
-pub(crate) use failure::{Failure, OfHistory, Unread};
+pub(crate) use failed_call::{Failure, OfHistory, Unread};
 pub(crate) use learned::{Heard, Learned};
 pub(crate) use look::{Inspection, LastMessage, Look, Requests};
 #[cfg(test)]

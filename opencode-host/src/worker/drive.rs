@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 
-use super::sending::Sending;
 use super::shared::{Run, Running, Shared};
+use super::under_way::Sending;
 use crate::reporter::Severity;
 use crate::store::{ClaimedTurn, Phase, StoreError};
 use crate::turn::control::{Control, Orders};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::answers::send_open;
+use super::answering::send_open;
 use super::shared::{Run, Shared};
 use crate::reporter::Severity;
 use crate::store::{Lease, LeaseStatus};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use opencode_client::Client;
 
 use super::hosted::Hosted;
-use super::sending::Sending;
+use super::under_way::Sending;
 use crate::configuration_guard::{Unguarded, guarded_client};
 use crate::front::Front;
 use crate::id::TurnId;

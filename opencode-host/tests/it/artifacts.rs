@@ -2,8 +2,8 @@
 
 mod attach;
 mod crowd;
-mod exchange;
-mod live;
+mod exchange_files;
+mod real;
 mod transform;
 mod trouble;
 mod turns;

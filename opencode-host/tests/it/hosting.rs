@@ -24,7 +24,7 @@ use opencode_impostor::Impostor;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::events::unknown_of;
+use crate::event_table::unknown_of;
 
 /// No step of a test takes longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

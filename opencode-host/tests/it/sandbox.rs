@@ -1,7 +1,7 @@
 //! The sandbox: what goes in, what comes out, and what must not.
 
-mod configuration;
 mod listing;
+mod own_configuration;
 mod reading;
 mod root;
 mod swapping;

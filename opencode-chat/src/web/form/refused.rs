@@ -6,8 +6,8 @@ use opencode_host::blobs::BlobError;
 use opencode_host::store::StoreError;
 use opencode_host::uploads::UploadError;
 
+use crate::web::in_words::{bytes, sentence};
 use crate::web::problem::Problem;
-use crate::web::words::{bytes, sentence};
 
 impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Self {

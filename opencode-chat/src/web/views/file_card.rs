@@ -10,9 +10,9 @@ use opencode_host::store::{Attachment, AttachmentSource, Conversation};
 use crate::web::app::App;
 use crate::web::base_path::BasePath;
 use crate::web::disposition::segment;
+use crate::web::in_words::bytes;
 use crate::web::looks::Looks;
 use crate::web::problem::Problem;
-use crate::web::words::bytes;
 
 /// A file of a message.
 #[derive(Debug, Template)]

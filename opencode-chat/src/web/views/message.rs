@@ -7,7 +7,7 @@ use opencode_host::live::Cursor;
 use opencode_host::outcome::Reason;
 use opencode_host::store::{Message, MessageRole, MessageStatus, Usage};
 
-use super::failure::Failure;
+use super::failed_answer::Failure;
 use super::file_card::FileView;
 use super::part::PartView;
 use super::pending_request::RequestView;

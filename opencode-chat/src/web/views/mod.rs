@@ -2,7 +2,7 @@
 
 pub(crate) mod assets;
 pub(crate) mod escape;
-pub(crate) mod failure;
+pub(crate) mod failed_answer;
 pub(crate) mod file_card;
 pub(crate) mod layout;
 pub(crate) mod live_answer;

@@ -3,7 +3,7 @@
 use opencode_client::SessionId;
 use tokio::time::Instant;
 
-use super::failure::{Failure, Unread};
+use super::failed_call::{Failure, Unread};
 use super::look::Look;
 use super::prompt_run::{Names, Said};
 use crate::store::{PromptRecord, SessionRecord};

@@ -2,7 +2,7 @@
 
 use opencode_client::UpstreamError;
 
-use super::failure::Unread;
+use super::failed_call::Unread;
 
 /// What the server has of a turn.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use opencode_client::UpstreamError;
 use tokio::time::Instant;
 
-use super::failure::Unread;
+use super::failed_call::Unread;
 use super::look::{Inspection, Look, Requests};
 use crate::store::PromptRecord;
 use crate::turn::limits::Pace;

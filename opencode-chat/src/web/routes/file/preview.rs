@@ -9,11 +9,11 @@ use opencode_host::store::Attachment;
 
 use crate::web::app::App;
 use crate::web::base_path::BasePath;
+use crate::web::in_words::bytes;
 use crate::web::looks::Looks;
 use crate::web::problem::Problem;
 use crate::web::views::file_card::{element, text_element, url};
 use crate::web::views::patch::{Patch, Patches, is_script};
-use crate::web::words::bytes;
 
 /// The most bytes of a text that are shown.
 const SHOWN: u64 = 64 << 10;

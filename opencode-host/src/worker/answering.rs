@@ -12,8 +12,8 @@ use futures_util::future::join_all;
 use opencode_client::{Client, Error as ClientError, PermissionId, QuestionId, SessionId};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::sending::{Place, Sending};
 use super::shared::{Running, Shared};
+use super::under_way::{Place, Sending};
 use crate::id::TurnId;
 use crate::reporter::Severity;
 use crate::store::{AnswerState, Given, Lease, NewAnswer, Phase, RequestAnswer, StoreError};

@@ -1,6 +1,6 @@
 //! An agent that would configure the server that runs it.
 
-mod live;
+mod real;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::fs::{self, File, OpenOptions};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
-use crate::data::shared_file_mode;
+use crate::data_folder::shared_file_mode;
 use crate::exit::Failure;
 
 /// How many names are tried for one file.
