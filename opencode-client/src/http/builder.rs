@@ -12,7 +12,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Semaphore;
 use url::Url;
 
-use super::{Client, RequestTrace};
+use super::client::Client;
+use super::settings::{RequestListener, RequestTrace, Settings};
 use crate::error::Error;
 use crate::tolerant::{SkipListener, Skipped};
 
@@ -36,36 +37,8 @@ pub struct ClientBuilder {
     on_skipped: Option<SkipListener>,
 }
 
-pub(super) type RequestListener = Arc<dyn Fn(&RequestTrace<'_>) + Send + Sync>;
-
 /// How many calls are under way at once, as a rule. Each has a connection of its own.
 const IN_FLIGHT: usize = 128;
-
-/// What all clones of a client share.
-#[derive(Clone)]
-pub(crate) struct Settings {
-    pub(crate) base_url: Url,
-    pub(crate) server: String,
-    /// What every call and every event stream carries. Its values are marked as sensitive.
-    pub(crate) headers: HeaderMap,
-    /// The event stream goes through the general client too.
-    pub(crate) is_general: bool,
-    pub(crate) timeout: Duration,
-    pub(crate) workspace: Option<String>,
-    pub(super) on_request: Option<RequestListener>,
-    pub(super) on_skipped: Option<SkipListener>,
-    /// Places for calls under way.
-    pub(super) in_flight: Arc<Semaphore>,
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("server", &self.server)
-            .field("timeout", &self.timeout)
-            .finish_non_exhaustive()
-    }
-}
 
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,8 +48,25 @@ impl fmt::Debug for ClientBuilder {
     }
 }
 
+impl Client {
+    /// Starts a client for the server at `base_url`, such as `http://127.0.0.1:4096`.
+    pub fn builder(base_url: impl Into<String>) -> ClientBuilder {
+        ClientBuilder::new(base_url)
+    }
+
+    /// A client from `OPENCODE_BASE_URL` (default `http://127.0.0.1:4096`),
+    /// `OPENCODE_SERVER_USERNAME` (default `opencode`), `OPENCODE_SERVER_PASSWORD` and
+    /// `OPENCODE_TIMEOUT` (seconds, default 120).
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] when one of them makes no sense.
+    pub fn from_env() -> Result<Self, Error> {
+        ClientBuilder::from_env()?.build()
+    }
+}
+
 impl ClientBuilder {
-    pub(super) fn new(base_url: impl Into<String>) -> Self {
+    fn new(base_url: impl Into<String>) -> Self {
         Self {
             base_url: base_url.into(),
             username: DEFAULT_USERNAME.to_owned(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::Value;
 
-use super::Client;
+use super::client::Client;
 use super::send::{Call, path_segment};
 use crate::error::Error;
 use crate::id::{MessageId, MintBasis, PromptIds, SessionId};

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use super::Client;
+use super::client::Client;
 use super::send::{Call, path_segment};
 use crate::error::Error;
 use crate::id::{PermissionId, QuestionId};

@@ -7,7 +7,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use url::Url;
 
-use super::Client;
+use super::client::Client;
+use super::settings::RequestTrace;
 use crate::error::{BODY_EXCERPT_CHARS, Error, cut, excerpt};
 use crate::id::SessionId;
 use crate::tolerant::{self, Skipped, Wire};
@@ -24,19 +25,6 @@ const OF_OTHERS: [&str; 4] = [
 pub(crate) const MAX_BODY: usize = 128 << 20;
 /// The most bytes that are read of an answer which is a refusal.
 const MAX_REFUSAL: usize = 64 << 10;
-
-/// One finished HTTP call: what a `request` trace event carries.
-#[derive(Clone, Copy, Debug)]
-pub struct RequestTrace<'a> {
-    /// `GET`, `POST`, …
-    pub method: &'a str,
-    /// The path, without query.
-    pub path: &'a str,
-    /// The HTTP status; `None` when no answer came.
-    pub status: Option<u16>,
-    /// From the call to the end of the body.
-    pub duration: Duration,
-}
 
 /// A call under construction.
 pub(super) struct Call<'a> {

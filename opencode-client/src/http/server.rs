@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::Value;
 
-use super::Client;
+use super::client::Client;
 use super::send::Call;
 use crate::error::Error;
 use crate::tolerant::{Fields, Skipped, Wire};

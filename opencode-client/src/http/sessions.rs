@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use reqwest::Method;
 use serde_json::json;
 
-use super::Client;
+use super::client::Client;
 use super::send::Call;
 use crate::error::Error;
 use crate::id::SessionId;

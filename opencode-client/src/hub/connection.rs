@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::options::{HubOptions, HubProblem};
 use super::queue::{GapReason, Queue};
 use super::transport::{OpenError, Transport};
-use super::{HubOptions, HubProblem};
 use crate::envelope::{Envelope, EventKind, scan};
 use crate::error::Error;
 use crate::event::{Event, EventBody};

@@ -3,12 +3,12 @@
 //! Their JSON is an interface: its form is kept by snapshot tests.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::part::{PartKind, PersistedPart};
 use crate::error::UpstreamError;
+use crate::event::EventBody;
 use crate::id::PartId;
 use crate::wire::{
     MessageInfo, PermissionReply, PermissionRequest, QuestionRequest, RetryAction, Todo, Tokens,
@@ -186,6 +186,24 @@ impl Change<'_> {
         }
     }
 
+    /// What an answer to a request changes, by the event that tells of it.
+    pub(super) fn of_answered(event: &EventBody<'_>) -> Option<Change<'static>> {
+        Some(match event {
+            EventBody::QuestionReplied { question, answers } => Change::QuestionReplied {
+                request_id: question.to_string().into(),
+                answers: answers.clone(),
+            },
+            EventBody::QuestionRejected { question } => Change::QuestionRejected {
+                request_id: question.to_string().into(),
+            },
+            EventBody::PermissionReplied { permission, reply } => Change::PermissionReplied {
+                request_id: permission.to_string().into(),
+                reply: *reply,
+            },
+            _ => return None,
+        })
+    }
+
     /// The same change, free of what it borrowed.
     pub fn into_owned(self) -> Change<'static> {
         fn own(text: Cow<'_, str>) -> Cow<'static, str> {
@@ -286,45 +304,5 @@ impl Change<'_> {
             },
             Self::Snapshot { parts } => Change::Snapshot { parts },
         }
-    }
-}
-
-/// Why an observer failed.
-pub type ObserverError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Where the failures of observers go.
-#[derive(Clone)]
-pub struct ProblemSink(Arc<dyn Fn(&ObserverError) + Send + Sync>);
-
-impl ProblemSink {
-    /// A sink that calls `report`.
-    pub fn new(report: impl Fn(&ObserverError) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(report))
-    }
-
-    pub(super) fn report(&self, error: &ObserverError) {
-        (self.0)(error);
-    }
-}
-
-impl std::fmt::Debug for ProblemSink {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ProblemSink")
-    }
-}
-
-/// Hears the changes of a reply, in order. One that does not care for a kind of
-/// change ignores it with a `_` arm.
-pub trait Observer: Send + Sync + std::fmt::Debug {
-    /// Something changed. Called while events are folded: must be quick.
-    ///
-    /// # Errors
-    /// An error is reported and changes nothing about the reply.
-    fn changed(&mut self, change: &Change<'_>) -> Result<(), ObserverError>;
-}
-
-impl Observer for Box<dyn Observer> {
-    fn changed(&mut self, change: &Change<'_>) -> Result<(), ObserverError> {
-        (**self).changed(change)
     }
 }

@@ -2,11 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::change::SnapshotPart;
 use super::heard::HeardMessage;
-use super::part::{Content, PersistedPart, STREAM_ONLY_KEY, Slot};
+use super::messages::{Messages, Standing};
+use super::part::PersistedPart;
+use super::parts::Parts;
 use super::requests::Requests;
-use super::{Reply, Scope, SnapshotPart, Standing};
-use crate::id::{MessageId, PartId, SessionId};
+use super::slot::{Content, STREAM_ONLY_KEY, Slot};
+use crate::id::{MessageId, PartId};
 
 /// What of a reply outlives its process: enough to go on with it elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -65,71 +68,59 @@ impl Checkpoint {
             part: kept.part.clone(),
         })
     }
-}
 
-impl Reply {
-    /// What would be lost if the process died now.
-    pub fn checkpoint(&self) -> Checkpoint {
-        let parts = self
-            .visible()
-            .filter(|slot| !slot.content.is_empty())
-            .map(|slot| CheckpointPart {
-                id: slot.id.clone(),
-                message: slot.message.map(|at| self.messages[at].id.clone()),
-                part: slot.persisted(),
-                trimmed: slot.trimmed,
-                by_provider: slot.by_provider,
-            });
-        let answers = self
-            .messages
+    /// What is kept of a reply.
+    pub(super) fn of(
+        messages: &Messages,
+        parts: &Parts,
+        requests: &Requests,
+        refused: &[String],
+    ) -> Self {
+        let kept = parts
+            .slots()
             .iter()
-            .filter(|message| message.standing == Standing::Answer);
-        let heard = self.messages.iter().filter(|message| {
-            message.standing.counts() && (message.info.is_some() || !message.steps.is_empty())
+            .filter(|slot| messages.shows(slot.message) && !slot.content.is_empty());
+        let kept = kept.map(|slot| CheckpointPart {
+            id: slot.id.clone(),
+            message: slot.message.map(|at| messages.at(at).id.clone()),
+            part: slot.persisted(),
+            trimmed: slot.trimmed,
+            by_provider: slot.by_provider,
         });
-        let prompt = match &self.scope {
-            Scope::Prompt(prompt) => Some(prompt.clone()),
-            Scope::Session => None,
-        };
-        Checkpoint {
-            prompt,
+        let answers = messages
+            .all()
+            .filter(|message| message.standing == Standing::Answer);
+        let heard = messages.counted().filter(|message| message.is_heard());
+        Self {
+            prompt: messages.prompt().cloned(),
             answers: answers.map(|message| message.id.clone()).collect(),
             heard: heard
                 .map(|message| HeardMessage::of(message.known()))
                 .collect(),
-            parts: parts.collect(),
-            requests: self.requests.clone(),
-            refused: self.state.refused.clone(),
-            cut: self.state.cut,
+            parts: kept.collect(),
+            requests: requests.clone(),
+            refused: refused.to_vec(),
+            cut: messages.is_cut || parts.room.is_cut,
         }
     }
 
-    /// Goes on from a checkpoint: a reply that holds what it held. The exchange
-    /// and the live stream bring the rest.
-    pub fn restore(session: SessionId, prompt: MessageId, checkpoint: Checkpoint) -> Self {
-        let mut reply = Self::new(session, prompt);
-        let answer = |reply: &mut Self, id: &MessageId| {
-            let at = reply.track(id)?;
-            if !reply.messages[at].standing.counts() {
-                reply.messages[at].standing = Standing::Answer;
-            }
-            Some(at)
-        };
-        for heard in checkpoint.heard {
-            if let Some(at) = answer(&mut reply, &heard.id) {
-                reply.messages[at].standing = heard.standing();
-                let info = heard.info();
-                if let Some(parent) = &info.parent_id {
-                    reply.continue_with(parent);
-                }
-                reply.messages[at].info = Some(info);
-            }
+    /// Puts back what was kept: the messages and parts where they are given, the requests and refused calls as what
+    /// is told.
+    pub(super) fn restore(
+        self,
+        messages: &mut Messages,
+        parts: &mut Parts,
+    ) -> (Requests, Vec<String>) {
+        for heard in self.heard {
+            let standing = heard.standing();
+            messages.restore_heard(heard.info(), standing);
         }
-        for id in &checkpoint.answers {
-            answer(&mut reply, id);
+        for id in &self.answers {
+            messages.restore(id);
         }
-        for kept in checkpoint.parts {
-            let message = kept.message.and_then(|id| answer(&mut reply, &id));
+        let mut slots = Vec::with_capacity(self.parts.len());
+        for kept in self.parts {
+            let message = kept.message.and_then(|id| messages.restore(&id));
             let content = match kept.part {
                 PersistedPart::Text { content } => Content::Text(content),
                 PersistedPart::Reasoning { content } => Content::Reasoning(content),
@@ -139,19 +130,13 @@ impl Reply {
             slot.announced = true;
             slot.trimmed = kept.trimmed;
             slot.by_provider = kept.by_provider;
-            reply.state.trimmed |= kept.trimmed;
-            reply.slots.push(slot);
+            parts.room.is_trimmed |= kept.trimmed;
+            slots.push(slot);
         }
-        reply.state.refused = checkpoint.refused;
-        reply.state.cut = checkpoint.cut;
-        reply.state.prompt_seen = !reply.messages.is_empty();
-        reply.state.first_text = !reply.slots.is_empty();
-        reply.requests = checkpoint.requests;
-        reply.fit();
-        reply.reindex();
-        for at in 0..reply.slots.len() {
-            reply.adopt_child_of(at);
-        }
-        reply
+        parts.room.is_cut = self.cut;
+        parts.put(slots);
+        let is_known = messages.all().len() > 0;
+        messages.prompt_seen = is_known;
+        (self.requests, self.refused)
     }
 }

@@ -5,15 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::part::{Content, Slot};
-use super::{Reply, Standing};
+use super::messages::{Messages, Standing};
+use super::parts::Parts;
 use crate::error::UpstreamError;
 use crate::exchange::Exchange;
-use crate::id::{MessageId, PartId};
-use crate::wire::{
-    CacheTokens, Message, MessageInfo, MessageTime, Part, PartBody, Role, Tokens, ToolCall,
-    ToolState,
-};
+use crate::id::MessageId;
+use crate::wire::{CacheTokens, Message, MessageInfo, MessageTime, Part, Role, Tokens};
 
 /// What a checkpoint keeps of a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,66 +89,25 @@ impl HeardMessage {
     }
 }
 
-impl Reply {
-    /// The exchange as far as the stream told it, for a server that does not give its own any more: what was missed
-    /// is not in it. A message that nothing ended is unfinished there. Details of tool calls that were cut for lack
-    /// of room are left out.
-    pub fn as_exchange(&self) -> Exchange {
-        let mut parts: Vec<Vec<Part>> = self.messages.iter().map(|_| Vec::new()).collect();
-        for slot in &self.slots {
-            if let Some(at) = slot.message
-                && let Some(part) = slot.as_part(&self.messages[at].id)
-            {
-                parts[at].push(part);
-            }
-        }
-        let heard = self.messages.iter().zip(parts);
-        let counted = heard.filter(|(message, _)| message.standing.counts());
-        Exchange {
-            prompt_seen: self.state.prompt_seen,
-            messages: counted
-                .map(|(message, parts)| Message {
-                    info: message.known(),
-                    parts,
-                })
-                .collect(),
+/// The exchange as far as the stream told it; see [`Reply::as_exchange`](super::fold::Reply::as_exchange).
+pub(super) fn as_exchange(messages: &Messages, parts: &Parts) -> Exchange {
+    let mut of_each: Vec<Vec<Part>> = messages.all().map(|_| Vec::new()).collect();
+    for slot in parts.slots() {
+        if let Some(at) = slot.message
+            && let Some(part) = slot.as_part(&messages.at(at).id)
+        {
+            of_each[at].push(part);
         }
     }
-}
-
-impl Slot {
-    fn as_part(&self, message: &MessageId) -> Option<Part> {
-        let id: PartId = self.id.clone()?;
-        let ended = self.finalised;
-        let body = match &self.content {
-            Content::Undecided(text) | Content::Text(text) => PartBody::Text {
-                text: text.clone(),
-                ended,
-                synthetic: false,
-            },
-            Content::Reasoning(text) => PartBody::Reasoning {
-                text: text.clone(),
-                ended,
-            },
-            Content::Tool(tool) => PartBody::Tool(ToolCall {
-                tool: tool.tool.clone(),
-                call_id: tool.call_id.clone(),
-                by_provider: self.by_provider,
-                state: ToolState {
-                    status: tool.status.as_wire().to_owned(),
-                    input: tool.input.clone().filter(|_| !self.trimmed),
-                    output: tool.output.clone(),
-                    title: tool.title.clone(),
-                    metadata: tool.metadata.clone().filter(|_| !self.trimmed),
-                    error: tool.error.clone(),
-                    attachments: tool.attachments.clone(),
-                },
-            }),
-        };
-        Some(Part {
-            id,
-            message_id: message.clone(),
-            body,
-        })
+    let counted = messages.all().zip(of_each);
+    let counted = counted.filter(|(message, _)| message.standing.counts());
+    Exchange {
+        prompt_seen: messages.prompt_seen,
+        messages: counted
+            .map(|(message, parts)| Message {
+                info: message.known(),
+                parts,
+            })
+            .collect(),
     }
 }

@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::part::{Content, PersistedPart};
+use super::part::PersistedPart;
 use super::tool_part::ToolPart;
-use super::{Reply, SnapshotPart};
 
 /// What a reply came to, the same whether folded live or rebuilt from the exchange.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -58,47 +57,4 @@ fn join(all: &mut String, text: &str) {
         all.push_str("\n\n");
     }
     all.push_str(text);
-}
-
-impl Reply {
-    /// The parts so far, in order, without those that hold nothing yet.
-    pub fn parts(&self) -> Vec<PersistedPart> {
-        self.visible()
-            .filter(|slot| !slot.content.is_empty())
-            .map(super::part::Slot::persisted)
-            .collect()
-    }
-
-    /// What the reply comes to so far.
-    pub fn result(&self) -> ReplyResult {
-        ReplyResult::of(self.parts())
-    }
-
-    /// The text so far without copying the rest: bytes over all text parts.
-    pub fn text_len(&self) -> usize {
-        let text = |content: &Content| match content {
-            Content::Text(text) | Content::Undecided(text) => text.len(),
-            _ => 0,
-        };
-        self.visible().map(|slot| text(&slot.content)).sum()
-    }
-
-    /// Whether some text part says more than nothing; see [`is_blank`].
-    pub fn has_words(&self) -> bool {
-        self.visible().any(|slot| match &slot.content {
-            Content::Text(text) | Content::Undecided(text) => !is_blank(text),
-            _ => false,
-        })
-    }
-
-    /// The parts so far with the ids that changes name them by.
-    pub fn snapshot(&self) -> Vec<SnapshotPart> {
-        let shown = self.visible().filter(|slot| slot.announced);
-        shown
-            .map(|slot| SnapshotPart {
-                part_id: slot.key().into(),
-                part: slot.persisted(),
-            })
-            .collect()
-    }
 }

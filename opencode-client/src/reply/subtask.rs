@@ -1,8 +1,11 @@
 //! Work that a `task` tool has done in a child session.
 
-use super::part::Content;
+use super::answer::Answer;
+use super::change::Change;
+use super::messages::Scope;
+use super::observers::{Observer, ObserverError};
+use super::requests::Requests;
 use super::room::MAX_CHILD_BYTES;
-use super::{Change, Observer, ObserverError, Reply, Scope};
 use crate::event::{Event, EventBody};
 use crate::id::SessionId;
 
@@ -15,15 +18,16 @@ pub(super) struct Subtasks {
     children: Vec<Child>,
 }
 
+/// One child session.
 #[derive(Debug)]
-struct Child {
+pub(super) struct Child {
     session: SessionId,
     /// The `task` part it works for, once known.
     part: Option<String>,
-    reply: Box<Reply>,
+    answer: Answer,
 }
 
-/// Gathers what a child's reply tells.
+/// Gathers what a child's answer tells.
 #[derive(Debug)]
 struct Collector(std::sync::mpsc::Sender<Change<'static>>);
 
@@ -42,88 +46,53 @@ impl Subtasks {
         self.sessions().any(|known| known == session)
     }
 
-    /// The child of this session, made when it is new. `None` when there are too many.
-    fn child(&mut self, session: &str) -> Option<&mut Child> {
-        let at = self
-            .children
-            .iter()
-            .position(|child| child.session.as_str() == session);
-        let at = match at {
-            Some(at) => at,
-            None if self.children.len() >= MAX_CHILDREN => return None,
-            None => {
-                let session = SessionId::from(session);
-                let mut reply = Box::new(Reply::with_scope(session.clone(), Scope::Session));
-                reply.limit = MAX_CHILD_BYTES;
-                self.children.push(Child {
-                    session,
-                    part: None,
-                    reply,
-                });
-                self.children.len() - 1
-            }
-        };
-        self.children.get_mut(at)
+    /// The child of this session.
+    pub(super) fn of(&mut self, session: &str) -> Option<&mut Child> {
+        let mut children = self.children.iter_mut();
+        children.find(|child| child.session.as_str() == session)
+    }
+
+    /// Follows a session from now on, unless too many are. `part` is the `task` part that it works for, once known.
+    pub(super) fn follow(&mut self, session: &str, part: Option<String>) {
+        if let Some(child) = self.of(session) {
+            child.part = part.or(child.part.take());
+        } else if self.children.len() < MAX_CHILDREN {
+            let session = SessionId::from(session);
+            self.children.push(Child {
+                answer: Answer::new(session.clone(), Scope::Session, MAX_CHILD_BYTES),
+                session,
+                part,
+            });
+        }
     }
 }
 
-impl Reply {
-    /// A `task` part has said which session it works in.
-    pub(super) fn adopt_child_of(&mut self, at: usize) {
-        let slot = &self.slots[at];
-        let Content::Tool(tool) = &slot.content else {
-            return;
-        };
-        let Some(session) = tool.child_session() else {
-            return;
-        };
-        let key = slot.key().to_owned();
-        if let Some(child) = self.subtasks.child(session) {
-            child.part = Some(key);
-        }
+impl Child {
+    /// The `task` part that it works for, once known.
+    pub(super) fn part(&self) -> Option<&str> {
+        self.part.as_deref()
     }
 
-    /// An event of another session than the turn's own: nested progress when
-    /// the session is a child, else none of ours.
-    pub(super) fn apply_of_child(&mut self, event: &Event<'_>) {
-        let Some(session) = event.session else { return };
-        if let EventBody::Session(child) = &event.body {
-            let parent = child.parent_id.as_ref();
-            if parent.is_some_and(|parent| *parent == self.session || self.subtasks.knows(parent)) {
-                self.subtasks.child(session);
-            }
-            return;
-        }
-        if !self
-            .subtasks
-            .sessions()
-            .any(|known| known.as_str() == session)
-        {
-            return;
-        }
-        // A child's requests wait for the same person.
-        self.request_event(&event.body);
-        let Some(child) = self.subtasks.child(session) else {
-            return;
-        };
-        let part_id = child.part.clone();
+    /// Folds an event of the child's in. What it changed, where somebody `listens`.
+    pub(super) fn apply(
+        &mut self,
+        event: &Event<'_>,
+        listens: bool,
+    ) -> impl Iterator<Item = Change<'static>> + use<> {
         let (sender, changes) = std::sync::mpsc::channel();
-        if !self.observers.is_empty() {
-            child.reply.observe(Collector(sender));
+        if listens {
+            self.answer.observers.add(Collector(sender));
         }
-        if !matches!(
-            event.body,
-            EventBody::QuestionAsked(_) | EventBody::PermissionAsked(_)
-        ) {
-            child.reply.apply(event);
+        match &event.body {
+            EventBody::QuestionAsked(_) | EventBody::PermissionAsked(_) => {}
+            body => {
+                self.answer.apply(event, &Requests::default());
+                if let Some(change) = Change::of_answered(body) {
+                    self.answer.observers.tell(|| change);
+                }
+            }
         }
-        child.reply.observers.clear();
-        for change in changes.try_iter() {
-            self.emit(&Change::Subtask {
-                part_id: part_id.clone().map(Into::into),
-                session_id: session.to_owned().into(),
-                change: Box::new(change),
-            });
-        }
+        self.answer.observers.clear();
+        changes.into_iter()
     }
 }

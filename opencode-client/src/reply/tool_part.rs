@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::part::{Content, Provenance};
-use super::{Change, Reply, Slot, Standing};
+use super::room::MAX_DETAIL_BYTES;
+use crate::tolerant::shorten::{self, VALUE, cut};
 use crate::wire::{Part, ToolAttachment, ToolCall};
 
 /// The longest error of a tool that is kept, in characters.
@@ -12,6 +12,9 @@ pub const MAX_ERROR_CHARS: usize = 200;
 
 /// The name the server gives a call that it could not run.
 const INVALID: &str = "invalid";
+
+/// The longest title of a tool call, in bytes.
+const MAX_TITLE: usize = 2000;
 
 /// How far a tool call is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -53,6 +56,14 @@ impl ToolStatus {
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Completed | Self::Error)
     }
+}
+
+/// Where a part that is no part of an upstream message came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Provenance {
+    /// The server's bus event of the same name. It is never kept upstream.
+    #[serde(rename = "todo.updated")]
+    TodoUpdated,
 }
 
 /// A tool call of the reply, in the shape that hosts store.
@@ -168,6 +179,54 @@ impl ToolPart {
             .or_else(|| metadata.get("sessionID"))?
             .as_str()
     }
+
+    /// The bytes that it holds.
+    pub(super) fn size(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let attachments = self.attachments.iter();
+        self.tool.len()
+            + text(&self.title)
+            + text(&self.output)
+            + text(&self.error)
+            + self.input.as_ref().map_or(0, shorten::size)
+            + self.metadata.as_ref().map_or(0, shorten::map_size)
+            + attachments.map(attachment_size).sum::<usize>()
+    }
+
+    /// Cuts the details to so many bytes. False when they fit.
+    pub(super) fn trim(&mut self, mut room: usize) -> bool {
+        let short = room.clamp(MAX_TITLE / 10, MAX_TITLE);
+        let mut over = cut(&mut self.tool, short);
+        if let Some(title) = &mut self.title {
+            over |= cut(title, short);
+        }
+        // No detail takes all that the others, and later calls, may need.
+        let most = |room: usize| MAX_DETAIL_BYTES.min(room / 2);
+        if let Some(output) = &mut self.output {
+            over |= cut(output, most(room));
+            room = room.saturating_sub(output.len());
+        }
+        if let Some(input) = &mut self.input {
+            over |= shorten::value(input, most(room));
+            room = room.saturating_sub(shorten::size(input));
+        }
+        if let Some(metadata) = &mut self.metadata {
+            over |= shorten::map(metadata, most(room));
+            room = room.saturating_sub(shorten::map_size(metadata));
+        }
+        let mut left = most(room);
+        self.attachments.retain_mut(|attachment| {
+            if attachment_size(attachment) > left {
+                // Its name still tells that it was there.
+                attachment.url = String::new();
+                over = true;
+            }
+            let fits = attachment_size(attachment) <= left;
+            left = left.saturating_sub(attachment_size(attachment));
+            fits
+        });
+        over
+    }
 }
 
 fn take<T: Clone>(own: &mut Option<T>, newer: Option<&T>) {
@@ -180,58 +239,7 @@ fn is_empty_object(value: &Value) -> bool {
     value.as_object().is_some_and(Map::is_empty)
 }
 
-impl Reply {
-    pub(super) fn tool_updated(&mut self, part: &Part, message: usize, call: &ToolCall) {
-        let known = self.index.get(&part.id).copied();
-        let insert = |reply: &mut Self| {
-            reply.insert(part.id.clone(), message, Content::Tool(Box::default()))
-        };
-        let Some(at) = known.or_else(|| insert(self)) else {
-            return;
-        };
-        let slot = &mut self.slots[at];
-        if let Content::Tool(tool) = &mut slot.content {
-            let before = slot.announced.then(|| tool.clone());
-            if tool.message_id.is_none() {
-                **tool = ToolPart::of(part, call);
-            } else {
-                tool.merge(call);
-            }
-            let done = tool.status.is_terminal();
-            slot.by_provider |= call.by_provider;
-            let changed = before.as_ref() != Some(tool);
-            self.fit_tool(at);
-            self.merge_request_into(at);
-            self.adopt_child_of(at);
-            if self.messages[message].standing == Standing::Answer || self.is_visible(at) {
-                if self.slots[at].announced {
-                    if changed {
-                        self.emit_part(at, |part_id, part| Change::Tool { part_id, part });
-                    }
-                } else {
-                    self.announce(at);
-                }
-            }
-            if done {
-                self.slots[at].finalise();
-            }
-        } else {
-            // Deltas of a part that turns out to be a tool were not text.
-            self.slots[at] = Slot::new(
-                Some(part.id.clone()),
-                Some(message),
-                Content::Tool(Box::default()),
-            );
-            self.reindex();
-            self.tool_updated(part, message, call);
-        }
-    }
-
-    /// The newest tool call in the reply that `wanted` holds for.
-    pub(super) fn newest_tool(&self, wanted: impl Fn(&ToolPart) -> bool) -> Option<usize> {
-        (0..self.slots.len()).rev().find(|&at| {
-            self.is_visible(at)
-                && matches!(&self.slots[at].content, Content::Tool(tool) if wanted(tool))
-        })
-    }
+fn attachment_size(attachment: &ToolAttachment) -> usize {
+    let name = attachment.filename.as_ref().map_or(0, String::len);
+    3 * VALUE + attachment.mime.len() + name + attachment.url.len()
 }

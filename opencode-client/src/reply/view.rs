@@ -5,14 +5,14 @@
 //! of an earlier moment asks it what is new: every change has a number, its revision, and every part knows the
 //! revision that it came with and the one that changed it last.
 //!
-//! A view does not fold events and knows no message ids: that is the [`Reply`]'s work.
+//! A view does not fold events and knows no message ids: that is the [`Reply`](crate::Reply)'s work.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Change, Checkpoint, PartKind, PendingRequest, PersistedPart, Reply, SnapshotPart};
+use super::{Change, Checkpoint, PartKind, PendingRequest, PersistedPart, SnapshotPart};
 use crate::id::PartId;
 use crate::wire::RetryAction;
 
@@ -328,13 +328,6 @@ impl From<&Checkpoint> for View {
             checkpoint.keyed_parts(),
             checkpoint.requests.iter().cloned(),
         )
-    }
-}
-
-impl Reply {
-    /// The reply as it is now.
-    pub fn view(&self) -> View {
-        View::new(self.snapshot(), self.requests.iter().cloned())
     }
 }
 

@@ -12,9 +12,10 @@ mod question;
 mod retry;
 mod session;
 mod todo;
+mod tokens;
 
 pub use attachment::ToolAttachment;
-pub use message::{CacheTokens, Message, MessageInfo, MessageTime, Role, Tokens};
+pub use message::{Message, MessageInfo, MessageTime, Role};
 pub use part::{Part, PartBody, ToolCall, ToolState};
 pub use permission::{PermissionAction, PermissionReply, PermissionRequest, PermissionRule};
 pub(crate) use prompt::unanswered;
@@ -23,3 +24,4 @@ pub use question::{Question, QuestionOption, QuestionRequest, ToolRef};
 pub use retry::RetryAction;
 pub use session::{NewSession, Session, SessionStatus, SessionTime};
 pub use todo::{Todo, TodoStatus};
+pub use tokens::{CacheTokens, Tokens};

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::message::Counts;
-use super::{Tokens, ToolAttachment};
+use super::attachment::ToolAttachment;
+use super::tokens::{Counts, Tokens};
 use crate::id::{MessageId, PartId};
 use crate::tolerant::{Fields, Oddity, Skipped, Wire};
 

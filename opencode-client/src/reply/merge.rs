@@ -1,102 +1,17 @@
-//! Bringing the stream and the exchange together.
+//! Bringing the parts of the stream and of the exchange together.
 
 use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::part::{Content, Slot};
+use super::slot::{Content, Slot};
 use super::tool_part::ToolPart;
-use super::{Change, Reply, Standing};
 use crate::exchange::Exchange;
 use crate::id::{MessageId, PartId};
 use crate::wire::{Message, Part, PartBody};
 
-impl Reply {
-    /// Takes the exchange in. It is authoritative for text and ended tools, and
-    /// for the order of parts. Kept beside it, in place: parts that exist on
-    /// the stream only, and text that was streamed and that the exchange lacks
-    /// because its server died in the middle of it.
-    pub fn reconcile(&mut self, exchange: &Exchange) {
-        let before = self.snapshot();
-        self.state.prompt_seen |= exchange.prompt_seen || !exchange.messages.is_empty();
-        let mut places: HashMap<MessageId, usize> = HashMap::new();
-        for message in &exchange.messages {
-            let Some(at) = self.track(&message.info.id) else {
-                continue;
-            };
-            if let Some(parent) = &message.info.parent_id {
-                self.continue_with(parent);
-            }
-            let tracked = &mut self.messages[at];
-            tracked.standing = if message.info.summary {
-                Standing::Summary
-            } else {
-                Standing::Answer
-            };
-            tracked.hear(&message.info);
-            places.insert(message.info.id.clone(), at);
-            if let Some(error) = message
-                .info
-                .error
-                .as_ref()
-                .filter(|error| !error.is_abort())
-            {
-                self.state.error = Some(error.clone());
-            }
-        }
-        self.steps_of(exchange);
-
-        let mut streamed = std::mem::take(&mut self.slots);
-        streamed.retain(|slot| {
-            slot.message
-                .is_none_or(|at| self.messages[at].standing == Standing::Answer)
-        });
-        let mut merged = Merge::new(streamed, self.state.gapped);
-        for message in exchange.answers() {
-            if let Some(&place) = places.get(&message.info.id) {
-                merged.take_message(message, place);
-            }
-        }
-        self.slots = merged.finish(
-            exchange,
-            &self
-                .messages
-                .iter()
-                .map(|message| &message.id)
-                .collect::<Vec<_>>(),
-        );
-        self.fit();
-        self.reindex();
-        for at in 0..self.slots.len() {
-            self.slots[at].announced = !self.slots[at].content.is_empty();
-            self.adopt_child_of(at);
-        }
-        self.state.first_text |= self.slots.iter().any(|slot| slot.announced);
-        let after = self.snapshot();
-        if before != after {
-            self.emit(&Change::Snapshot { parts: after });
-        }
-    }
-
-    fn steps_of(&mut self, exchange: &Exchange) {
-        for message in &exchange.messages {
-            for part in &message.parts {
-                if let PartBody::StepFinish {
-                    cost,
-                    tokens,
-                    reason,
-                } = &part.body
-                    && let Some(at) = self.track(&message.info.id)
-                {
-                    self.step_finished(part, at, (*cost, *tokens), reason.as_deref());
-                }
-            }
-        }
-    }
-}
-
 /// Streamed slots on the way into the exchange's order.
-struct Merge {
+pub(super) struct Merge {
     /// What the stream had, in its order; taken out as the exchange names it.
     streamed: Vec<Option<Slot>>,
     /// The streamed place of each part that the exchange names.
@@ -107,7 +22,7 @@ struct Merge {
 }
 
 impl Merge {
-    fn new(streamed: Vec<Slot>, gapped: bool) -> Self {
+    pub(super) fn new(streamed: Vec<Slot>, gapped: bool) -> Self {
         let anchors = streamed
             .iter()
             .enumerate()
@@ -143,7 +58,8 @@ impl Merge {
         })
     }
 
-    fn take_message(&mut self, message: &Message, place: usize) {
+    /// Takes a message of the exchange, in its order; `place` is its place among the messages seen.
+    pub(super) fn take_message(&mut self, message: &Message, place: usize) {
         for part in &message.parts {
             let at = self.place_of(part, place);
             let streamed = at.and_then(|at| self.streamed[at].take());
@@ -169,7 +85,7 @@ impl Merge {
 
     /// Puts back what the exchange lacks and must not cost: each behind the
     /// part it followed on the stream.
-    fn finish(mut self, exchange: &Exchange, ids: &[&MessageId]) -> Vec<Slot> {
+    pub(super) fn finish(mut self, exchange: &Exchange, ids: &[&MessageId]) -> Vec<Slot> {
         let mut order: Vec<(Option<PartId>, Slot)> = Vec::new();
         let named: HashSet<&PartId> = self
             .ordered
