@@ -23,35 +23,6 @@ const FLOORS: [(&str, u8); 7] = [
 
 /// Files that are in a circle still. One that has left its circle leaves this list.
 pub(super) const IN_CIRCLES: &[&str] = &[
-<<<<<<< HEAD
-    "opencode-client/src/http/builder.rs",
-    "opencode-client/src/http/mod.rs",
-    "opencode-client/src/http/send.rs",
-    "opencode-client/src/hub/connection.rs",
-    "opencode-client/src/hub/mod.rs",
-    "opencode-client/src/reply/change.rs",
-    "opencode-client/src/reply/messages.rs",
-    "opencode-client/src/reply/mod.rs",
-    "opencode-client/src/reply/part.rs",
-    "opencode-client/src/reply/room.rs",
-    "opencode-client/src/reply/subtask.rs",
-    "opencode-client/src/reply/tool_part.rs",
-    "opencode-client/src/wire/message.rs",
-    "opencode-client/src/wire/part.rs",
-=======
-    "opencode-host/src/artifacts/transform.rs",
-    "opencode-host/src/host.rs",
-    "opencode-host/src/host/requests.rs",
-    "opencode-host/src/product.rs",
-    "opencode-host/src/sandbox/configuration.rs",
-    "opencode-host/src/sandbox/file.rs",
-    "opencode-host/src/sandbox/listing.rs",
-    "opencode-host/src/sandbox/mod.rs",
-    "opencode-host/src/sandbox/root.rs",
-    "opencode-host/src/sandbox/write.rs",
-    "opencode-host/src/session.rs",
-    "opencode-host/src/session/upheld.rs",
->>>>>>> 97cae19 (Make a reply of an answer, its requests and its child sessions, each a type of its own, and open the circles of the client's files)
     "opencode-host/src/store/attachment.rs",
     "opencode-host/src/store/finish.rs",
     "opencode-host/src/store/messages.rs",
