@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Message, MessageRole, NewTurn, StoreError, StoreResult};
 use crate::blobs::Digest;
 use crate::clock::Timestamp;
 use crate::id::{AttachmentId, ConversationId, MessageId};
@@ -149,64 +148,4 @@ impl Attached {
             created: false,
         }
     }
-}
-
-impl NewTurn {
-    /// The two messages that a submit adds: the person's, and the one to be filled.
-    pub fn messages(&self, now: Timestamp) -> [Message; 2] {
-        let message = |id, role| Message::new(id, self.conversation, self.id, role, now);
-        let mut user = message(self.user_message, MessageRole::User);
-        self.said().clone_into(&mut user.answer.content);
-        let assistant = message(self.message, MessageRole::Assistant);
-        [user, assistant]
-    }
-
-    /// What the person said: the prompt, or what it was made of.
-    pub fn said(&self) -> &str {
-        self.uploads
-            .as_ref()
-            .map_or(&self.prompt.text, |uploads| &uploads.said)
-    }
-
-    /// Refuses the submit if its files are too much beside what the conversation has.
-    ///
-    /// # Errors
-    /// [`StoreError::QuotaExceeded`].
-    pub fn check_quota(&self, used: u64) -> StoreResult<()> {
-        let adding = self
-            .files()
-            .map(|file| file.size)
-            .fold(0, u64::saturating_add);
-        match self.uploads.as_ref().and_then(|uploads| uploads.quota) {
-            Some(allowed) if adding > 0 && used.saturating_add(adding) > allowed => {
-                Err(StoreError::QuotaExceeded {
-                    used,
-                    adding,
-                    allowed,
-                })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The files that come with it, on the person's message.
-    pub fn files(&self) -> impl Iterator<Item = NewAttachment> {
-        let files = self.uploads.iter().flat_map(|uploads| &uploads.files);
-        files.map(|file| NewAttachment {
-            message: self.user_message,
-            ..file.clone()
-        })
-    }
-}
-
-/// A prompt that was made of a person's words and files.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct NewUploads {
-    /// The person's words, which their message shows.
-    pub said: String,
-    /// The files, attached to the person's message in the same transaction.
-    pub files: Vec<NewAttachment>,
-    /// The most bytes that all uploads of the conversation may have with these; `None` for any number.
-    pub quota: Option<u64>,
 }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use opencode_client::reply::PersistedPart;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::TurnStatus;
+use crate::clock::Timestamp;
 use crate::outcome::{Answer, Reason};
 
 /// The end of a turn.
@@ -88,6 +90,38 @@ impl Finish {
             put("error_message", json!(message));
         }
         Value::Object(payload)
+    }
+}
+
+/// A traced event that is part of the record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TurnEvent {
+    /// The event, such as `turn.finished`.
+    pub name: String,
+    /// Its payload.
+    pub payload: Value,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl TurnEvent {
+    /// An event.
+    pub fn new(name: impl Into<String>, payload: Value, at: Timestamp) -> Self {
+        Self {
+            name: name.into(),
+            payload,
+            at,
+        }
+    }
+
+    /// The event that records a turn's end.
+    pub fn end(finish: &Finish, now: Timestamp) -> Self {
+        Self {
+            name: Finish::EVENT.to_owned(),
+            payload: finish.event(),
+            at: now,
+        }
     }
 }
 

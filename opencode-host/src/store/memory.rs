@@ -1,50 +1,28 @@
-//! The store that is gone with its process.
-//!
-//! It keeps every rule of a store with rows in maps behind one lock; `turn_row` decides what becomes of a turn.
+//! The store that is gone with its process: rows in maps behind one lock.
 
-mod tables;
-
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use opencode_client::reply::PersistedPart;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{
-    AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
-    Conversation, ConversationSummary, Conversations, Files, Finish, Finished, Lease, LeaseStatus,
-    Message, MessageEntry, Messages, NewAnswer, NewAttachment, NewTurn, Note, Queue, RequestAnswer,
-    SessionGates, SessionRecord, StoreError, StoreResult, Submitted, Swapped, Turn, TurnEvent,
-    TurnRow,
+    Attachment, ConversationRow, Lease, LeaseStatus, Message, MessageEntry, MessageRow, RowStore,
+    Rows, StoreResult, Tables, TurnRow,
 };
 use crate::blobs::Digest;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
-use tables::{ConversationRow, Tables, size_of};
 
 /// A store that is gone with its process: for tests, and for turns nobody needs
 /// to find again. The rules are those of every [`Store`](super::Store).
-pub struct MemoryStore {
-    clock: Arc<dyn Clock>,
-    tables: Mutex<Tables>,
-    gates: SessionGates,
-}
+pub type MemoryStore = RowStore<MemoryTables>;
 
 impl MemoryStore {
     /// An empty store whose leases expire by `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self {
-            clock,
-            tables: Mutex::default(),
-            gates: SessionGates::default(),
-        }
-    }
-
-    /// No method leaves the tables half changed where it could panic, so a poisoned
-    /// mutex still guards whole rows.
-    fn lock(&self) -> MutexGuard<'_, Tables> {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+        Self::over(MemoryTables::new(clock))
     }
 }
 
@@ -54,331 +32,263 @@ impl Default for MemoryStore {
     }
 }
 
-impl fmt::Debug for MemoryStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryStore")
-            .field("clock", &self.clock)
-            .finish_non_exhaustive()
+/// The tables of a [`MemoryStore`].
+#[derive(Debug)]
+pub struct MemoryTables {
+    clock: Arc<dyn Clock>,
+    maps: Arc<Mutex<Maps>>,
+}
+
+impl MemoryTables {
+    /// Empty tables.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let maps = Arc::default();
+        Self { clock, maps }
+    }
+}
+
+/// The rows of a [`MemoryStore`], locked. No method fails, so what is put needs no undoing.
+#[derive(Debug)]
+pub struct MemoryRows(OwnedMutexGuard<Maps>);
+
+/// Turns, messages and files by age, and where they are by their ids.
+#[derive(Debug, Default)]
+struct Maps {
+    conversations: HashMap<ConversationId, ConversationRow>,
+    names: HashMap<String, ConversationId>,
+    turns: BTreeMap<u64, TurnRow>,
+    turn_numbers: HashMap<TurnId, u64>,
+    keys: HashMap<(ConversationId, String), TurnId>,
+    /// The turns that are not settled.
+    open: BTreeSet<u64>,
+    messages: BTreeMap<u64, MessageRow>,
+    message_numbers: HashMap<MessageId, u64>,
+    files: BTreeMap<u64, Attachment>,
+    last_number: u64,
+}
+
+impl Maps {
+    fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    fn turn(&self, id: TurnId) -> Option<&TurnRow> {
+        self.turns.get(self.turn_numbers.get(&id)?)
+    }
+
+    fn open_turns(&self) -> impl Iterator<Item = &TurnRow> {
+        self.open.iter().filter_map(|number| self.turns.get(number))
     }
 }
 
 #[async_trait]
-impl Conversations for MemoryStore {
-    async fn open_conversation(&self, name: &str) -> StoreResult<Conversation> {
-        let mut tables = self.lock();
-        if let Some(row) = tables
-            .names
-            .get(name)
-            .and_then(|id| tables.conversations.get(id))
-        {
-            return Ok(row.conversation.clone());
-        }
-        let now = self.clock.now();
-        let id = ConversationId::from_uuid(self.clock.new_uuid());
-        let conversation = Conversation {
-            id,
-            name: name.to_owned(),
-            session: None,
-            created_at: now,
-        };
-        tables.names.insert(name.to_owned(), id);
-        let row = ConversationRow {
-            conversation: conversation.clone(),
-            excerpt: None,
-            used_at: now,
-            keys: HashMap::new(),
-            turns: BTreeSet::new(),
-        };
-        tables.conversations.insert(id, row);
-        Ok(conversation)
+impl Tables for MemoryTables {
+    type Rows = MemoryRows;
+
+    async fn begin(&self) -> StoreResult<MemoryRows> {
+        Ok(MemoryRows(Arc::clone(&self.maps).lock_owned().await))
     }
 
-    async fn conversation(&self, id: ConversationId) -> StoreResult<Option<Conversation>> {
-        Ok(self
-            .lock()
-            .conversations
-            .get(&id)
-            .map(|row| row.conversation.clone()))
+    fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+}
+
+#[async_trait]
+impl Rows for MemoryRows {
+    async fn commit(self) -> StoreResult<()> {
+        Ok(())
     }
 
-    async fn conversation_named(&self, name: &str) -> StoreResult<Option<Conversation>> {
-        let tables = self.lock();
-        let row = tables
-            .names
-            .get(name)
-            .and_then(|id| tables.conversations.get(id));
-        Ok(row.map(|row| row.conversation.clone()))
+    async fn conversation(&mut self, id: ConversationId) -> StoreResult<Option<ConversationRow>> {
+        Ok(self.0.conversations.get(&id).cloned())
     }
 
-    async fn conversations(&self, limit: u32) -> StoreResult<Vec<ConversationSummary>> {
-        let tables = self.lock();
-        let mut rows: Vec<_> = tables.conversations.values().collect();
+    async fn conversation_named(&mut self, name: &str) -> StoreResult<Option<ConversationRow>> {
+        let id = self.0.names.get(name);
+        Ok(id.and_then(|id| self.0.conversations.get(id)).cloned())
+    }
+
+    async fn newest_conversations(&mut self, limit: u32) -> StoreResult<Vec<ConversationRow>> {
+        let mut rows: Vec<_> = self.0.conversations.values().collect();
         rows.sort_by_key(|row| std::cmp::Reverse((row.used_at, row.conversation.id)));
-        let summaries = rows
-            .into_iter()
-            .take(limit as usize)
-            .map(|row| ConversationSummary {
-                conversation: row.conversation.clone(),
-                excerpt: row.excerpt.clone(),
-                used_at: row.used_at,
-                busy: !tables.unfinished(row).is_empty(),
-            });
-        Ok(summaries.collect())
+        Ok(rows.into_iter().take(limit as usize).cloned().collect())
     }
 
-    async fn delete_conversation(&self, id: ConversationId) -> StoreResult<Option<Conversation>> {
-        let mut tables = self.lock();
-        let Some(row) = tables.conversations.remove(&id) else {
-            return Ok(None);
-        };
-        tables.names.remove(&row.conversation.name);
-        for number in row.turns {
-            tables.open.remove(&number);
-            let Some(entry) = tables.turns.remove(&number) else {
-                continue;
-            };
-            let turn = entry.row.turn;
-            tables.turn_index.remove(&turn.id);
-            for message in [turn.user_message, turn.message] {
-                if let Some(number) = tables.message_index.remove(&message) {
-                    tables.messages.remove(&number);
-                }
-            }
+    async fn put_conversation(&mut self, row: ConversationRow) -> StoreResult<()> {
+        let (id, name) = (row.conversation.id, row.conversation.name.clone());
+        self.0.names.insert(name, id);
+        self.0.conversations.insert(id, row);
+        Ok(())
+    }
+
+    async fn delete_conversation(&mut self, id: ConversationId) -> StoreResult<()> {
+        let maps = &mut *self.0;
+        maps.conversations.remove(&id);
+        maps.names.retain(|_, known| *known != id);
+        maps.keys.retain(|(conversation, _), _| *conversation != id);
+        let of_it = |row: &TurnRow| row.turn.conversation == id;
+        for (number, row) in maps.turns.extract_if(.., |_, row| of_it(row)) {
+            maps.open.remove(&number);
+            maps.turn_numbers.remove(&row.turn.id);
         }
-        let of_others = |_: &u64, file: &mut Attachment| file.conversation != id;
-        tables.attachments.retain(of_others);
-        Ok(Some(row.conversation))
-    }
-
-    async fn swap_session(
-        &self,
-        id: ConversationId,
-        expected: Option<&SessionRecord>,
-        new: &SessionRecord,
-    ) -> StoreResult<Swapped> {
-        let mut tables = self.lock();
-        let row = tables.conversations.get_mut(&id);
-        let row = row.ok_or_else(|| StoreError::not_found("conversation", id))?;
-        let session = &mut row.conversation.session;
-        if session.as_ref() != expected {
-            return Ok(Swapped::No(session.clone().map(Box::new)));
+        let of_it = |row: &MessageRow| row.message.conversation == id;
+        for (_, row) in maps.messages.extract_if(.., |_, row| of_it(row)) {
+            maps.message_numbers.remove(&row.message.id);
         }
-        *session = Some(new.clone());
-        Ok(Swapped::Yes)
+        maps.files.retain(|_, file| file.conversation != id);
+        Ok(())
     }
 
-    fn session_gates(&self) -> &SessionGates {
-        &self.gates
-    }
-}
-
-#[async_trait]
-impl Queue for MemoryStore {
-    async fn now(&self) -> StoreResult<Timestamp> {
-        Ok(self.clock.now())
+    async fn turn(&mut self, id: TurnId) -> StoreResult<Option<TurnRow>> {
+        Ok(self.0.turn(id).cloned())
     }
 
-    async fn submit(&self, turn: &NewTurn) -> StoreResult<Submitted> {
-        self.lock().submit(turn, self.clock.now())
+    async fn turn_with_key(
+        &mut self,
+        conversation: ConversationId,
+        key: &str,
+    ) -> StoreResult<Option<TurnRow>> {
+        let id = self.0.keys.get(&(conversation, key.to_owned()));
+        Ok(id.and_then(|id| self.0.turn(*id)).cloned())
     }
 
-    async fn request_cancel(&self, turn: TurnId) -> StoreResult<CancelOutcome> {
-        self.lock().cancel(turn, self.clock.now())
+    async fn unsettled(&mut self, conversation: ConversationId) -> StoreResult<Vec<TurnId>> {
+        let open = self.0.open_turns().map(|row| &row.turn);
+        let of_it = open.filter(|turn| turn.conversation == conversation);
+        Ok(of_it.map(|turn| turn.id).collect())
     }
 
-    async fn answer(&self, turn: TurnId, answer: &NewAnswer) -> StoreResult<AnswerOutcome> {
-        let (mut tables, now) = (self.lock(), self.clock.now());
-        let row = tables.row_mut(turn);
-        let row = row.ok_or_else(|| StoreError::not_found("turn", turn))?;
-        Ok(row.answer(answer, now).answer)
+    async fn next_turn(
+        &mut self,
+        now: Timestamp,
+        only: Option<TurnId>,
+    ) -> StoreResult<Option<TurnId>> {
+        let mut busy = HashSet::new();
+        let first = self.0.open_turns();
+        let first = first.filter(|row| busy.insert(row.turn.conversation));
+        let claimable = first.filter(|row| row.is_claimable(now));
+        let wanted = claimable.filter(|row| only.is_none_or(|id| id == row.turn.id));
+        // Of equals the first.
+        Ok(wanted
+            .min_by_key(|row| row.precedence())
+            .map(|row| row.turn.id))
     }
 
-    async fn answered(
-        &self,
-        lease: &Lease,
-        request: &str,
-        state: Option<&AnswerState>,
-    ) -> StoreResult<()> {
-        let rule = |row: &mut TurnRow, _| row.answered(lease, request, state);
-        self.lock().change(lease, self.clock.now(), rule)
-    }
-
-    async fn claim(&self, claim: &Claim) -> StoreResult<Option<ClaimedTurn>> {
-        Ok(self.lock().claim(claim, self.clock.now()))
-    }
-
-    async fn renew(&self, leases: &[Lease], length: Duration) -> StoreResult<Vec<LeaseStatus>> {
-        let mut tables = self.lock();
-        let now = self.clock.now();
-        let renewed = leases.iter().map(|lease| match tables.row_mut(lease.turn) {
-            Some(row) => row.renew(lease, length, now),
-            None => LeaseStatus::Lost,
-        });
-        Ok(renewed.collect())
-    }
-
-    async fn check(&self, leases: &[Lease]) -> StoreResult<Vec<LeaseStatus>> {
-        let tables = self.lock();
-        let status = |lease: &Lease| {
-            tables
-                .row(lease.turn)
-                .map_or(LeaseStatus::Lost, |row| row.status(lease))
+    async fn put_turn(&mut self, row: TurnRow) -> StoreResult<()> {
+        let turn = &row.turn;
+        let number = match self.0.turn_numbers.get(&turn.id) {
+            Some(known) => *known,
+            None => self.0.next_number(),
         };
-        Ok(leases.iter().map(status).collect())
+        self.0.turn_numbers.insert(turn.id, number);
+        if let Some(key) = &turn.client_key {
+            self.0
+                .keys
+                .insert((turn.conversation, key.clone()), turn.id);
+        }
+        if row.is_settled() {
+            self.0.open.remove(&number);
+        } else {
+            self.0.open.insert(number);
+        }
+        self.0.turns.insert(number, row);
+        Ok(())
     }
 
-    async fn release(&self, lease: &Lease) -> StoreResult<()> {
-        let rule = |row: &mut TurnRow, _| row.release(lease);
-        self.lock().change(lease, self.clock.now(), rule)
+    async fn set_aside(&mut self, _: TurnId) -> StoreResult<()> {
+        Ok(())
     }
 
-    async fn note(&self, lease: &Lease, note: Note<'_>) -> StoreResult<()> {
-        let rule = |row: &mut TurnRow, now| row.note(lease, note, now);
-        self.lock().change(lease, self.clock.now(), rule)
+    async fn drop_unread(&mut self, _: TurnId) -> StoreResult<Option<MessageId>> {
+        Ok(None)
     }
 
-    async fn finish(&self, lease: &Lease, finish: &Finish) -> StoreResult<Finished> {
-        let rule = |row: &mut TurnRow, now| row.finish(lease, finish, now);
-        self.lock().change(lease, self.clock.now(), rule)
-    }
-
-    async fn settle(&self, lease: &Lease) -> StoreResult<bool> {
-        let rule = |row: &mut TurnRow, _| row.settle(lease);
-        self.lock().change(lease, self.clock.now(), rule)
-    }
-}
-
-#[async_trait]
-impl Messages for MemoryStore {
-    async fn message(&self, id: MessageId) -> StoreResult<Option<Message>> {
-        let tables = self.lock();
-        Ok(tables
-            .message_index
-            .get(&id)
-            .and_then(|number| tables.messages.get(number))
+    async fn message(&mut self, id: MessageId) -> StoreResult<Option<MessageRow>> {
+        let number = self.0.message_numbers.get(&id);
+        Ok(number
+            .and_then(|number| self.0.messages.get(number))
             .cloned())
     }
 
-    async fn messages(
-        &self,
-        conversation: Option<ConversationId>,
-        after: Option<MessageId>,
-        limit: u32,
-    ) -> StoreResult<Vec<Message>> {
-        let tables = self.lock();
-        let after = match after {
-            None => 0,
-            Some(id) => {
-                let number = tables.message_index.get(&id);
-                *number.ok_or_else(|| StoreError::NotFound {
-                    what: "message",
-                    id: id.to_string(),
-                })?
-            }
-        };
-        let newer = tables
-            .messages
-            .range(after + 1..)
-            .map(|(_, message)| message);
-        let wanted =
-            newer.filter(|message| conversation.is_none_or(|id| id == message.conversation));
-        Ok(wanted.take(limit as usize).cloned().collect())
-    }
-
     async fn message_index(
-        &self,
+        &mut self,
         conversation: Option<ConversationId>,
         after: u64,
         limit: u32,
     ) -> StoreResult<Vec<MessageEntry>> {
-        let tables = self.lock();
-        let newer = tables.messages.range(after.saturating_add(1)..);
-        let wanted = newer
+        let later = self.0.messages.range(after.saturating_add(1)..);
+        let later = later.map(|(place, row)| (place, &row.message));
+        let wanted = later
             .filter(|(_, message)| conversation.is_none_or(|id| id == message.conversation))
-            .map(|(place, message)| MessageEntry {
-                place: *place,
-                id: message.id.to_string(),
-                bytes: size_of(message),
+            .map(|(place, message)| {
+                MessageEntry::new(*place, message.id.to_string(), size_of(message))
             });
         Ok(wanted.take(limit as usize).collect())
     }
 
-    async fn turn(&self, id: TurnId) -> StoreResult<Option<Turn>> {
-        Ok(self.lock().row(id).map(|row| row.turn.clone()))
+    async fn put_message(&mut self, row: MessageRow) -> StoreResult<()> {
+        let number = match self.0.message_numbers.get(&row.message.id) {
+            Some(known) => *known,
+            None => self.0.next_number(),
+        };
+        self.0.message_numbers.insert(row.message.id, number);
+        self.0.messages.insert(number, row);
+        Ok(())
     }
 
-    async fn turn_events(&self, id: TurnId) -> StoreResult<Vec<TurnEvent>> {
-        Ok(self
-            .lock()
-            .entry(id)
-            .map(|entry| entry.events.clone())
-            .unwrap_or_default())
-    }
-
-    async fn answers(&self, turn: TurnId) -> StoreResult<Vec<RequestAnswer>> {
-        let tables = self.lock();
-        Ok(tables
-            .row(turn)
-            .map(|row| row.answers.clone())
-            .unwrap_or_default())
-    }
-
-    async fn turn_ahead(&self, id: TurnId) -> StoreResult<Option<TurnId>> {
-        Ok(self.lock().ahead(id))
-    }
-}
-
-#[async_trait]
-impl Files for MemoryStore {
-    async fn attach(&self, file: &NewAttachment) -> StoreResult<Attached> {
-        self.lock().attach(file, self.clock.now())
-    }
-
-    async fn attachment(&self, id: AttachmentId) -> StoreResult<Option<Attachment>> {
-        let tables = self.lock();
-        let found = tables.attachments.values().find(|file| file.id == id);
+    async fn file(&mut self, id: AttachmentId) -> StoreResult<Option<Attachment>> {
+        let found = self.0.files.values().find(|file| file.id == id);
         Ok(found.cloned())
     }
 
-    async fn attachments(&self, message: MessageId) -> StoreResult<Vec<Attachment>> {
-        let tables = self.lock();
-        let files = tables.attachments.values();
-        Ok(files
-            .filter(|file| file.message == message)
-            .cloned()
-            .collect())
+    async fn files(&mut self, message: MessageId) -> StoreResult<Vec<Attachment>> {
+        let files = self.0.files.values();
+        let files = files.filter(|file| file.message == message);
+        Ok(files.cloned().collect())
     }
 
-    async fn uploaded_bytes(&self, conversation: ConversationId) -> StoreResult<u64> {
-        Ok(self.lock().uploaded_bytes(conversation))
-    }
-
-    async fn newest_attachments(
-        &self,
+    async fn newest_files(
+        &mut self,
         conversation: ConversationId,
         limit: u32,
     ) -> StoreResult<Vec<Attachment>> {
-        let tables = self.lock();
-        let files = tables.attachments.values().rev();
-        let wanted = files.filter(|file| file.conversation == conversation);
-        Ok(wanted.take(limit as usize).cloned().collect())
+        let files = self.0.files.values().rev();
+        let files = files.filter(|file| file.conversation == conversation);
+        Ok(files.take(limit as usize).cloned().collect())
     }
 
-    async fn digests_in_use(&self, digests: &[Digest]) -> StoreResult<Vec<Digest>> {
-        let tables = self.lock();
-        let named: HashSet<_> = tables
-            .attachments
-            .values()
-            .map(|file| file.digest)
-            .collect();
-        let wanted = digests.iter().filter(|digest| named.contains(*digest));
-        Ok(wanted.copied().collect())
+    async fn digests_in_use(&mut self, digests: &[Digest]) -> StoreResult<Vec<Digest>> {
+        let used: HashSet<_> = self.0.files.values().map(|file| file.digest).collect();
+        let used = digests.iter().filter(|digest| used.contains(digest));
+        Ok(used.copied().collect())
     }
 
-    async fn detach(&self, id: AttachmentId) -> StoreResult<Option<Attachment>> {
-        let mut tables = self.lock();
-        let found = tables.attachments.iter().find(|(_, file)| file.id == id);
-        let number = found.map(|(number, _)| *number);
-        Ok(number.and_then(|number| tables.attachments.remove(&number)))
+    async fn add_file(&mut self, file: Attachment) -> StoreResult<()> {
+        let number = self.0.next_number();
+        self.0.files.insert(number, file);
+        Ok(())
     }
+
+    async fn delete_file(&mut self, id: AttachmentId) -> StoreResult<()> {
+        self.0.files.retain(|_, file| file.id != id);
+        Ok(())
+    }
+
+    /// Copies no checkpoint: leases are looked at often.
+    async fn lease_status(&mut self, lease: &Lease) -> StoreResult<LeaseStatus> {
+        let row = self.0.turn(lease.turn);
+        Ok(row.map_or(LeaseStatus::Lost, |row| row.status(lease)))
+    }
+}
+
+/// About how many bytes a message has.
+fn size_of(message: &Message) -> u64 {
+    let answer = &message.answer;
+    let parts = answer.parts.iter().map(|part| match part {
+        PersistedPart::Text { content } | PersistedPart::Reasoning { content } => content.len(),
+        PersistedPart::Tool(_) => serde_json::to_vec(part).map_or(0, |json| json.len()),
+    });
+    (answer.content.len() + answer.reasoning.len() + parts.sum::<usize>()) as u64
 }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Finish, RequestAnswer, StoreError, StoreResult, Turn, TurnEvent};
+use super::{Finish, RequestAnswer, StoreError, StoreResult, Turn, TurnEvent, TurnStatus};
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::outcome::Answer;
@@ -153,6 +153,17 @@ pub enum MessageStatus {
     Error,
 }
 
+impl From<TurnStatus> for MessageStatus {
+    /// What a turn's message becomes when the turn has ended so.
+    fn from(status: TurnStatus) -> Self {
+        match status {
+            TurnStatus::Completed => Self::Completed,
+            TurnStatus::Cancelled => Self::Cancelled,
+            TurnStatus::Error | TurnStatus::Failed => Self::Error,
+        }
+    }
+}
+
 /// Where a message is, and how much of it there is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -225,7 +236,7 @@ impl Message {
 
     /// Writes the end of its turn to the message.
     pub fn end(&mut self, finish: &Finish, now: Timestamp) {
-        self.status = finish.status.message_status();
+        self.status = finish.status.into();
         self.answer.clone_from(&finish.answer);
         self.finished_at = Some(now);
     }

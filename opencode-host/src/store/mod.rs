@@ -43,23 +43,23 @@
 //!
 //! `opencode-sql/examples/own_store.rs` does all of this over four tables that an application had before.
 //!
-//! 1. Give each row a column for what your application asks about, and keep the whole of it beside as JSON
-//!    ([`column::to_json`]): a field that a later version adds needs no migration then. Rows are
-//!    `#[non_exhaustive]` and made by their `new`.
-//! 2. Implement [`Conversations`], [`Queue`], [`Messages`] and [`Files`]. Methods with a default may be left out until
-//!    they are slow. For what a worker does to a turn, read its [`TurnRow`], call the rule of that name, and write back the
-//!    row and what [`Changed`] names, in one transaction that locks the row from the read on.
-//! 3. Leave out bounds on names and keys: the host puts [`Checked`] around the store. A quota is yours, since it is
-//!    compared in the transaction of the submit: [`NewTurn::check_quota`].
-//! 4. Run the suite: `store_conformance!` in your tests, with the feature `conformance`. A test that fails names the promise
+//! 1. Give each row a column for what is asked about it, and keep the whole of it beside as JSON
+//!    ([`column::to_json`]): a field that a later version adds needs no migration then.
+//! 2. Implement [`Tables`] and [`Rows`]: find rows and write them, in transactions that lock what they read. Methods with a
+//!    default may be left out until they are slow. [`RowStore`] makes the store of it: what becomes of the rows, and in which
+//!    order, it knows, and the host checks names, keys and sizes around it ([`Checked`]).
+//! 3. Run the suite: `store_conformance!` in your tests, with the feature `conformance`. A test that fails names the promise
 //!    that the store breaks.
+//!
+//! Where reading whole rows costs too much, implement [`Conversations`], [`Queue`], [`Messages`] and [`Files`] yourself, in
+//! statements that change columns, as opencode-sql does.
 //!
 //! # Adding a method
 //!
 //! 1. Declare it in the trait of its noun, with what it promises. Give it a default if the other methods suffice for one:
 //!    stores of others then go on to compile. What a worker writes to its running turn is no method but a kind of [`Note`].
 //! 2. State the promise as a function in `conformance/`, and name it in the list of `store_conformance!`.
-//! 3. Implement it: in `memory.rs`, in `opencode-sql/src/tables`, in `examples/own_store.rs`.
+//! 3. Implement it: in `row_store.rs`, and in `opencode-sql/src/tables`.
 //! 4. Forward it in `checked.rs`, with a bound where something comes from outside, and in `reader.rs` if it only reads.
 
 mod answers;
@@ -75,9 +75,12 @@ mod memory;
 mod messages;
 mod queue;
 mod reader;
+mod row_store;
 mod rows;
 mod session_gates;
 mod session_record;
+mod submit;
+mod tables;
 mod turn_row;
 mod turn_state;
 mod words;
@@ -85,27 +88,25 @@ mod words;
 use std::fmt;
 
 pub use answers::{AnswerOutcome, AnswerState, Given, MAX_ANSWER_BYTES, NewAnswer, RequestAnswer};
-pub use attachment::{
-    Attached, Attachment, AttachmentSource, MAX_ATTACHMENT_NAME, NewAttachment, NewUploads,
-};
+pub use attachment::{Attached, Attachment, AttachmentSource, MAX_ATTACHMENT_NAME, NewAttachment};
 pub use checked::Checked;
 pub use conversations::{
     Conversation, ConversationSummary, Conversations, SessionLock, Swapped, lock_in_process,
 };
 pub use files::Files;
-pub use finish::Finish;
-pub use memory::MemoryStore;
+pub use finish::{Finish, TurnEvent};
+pub use memory::{MemoryRows, MemoryStore, MemoryTables};
 pub use messages::{Message, MessageEntry, MessageRole, MessageStatus, Messages};
 pub use queue::{Note, Queue};
 pub use reader::Reader;
-pub use rows::{
-    CancelOutcome, Claim, ClaimedTurn, Finished, Lease, LeaseStatus, NewTurn, OnBusy, PromptRecord,
-    Submitted, Turn, TurnEvent, TurnStatus, WorkerId,
-};
+pub use row_store::RowStore;
+pub use rows::{CancelOutcome, Claim, ClaimedTurn, Finished, Lease, LeaseStatus, PromptRecord, Turn, WorkerId};
 pub use session_gates::{SessionGate, SessionGates};
 pub use session_record::{Owed, SessionRecord};
-pub use turn_row::{Changed, HeldLease, MessageWrite, TurnRow};
-pub use turn_state::{ImpossibleState, Phase, StateRow, TurnState, Work};
+pub use submit::{NewTurn, NewUploads, OnBusy, Submitted};
+pub use tables::{ConversationRow, MessageRow, Rows, Tables};
+pub use turn_row::{HeldLease, TurnRow};
+pub use turn_state::{ImpossibleState, Phase, StateRow, TurnState, TurnStatus, Work};
 pub use words::UnknownWord;
 
 use crate::id::TurnId;

@@ -8,8 +8,8 @@ use opencode_client::wire::Prompt;
 use opencode_client::{PromptIds, SessionId};
 use serde::{Deserialize, Serialize};
 
-use super::{Conversation, Finish, MessageStatus, NewUploads, Phase, TurnState};
-use crate::clock::{Clock, Timestamp};
+use super::{Conversation, Phase, TurnState, TurnStatus};
+use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
 
 /// A worker's name, unique among all that run: host, process, number.
@@ -32,110 +32,6 @@ impl From<String> for WorkerId {
 impl fmt::Display for WorkerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// How a turn ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TurnStatus {
-    /// With an answer.
-    Completed,
-    /// By the person.
-    Cancelled,
-    /// With an error that has a name: upstream, empty, interrupted, a deadline.
-    Error,
-    /// With something unexpected.
-    Failed,
-}
-
-impl TurnStatus {
-    /// What the turn's message becomes.
-    pub fn message_status(self) -> MessageStatus {
-        match self {
-            Self::Completed => MessageStatus::Completed,
-            Self::Cancelled => MessageStatus::Cancelled,
-            Self::Error | Self::Failed => MessageStatus::Error,
-        }
-    }
-}
-
-/// A turn to be.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct NewTurn {
-    /// The turn's id, made by the caller.
-    pub id: TurnId,
-    /// The user message's id.
-    pub user_message: MessageId,
-    /// The assistant message's id.
-    pub message: MessageId,
-    /// The conversation.
-    pub conversation: ConversationId,
-    /// What is asked.
-    pub prompt: Prompt,
-    /// The same key in the same conversation is the same turn.
-    pub client_key: Option<String>,
-    /// What to do when the conversation has unfinished turns.
-    pub on_busy: OnBusy,
-    /// What the prompt was made of, where files came with it.
-    pub uploads: Option<NewUploads>,
-}
-
-impl NewTurn {
-    /// A turn with fresh ids, which waits behind the others of its conversation.
-    pub fn new(conversation: ConversationId, prompt: Prompt, clock: &dyn Clock) -> Self {
-        Self {
-            id: TurnId::from_uuid(clock.new_uuid()),
-            user_message: MessageId::from_uuid(clock.new_uuid()),
-            message: MessageId::from_uuid(clock.new_uuid()),
-            conversation,
-            prompt,
-            client_key: None,
-            on_busy: OnBusy::Enqueue,
-            uploads: None,
-        }
-    }
-}
-
-/// What a submit does when the conversation has unfinished turns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnBusy {
-    /// Waits behind them.
-    #[default]
-    Enqueue,
-    /// Is refused: [`super::StoreError::Busy`].
-    Reject,
-    /// Cancels them, in the same transaction, and comes next.
-    Interrupt,
-}
-
-/// What became of a submit.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Submitted {
-    /// The turn: the new one, or the one that had the client key.
-    pub turn: Turn,
-    /// Whether it is new.
-    pub created: bool,
-}
-
-impl Submitted {
-    /// The turn was made by this submit.
-    pub fn new(turn: Turn) -> Self {
-        Self {
-            turn,
-            created: true,
-        }
-    }
-
-    /// The turn was there already.
-    pub fn known(turn: Turn) -> Self {
-        Self {
-            turn,
-            created: false,
-        }
     }
 }
 
@@ -177,21 +73,6 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// A turn as it is submitted.
-    pub fn queued(new: &NewTurn, now: Timestamp) -> Self {
-        Self {
-            client_key: new.client_key.clone(),
-            ..Self::new(
-                new.id,
-                new.conversation,
-                new.user_message,
-                new.message,
-                new.prompt.clone(),
-                now,
-            )
-        }
-    }
-
     /// Whether nothing more comes of the turn: it is settled, or it was cancelled before it was prompted, so that only
     /// its hooks are left to run.
     pub fn is_over(&self) -> bool {
@@ -381,36 +262,4 @@ pub enum CancelOutcome {
     Requested,
     /// It had ended before.
     Already(TurnStatus),
-}
-
-/// A traced event that is part of the record.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct TurnEvent {
-    /// The event, such as `turn.finished`.
-    pub name: String,
-    /// Its payload.
-    pub payload: serde_json::Value,
-    /// When.
-    pub at: Timestamp,
-}
-
-impl TurnEvent {
-    /// An event.
-    pub fn new(name: impl Into<String>, payload: serde_json::Value, at: Timestamp) -> Self {
-        Self {
-            name: name.into(),
-            payload,
-            at,
-        }
-    }
-
-    /// The event that records a turn's end.
-    pub fn end(finish: &Finish, now: Timestamp) -> Self {
-        Self {
-            name: Finish::EVENT.to_owned(),
-            payload: finish.event(),
-            at: now,
-        }
-    }
 }

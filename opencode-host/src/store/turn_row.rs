@@ -1,7 +1,7 @@
 //! What becomes of a turn's row, as functions without I/O: the rules of the [`Queue`](super::Queue).
 //!
-//! A store of your own reads the row, calls the function and writes the row back, all in one transaction. It may also
-//! say the same in SQL, as opencode-sql does. The conformance suite checks either.
+//! [`RowStore`](super::RowStore) reads the row, calls the function and writes the row back, all in one transaction.
+//! opencode-sql says the same in SQL. The conformance suite checks either.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::clock::Timestamp;
 
-/// A turn and the lease on it.
+/// A turn, the lease on it, what people answered during it, and its record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TurnRow {
@@ -26,6 +26,9 @@ pub struct TurnRow {
     /// The answers that people gave to what its agent asked, oldest first.
     #[serde(default)]
     pub answers: Vec<RequestAnswer>,
+    /// The events recorded for the turn, oldest first.
+    #[serde(default)]
+    pub events: Vec<TurnEvent>,
 }
 
 /// When a lease was taken and when it runs out, by the store's clock.
@@ -48,21 +51,18 @@ impl HeldLease {
 }
 
 /// What a rule has made of a turn: the row is changed, and the same transaction writes this.
-///
-/// Exhaustive on purpose: a store is not to miss what a later rule writes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 #[must_use]
-pub struct Changed<T> {
+pub(super) struct Changed<T> {
     /// What to answer the caller.
-    pub answer: T,
+    pub(super) answer: T,
     /// What to write to the turn's message, if anything.
-    pub message: Option<MessageWrite>,
+    pub(super) message: Option<MessageWrite>,
 }
 
 /// What becomes of a turn's message.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum MessageWrite {
+#[derive(Debug)]
+pub(super) enum MessageWrite {
     /// What has streamed so far.
     Parts(Vec<PersistedPart>),
     /// The turn has ended.
@@ -71,18 +71,10 @@ pub enum MessageWrite {
 
 impl MessageWrite {
     /// Writes it to the message.
-    pub fn apply(&self, message: &mut Message, now: Timestamp) {
+    pub(super) fn apply(self, message: &mut Message, now: Timestamp) {
         match self {
-            Self::Parts(parts) => message.answer.parts.clone_from(parts),
-            Self::End(finish) => message.end(finish, now),
-        }
-    }
-
-    /// The event to record for the turn: its end.
-    pub fn event(&self, now: Timestamp) -> Option<TurnEvent> {
-        match self {
-            Self::Parts(_) => None,
-            Self::End(finish) => Some(TurnEvent::end(finish, now)),
+            Self::Parts(parts) => message.answer.parts = parts,
+            Self::End(finish) => message.end(&finish, now),
         }
     }
 }
@@ -112,11 +104,12 @@ impl Lease {
 
 impl TurnRow {
     /// The row of a turn that is submitted.
-    pub fn queued(new: &NewTurn, now: Timestamp) -> Self {
+    pub(super) fn queued(new: &NewTurn, now: Timestamp) -> Self {
         Self {
-            turn: Turn::queued(new, now),
+            turn: new.turn(now),
             lease: None,
             answers: Vec::new(),
+            events: Vec::new(),
         }
     }
 
@@ -126,18 +119,26 @@ impl TurnRow {
     }
 
     /// Whether the turn is queued or running.
-    pub fn is_unfinished(&self) -> bool {
+    pub(super) fn is_unfinished(&self) -> bool {
         !matches!(self.turn.phase(), Phase::Finished { .. })
     }
 
-    /// Whether a worker may claim the turn, provided all earlier turns of its conversation are settled.
-    pub fn is_free(&self, now: Timestamp) -> bool {
-        let free = self.lease.is_none_or(|lease| lease.expires_at <= now);
-        free && !self.is_settled()
+    /// Whether a worker may claim the turn, provided all earlier turns of its conversation are settled: nobody has a
+    /// lease on it, or the lease has run out; or it begins later than now, and a claim cuts it.
+    pub fn is_claimable(&self, now: Timestamp) -> bool {
+        let free = |lease: HeldLease| lease.expires_at <= now || lease.taken_at > now;
+        !self.is_settled() && self.lease.is_none_or(free)
+    }
+
+    /// Its place among the turns that are claimable: those left behind come before the queued ones, by when their lease ended.
+    pub fn precedence(&self) -> (bool, Timestamp) {
+        let is_queued = self.turn.phase() == Phase::Queued;
+        let ended = self.lease.map(|lease| lease.expires_at);
+        (is_queued, ended.unwrap_or_default())
     }
 
     /// Gives the turn to a worker.
-    pub fn claim(&mut self, claim: &Claim, now: Timestamp) -> Lease {
+    pub(super) fn claim(&mut self, claim: &Claim, now: Timestamp) -> Lease {
         self.lease = Some(HeldLease::from(now, claim.lease));
         self.turn.generation += 1;
         self.turn.attempts += 1;
@@ -156,17 +157,19 @@ impl TurnRow {
     }
 
     /// Cuts a lease that begins later than now to its own length from now: the clock was put back since, and the lease
-    /// would outlive its worker by as much.
-    pub fn cut_lease(&mut self, now: Timestamp) {
-        if let Some(lease) = &mut self.lease
-            && lease.taken_at > now
-        {
-            *lease = HeldLease::from(now, lease.expires_at.since(lease.taken_at));
+    /// would outlive its worker by as much. True if it did.
+    pub(super) fn cut_lease(&mut self, now: Timestamp) -> bool {
+        match &mut self.lease {
+            Some(lease) if lease.taken_at > now => {
+                *lease = HeldLease::from(now, lease.expires_at.since(lease.taken_at));
+                true
+            }
+            _ => false,
         }
     }
 
     /// How a lease stands.
-    pub fn status(&self, lease: &Lease) -> LeaseStatus {
+    pub(super) fn status(&self, lease: &Lease) -> LeaseStatus {
         if self.turn.generation == lease.generation && self.lease.is_some() {
             LeaseStatus::Held {
                 cancel_requested: self.turn.cancel_requested_at().is_some(),
@@ -178,7 +181,7 @@ impl TurnRow {
     }
 
     /// Prolongs a lease to `length` from now, if it is good.
-    pub fn renew(&mut self, lease: &Lease, length: Duration, now: Timestamp) -> LeaseStatus {
+    pub(super) fn renew(&mut self, lease: &Lease, length: Duration, now: Timestamp) -> LeaseStatus {
         let status = self.status(lease);
         if status != LeaseStatus::Lost {
             self.lease = Some(HeldLease::from(now, length));
@@ -190,7 +193,7 @@ impl TurnRow {
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`].
-    pub fn release(&mut self, lease: &Lease) -> StoreResult<Changed<()>> {
+    pub(super) fn release(&mut self, lease: &Lease) -> StoreResult<Changed<()>> {
         self.check_held(lease)?;
         self.lease = None;
         self.turn.attempts = self.turn.attempts.saturating_sub(1);
@@ -204,7 +207,7 @@ impl TurnRow {
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`].
-    pub fn note(
+    pub(super) fn note(
         &mut self,
         lease: &Lease,
         note: Note<'_>,
@@ -242,7 +245,7 @@ impl TurnRow {
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`].
-    pub fn finish(
+    pub(super) fn finish(
         &mut self,
         lease: &Lease,
         finish: &Finish,
@@ -266,7 +269,7 @@ impl TurnRow {
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`].
-    pub fn settle(&mut self, lease: &Lease) -> StoreResult<Changed<bool>> {
+    pub(super) fn settle(&mut self, lease: &Lease) -> StoreResult<Changed<bool>> {
         if self.is_settled() && self.turn.generation == lease.generation {
             return Ok(Changed::row(false));
         }
@@ -285,35 +288,38 @@ impl TurnRow {
 
     /// Cancels the turn. One that was never prompted ends here, and is left to a worker to be settled; any other needs
     /// a worker to stop it upstream.
-    pub fn cancel(&mut self, now: Timestamp) -> Changed<CancelOutcome> {
+    pub(super) fn cancel(&mut self, now: Timestamp) -> Changed<CancelOutcome> {
         let never_started = Finish::never_started(now.since(self.turn.created_at));
-        match &mut self.turn.state {
+        match self.turn.state {
             TurnState::NeverStarted { .. } => {
                 Changed::row(CancelOutcome::Already(TurnStatus::Cancelled))
             }
-            TurnState::Finished { status, .. } => Changed::row(CancelOutcome::Already(*status)),
+            TurnState::Finished { status, .. } => Changed::row(CancelOutcome::Already(status)),
             TurnState::Queued => {
                 self.turn.state = TurnState::NeverStarted {
                     at: now,
                     settled: false,
                 };
+                self.events.push(TurnEvent::end(&never_started, now));
                 Changed::end(CancelOutcome::Cancelled, never_started)
             }
             TurnState::GivenBack(work) if self.turn.prompted.is_none() => {
-                work.cancel_requested_at.get_or_insert(now);
-                let work = *work;
-                self.end(work, &never_started, now);
+                self.end(work.cancelled(now), &never_started, now);
                 Changed::end(CancelOutcome::Cancelled, never_started)
             }
-            TurnState::GivenBack(work) | TurnState::Running(work) => {
-                work.cancel_requested_at.get_or_insert(now);
+            TurnState::GivenBack(work) => {
+                self.turn.state = TurnState::GivenBack(work.cancelled(now));
+                Changed::row(CancelOutcome::Requested)
+            }
+            TurnState::Running(work) => {
+                self.turn.state = TurnState::Running(work.cancelled(now));
                 Changed::row(CancelOutcome::Requested)
             }
         }
     }
 
     /// Keeps an answer to a request, unless there is one.
-    pub fn answer(&mut self, new: &NewAnswer, now: Timestamp) -> Changed<AnswerOutcome> {
+    pub(super) fn answer(&mut self, new: &NewAnswer, now: Timestamp) -> Changed<AnswerOutcome> {
         if !self.is_unfinished() || self.turn.prompted.is_none() {
             return Changed::row(AnswerOutcome::NotWaiting);
         }
@@ -333,7 +339,7 @@ impl TurnRow {
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`].
-    pub fn answered(
+    pub(super) fn answered(
         &mut self,
         lease: &Lease,
         request: &str,
@@ -361,6 +367,7 @@ impl TurnRow {
             status: finish.status,
             settled: false,
         };
+        self.events.push(TurnEvent::end(finish, now));
     }
 
     fn check_held(&self, lease: &Lease) -> StoreResult<()> {

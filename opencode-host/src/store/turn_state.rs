@@ -5,8 +5,21 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::TurnStatus;
 use crate::clock::Timestamp;
+
+/// How a turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TurnStatus {
+    /// With an answer.
+    Completed,
+    /// By the person.
+    Cancelled,
+    /// With an error that has a name: upstream, empty, interrupted, a deadline.
+    Error,
+    /// With something unexpected.
+    Failed,
+}
 
 /// How far a turn is, and when what had happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,6 +139,12 @@ impl Work {
             progress_at: None,
             cancel_requested_at: None,
         }
+    }
+
+    /// This work, with a cancel asked for; the first time stays.
+    pub(super) fn cancelled(mut self, now: Timestamp) -> Self {
+        self.cancel_requested_at.get_or_insert(now);
+        self
     }
 }
 

@@ -1,5 +1,7 @@
 //! The store in memory keeps every promise of a store.
 
+mod broken;
+
 use std::sync::Arc;
 
 use opencode_host::clock::{ManualClock, Timestamp};

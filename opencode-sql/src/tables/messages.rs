@@ -213,7 +213,7 @@ pub(crate) async fn end(
 ) -> SqlResult<()> {
     let args = args![
         id,
-        word(finish.status.message_status())?,
+        word(MessageStatus::from(finish.status))?,
         finish.answer.reason.map(word).transpose()?,
         escape(&finish.answer.content),
         json(&finish.answer.parts)?,

@@ -1,6 +1,6 @@
 //! Submitting a turn.
 
-use opencode_host::store::{NewTurn, OnBusy, StoreError, Submitted, Turn};
+use opencode_host::store::{NewTurn, OnBusy, StoreError, Submitted};
 
 use super::{attachments, conversations, endings, messages, turns};
 use crate::engine::Handle;
@@ -36,7 +36,7 @@ pub(crate) async fn submit(on: &mut impl Handle, new: &NewTurn) -> SqlResult<Sub
             }
         }
     }
-    let turn = Turn::queued(new, now);
+    let turn = new.turn(now);
     for message in new.messages(now) {
         messages::add(on, &message).await?;
     }

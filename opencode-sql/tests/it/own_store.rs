@@ -29,7 +29,9 @@ impl Own {
 
 async fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> example::OwnStore {
     let path = folder.path().join("own.db");
-    example::OwnStore::open(&path, clock.clone()).await.unwrap()
+    example::OwnTables::open(&path, clock.clone())
+        .await
+        .unwrap()
 }
 
 #[async_trait::async_trait]

@@ -144,13 +144,10 @@ async fn the_default_isolation_of_the_server_changes_nothing() {
             .await;
         postgres_on(database).await
     };
-    conformance::run(
-        stricter().await,
-        conformance::endings::one_of_many_finishers_wins,
-    )
-    .await;
+    let finishers = conformance::endings::one_of_many_finishers_wins;
+    conformance::run("finishers", stricter().await, finishers).await;
     let submits = conformance::submits::a_client_key_is_one_turn_for_50_at_once;
-    conformance::run(stricter().await, submits).await;
+    conformance::run("submits", stricter().await, submits).await;
 }
 
 /// A claim does not wait for a turn that another claim is about to take.

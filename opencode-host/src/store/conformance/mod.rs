@@ -53,7 +53,7 @@
 //! ```
 //!
 //! The promises are `async` functions of a [`Fixture`] and panic when they are
-//! broken. [`crate::store_conformance!`] lists them all.
+//! broken; the last words are then which one, by its name. [`crate::store_conformance!`] lists them all.
 
 #![expect(
     clippy::unwrap_used,
@@ -77,8 +77,9 @@ mod sample;
 pub mod sessions;
 pub mod submits;
 
-use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
@@ -134,16 +135,27 @@ impl Fixture for Hosted<'_> {
     }
 }
 
-/// Runs one promise on a fixture and closes it.
+/// How long a promise may take. A store that never answers has broken it.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Runs the promise of this name on a fixture and closes it.
 ///
 /// # Panics
-/// When the promise is broken.
-pub async fn run<F: Fixture>(fixture: F, promise: impl AsyncFnOnce(&dyn Fixture)) {
+/// When the promise is broken: with its name, and what was seen.
+pub async fn run<F: Fixture>(name: &str, fixture: F, promise: impl AsyncFnOnce(&dyn Fixture)) {
     let hosted = Hosted(&fixture);
-    let kept = AssertUnwindSafe(promise(&hosted)).catch_unwind().await;
+    let kept = AssertUnwindSafe(promise(&hosted)).catch_unwind();
+    let kept = tokio::time::timeout(PATIENCE, kept).await;
     fixture.close().await;
-    if let Err(broken) = kept {
-        resume_unwind(broken);
+    match kept {
+        Ok(Ok(())) => {}
+        Ok(Err(broken)) => {
+            let seen = broken.downcast_ref::<String>().map(String::as_str);
+            let seen = seen.or_else(|| broken.downcast_ref::<&str>().copied());
+            let seen = seen.unwrap_or("it panicked");
+            panic!("the store breaks the promise {name}: {seen}");
+        }
+        Err(late) => panic!("the store breaks the promise {name}: {late} after {PATIENCE:?}"),
     }
 }
 
@@ -204,7 +216,8 @@ macro_rules! store_conformance {
             $(#[::tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $promise() {
                 let fixture = $fixture.await;
-                $crate::store::conformance::run(fixture, $crate::store::conformance::$module::$promise).await;
+                let name = concat!(stringify!($module), "::", stringify!($promise));
+                $crate::store::conformance::run(name, fixture, $crate::store::conformance::$module::$promise).await;
             })+
         })+
     };

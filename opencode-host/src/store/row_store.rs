@@ -1,0 +1,475 @@
+//! A store over tables: what becomes of the rows is decided here, once for all of them.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::turn_row::{Changed, MessageWrite};
+use super::{
+    AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
+    Conversation, ConversationRow, ConversationSummary, Conversations, Files, Finish, Finished,
+    Lease, LeaseStatus, Message, MessageEntry, Messages, NewAnswer, NewAttachment, NewTurn, Note,
+    OnBusy, Queue, RequestAnswer, Rows, SessionGates, SessionRecord, StoreError, StoreResult,
+    Submitted, Swapped, Tables, Turn, TurnEvent, TurnRow,
+};
+use crate::blobs::Digest;
+use crate::clock::Timestamp;
+use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
+
+/// The [`Store`](super::Store) over [`Tables`].
+///
+/// Each method is one transaction. In it the rows are read, changed by the rules that all stores keep, and written back.
+pub struct RowStore<T> {
+    pub(super) tables: T,
+    gates: SessionGates,
+}
+
+impl<T: Tables> RowStore<T> {
+    /// The store over these tables.
+    pub fn over(tables: T) -> Self {
+        Self {
+            tables,
+            gates: SessionGates::default(),
+        }
+    }
+
+    /// The clock is read behind the transaction's locks: of two transactions on a row the later one has the later time.
+    async fn begin(&self) -> StoreResult<(T::Rows, Timestamp)> {
+        let on = self.tables.begin().await?;
+        Ok((on, self.tables.clock().now()))
+    }
+
+    /// Lets a rule change a turn.
+    async fn change<A: Send>(
+        &self,
+        turn: TurnId,
+        missing: StoreError,
+        rule: impl FnOnce(&mut TurnRow, Timestamp) -> StoreResult<Changed<A>> + Send,
+    ) -> StoreResult<A> {
+        let (mut on, now) = self.begin().await?;
+        let mut row = on.turn(turn).await?.ok_or(missing)?;
+        let changed = rule(&mut row, now)?;
+        write(&mut on, row, changed.message, now).await?;
+        on.commit().await?;
+        Ok(changed.answer)
+    }
+
+    /// Lets a rule change the turn that a lease is on.
+    async fn change_leased<A: Send>(
+        &self,
+        lease: &Lease,
+        rule: impl FnOnce(&mut TurnRow, Timestamp) -> StoreResult<Changed<A>> + Send,
+    ) -> StoreResult<A> {
+        self.change(lease.turn, lease.lost(), rule).await
+    }
+}
+
+impl<T> fmt::Debug for RowStore<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RowStore").finish_non_exhaustive()
+    }
+}
+
+/// Writes a turn, and what its change means for its message.
+async fn write(
+    on: &mut impl Rows,
+    row: TurnRow,
+    write: Option<MessageWrite>,
+    now: Timestamp,
+) -> StoreResult<()> {
+    if let Some(write) = write
+        && let Some(message) = on.message(row.turn.message).await?
+    {
+        let mut message = message.into();
+        write.apply(&mut message, now);
+        on.put_message(message.into()).await?;
+    }
+    on.put_turn(row).await
+}
+
+/// The queued and running turns of a conversation, oldest first. One that cannot be read counts: it holds up the others.
+async fn unfinished(on: &mut impl Rows, conversation: ConversationId) -> StoreResult<Vec<TurnId>> {
+    let mut unfinished = Vec::new();
+    for turn in on.unsettled(conversation).await? {
+        match on.turn(turn).await {
+            Ok(row) if row.as_ref().is_some_and(TurnRow::is_unfinished) => unfinished.push(turn),
+            Ok(_) => {}
+            Err(StoreError::Corrupt { .. }) => unfinished.push(turn),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(unfinished)
+}
+
+async fn cancel(on: &mut impl Rows, turn: TurnId, now: Timestamp) -> StoreResult<CancelOutcome> {
+    let mut row = match on.turn(turn).await {
+        Ok(row) => row.ok_or_else(|| StoreError::not_found("turn", turn))?,
+        Err(StoreError::Corrupt { .. }) => return cancel_unread(on, turn, now).await,
+        Err(error) => return Err(error),
+    };
+    let cancelled = row.cancel(now);
+    write(on, row, cancelled.message, now).await?;
+    Ok(cancelled.answer)
+}
+
+/// A person can stop what no worker can read.
+async fn cancel_unread(
+    on: &mut impl Rows,
+    turn: TurnId,
+    now: Timestamp,
+) -> StoreResult<CancelOutcome> {
+    let Some(message) = on.drop_unread(turn).await? else {
+        return Ok(CancelOutcome::Requested);
+    };
+    if let Some(message) = on.message(message).await? {
+        let mut message = Message::from(message);
+        let waited = now.since(message.created_at);
+        message.end(&Finish::never_started(waited), now);
+        on.put_message(message.into()).await?;
+    }
+    Ok(CancelOutcome::Cancelled)
+}
+
+async fn attach(on: &mut impl Rows, new: &NewAttachment, now: Timestamp) -> StoreResult<Attached> {
+    let files = on.files(new.message).await?;
+    if let Some(known) = files.into_iter().find(|file| file.name == new.name) {
+        return Ok(Attached::known(known));
+    }
+    let message = on.message(new.message).await?;
+    let row = message.ok_or_else(|| StoreError::not_found("message", new.message))?;
+    let file = new.attached(row.message.conversation, now);
+    on.add_file(file.clone()).await?;
+    Ok(Attached::new(file))
+}
+
+/// The turn that the same submit made before.
+async fn known(on: &mut impl Rows, new: &NewTurn) -> StoreResult<Option<TurnRow>> {
+    if let Some(key) = &new.client_key
+        && let Some(row) = on.turn_with_key(new.conversation, key).await?
+    {
+        return Ok(Some(row));
+    }
+    on.turn(new.id).await
+}
+
+#[async_trait]
+impl<T: Tables> Conversations for RowStore<T> {
+    async fn open_conversation(&self, name: &str) -> StoreResult<Conversation> {
+        let (mut on, now) = self.begin().await?;
+        if let Some(known) = on.conversation_named(name).await? {
+            return Ok(known.conversation);
+        }
+        let id = ConversationId::from_uuid(self.tables.clock().new_uuid());
+        let conversation = Conversation::new(id, name, now);
+        on.put_conversation(ConversationRow {
+            conversation: conversation.clone(),
+            excerpt: None,
+            used_at: now,
+        })
+        .await?;
+        on.commit().await?;
+        Ok(conversation)
+    }
+
+    async fn conversation(&self, id: ConversationId) -> StoreResult<Option<Conversation>> {
+        let row = self.tables.begin_reading().await?.conversation(id).await?;
+        Ok(row.map(|row| row.conversation))
+    }
+
+    async fn conversation_named(&self, name: &str) -> StoreResult<Option<Conversation>> {
+        let mut on = self.tables.begin_reading().await?;
+        let row = on.conversation_named(name).await?;
+        Ok(row.map(|row| row.conversation))
+    }
+
+    async fn conversations(&self, limit: u32) -> StoreResult<Vec<ConversationSummary>> {
+        let mut on = self.tables.begin_reading().await?;
+        let mut summaries = Vec::new();
+        for row in on.newest_conversations(limit).await? {
+            let busy = !unfinished(&mut on, row.conversation.id).await?.is_empty();
+            summaries.push(ConversationSummary {
+                conversation: row.conversation,
+                excerpt: row.excerpt,
+                used_at: row.used_at,
+                busy,
+            });
+        }
+        Ok(summaries)
+    }
+
+    async fn delete_conversation(&self, id: ConversationId) -> StoreResult<Option<Conversation>> {
+        let (mut on, _) = self.begin().await?;
+        let row = on.conversation(id).await?;
+        on.delete_conversation(id).await?;
+        on.commit().await?;
+        Ok(row.map(|row| row.conversation))
+    }
+
+    async fn swap_session(
+        &self,
+        id: ConversationId,
+        expected: Option<&SessionRecord>,
+        new: &SessionRecord,
+    ) -> StoreResult<Swapped> {
+        let (mut on, _) = self.begin().await?;
+        let row = on.conversation(id).await?;
+        let mut row = row.ok_or_else(|| StoreError::not_found("conversation", id))?;
+        let session = &mut row.conversation.session;
+        if session.as_ref() != expected {
+            return Ok(Swapped::No(session.take().map(Box::new)));
+        }
+        *session = Some(new.clone());
+        on.put_conversation(row).await?;
+        on.commit().await?;
+        Ok(Swapped::Yes)
+    }
+
+    fn session_gates(&self) -> &SessionGates {
+        &self.gates
+    }
+}
+
+#[async_trait]
+impl<T: Tables> Queue for RowStore<T> {
+    async fn now(&self) -> StoreResult<Timestamp> {
+        Ok(self.tables.clock().now())
+    }
+
+    async fn submit(&self, new: &NewTurn) -> StoreResult<Submitted> {
+        let (mut on, now) = self.begin().await?;
+        let id = new.conversation;
+        let conversation = on.conversation(id).await?;
+        let mut conversation =
+            conversation.ok_or_else(|| StoreError::not_found("conversation", id))?;
+        if let Some(known) = known(&mut on, new).await? {
+            return Ok(Submitted::known(known.turn));
+        }
+        if new.uploads.is_some() {
+            let files = on.newest_files(id, u32::MAX).await?;
+            new.check_quota(Attachment::uploaded_bytes(&files))?;
+        }
+        match new.on_busy {
+            OnBusy::Enqueue => {}
+            OnBusy::Reject => {
+                if let Some(turn) = unfinished(&mut on, id).await?.first() {
+                    return Err(StoreError::Busy { turn: *turn });
+                }
+            }
+            OnBusy::Interrupt => {
+                for turn in unfinished(&mut on, id).await? {
+                    cancel(&mut on, turn, now).await?;
+                }
+            }
+        }
+        let row = TurnRow::queued(new, now);
+        let turn = row.turn.clone();
+        on.put_turn(row).await?;
+        for message in new.messages(now) {
+            on.put_message(message.into()).await?;
+        }
+        for file in new.files() {
+            attach(&mut on, &file, now).await?;
+        }
+        conversation.used_at = now;
+        let excerpt = || ConversationSummary::excerpt_of(new.said());
+        conversation.excerpt.get_or_insert_with(excerpt);
+        on.put_conversation(conversation).await?;
+        on.commit().await?;
+        Ok(Submitted::new(turn))
+    }
+
+    async fn request_cancel(&self, turn: TurnId) -> StoreResult<CancelOutcome> {
+        let (mut on, now) = self.begin().await?;
+        let cancelled = cancel(&mut on, turn, now).await?;
+        on.commit().await?;
+        Ok(cancelled)
+    }
+
+    async fn answer(&self, turn: TurnId, answer: &NewAnswer) -> StoreResult<AnswerOutcome> {
+        let missing = StoreError::not_found("turn", turn);
+        self.change(turn, missing, |row, now| Ok(row.answer(answer, now)))
+            .await
+    }
+
+    async fn answered(
+        &self,
+        lease: &Lease,
+        request: &str,
+        state: Option<&AnswerState>,
+    ) -> StoreResult<()> {
+        self.change_leased(lease, |row, _| row.answered(lease, request, state))
+            .await
+    }
+
+    async fn claim(&self, claim: &Claim) -> StoreResult<Option<ClaimedTurn>> {
+        let (mut on, now) = self.begin().await?;
+        let claimed = claim_next(&mut on, claim, now).await;
+        if claimed.is_ok() || matches!(claimed, Err(StoreError::Corrupt { .. })) {
+            on.commit().await?;
+        }
+        claimed
+    }
+
+    async fn renew(&self, leases: &[Lease], length: Duration) -> StoreResult<Vec<LeaseStatus>> {
+        let (mut on, now) = self.begin().await?;
+        let mut statuses = Vec::new();
+        for lease in leases {
+            let mut status = LeaseStatus::Lost;
+            if let Some(mut row) = on.turn(lease.turn).await? {
+                status = row.renew(lease, length, now);
+                on.put_turn(row).await?;
+            }
+            statuses.push(status);
+        }
+        on.commit().await?;
+        Ok(statuses)
+    }
+
+    async fn check(&self, leases: &[Lease]) -> StoreResult<Vec<LeaseStatus>> {
+        let mut on = self.tables.begin_reading().await?;
+        let mut statuses = Vec::new();
+        for lease in leases {
+            statuses.push(on.lease_status(lease).await?);
+        }
+        Ok(statuses)
+    }
+
+    async fn release(&self, lease: &Lease) -> StoreResult<()> {
+        self.change_leased(lease, |row, _| row.release(lease)).await
+    }
+
+    async fn note(&self, lease: &Lease, note: Note<'_>) -> StoreResult<()> {
+        self.change_leased(lease, |row, now| row.note(lease, note, now))
+            .await
+    }
+
+    async fn finish(&self, lease: &Lease, finish: &Finish) -> StoreResult<Finished> {
+        self.change_leased(lease, |row, now| row.finish(lease, finish, now))
+            .await
+    }
+
+    async fn settle(&self, lease: &Lease) -> StoreResult<bool> {
+        self.change_leased(lease, |row, _| row.settle(lease)).await
+    }
+}
+
+/// Gives the next turn to a worker. One that cannot be read is set aside, and told.
+async fn claim_next(
+    on: &mut impl Rows,
+    claim: &Claim,
+    now: Timestamp,
+) -> StoreResult<Option<ClaimedTurn>> {
+    let mut cut = HashSet::new();
+    while let Some(next) = on.next_turn(now, claim.only).await? {
+        let row = on.turn(next).await;
+        if let Err(StoreError::Corrupt { .. }) = row {
+            on.set_aside(next).await?;
+        }
+        let Some(mut row) = row? else { break };
+        // What the tables say of a turn is what was put: else it would be claimed twice, or looked at for ever.
+        if !row.is_claimable(now) || !cut.insert(next) {
+            let broken = format!(
+                "turn {next} is given to be claimed, and its row says that it is leased or settled"
+            );
+            return Err(StoreError::Unexpected(broken));
+        }
+        if row.cut_lease(now) {
+            on.put_turn(row).await?;
+            continue;
+        }
+        let lease = row.claim(claim, now);
+        let turn = row.turn.clone();
+        on.put_turn(row).await?;
+        let conversation = on.conversation(turn.conversation).await?;
+        return Ok(conversation.map(|row| ClaimedTurn::new(lease, turn, row.conversation, now)));
+    }
+    Ok(None)
+}
+
+#[async_trait]
+impl<T: Tables> Messages for RowStore<T> {
+    async fn message(&self, id: MessageId) -> StoreResult<Option<Message>> {
+        let row = self.tables.begin_reading().await?.message(id).await?;
+        Ok(row.map(Message::from))
+    }
+
+    async fn message_index(
+        &self,
+        conversation: Option<ConversationId>,
+        after: u64,
+        limit: u32,
+    ) -> StoreResult<Vec<MessageEntry>> {
+        let mut on = self.tables.begin_reading().await?;
+        on.message_index(conversation, after, limit).await
+    }
+
+    async fn turn(&self, id: TurnId) -> StoreResult<Option<Turn>> {
+        let row = self.tables.begin_reading().await?.turn(id).await?;
+        Ok(row.map(|row| row.turn))
+    }
+
+    async fn turn_events(&self, id: TurnId) -> StoreResult<Vec<TurnEvent>> {
+        let row = self.tables.begin_reading().await?.turn(id).await?;
+        Ok(row.map(|row| row.events).unwrap_or_default())
+    }
+
+    async fn answers(&self, turn: TurnId) -> StoreResult<Vec<RequestAnswer>> {
+        let row = self.tables.begin_reading().await?.turn(turn).await?;
+        Ok(row.map(|row| row.answers).unwrap_or_default())
+    }
+
+    async fn turn_ahead(&self, id: TurnId) -> StoreResult<Option<TurnId>> {
+        let mut on = self.tables.begin_reading().await?;
+        let Some(row) = on.turn(id).await? else {
+            return Ok(None);
+        };
+        let unsettled = on.unsettled(row.turn.conversation).await?;
+        let is_there = unsettled.contains(&id);
+        Ok(unsettled
+            .first()
+            .copied()
+            .filter(|first| is_there && *first != id))
+    }
+}
+
+#[async_trait]
+impl<T: Tables> Files for RowStore<T> {
+    async fn attach(&self, file: &NewAttachment) -> StoreResult<Attached> {
+        let (mut on, now) = self.begin().await?;
+        let attached = attach(&mut on, file, now).await?;
+        on.commit().await?;
+        Ok(attached)
+    }
+
+    async fn attachment(&self, id: AttachmentId) -> StoreResult<Option<Attachment>> {
+        self.tables.begin_reading().await?.file(id).await
+    }
+
+    async fn attachments(&self, message: MessageId) -> StoreResult<Vec<Attachment>> {
+        self.tables.begin_reading().await?.files(message).await
+    }
+
+    async fn newest_attachments(
+        &self,
+        conversation: ConversationId,
+        limit: u32,
+    ) -> StoreResult<Vec<Attachment>> {
+        let mut on = self.tables.begin_reading().await?;
+        on.newest_files(conversation, limit).await
+    }
+
+    async fn digests_in_use(&self, digests: &[Digest]) -> StoreResult<Vec<Digest>> {
+        let mut on = self.tables.begin_reading().await?;
+        on.digests_in_use(digests).await
+    }
+
+    async fn detach(&self, id: AttachmentId) -> StoreResult<Option<Attachment>> {
+        let (mut on, _) = self.begin().await?;
+        let file = on.file(id).await?;
+        on.delete_file(id).await?;
+        on.commit().await?;
+        Ok(file)
+    }
+}

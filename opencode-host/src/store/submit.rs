@@ -1,0 +1,153 @@
+//! What is submitted: a prompt, with what came with it, to be a turn.
+
+use opencode_client::wire::Prompt;
+use serde::{Deserialize, Serialize};
+
+use super::{Message, MessageRole, NewAttachment, StoreError, StoreResult, Turn};
+use crate::clock::{Clock, Timestamp};
+use crate::id::{ConversationId, MessageId, TurnId};
+
+/// A turn to be.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct NewTurn {
+    /// The turn's id, made by the caller.
+    pub id: TurnId,
+    /// The user message's id.
+    pub user_message: MessageId,
+    /// The assistant message's id.
+    pub message: MessageId,
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// What is asked.
+    pub prompt: Prompt,
+    /// The same key in the same conversation is the same turn.
+    pub client_key: Option<String>,
+    /// What to do when the conversation has unfinished turns.
+    pub on_busy: OnBusy,
+    /// What the prompt was made of, where files came with it.
+    pub uploads: Option<NewUploads>,
+}
+
+impl NewTurn {
+    /// A turn with fresh ids, which waits behind the others of its conversation.
+    pub fn new(conversation: ConversationId, prompt: Prompt, clock: &dyn Clock) -> Self {
+        Self {
+            id: TurnId::from_uuid(clock.new_uuid()),
+            user_message: MessageId::from_uuid(clock.new_uuid()),
+            message: MessageId::from_uuid(clock.new_uuid()),
+            conversation,
+            prompt,
+            client_key: None,
+            on_busy: OnBusy::Enqueue,
+            uploads: None,
+        }
+    }
+
+    /// The turn as it is submitted.
+    pub fn turn(&self, now: Timestamp) -> Turn {
+        let (user_message, prompt) = (self.user_message, self.prompt.clone());
+        let mut turn = Turn::new(self.id, self.conversation, user_message, self.message, prompt, now);
+        turn.client_key.clone_from(&self.client_key);
+        turn
+    }
+
+    /// The two messages that a submit adds: the person's, and the one to be filled.
+    pub fn messages(&self, now: Timestamp) -> [Message; 2] {
+        let message = |id, role| Message::new(id, self.conversation, self.id, role, now);
+        let mut user = message(self.user_message, MessageRole::User);
+        self.said().clone_into(&mut user.answer.content);
+        let assistant = message(self.message, MessageRole::Assistant);
+        [user, assistant]
+    }
+
+    /// What the person said: the prompt, or what it was made of.
+    pub fn said(&self) -> &str {
+        self.uploads
+            .as_ref()
+            .map_or(&self.prompt.text, |uploads| &uploads.said)
+    }
+
+    /// Refuses the submit if its files are too much beside what the conversation has.
+    ///
+    /// # Errors
+    /// [`StoreError::QuotaExceeded`].
+    pub fn check_quota(&self, used: u64) -> StoreResult<()> {
+        let adding = self
+            .files()
+            .map(|file| file.size)
+            .fold(0, u64::saturating_add);
+        match self.uploads.as_ref().and_then(|uploads| uploads.quota) {
+            Some(allowed) if adding > 0 && used.saturating_add(adding) > allowed => {
+                Err(StoreError::QuotaExceeded {
+                    used,
+                    adding,
+                    allowed,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The files that come with it, on the person's message.
+    pub fn files(&self) -> impl Iterator<Item = NewAttachment> {
+        let files = self.uploads.iter().flat_map(|uploads| &uploads.files);
+        files.map(|file| NewAttachment {
+            message: self.user_message,
+            ..file.clone()
+        })
+    }
+}
+
+/// A prompt that was made of a person's words and files.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct NewUploads {
+    /// The person's words, which their message shows.
+    pub said: String,
+    /// The files, attached to the person's message in the same transaction.
+    pub files: Vec<NewAttachment>,
+    /// The most bytes that all uploads of the conversation may have with these; `None` for any number.
+    pub quota: Option<u64>,
+}
+
+/// What a submit does when the conversation has unfinished turns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnBusy {
+    /// Waits behind them.
+    #[default]
+    Enqueue,
+    /// Is refused: [`super::StoreError::Busy`].
+    Reject,
+    /// Cancels them, in the same transaction, and comes next.
+    Interrupt,
+}
+
+/// What became of a submit.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Submitted {
+    /// The turn: the new one, or the one that had the client key.
+    pub turn: Turn,
+    /// Whether it is new.
+    pub created: bool,
+}
+
+impl Submitted {
+    /// The turn was made by this submit.
+    pub fn new(turn: Turn) -> Self {
+        Self {
+            turn,
+            created: true,
+        }
+    }
+
+    /// The turn was there already.
+    pub fn known(turn: Turn) -> Self {
+        Self {
+            turn,
+            created: false,
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What a store of one's own has to do: find rows, and write them.
+//!
+//! [`RowStore`](super::RowStore) makes a [`Store`](super::Store) of it: it knows what becomes of the rows.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Attachment, Conversation, Lease, LeaseStatus, Message, MessageEntry, StoreResult, TurnRow,
+};
+use crate::blobs::Digest;
+use crate::clock::{Clock, Timestamp};
+use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
+
+/// Tables for conversations, turns, messages and files.
+#[async_trait]
+pub trait Tables: Send + Sync + 'static {
+    /// A transaction on the tables.
+    type Rows: Rows;
+
+    /// Begins a transaction. Of two that touch the same rows, the later one waits for the earlier one to end before it
+    /// reads them, or fails and leaves no trace.
+    async fn begin(&self) -> StoreResult<Self::Rows>;
+
+    /// Begins a transaction that reads only. This default begins one that might write.
+    async fn begin_reading(&self) -> StoreResult<Self::Rows> {
+        self.begin().await
+    }
+
+    /// The clock that leases expire by, and where new ids come from. All processes on the tables need the same time.
+    fn clock(&self) -> &dyn Clock;
+}
+
+/// The rows, in one transaction. Dropped without a [`commit`](Self::commit), it leaves no trace.
+#[async_trait]
+pub trait Rows: Send {
+    /// Writes for good what was put.
+    async fn commit(self) -> StoreResult<()>;
+
+    /// The conversation of this id.
+    async fn conversation(&mut self, id: ConversationId) -> StoreResult<Option<ConversationRow>>;
+
+    /// The conversation of this name.
+    async fn conversation_named(&mut self, name: &str) -> StoreResult<Option<ConversationRow>>;
+
+    /// The conversations used last, by [`used_at`](ConversationRow::used_at) and then id, newest first, at most `limit`.
+    async fn newest_conversations(&mut self, limit: u32) -> StoreResult<Vec<ConversationRow>>;
+
+    /// Writes a conversation, in the place of the one of its id.
+    async fn put_conversation(&mut self, row: ConversationRow) -> StoreResult<()>;
+
+    /// Deletes a conversation with its turns, messages and files.
+    async fn delete_conversation(&mut self, id: ConversationId) -> StoreResult<()>;
+
+    /// The turn of this id.
+    ///
+    /// # Errors
+    /// [`Corrupt`](super::StoreError::Corrupt) for a row that this version cannot read, with `turns` as its table.
+    async fn turn(&mut self, id: TurnId) -> StoreResult<Option<TurnRow>>;
+
+    /// The turn of this conversation with this client key.
+    async fn turn_with_key(
+        &mut self,
+        conversation: ConversationId,
+        key: &str,
+    ) -> StoreResult<Option<TurnRow>>;
+
+    /// The turns of a conversation that are not [settled](TurnRow::is_settled), oldest first.
+    async fn unsettled(&mut self, conversation: ConversationId) -> StoreResult<Vec<TurnId>>;
+
+    /// Which turn to look at for a claim: of those that are [claimable](TurnRow::is_claimable), and have no unsettled turn
+    /// of their conversation before them, the one with the least [`TurnRow::precedence`]; of equals the oldest. Only
+    /// `only` where that is given, and none that was [set aside](Self::set_aside).
+    async fn next_turn(
+        &mut self,
+        now: Timestamp,
+        only: Option<TurnId>,
+    ) -> StoreResult<Option<TurnId>>;
+
+    /// Writes a turn, in the place of the one of its id.
+    async fn put_turn(&mut self, row: TurnRow) -> StoreResult<()>;
+
+    /// Keeps a turn whose row cannot be read from being the next one. It goes on to hold up those behind it.
+    async fn set_aside(&mut self, turn: TurnId) -> StoreResult<()>;
+
+    /// Settles a turn whose row cannot be read, if it is queued; answers the message it was to fill, or nothing.
+    async fn drop_unread(&mut self, turn: TurnId) -> StoreResult<Option<MessageId>>;
+
+    /// The message of this id.
+    async fn message(&mut self, id: MessageId) -> StoreResult<Option<MessageRow>>;
+
+    /// Where messages are; see [`Messages::message_index`](super::Messages::message_index).
+    async fn message_index(
+        &mut self,
+        conversation: Option<ConversationId>,
+        after: u64,
+        limit: u32,
+    ) -> StoreResult<Vec<MessageEntry>>;
+
+    /// Writes a message, in the place of the one of its id.
+    async fn put_message(&mut self, row: MessageRow) -> StoreResult<()>;
+
+    /// The file of this id.
+    async fn file(&mut self, id: AttachmentId) -> StoreResult<Option<Attachment>>;
+
+    /// The files of a message, in the order they were added. This default reads all files of the conversation.
+    async fn files(&mut self, message: MessageId) -> StoreResult<Vec<Attachment>> {
+        let Some(row) = self.message(message).await? else {
+            return Ok(Vec::new());
+        };
+        let mut files = self
+            .newest_files(row.message.conversation, u32::MAX)
+            .await?;
+        files.retain(|file| file.message == message);
+        files.reverse();
+        Ok(files)
+    }
+
+    /// The files of a conversation, newest first, at most `limit`.
+    async fn newest_files(
+        &mut self,
+        conversation: ConversationId,
+        limit: u32,
+    ) -> StoreResult<Vec<Attachment>>;
+
+    /// Which of these digests a file has.
+    async fn digests_in_use(&mut self, digests: &[Digest]) -> StoreResult<Vec<Digest>>;
+
+    /// Adds a file.
+    async fn add_file(&mut self, file: Attachment) -> StoreResult<()>;
+
+    /// Deletes a file.
+    async fn delete_file(&mut self, id: AttachmentId) -> StoreResult<()>;
+
+    /// How a lease stands. This default reads the turn.
+    async fn lease_status(&mut self, lease: &Lease) -> StoreResult<LeaseStatus> {
+        let row = self.turn(lease.turn).await?;
+        Ok(row.map_or(LeaseStatus::Lost, |row| row.status(lease)))
+    }
+}
+
+/// A message, and its cost to the last bit: JSON of a number is not always read back as the number it was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct MessageRow {
+    /// The message.
+    #[serde(flatten)]
+    pub message: Message,
+    cost_bits: u64,
+}
+
+impl From<Message> for MessageRow {
+    fn from(message: Message) -> Self {
+        let cost_bits = message.answer.usage.cost.to_bits();
+        Self { message, cost_bits }
+    }
+}
+
+impl From<MessageRow> for Message {
+    fn from(
+        MessageRow {
+            mut message,
+            cost_bits,
+        }: MessageRow,
+    ) -> Self {
+        message.answer.usage.cost = f64::from_bits(cost_bits);
+        message
+    }
+}
+
+/// A conversation, and what a list of conversations tells of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ConversationRow {
+    /// The conversation.
+    pub conversation: Conversation,
+    /// The start of its first prompt.
+    pub excerpt: Option<String>,
+    /// When its newest turn was submitted; when it was made, without one.
+    pub used_at: Timestamp,
+}
