@@ -34,6 +34,7 @@ mod columns;
 mod connect;
 mod engine;
 mod failure;
+mod options;
 #[cfg(all(test, feature = "sqlite", feature = "postgres"))]
 mod plans;
 #[cfg(feature = "postgres")]
@@ -45,6 +46,5 @@ mod store;
 mod tables;
 mod target;
 
-pub use connect::{
-    Description, Dialect, LeaseClock, Options, connect, connect_with, damage, describe,
-};
+pub use connect::{connect, connect_with, damage, describe};
+pub use options::{Description, Dialect, LeaseClock, Options};

@@ -134,7 +134,7 @@ fn judge(case: &Case<'_>, ledger: &Ledger, past: &Past) -> Vec<String> {
     };
     check(settled, "it is not settled".to_owned());
     check(
-        message.status == status.message_status(),
+        message.status == MessageStatus::from(status),
         "turn and message disagree".to_owned(),
     );
     let finished: Vec<_> = events

@@ -100,7 +100,9 @@ pub use messages::{Message, MessageEntry, MessageRole, MessageStatus, Messages};
 pub use queue::{Note, Queue};
 pub use reader::Reader;
 pub use row_store::RowStore;
-pub use rows::{CancelOutcome, Claim, ClaimedTurn, Finished, Lease, LeaseStatus, PromptRecord, Turn, WorkerId};
+pub use rows::{
+    CancelOutcome, Claim, ClaimedTurn, Finished, Lease, LeaseStatus, PromptRecord, Turn, WorkerId,
+};
 pub use session_gates::{SessionGate, SessionGates};
 pub use session_record::{Owed, SessionRecord};
 pub use submit::{NewTurn, NewUploads, OnBusy, Submitted};

@@ -47,7 +47,14 @@ impl NewTurn {
     /// The turn as it is submitted.
     pub fn turn(&self, now: Timestamp) -> Turn {
         let (user_message, prompt) = (self.user_message, self.prompt.clone());
-        let mut turn = Turn::new(self.id, self.conversation, user_message, self.message, prompt, now);
+        let mut turn = Turn::new(
+            self.id,
+            self.conversation,
+            user_message,
+            self.message,
+            prompt,
+            now,
+        );
         turn.client_key.clone_from(&self.client_key);
         turn
     }

@@ -12,7 +12,7 @@ use opencode_host::live::{Cursor, LiveEvent};
 use opencode_host::product::Product;
 use opencode_host::reporter::{ErrorReporter, Severity};
 use opencode_host::sandbox::SandboxRoot;
-use opencode_host::store::{MemoryStore, Store, TurnStatus};
+use opencode_host::store::{MemoryStore, MessageStatus, Store, TurnStatus};
 use opencode_host::sub_agents::SubAgents;
 use opencode_host::tracer::Tracer;
 use opencode_host::turn::TurnResult;
@@ -339,7 +339,7 @@ impl Hosting {
         );
         assert_eq!(self.recorder.named(UNKNOWN), []);
         let message = self.store.message(result.message).await.unwrap().unwrap();
-        assert_eq!(message.status, result.status.message_status());
+        assert_eq!(message.status, MessageStatus::from(result.status));
         result
     }
 

@@ -12,7 +12,7 @@ use opencode_client::wire::Prompt;
 use opencode_client::{Client, HubOptions, QuestionId};
 use opencode_host::clock::{ManualClock, Timestamp};
 use opencode_host::id::{ConversationId, TurnId};
-use opencode_host::store::{MemoryStore, Phase, Store, TurnStatus};
+use opencode_host::store::{MemoryStore, MessageStatus, Phase, Store, TurnStatus};
 use opencode_host::turn::TurnResult;
 use opencode_host::{Host, SubmitOptions, Worker, WorkerOptions};
 use opencode_impostor::{Action, Calls, Impostor, Outcome, Script, Step};
@@ -278,7 +278,7 @@ impl Stage {
         let finished = events.iter().filter(|event| event.name == "turn.finished");
         assert_eq!(finished.count(), 1, "{what}");
         let message = self.store.message(result.message).await.unwrap().unwrap();
-        assert_eq!(message.status, result.status.message_status(), "{what}");
+        assert_eq!(message.status, MessageStatus::from(result.status), "{what}");
 
         let ledger = self.impostor.ledger();
         let ids: std::collections::BTreeSet<_> = ledger

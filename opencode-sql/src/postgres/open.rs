@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::{PostgresEngine, error};
-use crate::connect::{Description, Dialect, Options};
 use crate::failure::Failure;
+use crate::options::{Description, Dialect, Options};
 use crate::schema;
 
 /// The longest statement. None of the store's takes a fraction of it.

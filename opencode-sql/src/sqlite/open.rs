@@ -13,8 +13,8 @@ use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
 
 use super::file::OpenedFile;
 use super::{BUSY_TIMEOUT, SqliteEngine, error};
-use crate::connect::{Description, Dialect, Options};
 use crate::failure::Failure;
+use crate::options::{Description, Dialect, Options};
 use crate::schema;
 
 /// How long processes that start at once get out of each other's way: while one

@@ -9,7 +9,7 @@ use opencode_host::store::{Store, StoreError};
 use sqlx::{ConnectOptions as _, Executor as _};
 
 use super::*;
-use crate::connect::{LeaseClock, Options};
+use crate::options::{LeaseClock, Options};
 use crate::store::SqlStore;
 
 #[derive(Debug)]

@@ -3,7 +3,9 @@
 use opencode_client::reply::PersistedPart;
 use opencode_host::clock::Timestamp;
 use opencode_host::id::{ConversationId, MessageId};
-use opencode_host::store::{Finish, Message, MessageEntry, StoreError, StoreResult, Usage};
+use opencode_host::store::{
+    Finish, Message, MessageEntry, MessageStatus, StoreError, StoreResult, Usage,
+};
 
 use crate::columns::{Columns, escape, json, optional_json, word};
 use crate::engine::{Arg, Handle, Row, Sql, args, sql};

@@ -1,6 +1,6 @@
 //! Submitting a turn.
 
-use opencode_host::store::{NewTurn, OnBusy, StoreError, Submitted};
+use opencode_host::store::{NewTurn, OnBusy, StoreError, Submitted, Turn};
 
 use super::{attachments, conversations, endings, messages, turns};
 use crate::engine::Handle;

@@ -1,5 +1,6 @@
 //! A database that an earlier version has made, before answers were rows: it is read, and its turns go on.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -240,15 +241,21 @@ async fn a_postgres_of_an_earlier_version_is_read_and_goes_on() {
         let mut made =
             "DROP TABLE answers; DELETE FROM _sqlx_migrations WHERE version >= 4;".to_owned();
         for line in rows {
-            let line = match line.contains("INTO conversations ") || line.contains("INTO sessions ")
-            {
-                true => line.to_owned(),
-                false => line.replacen(" VALUES(", " OVERRIDING SYSTEM VALUE VALUES(", 1),
+            let has_no_number = line.contains(" conversations ") || line.contains(" sessions ");
+            let values = if has_no_number {
+                " VALUES("
+            } else {
+                " OVERRIDING SYSTEM VALUE VALUES("
             };
+            let line = line.replacen(" VALUES(", values, 1);
             made += &line;
         }
         for table in ["turns", "messages", "turn_events", "attachments"] {
-            made += &format!("SELECT setval(pg_get_serial_sequence('{table}', 'seq'), 100);");
+            write!(
+                made,
+                "SELECT setval(pg_get_serial_sequence('{table}', 'seq'), 100);"
+            )
+            .unwrap();
         }
         let mut beside = database.connection().await;
         let made = sqlx::raw_sql(sqlx::AssertSqlSafe(made));

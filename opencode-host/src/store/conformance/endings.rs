@@ -85,7 +85,7 @@ pub async fn an_end_is_final(on: &dyn Fixture) {
             Finished::Stored(first)
         );
         let (row, message) = (on.turn(turn.id).await, on.message(turn.message).await);
-        assert_eq!(message.status, first.message_status());
+        assert_eq!(message.status, MessageStatus::from(first));
         for second in statuses {
             let again = on
                 .store()

@@ -19,7 +19,7 @@ pub async fn a_submit_is_two_messages_and_a_turn(on: &dyn Fixture) {
     new.client_key = Some("k".to_owned());
     let Submitted { turn, created } = on.store().submit(&new).await.unwrap();
     assert!(created);
-    assert_eq!(turn, Turn::queued(&new, on.clock().now()));
+    assert_eq!(turn, new.turn(on.clock().now()));
     assert_eq!(on.turn(turn.id).await, turn);
     assert_eq!(on.store().turn_events(turn.id).await.unwrap(), []);
 
