@@ -21,7 +21,7 @@ const FLOORS: [(&str, u8); 7] = [
     ("opencode-bench", 3),
 ];
 
-/// Files that are in a circle still. One that has left its circle leaves this list.
+/// Files that may be in a circle: none are.
 pub(super) const IN_CIRCLES: &[&str] = &[];
 
 /// One file of a crate.
