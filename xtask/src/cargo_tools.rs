@@ -20,6 +20,12 @@ pub(crate) const DENY: CargoTool = CargoTool {
     version: "0.20.2",
 };
 
+/// Changes of the code, each of which a test has to notice.
+pub(crate) const MUTANTS: CargoTool = CargoTool {
+    name: "cargo-mutants",
+    version: "27.1.0",
+};
+
 impl CargoTool {
     /// The program, installed where it is missing. That takes minutes, once.
     pub(crate) fn find_or_install(self) -> Result<PathBuf> {

@@ -10,12 +10,14 @@
 //! | `pg` | a throwaway PostgreSQL, for as long as it is needed |
 //! | `tidy` | the rules of this repository that no compiler checks |
 //! | `dependencies` | licences, bans and sources of every dependency, by `deny.toml` |
+//! | `mutants` | whether the tests notice when the code that decides is changed; takes hours |
 
 mod apt;
 mod cargo_tools;
 mod chaos;
 mod check;
 mod guard;
+mod mutants;
 mod opencode;
 mod pg;
 mod postgres;
@@ -61,6 +63,8 @@ enum Command {
     Tidy,
     /// Check licences, bans and sources of every dependency by deny.toml, with cargo-deny
     Dependencies,
+    /// Change the code that decides, in one place at a time, and tell what no test notices; takes hours
+    Mutants(mutants::Args),
     /// Keep a throwaway PostgreSQL until standard input closes
     #[command(name = guard::COMMAND, hide = true)]
     GuardPostgres {
@@ -106,6 +110,7 @@ fn run(command: Command) -> Result<ExitCode> {
             check::dependencies()?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Mutants(args) => mutants::run(&args),
         Command::GuardPostgres { programs } => guard::stand(&programs),
     }
 }
