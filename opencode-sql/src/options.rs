@@ -39,7 +39,7 @@ pub struct Options {
     /// The most connections at once, at least 2. On SQLite these read; one more writes.
     pub max_connections: u32,
     /// How long a call waits for a connection before the database counts as
-    /// not available. [`connect_with`] waits as long for a Postgres that is starting.
+    /// not available. [`connect_with`](crate::connect_with) waits as long for a Postgres that is starting.
     pub acquire_timeout: Duration,
     /// How long a session lock may be held on Postgres. A holder that takes
     /// longer, or hangs, loses it to the next one.
@@ -120,6 +120,6 @@ pub struct Description {
     pub journal_mode: Option<String>,
     /// The version of the database's schema; `None` when there is none yet.
     pub schema: Option<i64>,
-    /// The newest schema that this version knows, to which [`connect`] brings it.
+    /// The newest schema that this version knows, to which [`connect`](fn@crate::connect) brings it.
     pub known_schema: i64,
 }
