@@ -119,7 +119,8 @@ impl Worker {
                         tokio::time::sleep(shared.workshop.options.poll_interval).await;
                     }
                     drivers.spawn(async move {
-                        drive(shared, run, claimed).await;
+                        // Too large for a future in a future.
+                        Box::pin(drive(shared, run, claimed)).await;
                         drop(permit);
                     });
                     continue;

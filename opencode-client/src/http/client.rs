@@ -29,7 +29,7 @@ impl Client {
 
     /// The same client, giving a call up when the server says nothing for `limit`: no answer
     /// to it, or no further piece of one. A large request gets longer by its size. The
-    /// client's [timeout](ClientBuilder::timeout) holds all the same.
+    /// client's [timeout](crate::ClientBuilder::timeout) holds all the same.
     pub fn with_patience(&self, limit: Duration) -> Self {
         Self {
             patience: Some(limit),

@@ -4,7 +4,7 @@
 //! the authoritative exchange; both end in the same [`ReplyResult`]. Only parts of assistant messages that answer this
 //! prompt enter the reply. Events may come twice, late, or in another order: the result is the exchange's all the same.
 //!
-//! Inside, a [`Reply`](crate::Reply) is the answer of its session, the requests that wait, and the answers of child
+//! Inside, a [`Reply`] is the answer of its session, the requests that wait, and the answers of child
 //! sessions. An answer is its messages, its parts and its observers, each a type that knows nothing of the others.
 
 mod answer;
