@@ -119,7 +119,7 @@ impl Worker {
                         tokio::time::sleep(shared.workshop.options.poll_interval).await;
                     }
                     drivers.spawn(async move {
-                        // Too large for a future in a future.
+                        // On the heap: the future of a whole turn is large.
                         Box::pin(drive(shared, run, claimed)).await;
                         drop(permit);
                     });

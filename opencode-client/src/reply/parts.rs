@@ -133,8 +133,8 @@ impl Parts {
         update
     }
 
-    /// Takes a newer state of a tool call, and a question that waits for it. What it was before, where that is known
-    /// to observers, and its place; `None` where there is no room.
+    /// Takes a newer state of a tool call, and a question that waits for it. Its place, and whether observers have yet
+    /// to hear of what it is now; `None` where there is no room.
     pub(super) fn take_call(
         &mut self,
         part: &Part,

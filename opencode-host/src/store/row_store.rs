@@ -319,7 +319,9 @@ impl<T: Tables> Queue for RowStore<T> {
             let mut status = LeaseStatus::Lost;
             if let Some(mut row) = on.turn(lease.turn).await? {
                 status = row.renew(lease, length, now);
-                on.put_turn(row).await?;
+                if status != LeaseStatus::Lost {
+                    on.put_turn(row).await?;
+                }
             }
             statuses.push(status);
         }

@@ -11,7 +11,7 @@ use opencode_host::store::{MemoryStore, Store};
 #[derive(Debug)]
 struct Memory {
     clock: Arc<ManualClock>,
-    store: Arc<MemoryStore>,
+    store: Arc<dyn Store>,
 }
 
 #[async_trait::async_trait]
@@ -29,8 +29,12 @@ impl Fixture for Memory {
     }
 }
 
+fn manual_clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(Timestamp(1_800_000_000_000)))
+}
+
 fn memory() -> Memory {
-    let clock = Arc::new(ManualClock::at(Timestamp(1_800_000_000_000)));
+    let clock = manual_clock();
     let store = Arc::new(MemoryStore::new(clock.clone()));
     Memory { clock, store }
 }

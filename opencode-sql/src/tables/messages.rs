@@ -3,6 +3,7 @@
 use opencode_client::reply::PersistedPart;
 use opencode_host::clock::Timestamp;
 use opencode_host::id::{ConversationId, MessageId};
+use opencode_host::outcome::Answer;
 use opencode_host::store::{
     Finish, Message, MessageEntry, MessageStatus, StoreError, StoreResult, Usage,
 };
@@ -172,28 +173,42 @@ async fn place(on: &mut impl Handle, id: MessageId) -> SqlResult<(ConversationId
     Ok((columns.id("conversation")?, columns.count("seq")?))
 }
 
+/// What an answer is written as, in the order that [`ADD`] and [`END`] have its columns in.
+fn answered(answer: &Answer) -> SqlResult<[Arg<'_>; 11]> {
+    let usage = &answer.usage;
+    Ok([
+        answer.reason.map(word).transpose()?.into(),
+        escape(&answer.content).into(),
+        json(&answer.parts)?.into(),
+        escape(&answer.reasoning).into(),
+        usage.cost.into(),
+        usage.input_tokens.into(),
+        usage.output_tokens.into(),
+        usage.cache_read_tokens.into(),
+        usage.cache_write_tokens.into(),
+        answer.truncated.into(),
+        optional_json(answer.error.as_ref())?.into(),
+    ])
+}
+
 pub(crate) async fn add(on: &mut impl Handle, message: &Message) -> SqlResult<()> {
-    let args = args![
-        message.id,
-        message.conversation,
-        message.turn.to_string(),
-        word(message.role)?,
-        word(message.status)?,
-        message.answer.reason.map(word).transpose()?,
-        escape(&message.answer.content),
-        json(&message.answer.parts)?,
-        escape(&message.answer.reasoning),
-        message.answer.usage.cost,
-        message.answer.usage.input_tokens,
-        message.answer.usage.output_tokens,
-        message.answer.usage.cache_read_tokens,
-        message.answer.usage.cache_write_tokens,
-        message.answer.truncated,
-        optional_json(message.answer.error.as_ref())?,
-        message.created_at,
+    let whose: [Arg<'_>; 5] = [
+        message.id.into(),
+        message.conversation.into(),
+        message.turn.to_string().into(),
+        word(message.role)?.into(),
+        word(message.status)?.into(),
+    ];
+    let times: [Arg<'_>; 2] = [
+        message.created_at.into(),
         Arg::Int(message.finished_at.map(|at| at.0)),
     ];
-    on.execute(ADD, args).await?;
+    let args: Vec<_> = whose
+        .into_iter()
+        .chain(answered(&message.answer)?)
+        .chain(times)
+        .collect();
+    on.execute(ADD, &args).await?;
     Ok(())
 }
 
@@ -213,22 +228,10 @@ pub(crate) async fn end(
     finish: &Finish,
     now: Timestamp,
 ) -> SqlResult<()> {
-    let args = args![
-        id,
-        word(MessageStatus::from(finish.status))?,
-        finish.answer.reason.map(word).transpose()?,
-        escape(&finish.answer.content),
-        json(&finish.answer.parts)?,
-        escape(&finish.answer.reasoning),
-        finish.answer.usage.cost,
-        finish.answer.usage.input_tokens,
-        finish.answer.usage.output_tokens,
-        finish.answer.usage.cache_read_tokens,
-        finish.answer.usage.cache_write_tokens,
-        finish.answer.truncated,
-        optional_json(finish.answer.error.as_ref())?,
-        now,
-    ];
-    on.execute(END, args).await?;
+    let status = word(MessageStatus::from(finish.status))?;
+    let mut args: Vec<Arg<'_>> = vec![id.into(), status.into()];
+    args.extend(answered(&finish.answer)?);
+    args.push(now.into());
+    on.execute(END, &args).await?;
     Ok(())
 }

@@ -19,13 +19,18 @@ impl Home {
     }
 }
 
+/// What is moved out, by name.
+fn moved_out(home: &Home, own: OwnConfiguration) -> Vec<String> {
+    let mut removed = home.sandbox.remove_configuration(own).unwrap();
+    removed.sort();
+    removed
+}
+
 #[test]
 fn it_is_moved_out_whole_and_nothing_else_is() {
     let home = Home::new();
     assert_eq!(
-        home.sandbox
-            .remove_configuration(OwnConfiguration::Remove)
-            .unwrap(),
+        moved_out(&home, OwnConfiguration::Remove),
         [""; 0],
         "of a clean sandbox nothing"
     );
@@ -58,11 +63,7 @@ fn it_is_moved_out_whole_and_nothing_else_is() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, "mine").unwrap();
     }
-    let mut removed = home
-        .sandbox
-        .remove_configuration(OwnConfiguration::Remove)
-        .unwrap();
-    removed.sort();
+    let removed = moved_out(&home, OwnConfiguration::Remove);
     assert_eq!(
         removed,
         [
@@ -93,12 +94,7 @@ fn it_is_moved_out_whole_and_nothing_else_is() {
         fs::read_to_string(plugin.join("plugin/x.js")).unwrap(),
         "mine"
     );
-    assert_eq!(
-        home.sandbox
-            .remove_configuration(OwnConfiguration::Remove)
-            .unwrap(),
-        [""; 0]
-    );
+    assert_eq!(moved_out(&home, OwnConfiguration::Remove), [""; 0]);
 }
 
 #[test]
@@ -109,11 +105,10 @@ fn instructions_may_stay_and_skills_may_not() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, "mine").unwrap();
     }
-    let clear = |own| home.sandbox.remove_configuration(own).unwrap();
+    let clear = |own| moved_out(&home, own);
     assert_eq!(clear(OwnConfiguration::Keep), [""; 0]);
     assert_eq!(clear(OwnConfiguration::KeepInstructions), [".claude"]);
-    let mut removed = clear(OwnConfiguration::Remove);
-    removed.sort();
+    let removed = clear(OwnConfiguration::Remove);
     assert_eq!(removed, ["AGENTS.md", "CLAUDE.md"]);
 }
 
@@ -127,11 +122,7 @@ fn what_lies_beside_the_sandboxes_is_moved_out_too() {
     fs::write(root.join("AGENTS.md"), "mine").unwrap();
     fs::write(root.join("notes.md"), "mine").unwrap();
     fs::write(home.agent("opencode.json"), "{}").unwrap();
-    let mut removed = home
-        .sandbox
-        .remove_configuration(OwnConfiguration::Remove)
-        .unwrap();
-    removed.sort();
+    let removed = moved_out(&home, OwnConfiguration::Remove);
     assert_eq!(
         removed,
         ["../.GIT", "../.opencode", "../AGENTS.md", "opencode.json"]
@@ -197,9 +188,7 @@ fn what_cannot_be_moved_is_an_error() {
     let home = Home::new();
     fs::write(home.root.path().join(".quarantine"), "in the way").unwrap();
     assert_eq!(
-        home.sandbox
-            .remove_configuration(OwnConfiguration::Remove)
-            .unwrap(),
+        moved_out(&home, OwnConfiguration::Remove),
         [""; 0],
         "not needed"
     );
@@ -253,10 +242,5 @@ fn a_large_folder_is_looked_through() {
         fs::write(home.agent(&format!("{number}.txt")), "").unwrap();
     }
     fs::create_dir(home.agent(".opencode")).unwrap();
-    assert_eq!(
-        home.sandbox
-            .remove_configuration(OwnConfiguration::Remove)
-            .unwrap(),
-        [".opencode"]
-    );
+    assert_eq!(moved_out(&home, OwnConfiguration::Remove), [".opencode"]);
 }

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use opencode_host::blobs::Digest;
-use opencode_host::clock::{Clock, ManualClock, Timestamp};
+use opencode_host::clock::{Clock, Timestamp};
 use opencode_host::id::{AttachmentId, ConversationId, MessageId, TurnId};
 use opencode_host::store::conformance::{
     Fixture, answers, attachments, claims, conversations, endings, fencing, run, sessions, submits,
 };
 use opencode_host::store::{
     Attachment, ConversationRow, MemoryRows, MemoryTables, MessageEntry, MessageRow, RowStore,
-    Rows, Store, StoreResult, Tables, TurnRow,
+    Rows, StoreResult, Tables, TurnRow,
 };
+
+use super::{Memory, manual_clock};
 
 /// What the tables do wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,41 +133,20 @@ rows! { {
     }
 }
 
-struct Broken {
-    clock: Arc<ManualClock>,
-    store: Arc<RowStore<BrokenTables>>,
-}
-
-impl Broken {
-    fn by(mistake: Mistake) -> Self {
-        let clock = Arc::new(ManualClock::at(Timestamp(1_800_000_000_000)));
-        let tables = BrokenTables(MemoryTables::new(clock.clone()), mistake);
-        let store = Arc::new(RowStore::over(tables));
-        Self { clock, store }
-    }
-}
-
-#[async_trait]
-impl Fixture for Broken {
-    fn store(&self) -> Arc<dyn Store> {
-        self.store.clone()
-    }
-
-    fn clock(&self) -> &ManualClock {
-        &self.clock
-    }
-
-    async fn another(&self) -> Arc<dyn Store> {
-        self.store.clone()
-    }
+/// A store on tables with this mistake.
+fn broken(mistake: Mistake) -> Memory {
+    let clock = manual_clock();
+    let tables = BrokenTables(MemoryTables::new(clock.clone()), mistake);
+    let store = Arc::new(RowStore::over(tables));
+    Memory { clock, store }
 }
 
 /// The promise is kept by sound tables, and said to be broken by those with the mistake.
 async fn says(mistake: Mistake, name: &str, promise: impl AsyncFn(&dyn Fixture)) {
-    run(name, Broken::by(Mistake::None), &promise).await;
-    let broken = run(name, Broken::by(mistake), &promise);
-    let broken = AssertUnwindSafe(broken).catch_unwind().await;
-    let said = broken.expect_err("the mistake goes unnoticed");
+    run(name, broken(Mistake::None), &promise).await;
+    let tried = run(name, broken(mistake), &promise);
+    let tried = AssertUnwindSafe(tried).catch_unwind().await;
+    let said = tried.expect_err("the mistake goes unnoticed");
     let said = said.downcast_ref::<String>().unwrap();
     let named = format!("the store breaks the promise {name}: ");
     assert!(said.starts_with(&named), "{mistake:?}: {said}");
