@@ -319,6 +319,53 @@ mod tests {
         assert_eq!(seen, Some(4096 * 1000));
     }
 
+    #[test]
+    fn what_is_dropped_is_counted_to_its_end() {
+        // In a line whose name is cut in two.
+        let mut framer = Framer::with_cap(8);
+        let out = frames(
+            &mut framer,
+            &[b"data: 123456789012345\ndat", b"a: more\n\n"],
+        );
+        assert_eq!(out, ["dropped 19 of 123456789012345more"]);
+        // In a line that would fit behind what is kept of the others.
+        let cap = 2 * DROPPED_PREFIX;
+        let mut framer = Framer::with_cap(cap);
+        let event = format!("data: {}\ndata: more\n\n", "x".repeat(cap + 1));
+        let out = frames(&mut framer, &[event.as_bytes()]);
+        let kept = "x".repeat(DROPPED_PREFIX);
+        assert_eq!(out, [format!("dropped {} of {kept}", cap + 5)]);
+    }
+
+    #[test]
+    fn a_line_is_kept_up_to_the_cap() {
+        let mut framer = Framer::with_cap(1 << 10);
+        framer.push(b"data: ", |_| panic!("not yet"));
+        for _ in 0..1000 {
+            framer.push(b"x", |_| panic!("not yet"));
+            assert!(framer.line.capacity() <= (2 << 10));
+        }
+        assert_eq!(frames(&mut framer, &[b"\n\n"]), ["x".repeat(1000)]);
+        framer.push(b"data: ", |_| panic!("not yet"));
+        for _ in 0..10_000 {
+            framer.push(b"x", |_| panic!("not yet"));
+            assert!(framer.line.capacity() <= (2 << 10));
+        }
+    }
+
+    #[test]
+    fn the_room_of_a_large_frame_is_given_back_and_that_of_a_small_one_kept() {
+        let text = "x".repeat(200 << 10);
+        let mut framer = Framer::default();
+        let (one, two) = text.split_at(100 << 10);
+        let pieces = ["data: ", one, two, "\ndata: ", two, "\n", "\n"].map(str::as_bytes);
+        assert_eq!(frames(&mut framer, &pieces), [format!("{text}\n{two}")]);
+        assert_eq!((framer.line.capacity(), framer.data.capacity()), (0, 0));
+        let pieces = ["data: sm", "all\n", "\n"].map(str::as_bytes);
+        assert_eq!(frames(&mut framer, &pieces), ["small"]);
+        assert!(framer.line.capacity() > 0 && framer.data.capacity() > 0);
+    }
+
     fn stream() -> impl Strategy<Value = Vec<u8>> {
         static PIECES: [&[u8]; 14] = [
             b"data: ",
