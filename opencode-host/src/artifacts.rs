@@ -12,10 +12,15 @@
 //! carries trust, and only its row tells ([`AttachmentSource::Transform`]), which
 //! no agent writes.
 //!
-//! Attaching happens when the turn is durable, and can be done again by anyone at
-//! any time: bytes go to [`Blobs`](crate::blobs::Blobs) under their digest first,
-//! then the row, of which the database allows one for each name of a message.
+//! A worker attaches a turn's files by itself, with the folder from
+//! [`HostBuilder::sandboxes`] and the bytes from [`HostBuilder::blobs`]; a host
+//! names its [`Transform`]s. Attaching happens when the turn is durable, and can
+//! be done again by anyone at any time: bytes go to
+//! [`Blobs`](crate::blobs::Blobs) under their digest first, then the row, of which
+//! the database allows one for each name of a message.
 //!
+//! [`HostBuilder::blobs`]: crate::HostBuilder::blobs
+//! [`HostBuilder::sandboxes`]: crate::HostBuilder::sandboxes
 //! [`AttachmentSource::Transform`]: crate::store::AttachmentSource::Transform
 
 mod echo;
@@ -27,14 +32,19 @@ mod transform;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+// Workers attach files. What they do it with is no part of the library's surface: its own tests use it.
+#[doc(hidden)]
 pub use echo::Echo;
 pub(crate) use echo::SANDBOX_NAME;
-pub use exchange_files::{Dropped, ExchangeFile, ExchangeFiles, FileError};
+pub(crate) use exchange_files::Dropped;
+#[doc(hidden)]
+pub use exchange_files::{ExchangeFile, ExchangeFiles, FileError};
+#[doc(hidden)]
 pub use message_artifacts::{AttachReport, MAX_SANDBOX_FILES, MessageArtifacts};
 pub use transform::{Counterfeit, DefaultAttach, Transform};
 
 /// The most bytes of one artifact unless the host says otherwise: 10 MiB.
-pub const MAX_ARTIFACT: u64 = crate::sandbox::DEFAULT_READ_CAP;
+pub(crate) const MAX_ARTIFACT: u64 = crate::sandbox::DEFAULT_READ_CAP;
 
 /// A file on its way to a message. Two with the same values are the same.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,7 +73,7 @@ impl Artifact {
 }
 
 /// The MIME type that a file's name says; `application/octet-stream` when it says none.
-pub fn mime_type_of(name: &str) -> String {
+pub(crate) fn mime_type_of(name: &str) -> String {
     mime_guess::from_path(name)
         .first_or_octet_stream()
         .essence_str()

@@ -135,6 +135,7 @@ pub mod telemetry;
 pub mod tool_display;
 pub mod tracer;
 pub mod turn;
+#[doc(hidden)]
 pub mod uploaded_files_prompt;
 pub mod uploads;
 pub mod visible;
@@ -149,7 +150,7 @@ pub use opencode_client as client;
 pub use options::{
     DEFAULT_MAX_PROMPT, DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA, HostOptions, WorkerOptions,
 };
-pub use session::{LOWEST_VERSION, SessionError, UnsafeServer};
+pub use session::UnsafeServer;
 pub use worker::{BuildError, Worker, WorkerBuilder};
 
 #[cfg(doctest)]

@@ -44,12 +44,15 @@ use tokio::io::AsyncRead;
 
 pub(crate) use blocking::blocking;
 pub use error::{Refusal, SandboxError};
-pub use file::{DEFAULT_READ_CAP, SandboxFile};
 pub use id::{InvalidSandboxId, SandboxId};
-pub use listing::{Listing, MAX_ENTRIES, MAX_REFUSED, RefusedEntry};
 pub use own_configuration::OwnConfiguration;
 use own_configuration::Quarantine;
 pub use path::{InvalidPath, MAX_DEPTH, SandboxPath};
+// How workers read what an agent has made; this crate's own tests do, too. A host gets files as attachments.
+#[doc(hidden)]
+pub use file::{DEFAULT_READ_CAP, SandboxFile};
+#[doc(hidden)]
+pub use listing::{Listing, MAX_ENTRIES, MAX_REFUSED, RefusedEntry};
 pub use root::{RootError, SandboxRoot};
 pub use rules::{default_permission_rules, own_configuration_rules};
 pub(crate) use write::Staged;
@@ -73,6 +76,7 @@ impl Sandbox {
     }
 
     /// Did [`SandboxRoot::provision`] make the folder, rather than find it?
+    #[doc(hidden)]
     pub fn just_created(&self) -> bool {
         self.just_created
     }
@@ -126,6 +130,7 @@ impl Sandbox {
     /// # Errors
     ///
     /// As [`Sandbox::write_new`].
+    #[doc(hidden)]
     pub async fn write_new_async(
         &self,
         path: SandboxPath,
@@ -155,6 +160,7 @@ impl Sandbox {
     ///
     /// [`SandboxError::Io`] when the sandbox's own folder cannot be read. What goes wrong deeper is in the
     /// [`Listing`].
+    #[doc(hidden)]
     pub fn files(&self, after: SystemTime) -> Result<Listing, SandboxError> {
         listing::list(&self.dir, after)
     }
@@ -164,6 +170,7 @@ impl Sandbox {
     /// # Errors
     ///
     /// As [`Sandbox::files`].
+    #[doc(hidden)]
     pub async fn files_async(&self, after: SystemTime) -> Result<Listing, SandboxError> {
         let dir = Arc::clone(&self.dir);
         blocking(move || listing::list(&dir, after)).await
@@ -175,6 +182,7 @@ impl Sandbox {
     ///
     /// [`SandboxError::Gone`] when there is none, [`SandboxError::Refused`] when it is not a plain file of
     /// this sandbox's own.
+    #[doc(hidden)]
     pub fn file(&self, path: SandboxPath) -> Result<SandboxFile, SandboxError> {
         SandboxFile::look(&self.dir, path)
     }
@@ -186,6 +194,7 @@ impl Sandbox {
     /// # Errors
     ///
     /// A path that leads elsewhere, or that goes through `..`.
+    #[doc(hidden)]
     pub fn inside(&self, path: &str) -> Result<SandboxPath, InvalidPath> {
         let path = Path::new(path);
         let inside = path.strip_prefix(&self.path).unwrap_or(path);
@@ -216,6 +225,7 @@ impl Sandbox {
     ///
     /// [`SandboxError::Io`] when one cannot be moved, [`SandboxError::Refused`] when somebody puts them back
     /// as fast as they are moved. No prompt should be sent then.
+    #[doc(hidden)]
     pub fn remove_configuration(&self, own: OwnConfiguration) -> Result<Vec<String>, SandboxError> {
         self.quarantine.clear(&self.dir, own)
     }
@@ -229,6 +239,7 @@ impl Sandbox {
     /// # Errors
     ///
     /// [`SandboxError::Io`] when the folder cannot be read.
+    #[doc(hidden)]
     pub fn is_git_worktree(&self) -> Result<bool, SandboxError> {
         match self.dir.symlink_metadata(".git") {
             Ok(_) => Ok(true),

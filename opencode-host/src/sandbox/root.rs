@@ -246,6 +246,7 @@ impl SandboxRoot {
     /// # Errors
     ///
     /// [`SandboxError::Io`] when the file system fails.
+    #[doc(hidden)]
     pub fn sweep(&self, before: SystemTime) -> Result<usize, SandboxError> {
         let sweep = || -> io::Result<usize> {
             let mut swept = 0;

@@ -24,11 +24,11 @@ use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
 /// A quota is not among them: it is compared with what the conversation has, in the transaction of the submit
 /// ([`NewTurn::check_quota`]).
 #[derive(Clone, Debug)]
-pub struct Checked(Arc<dyn Store>);
+pub(crate) struct Checked(Arc<dyn Store>);
 
 impl Checked {
     /// Puts the bounds around a store.
-    pub fn new(store: Arc<dyn Store>) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         Self(store)
     }
 }

@@ -47,7 +47,7 @@
 //!    ([`column::to_json`]): a field that a later version adds needs no migration then.
 //! 2. Implement [`Tables`] and [`Rows`]: find rows and write them, in transactions that lock what they read. Methods with a
 //!    default may be left out until they are slow. [`RowStore`] makes the store of it: what becomes of the rows, and in which
-//!    order, it knows, and the host checks names, keys and sizes around it ([`Checked`]).
+//!    order, it knows, and the host checks names, keys and sizes around it.
 //! 3. Run the suite: `store_conformance!` in your tests, with the feature `conformance`. A test that fails names the promise
 //!    that the store breaks.
 //!
@@ -89,7 +89,7 @@ use std::fmt;
 
 pub use answers::{AnswerOutcome, AnswerState, Given, MAX_ANSWER_BYTES, NewAnswer, RequestAnswer};
 pub use attachment::{Attached, Attachment, AttachmentSource, MAX_ATTACHMENT_NAME, NewAttachment};
-pub use checked::Checked;
+pub(crate) use checked::Checked;
 pub use conversations::{
     Conversation, ConversationSummary, Conversations, SessionLock, Swapped, lock_in_process,
 };
