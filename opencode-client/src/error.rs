@@ -6,7 +6,7 @@ use std::fmt;
 use crate::id::SessionId;
 
 /// The longest piece of a response body that an error message carries, in characters.
-pub const BODY_EXCERPT_CHARS: usize = 200;
+pub(crate) const BODY_EXCERPT_CHARS: usize = 200;
 
 /// A failed call.
 ///
@@ -150,7 +150,7 @@ impl UpstreamError {
 
     /// Reads the server's `{name, data: {message, statusCode, isRetryable, metadata: {url}}}`.
     /// Anything else still becomes an error that says what was there.
-    pub fn from_json(error: &serde_json::Value) -> Self {
+    pub(crate) fn from_json(error: &serde_json::Value) -> Self {
         let data = &error["data"];
         let message = data["message"]
             .as_str()

@@ -94,11 +94,6 @@ impl Exchange {
             && words.all(|(text, synthetic)| synthetic || said.iter().any(|said| said == text))
     }
 
-    /// The messages whose parts are the answer: all but summaries.
-    pub fn answers(&self) -> impl Iterator<Item = &Message> {
-        self.messages.iter().filter(|message| !message.info.summary)
-    }
-
     /// Cost over all messages of the turn, US dollars.
     pub fn cost(&self) -> f64 {
         self.messages.iter().map(|message| message.info.cost).sum()

@@ -12,21 +12,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 macro_rules! upstream_id {
-    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+    ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(Box<str>);
 
         impl $name {
-            /// What every id of this entity starts with on the wire.
-            pub const PREFIX: &'static str = $prefix;
-
-            /// Takes an id as the server gave it.
-            pub fn new(id: impl Into<Box<str>>) -> Self {
-                Self(id.into())
-            }
-
             /// The id as it stands on the wire.
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -56,34 +48,28 @@ macro_rules! upstream_id {
                 &self.0
             }
         }
-
-        impl AsRef<str> for $name {
-            fn as_ref(&self) -> &str {
-                &self.0
-            }
-        }
     };
 }
 
 upstream_id!(
     /// An upstream session, `ses_…`.
-    SessionId, "ses_"
+    SessionId
 );
 upstream_id!(
     /// An upstream message, `msg_…`.
-    MessageId, "msg_"
+    MessageId
 );
 upstream_id!(
     /// One part of an upstream message, `prt_…`.
-    PartId, "prt_"
+    PartId
 );
 upstream_id!(
     /// A question the agent asked, `que_…`.
-    QuestionId, "que_"
+    QuestionId
 );
 upstream_id!(
     /// A permission the agent asked for, `per_…`.
-    PermissionId, "per_"
+    PermissionId
 );
 
 impl PartId {
@@ -98,6 +84,8 @@ impl PartId {
     }
 }
 
+/// How the id of a message begins.
+const MESSAGE: &str = "msg_";
 const HEX_DIGITS: usize = 12;
 const TAIL_LENGTH: usize = 14;
 const HEX_MASK: u64 = (1 << 48) - 1;
@@ -144,8 +132,8 @@ impl PromptIds {
         };
         let tail = base62_tail(entropy);
         Self {
-            message: MessageId::new(format!("{}{stamp:012x}{tail}", MessageId::PREFIX)),
-            part: PartId::new(format!("{}{stamp:012x}{tail}", PartId::PREFIX)),
+            message: MessageId::from(format!("{MESSAGE}{stamp:012x}{tail}")),
+            part: PartId::from(format!("prt_{stamp:012x}{tail}")),
         }
     }
 }
@@ -156,7 +144,7 @@ fn stamp_at(epoch_ms: u64) -> u64 {
 }
 
 fn hex_of(id: &str) -> Option<u64> {
-    let rest = id.strip_prefix(MessageId::PREFIX)?;
+    let rest = id.strip_prefix(MESSAGE)?;
     let digits = rest.get(..HEX_DIGITS)?;
     if rest.len() == HEX_DIGITS || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;

@@ -63,12 +63,12 @@ mod sse;
 mod tolerant;
 pub mod wire;
 
-pub use error::{BODY_EXCERPT_CHARS, Error, UpstreamError};
+pub use error::{Error, UpstreamError};
 pub use exchange::Exchange;
 pub use http::{Client, ClientBuilder, Health, MessagePage, Models, PageCursor, RequestTrace};
 pub use hub::{
     Backoff, EventHub, GapReason, HubOptions, HubProblem, ProblemListener, Signal, Subscription,
 };
 pub use id::{MessageId, MintBasis, PartId, PermissionId, PromptIds, QuestionId, SessionId};
-pub use reply::Reply;
+pub use reply::fold::Reply;
 pub use tolerant::{Oddity, Skipped};

@@ -13,9 +13,8 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 use super::client::Client;
-use super::settings::{RequestListener, RequestTrace, Settings};
+use super::settings::Settings;
 use crate::error::Error;
-use crate::tolerant::{SkipListener, Skipped};
 
 const DEFAULT_BASE_URL: &str = "http://127.0.0.1:4096";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
@@ -33,8 +32,6 @@ pub struct ClientBuilder {
     workspace: Option<String>,
     headers: Vec<(String, SecretString)>,
     http: Option<reqwest::ClientBuilder>,
-    on_request: Option<RequestListener>,
-    on_skipped: Option<SkipListener>,
 }
 
 /// How many calls are under way at once, as a rule. Each has a connection of its own.
@@ -76,8 +73,6 @@ impl ClientBuilder {
             workspace: None,
             headers: Vec::new(),
             http: None,
-            on_request: None,
-            on_skipped: None,
         }
     }
 
@@ -161,21 +156,6 @@ impl ClientBuilder {
         self
     }
 
-    /// Is told of every call when it is over. Must be quick.
-    pub fn on_request(
-        mut self,
-        listener: impl Fn(&RequestTrace<'_>) + Send + Sync + 'static,
-    ) -> Self {
-        self.on_request = Some(Arc::new(listener));
-        self
-    }
-
-    /// Is told what of an answer or of events was mended or left out; see [`Skipped`]. Must be quick.
-    pub fn on_skipped(mut self, listener: impl Fn(&str, &Skipped) + Send + Sync + 'static) -> Self {
-        self.on_skipped = Some(Arc::new(listener));
-        self
-    }
-
     /// Makes the client. Nothing is sent yet.
     ///
     /// # Errors
@@ -232,8 +212,8 @@ impl ClientBuilder {
                 is_general,
                 timeout: self.timeout,
                 workspace: self.workspace,
-                on_request: self.on_request,
-                on_skipped: self.on_skipped,
+                on_request: None,
+                on_skipped: None,
                 in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
             }),
         })

@@ -99,9 +99,4 @@ impl Client {
     pub fn server(&self) -> &str {
         &self.settings.server
     }
-
-    /// How long a call may take.
-    pub fn timeout(&self) -> Duration {
-        self.settings.timeout
-    }
 }

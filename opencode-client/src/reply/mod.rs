@@ -4,7 +4,7 @@
 //! the authoritative exchange; both end in the same [`ReplyResult`]. Only parts of assistant messages that answer this
 //! prompt enter the reply. Events may come twice, late, or in another order: the result is the exchange's all the same.
 //!
-//! Inside, a [`Reply`] is the answer of its session, the requests that wait, and the answers of child
+//! Inside, a [`Reply`](crate::Reply) is the answer of its session, the requests that wait, and the answers of child
 //! sessions. An answer is its messages, its parts and its observers, each a type that knows nothing of the others.
 
 mod answer;
@@ -27,12 +27,11 @@ mod view;
 
 pub use change::{Change, SnapshotPart};
 pub use checkpoint::Checkpoint;
-pub use fold::Reply;
 pub use messages::Scope;
 pub use observers::{Observer, ObserverError, ProblemSink};
 pub use part::{PartKind, PersistedPart};
 pub use requests::{PendingRequest, Requests};
 pub use result::{ReplyResult, is_blank};
 pub use room::{MAX_DETAIL_BYTES, MAX_PARTS, MAX_REPLY_BYTES};
-pub use tool_part::{MAX_ERROR_CHARS, Provenance, ToolPart, ToolStatus};
+pub use tool_part::{Provenance, ToolPart, ToolStatus};
 pub use view::{Gone, Notice, View, ViewPart};

@@ -8,7 +8,7 @@ use crate::tolerant::shorten::{self, VALUE, cut};
 use crate::wire::{Part, ToolAttachment, ToolCall};
 
 /// The longest error of a tool that is kept, in characters.
-pub const MAX_ERROR_CHARS: usize = 200;
+const MAX_ERROR_CHARS: usize = 200;
 
 /// The name the server gives a call that it could not run.
 const INVALID: &str = "invalid";
@@ -85,7 +85,7 @@ pub struct ToolPart {
     /// What came out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
-    /// Why it failed, at most [`MAX_ERROR_CHARS`] characters.
+    /// Why it failed, at most 200 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The model's id of the call.

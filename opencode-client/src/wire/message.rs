@@ -66,7 +66,7 @@ impl MessageInfo {
 
     /// Whether the message itself says that another follows: the model stopped to have tools run, or this is a
     /// summary. Providers say other words with their tool calls: [`Message::wants_more`] knows better.
-    pub fn wants_more(&self) -> bool {
+    pub(crate) fn wants_more(&self) -> bool {
         self.summary || self.finish.as_deref() == Some("tool-calls")
     }
 
@@ -156,7 +156,7 @@ impl Message {
     }
 
     /// Whether the model called tools that the server runs, and whose results the model is to see.
-    pub fn calls_tools(&self) -> bool {
+    fn calls_tools(&self) -> bool {
         let mut parts = self.parts.iter();
         parts.any(|part| matches!(&part.body, PartBody::Tool(call) if !call.by_provider))
     }

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use opencode_client::reply::{Checkpoint, ProblemSink, Reply};
+use opencode_client::Reply;
+use opencode_client::reply::{Checkpoint, ProblemSink};
 use opencode_client::{Exchange, GapReason, Signal, Subscription};
 use tokio::time::Instant;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use opencode_client::reply::Reply;
+use opencode_client::Reply;
 use tokio::time::Instant;
 
 use super::ears::{Ears, Signals};

@@ -1,7 +1,8 @@
 //! Looking at what the server holds of the turn.
 
 use opencode_client::Client;
-use opencode_client::reply::{PendingRequest, Reply};
+use opencode_client::Reply;
+use opencode_client::reply::PendingRequest;
 
 use super::ears::Ears;
 use super::facts::{Facts, Inspection, LastMessage, Learned, Look, Requests};

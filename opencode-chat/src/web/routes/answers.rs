@@ -23,7 +23,7 @@ pub(crate) async fn question(
     fields: Fields,
 ) -> Result<Response, Problem> {
     let turn = id(&turn)?;
-    let question = QuestionId::new(known(question)?);
+    let question = QuestionId::from(known(question)?);
     let count = fields
         .first("count")
         .and_then(|count| count.parse().ok())
@@ -60,7 +60,7 @@ pub(crate) async fn reject(
 ) -> Result<Response, Problem> {
     let turn = id(&turn)?;
     app.host
-        .reject_question(turn, &QuestionId::new(known(question)?))
+        .reject_question(turn, &QuestionId::from(known(question)?))
         .await?;
     done(&app, turn, &headers).await
 }
@@ -74,7 +74,7 @@ pub(crate) async fn permission(
     fields: Fields,
 ) -> Result<Response, Problem> {
     let turn = id(&turn)?;
-    let permission = PermissionId::new(known(permission)?);
+    let permission = PermissionId::from(known(permission)?);
     let reply = match fields.first("reply") {
         Some("once") => PermissionReply::Once,
         Some("always") => PermissionReply::Always,
