@@ -10,8 +10,8 @@ use crate::{process, workspace};
 /// A program that cargo installs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CargoTool {
-    name: &'static str,
-    version: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
 }
 
 /// Licences, banned crates and sources of dependencies, by `deny.toml`.
@@ -24,6 +24,12 @@ pub(crate) const DENY: CargoTool = CargoTool {
 pub(crate) const MUTANTS: CargoTool = CargoTool {
     name: "cargo-mutants",
     version: "27.1.0",
+};
+
+/// The public items of a library.
+pub(crate) const PUBLIC_API: CargoTool = CargoTool {
+    name: "cargo-public-api",
+    version: "0.52.0",
 };
 
 impl CargoTool {

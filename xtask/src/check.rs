@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::cargo_tools::DENY;
 use crate::stages::Stages;
-use crate::{process, tidy, workspace};
+use crate::{process, public_api, tidy, workspace};
 
 /// Runs every check, also after one has failed.
 pub(crate) fn run() -> ExitCode {
@@ -24,6 +24,9 @@ pub(crate) fn run() -> ExitCode {
         doc.args(["doc", "--workspace", "--no-deps"]);
         doc.args(["--all-features", "--locked"]);
         process::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
+    });
+    stages.run("public surface", || {
+        public_api::run(&public_api::Args::default())
     });
     // What each package holds, and that its manifest says what a registry asks for. That it builds is seen above.
     stages.run("packages", || {

@@ -3,12 +3,13 @@
 //! | command | what it does |
 //! | --- | --- |
 //! | `test` | installs what is missing, then runs every test |
-//! | `check` | format, lints, documentation, tidiness, dependencies, packages |
+//! | `check` | format, lints, documentation, tidiness, dependencies, public surface, packages |
 //! | `chaos` | turns on three workers that are killed all the time, and the proof that none was harmed |
 //! | `setup` | only the installs of `test` |
 //! | `tools` | prints where the programs are that the tests run |
 //! | `pg` | a throwaway PostgreSQL, for as long as it is needed |
 //! | `tidy` | the rules of this repository that no compiler checks |
+//! | `public-api` | what the libraries offer, compared with `docs/public-api` |
 //! | `dependencies` | licences, bans and sources of every dependency, by `deny.toml` |
 //! | `mutants` | whether the tests notice when the code that decides is changed; takes hours |
 
@@ -22,6 +23,7 @@ mod opencode;
 mod pg;
 mod postgres;
 mod process;
+mod public_api;
 mod signals;
 mod stages;
 mod test;
@@ -49,7 +51,7 @@ struct Cli {
 enum Command {
     /// Install what is missing, then run every test
     Test(test::Args),
-    /// Check format, lints, documentation, tidiness, dependencies and packages
+    /// Check format, lints, documentation, tidiness, dependencies, public surface and packages
     Check,
     /// Run turns on workers that are killed all the time, and prove that none was harmed
     Chaos(chaos::Args),
@@ -61,6 +63,8 @@ enum Command {
     Pg(pg::Args),
     /// Check the rules of this repository that no compiler checks
     Tidy,
+    /// Compare the public items of the libraries with docs/public-api
+    PublicApi(public_api::Args),
     /// Check licences, bans and sources of every dependency by deny.toml, with cargo-deny
     Dependencies,
     /// Change the code that decides, in one place at a time, and tell what no test notices; takes hours
@@ -104,6 +108,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Tidy => {
             check::tidy()?;
             println!("tidy");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::PublicApi(args) => {
+            public_api::run(&args)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Dependencies => {
