@@ -47,13 +47,21 @@ pub async fn connect_with(url: &str, options: Options) -> StoreResult<Arc<dyn St
 /// # Errors
 /// See [`connect`]; a newer schema is no error here.
 pub async fn describe(url: &str) -> StoreResult<Description> {
+    describe_with(url, &Options::default()).await
+}
+
+/// [`describe`] of tables that have other names.
+///
+/// # Errors
+/// See [`describe`].
+pub async fn describe_with(url: &str, options: &Options) -> StoreResult<Description> {
     match Target::parse(url)? {
         #[cfg(feature = "sqlite")]
-        Target::File(path) => crate::sqlite::describe(Some(&path)).await,
+        Target::File(path) => crate::sqlite::describe(Some(&path), options).await,
         #[cfg(feature = "sqlite")]
-        Target::Memory => crate::sqlite::describe(None).await,
+        Target::Memory => crate::sqlite::describe(None, options).await,
         #[cfg(feature = "postgres")]
-        Target::Postgres(target) => crate::postgres::describe(&target).await,
+        Target::Postgres(target) => crate::postgres::describe(&target, options).await,
     }
 }
 

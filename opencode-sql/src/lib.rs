@@ -20,8 +20,10 @@
 //!
 //! # Adding to the schema
 //!
-//! A change is a new file in `migrations/sqlite` and one of the same name in
-//! `migrations/postgres`. It only adds: nodes of the version before go on
+//! A change is a new file in `migrations/sqlite`, one of the same name in
+//! `migrations/postgres`, and a line in `schema.rs`. Tables and indexes have the prefix `opencode_` in it, as in all statements:
+//! it is rewritten where a store has another one. Its last statement notes it in `opencode_migrations`. It only adds:
+//! nodes of the version before go on
 //! working during a roll-out. When turn rows are to be read differently, raise
 //! `ROW_VERSION`; older nodes pass such rows over.
 
@@ -34,6 +36,7 @@ mod columns;
 mod connect;
 mod engine;
 mod failure;
+mod names;
 mod options;
 #[cfg(all(test, feature = "sqlite", feature = "postgres"))]
 mod plans;
@@ -46,5 +49,6 @@ mod store;
 mod tables;
 mod target;
 
-pub use connect::{connect, connect_with, damage, describe};
+pub use connect::{connect, connect_with, damage, describe, describe_with};
 pub use options::{Description, Dialect, LeaseClock, Options};
+pub use schema::{Migration, migrations};

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use opencode_host::clock::{Clock, SystemClock};
 
+use crate::names::PREFIX;
+
 /// Whose clock leases expire by.
 #[derive(Clone, Debug, Default)]
 pub enum LeaseClock {
@@ -41,6 +43,15 @@ pub struct Options {
     /// How long a call waits for a connection before the database counts as
     /// not available. [`connect_with`](crate::connect_with) waits as long for a Postgres that is starting.
     pub acquire_timeout: Duration,
+    /// How the names of the store's tables begin: a lower-case letter or `_`, then such, or digits; at most 30 characters. Default
+    /// `opencode_`. Two stores with different prefixes in one database have nothing to do with each other.
+    pub prefix: String,
+    /// The schema of the tables, on Postgres. It has to be there. Default: the one on the search path of the first connection that has the
+    /// tables, or else the one that new tables come into; every statement names it from then on.
+    pub schema: Option<String>,
+    /// Whether to bring the database's schema up to date when it is opened. Default true. Without, one that is not is refused: run
+    /// [`migrations`](crate::migrations()) yourself.
+    pub migrate: bool,
     /// How long a session lock may be held on Postgres. A holder that takes
     /// longer, or hangs, loses it to the next one.
     pub session_lock_limit: Duration,
@@ -50,6 +61,9 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             clock: LeaseClock::Database,
+            prefix: PREFIX.to_owned(),
+            schema: None,
+            migrate: true,
             max_connections: 10,
             acquire_timeout: Duration::from_secs(10),
             session_lock_limit: Duration::from_secs(60),
@@ -61,6 +75,23 @@ impl Options {
     /// These options with another lease clock.
     pub fn clock(self, clock: LeaseClock) -> Self {
         Self { clock, ..self }
+    }
+
+    /// These options with another prefix of the tables.
+    pub fn prefix(self, prefix: impl Into<String>) -> Self {
+        let prefix = prefix.into();
+        Self { prefix, ..self }
+    }
+
+    /// These options with a schema for the tables.
+    pub fn schema(self, schema: impl Into<String>) -> Self {
+        let schema = Some(schema.into());
+        Self { schema, ..self }
+    }
+
+    /// These options with or without changes to the database's schema.
+    pub fn migrate(self, migrate: bool) -> Self {
+        Self { migrate, ..self }
     }
 
     /// These options with another number of connections.

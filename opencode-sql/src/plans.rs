@@ -4,6 +4,8 @@
 use sqlx::{Connection as _, Executor as _, PgConnection, Row as _, SqliteConnection};
 
 use crate::engine::Sql;
+use crate::options::Dialect;
+use crate::schema::STEPS;
 use crate::tables::{
     answers, attachments, claims, conversations, endings, leases, messages, turns,
 };
@@ -87,24 +89,24 @@ const EXPECTED: &[Expected] = &[
 
 /// 20,000 conversations with two settled turns each; one more turn is queued, one runs.
 const OLD_TURNS: &str = "
-    INSERT INTO conversations (id, name, created_at, used_at) SELECT 'c' || n, 'c' || n, n, n FROM numbers WHERE n < 20000;
-    INSERT INTO sessions (conversation) SELECT id FROM conversations;
-    INSERT INTO turns (id, version, conversation, user_message, message, prompt, client_key, state, status, settled,
+    INSERT INTO opencode_conversations (id, name, created_at, used_at) SELECT 'c' || n, 'c' || n, n, n FROM numbers WHERE n < 20000;
+    INSERT INTO opencode_sessions (conversation) SELECT id FROM opencode_conversations;
+    INSERT INTO opencode_turns (id, version, conversation, user_message, message, prompt, client_key, state, status, settled,
         checkpoint, created_at)
       SELECT 't' || n, 1, 'c' || (n % 20000), 'u' || n, 'a' || n, '{}', 'k' || n, 'finished', 'completed', 1, '{}', n
       FROM numbers;
-    INSERT INTO turns (id, version, conversation, user_message, message, prompt, state, checkpoint, created_at)
+    INSERT INTO opencode_turns (id, version, conversation, user_message, message, prompt, state, checkpoint, created_at)
       VALUES ('q', 1, 'c0', 'u', 'a', '{}', 'queued', '{}', 1);
-    INSERT INTO turns (id, version, conversation, user_message, message, prompt, state, checkpoint, created_at, worker,
+    INSERT INTO opencode_turns (id, version, conversation, user_message, message, prompt, state, checkpoint, created_at, worker,
         leased_at, lease_expires_at)
       VALUES ('r', 1, 'c1', 'u', 'a', '{}', 'running', '{}', 1, 'w', 1, 2);
-    INSERT INTO messages (id, conversation, turn, role, status, content, parts, reasoning, cost, input_tokens,
+    INSERT INTO opencode_messages (id, conversation, turn, role, status, content, parts, reasoning, cost, input_tokens,
         output_tokens, cache_read_tokens, cache_write_tokens, truncated, created_at)
       SELECT 'm' || n, 'c' || (n % 20000), 't' || n, 'user', 'completed', '', '[]', '', 0, 0, 0, 0, 0, 0, n FROM numbers;
-    INSERT INTO attachments (id, message, conversation, name, digest, size, mime_type, source, trust, created_at)
+    INSERT INTO opencode_attachments (id, message, conversation, name, digest, size, mime_type, source, trust, created_at)
       SELECT 'f' || n, 'm' || n, 'c' || (n % 20000), 'report.md', 'd' || n, 1, 'text/markdown', 'tool', '{}', n FROM numbers;
-    INSERT INTO answers (turn, request, given, given_at, state, open) SELECT 't' || n, 'per', '{}', 1, '{}', 0 FROM numbers;
-    INSERT INTO turn_events (turn, name, payload, at) SELECT 't' || n, 'turn.finished', '{}', 1 FROM numbers;
+    INSERT INTO opencode_answers (turn, request, given, given_at, state, open) SELECT 't' || n, 'per', '{}', 1, '{}', 0 FROM numbers;
+    INSERT INTO opencode_turn_events (turn, name, payload, at) SELECT 't' || n, 'turn.finished', '{}', 1 FROM numbers;
 ";
 
 /// What is no look-up: a table, or an index that does not follow the question, from end to end.
@@ -134,14 +136,9 @@ fn check(sql: &str, plan: &[String], index: &str) {
 #[tokio::test]
 async fn sqlite_uses_its_indexes() {
     let mut on = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-    on.execute(concat!(
-        include_str!("../migrations/sqlite/0001_turns.sql"),
-        include_str!("../migrations/sqlite/0002_attachments.sql"),
-        include_str!("../migrations/sqlite/0003_lost_sessions.sql"),
-        include_str!("../migrations/sqlite/0004_answers.sql")
-    ))
-    .await
-    .unwrap();
+    for step in STEPS {
+        on.execute(step.text(Dialect::Sqlite)).await.unwrap();
+    }
     on.execute("CREATE TABLE numbers (n INTEGER PRIMARY KEY) STRICT")
         .await
         .unwrap();
@@ -183,14 +180,9 @@ async fn postgres_uses_its_indexes() {
     on.execute("CREATE SCHEMA plans; SET LOCAL search_path TO plans; SET LOCAL plan_cache_mode = force_generic_plan")
         .await
         .unwrap();
-    on.execute(concat!(
-        include_str!("../migrations/postgres/0001_turns.sql"),
-        include_str!("../migrations/postgres/0002_attachments.sql"),
-        include_str!("../migrations/postgres/0003_lost_sessions.sql"),
-        include_str!("../migrations/postgres/0004_answers.sql")
-    ))
-    .await
-    .unwrap();
+    for step in STEPS {
+        on.execute(step.text(Dialect::Postgres)).await.unwrap();
+    }
     on.execute("CREATE TABLE numbers AS SELECT n FROM generate_series(0, 39999) AS n")
         .await
         .unwrap();
@@ -213,10 +205,10 @@ async fn postgres_uses_its_indexes() {
         let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         let index = match *index {
             "(id" => "Index Cond: (id = ",
-            "(turn" => "answers_pkey",
-            "(name" => "conversations_name_key",
-            "(seq" => "messages_pkey",
-            "attachments_id" => "attachments_id_key",
+            "(turn" => "opencode_answers_pkey",
+            "(name" => "opencode_conversations_name_key",
+            "(seq" => "opencode_messages_pkey",
+            "attachments_id" => "opencode_attachments_id_key",
             index => index,
         };
         check(sql.postgres, &plan, index);

@@ -3,10 +3,10 @@
 --
 -- The file of the same name for SQLite says the same.
 
-CREATE TABLE attachments (
+CREATE TABLE opencode_attachments (
     seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
-    message TEXT NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
+    message TEXT NOT NULL REFERENCES opencode_messages (id) ON DELETE CASCADE,
     conversation TEXT NOT NULL,
     name TEXT NOT NULL,
     -- SHA-256, hexadecimal.
@@ -20,6 +20,8 @@ CREATE TABLE attachments (
 );
 
 -- Whatever a program gets wrong, and however many attach at once: one file of a name.
-CREATE UNIQUE INDEX attachments_by_name ON attachments (message, name);
-CREATE INDEX attachments_by_conversation ON attachments (conversation, seq);
-CREATE INDEX attachments_by_digest ON attachments (digest);
+CREATE UNIQUE INDEX opencode_attachments_by_name ON opencode_attachments (message, name);
+CREATE INDEX opencode_attachments_by_conversation ON opencode_attachments (conversation, seq);
+CREATE INDEX opencode_attachments_by_digest ON opencode_attachments (digest);
+
+INSERT INTO opencode_migrations (version, name) VALUES (2, 'attachments');

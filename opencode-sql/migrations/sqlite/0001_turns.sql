@@ -4,7 +4,14 @@
 --
 -- The file of the same name for Postgres says the same.
 
-CREATE TABLE conversations (
+-- Which of these files were run: each notes itself at its end.
+CREATE TABLE opencode_migrations (
+    version INTEGER NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    applied_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
+) STRICT;
+
+CREATE TABLE opencode_conversations (
     id TEXT NOT NULL PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
     -- The start of the first prompt.
@@ -13,23 +20,23 @@ CREATE TABLE conversations (
     used_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX conversations_by_use ON conversations (used_at DESC, id DESC);
+CREATE INDEX opencode_conversations_by_use ON opencode_conversations (used_at DESC, id DESC);
 
 -- A row of its own for each conversation's upstream session: its lock, held
 -- while a session is minted, holds up nothing else.
-CREATE TABLE sessions (
-    conversation TEXT NOT NULL PRIMARY KEY REFERENCES conversations (id) ON DELETE CASCADE,
+CREATE TABLE opencode_sessions (
+    conversation TEXT NOT NULL PRIMARY KEY REFERENCES opencode_conversations (id) ON DELETE CASCADE,
     session TEXT
 ) STRICT, WITHOUT ROWID;
 
 -- The queue. A turn is leased while it has a worker.
-CREATE TABLE turns (
+CREATE TABLE opencode_turns (
     -- By age; within a conversation this is the order in which turns are worked on.
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
     -- How the row is to be read.
     version INTEGER NOT NULL,
-    conversation TEXT NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+    conversation TEXT NOT NULL REFERENCES opencode_conversations (id) ON DELETE CASCADE,
     user_message TEXT NOT NULL,
     message TEXT NOT NULL,
     prompt TEXT NOT NULL,
@@ -60,17 +67,17 @@ CREATE TABLE turns (
     CHECK (state <> 'running' OR worker IS NOT NULL)
 ) STRICT;
 
-CREATE UNIQUE INDEX turns_by_client_key ON turns (conversation, client_key) WHERE client_key IS NOT NULL;
-CREATE INDEX turns_by_conversation ON turns (conversation, seq);
-CREATE INDEX turns_open ON turns (conversation, seq) WHERE settled = 0;
-CREATE INDEX turns_queued ON turns (seq) WHERE state = 'queued';
-CREATE INDEX turns_by_lease_end ON turns (lease_expires_at) WHERE lease_expires_at IS NOT NULL;
-CREATE INDEX turns_by_lease_start ON turns (leased_at) WHERE leased_at IS NOT NULL;
+CREATE UNIQUE INDEX opencode_turns_by_client_key ON opencode_turns (conversation, client_key) WHERE client_key IS NOT NULL;
+CREATE INDEX opencode_turns_by_conversation ON opencode_turns (conversation, seq);
+CREATE INDEX opencode_turns_open ON opencode_turns (conversation, seq) WHERE settled = 0;
+CREATE INDEX opencode_turns_queued ON opencode_turns (seq) WHERE state = 'queued';
+CREATE INDEX opencode_turns_by_lease_end ON opencode_turns (lease_expires_at) WHERE lease_expires_at IS NOT NULL;
+CREATE INDEX opencode_turns_by_lease_start ON opencode_turns (leased_at) WHERE leased_at IS NOT NULL;
 
-CREATE TABLE messages (
+CREATE TABLE opencode_messages (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
-    conversation TEXT NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+    conversation TEXT NOT NULL REFERENCES opencode_conversations (id) ON DELETE CASCADE,
     turn TEXT NOT NULL,
     role TEXT NOT NULL,
     status TEXT NOT NULL,
@@ -89,16 +96,18 @@ CREATE TABLE messages (
     finished_at INTEGER
 ) STRICT;
 
-CREATE INDEX messages_by_conversation ON messages (conversation, seq);
+CREATE INDEX opencode_messages_by_conversation ON opencode_messages (conversation, seq);
 
-CREATE TABLE turn_events (
+CREATE TABLE opencode_turn_events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    turn TEXT NOT NULL REFERENCES turns (id) ON DELETE CASCADE,
+    turn TEXT NOT NULL REFERENCES opencode_turns (id) ON DELETE CASCADE,
     name TEXT NOT NULL,
     payload TEXT NOT NULL,
     at INTEGER NOT NULL
 ) STRICT;
 
-CREATE INDEX turn_events_by_turn ON turn_events (turn, seq);
+CREATE INDEX opencode_turn_events_by_turn ON opencode_turn_events (turn, seq);
 -- Whatever a program gets wrong: no turn ends twice.
-CREATE UNIQUE INDEX turn_events_one_end ON turn_events (turn) WHERE name = 'turn.finished';
+CREATE UNIQUE INDEX opencode_turn_events_one_end ON opencode_turn_events (turn) WHERE name = 'turn.finished';
+
+INSERT INTO opencode_migrations (version, name) VALUES (1, 'turns');

@@ -2,8 +2,8 @@
 --
 -- The file of the same name for Postgres says the same.
 
-CREATE TABLE answers (
-    turn TEXT NOT NULL REFERENCES turns (id) ON DELETE CASCADE,
+CREATE TABLE opencode_answers (
+    turn TEXT NOT NULL REFERENCES opencode_turns (id) ON DELETE CASCADE,
     -- The request's id, as OpenCode has it.
     request TEXT NOT NULL,
     given_by TEXT,
@@ -17,4 +17,6 @@ CREATE TABLE answers (
     PRIMARY KEY (turn, request)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX answers_open ON answers (turn) WHERE open = 1;
+CREATE INDEX opencode_answers_open ON opencode_answers (turn) WHERE open = 1;
+
+INSERT INTO opencode_migrations (version, name) VALUES (4, 'answers');

@@ -10,6 +10,7 @@
 
 mod error;
 mod open;
+mod schema;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,12 +23,13 @@ use opencode_host::store::{
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{PgConnection, PgPool, Postgres, Row as _, Transaction};
+use sqlx::{PgConnection, PgPool, Postgres, Row as _, SqlStr, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::engine::{Arg, Engine, Handle, Row, Sql, args, sql};
 use crate::failure::{Failure, SqlResult};
+use crate::names::Names;
 use crate::tables::conversations;
 
 pub(crate) use open::describe;
@@ -48,6 +50,7 @@ pub(crate) struct PostgresEngine {
     /// The connections that may hold session locks.
     minting: Arc<Semaphore>,
     session_lock_limit: Duration,
+    names: Arc<Names>,
     /// Where it is, for errors.
     place: Arc<str>,
 }
@@ -56,6 +59,7 @@ pub(crate) struct PostgresEngine {
 pub(crate) struct PostgresHandle {
     on: On,
     lease_clock: Option<Arc<dyn Clock>>,
+    names: Arc<Names>,
     place: Arc<str>,
 }
 
@@ -70,6 +74,7 @@ impl PostgresEngine {
         PostgresHandle {
             on,
             lease_clock: self.lease_clock.clone(),
+            names: Arc::clone(&self.names),
             place: Arc::clone(&self.place),
         }
     }
@@ -158,12 +163,16 @@ impl Handle for PostgresHandle {
     type Row = PgRow;
 
     async fn rows(&mut self, sql: Sql, args: &[Arg<'_>]) -> SqlResult<Vec<PgRow>> {
-        let rows = query(sql.postgres, args).fetch_all(self.connection()).await;
+        let rows = query(self.names.statement(sql.postgres), args)
+            .fetch_all(self.connection())
+            .await;
         rows.map_err(|error| error::failure(&error, &self.place))
     }
 
     async fn execute(&mut self, sql: Sql, args: &[Arg<'_>]) -> SqlResult<u64> {
-        let done = query(sql.postgres, args).execute(self.connection()).await;
+        let done = query(self.names.statement(sql.postgres), args)
+            .execute(self.connection())
+            .await;
         Ok(done
             .map_err(|error| error::failure(&error, &self.place))?
             .rows_affected())
@@ -199,7 +208,7 @@ impl Handle for PostgresHandle {
     }
 }
 
-fn query<'q>(sql: &'static str, args: &[Arg<'_>]) -> Query<'q, Postgres, PgArguments> {
+fn query<'q>(sql: SqlStr, args: &[Arg<'_>]) -> Query<'q, Postgres, PgArguments> {
     args.iter().fold(sqlx::query(sql), |query, arg| match arg {
         Arg::Text(value) => query.bind(value.as_deref()),
         Arg::Int(value) => query.bind(*value),

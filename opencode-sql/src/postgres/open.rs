@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use opencode_host::store::{StoreError, StoreResult};
-use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::{PostgresEngine, error};
-use crate::failure::Failure;
+use super::PostgresEngine;
+use super::schema::{self, told};
+use crate::names::Names;
 use crate::options::{Description, Dialect, Options};
-use crate::schema;
+use crate::schema::newest;
 
 /// The longest statement. None of the store's takes a fraction of it.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
@@ -31,13 +31,8 @@ impl PostgresEngine {
     pub(crate) async fn open(target: PgConnectOptions, options: Options) -> StoreResult<Self> {
         let place = place(&target);
         let mut first = first_connection(&target, options.acquire_timeout, &place).await?;
-        let migrating = timeout(MIGRATION_LIMIT, migrate(&mut first, &place)).await;
-        let too_long = || {
-            StoreError::Unavailable(format!(
-                "{place}: another process has been changing the schema for too long"
-            ))
-        };
-        migrating.map_err(|_| too_long())??;
+        let names = Names::new(&options, Dialect::Postgres)?;
+        let names = prepare(&mut first, names, options.migrate, &place).await?;
         first.close().await.map_err(|error| told(&error, &place))?;
 
         let connections = options.max_connections.max(2);
@@ -59,9 +54,32 @@ impl PostgresEngine {
             gates: Arc::default(),
             minting: Arc::new(Semaphore::new(connections as usize / 2)),
             session_lock_limit: options.session_lock_limit,
+            names: Arc::new(names),
             place: place.into(),
         })
     }
+}
+
+/// Finds the schema that the tables are in, and brings it up to date.
+async fn prepare(
+    connection: &mut PgConnection,
+    names: Names,
+    migrate: bool,
+    place: &str,
+) -> StoreResult<Names> {
+    let preparing = async {
+        let names = schema::placed(connection, names, place).await?;
+        schema::migrate(connection, &names, migrate, place).await?;
+        Ok(names)
+    };
+    let too_long = |_| {
+        StoreError::Unavailable(format!(
+            "{place}: another process has been changing the schema for too long"
+        ))
+    };
+    timeout(MIGRATION_LIMIT, preparing)
+        .await
+        .map_err(too_long)?
 }
 
 /// Where the database is, without user or password.
@@ -99,46 +117,13 @@ async fn first_connection(
     }
 }
 
-/// sqlx locks the schema by an advisory lock: one node changes it, the others wait.
-async fn migrate(connection: &mut PgConnection, place: &str) -> StoreResult<()> {
-    let found = version(connection)
-        .await
-        .map_err(|error| told(&error, place))?;
-    schema::check(found, &schema::POSTGRES)?;
-    schema::POSTGRES
-        .run_direct(None, connection, false)
-        .await
-        .map_err(|error| match error {
-            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-                told(&error, place)
-            }
-            other => schema::explain(&other, &schema::POSTGRES),
-        })
-}
-
-/// The version of the schema, if there is one.
-async fn version(connection: &mut PgConnection) -> sqlx::Result<Option<i64>> {
-    let table = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
-    if !sqlx::query(table)
-        .fetch_one(&mut *connection)
-        .await?
-        .try_get(0)?
-    {
-        return Ok(None);
-    }
-    sqlx::query("SELECT max(version) FROM _sqlx_migrations")
-        .fetch_one(connection)
-        .await?
-        .try_get(0)
-}
-
-fn told(error: &sqlx::Error, place: &str) -> StoreError {
-    Failure::into_error(error::failure(error, place))
-}
-
 /// Looks at a database without changing it.
-pub(crate) async fn describe(target: &PgConnectOptions) -> StoreResult<Description> {
+pub(crate) async fn describe(
+    target: &PgConnectOptions,
+    options: &Options,
+) -> StoreResult<Description> {
     let place = place(target);
+    let names = Names::new(options, Dialect::Postgres)?;
     let told = |error: sqlx::Error| told(&error, &place);
     let mut connection = first_connection(target, Duration::from_secs(5), &place).await?;
     let row = sqlx::query("SELECT current_setting('server_version')")
@@ -146,7 +131,10 @@ pub(crate) async fn describe(target: &PgConnectOptions) -> StoreResult<Descripti
         .await
         .map_err(told)?;
     let engine_version = row.try_get(0).map_err(told)?;
-    let schema = version(&mut connection).await.map_err(told)?;
+    let names = schema::placed(&mut connection, names, &place).await?;
+    let schema = schema::find(&mut connection, &names, &place)
+        .await?
+        .schema();
     connection.close().await.map_err(told)?;
     Ok(Description {
         dialect: Dialect::Postgres,
@@ -154,6 +142,6 @@ pub(crate) async fn describe(target: &PgConnectOptions) -> StoreResult<Descripti
         engine_version,
         journal_mode: None,
         schema,
-        known_schema: schema::newest(&schema::POSTGRES),
+        known_schema: newest(),
     })
 }

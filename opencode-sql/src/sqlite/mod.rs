@@ -16,6 +16,7 @@
 mod error;
 mod file;
 mod open;
+mod schema;
 #[cfg(test)]
 mod tests;
 
@@ -28,12 +29,13 @@ use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{
-    Connection as _, Executor as _, Row as _, SqlSafeStr as _, Sqlite, SqliteConnection,
+    Connection as _, Executor as _, Row as _, SqlSafeStr as _, SqlStr, Sqlite, SqliteConnection,
     SqlitePool, Transaction,
 };
 
 use crate::engine::{Arg, Engine, Handle, Row, Sql};
 use crate::failure::{Failure, SqlResult};
+use crate::names::Names;
 use file::OpenedFile;
 
 pub(crate) use open::{damage, describe};
@@ -49,6 +51,7 @@ pub(crate) struct SqliteEngine {
     readers: SqlitePool,
     clock: Arc<dyn Clock>,
     gates: Arc<SessionGates>,
+    names: Arc<Names>,
     /// The file that was opened; none for a database in memory.
     file: Option<Arc<OpenedFile>>,
     /// Where it is, for errors.
@@ -59,6 +62,7 @@ pub(crate) struct SqliteEngine {
 pub(crate) struct SqliteHandle {
     on: On,
     clock: Arc<dyn Clock>,
+    names: Arc<Names>,
     place: Arc<str>,
 }
 
@@ -73,6 +77,7 @@ impl SqliteEngine {
         SqliteHandle {
             on,
             clock: Arc::clone(&self.clock),
+            names: Arc::clone(&self.names),
             place: Arc::clone(&self.place),
         }
     }
@@ -169,12 +174,16 @@ impl Handle for SqliteHandle {
     type Row = SqliteRow;
 
     async fn rows(&mut self, sql: Sql, args: &[Arg<'_>]) -> SqlResult<Vec<SqliteRow>> {
-        let rows = query(sql.sqlite, args).fetch_all(self.connection()).await;
+        let rows = query(self.names.statement(sql.sqlite), args)
+            .fetch_all(self.connection())
+            .await;
         rows.map_err(|error| error::failure(&error, &self.place))
     }
 
     async fn execute(&mut self, sql: Sql, args: &[Arg<'_>]) -> SqlResult<u64> {
-        let done = query(sql.sqlite, args).execute(self.connection()).await;
+        let done = query(self.names.statement(sql.sqlite), args)
+            .execute(self.connection())
+            .await;
         Ok(done
             .map_err(|error| error::failure(&error, &self.place))?
             .rows_affected())
@@ -203,7 +212,7 @@ impl Handle for SqliteHandle {
     }
 }
 
-fn query<'q>(sql: &'static str, args: &[Arg<'_>]) -> Query<'q, Sqlite, SqliteArguments> {
+fn query<'q>(sql: SqlStr, args: &[Arg<'_>]) -> Query<'q, Sqlite, SqliteArguments> {
     args.iter().fold(sqlx::query(sql), |query, arg| match arg {
         Arg::Text(value) => query.bind(value.as_deref()),
         Arg::Int(value) => query.bind(*value),

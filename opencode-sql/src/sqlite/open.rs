@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use opencode_host::store::{StoreError, StoreResult};
-use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
 use super::file::OpenedFile;
-use super::{BUSY_TIMEOUT, SqliteEngine, error};
-use crate::failure::Failure;
+use super::schema::{self, told};
+use super::{BUSY_TIMEOUT, SqliteEngine};
+use crate::names::Names;
 use crate::options::{Description, Dialect, Options};
-use crate::schema;
+use crate::schema::newest;
 
 /// How long processes that start at once get out of each other's way: while one
 /// switches the journal or changes the schema, SQLite sends the others off
@@ -30,6 +30,7 @@ impl SqliteEngine {
     /// Opens the file, or a database in memory, and brings its schema up to date.
     pub(crate) async fn open(path: Option<&Path>, options: &Options) -> StoreResult<Self> {
         let place = place(path);
+        let names = Names::new(options, Dialect::Sqlite)?;
         if let Some(path) = path {
             make_private(path)?;
         }
@@ -48,7 +49,7 @@ impl SqliteEngine {
 
         let mut file = None;
         let (writer, readers) = if let Some(path) = path {
-            migrate_patiently(&connecting, &place).await?;
+            migrate_patiently(&connecting, &names, options.migrate, &place).await?;
             let opened = OpenedFile::at(path).map_err(|error| {
                 StoreError::Unavailable(format!("{place} cannot be looked at: {error}"))
             })?;
@@ -65,7 +66,7 @@ impl SqliteEngine {
             // The one connection is the database: it is never let go.
             let only = writer.min_connections(1).connect_lazy_with(connecting);
             let mut connection = only.acquire().await.map_err(|error| told(&error, &place))?;
-            run(&mut connection, &place).await?;
+            schema::migrate(&mut connection, &names, options.migrate, &place).await?;
             drop(connection);
             (only.clone(), only)
         };
@@ -74,6 +75,7 @@ impl SqliteEngine {
             readers,
             clock: options.clock.or_machine(),
             gates: Arc::default(),
+            names: Arc::new(names),
             file,
             place: place.into(),
         })
@@ -117,10 +119,15 @@ fn connect_options(path: Option<&Path>) -> SqliteConnectOptions {
 }
 
 /// Brings the schema up to date, again and again while other processes are in the way.
-async fn migrate_patiently(connecting: &SqliteConnectOptions, place: &str) -> StoreResult<()> {
+async fn migrate_patiently(
+    connecting: &SqliteConnectOptions,
+    names: &Names,
+    migrate: bool,
+    place: &str,
+) -> StoreResult<()> {
     let started = Instant::now();
     loop {
-        match migrate(connecting, place).await {
+        match migrate_once(connecting, names, migrate, place).await {
             Err(StoreError::Unavailable(why)) if started.elapsed() < START_PATIENCE => {
                 tracing::debug!(place, why, "not opened yet, once more");
                 tokio::time::sleep(START_PAUSE).await;
@@ -130,64 +137,23 @@ async fn migrate_patiently(connecting: &SqliteConnectOptions, place: &str) -> St
     }
 }
 
-async fn migrate(connecting: &SqliteConnectOptions, place: &str) -> StoreResult<()> {
-    let mut connection = connecting
-        .connect()
-        .await
-        .map_err(|error| told(&error, place))?;
-    let migrated = run(&mut connection, place).await;
-    connection
-        .close()
-        .await
-        .map_err(|error| told(&error, place))?;
+async fn migrate_once(
+    connecting: &SqliteConnectOptions,
+    names: &Names,
+    migrate: bool,
+    place: &str,
+) -> StoreResult<()> {
+    let told = |error: sqlx::Error| told(&error, place);
+    let mut connection = connecting.connect().await.map_err(told)?;
+    let migrated = schema::migrate(&mut connection, names, migrate, place).await;
+    connection.close().await.map_err(told)?;
     migrated
 }
 
-/// All missing migrations in one transaction that has the write lock: sqlx
-/// itself does not lock SQLite.
-async fn run(connection: &mut SqliteConnection, place: &str) -> StoreResult<()> {
-    let told = |error: sqlx::Error| told(&error, place);
-    let mut transaction = connection
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(told)?;
-    let found = version(&mut transaction).await.map_err(told)?;
-    schema::check(found, &schema::SQLITE)?;
-    match schema::SQLITE
-        .run_direct(None, &mut *transaction, false)
-        .await
-    {
-        Ok(()) => transaction.commit().await.map_err(told),
-        Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
-            Err(told(error))
-        }
-        Err(other) => Err(schema::explain(&other, &schema::SQLITE)),
-    }
-}
-
-/// The version of the schema, if there is one.
-async fn version(connection: &mut SqliteConnection) -> sqlx::Result<Option<i64>> {
-    let table = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'";
-    if sqlx::query(table)
-        .fetch_optional(&mut *connection)
-        .await?
-        .is_none()
-    {
-        return Ok(None);
-    }
-    sqlx::query("SELECT max(version) FROM _sqlx_migrations")
-        .fetch_one(connection)
-        .await?
-        .try_get(0)
-}
-
-fn told(error: &sqlx::Error, place: &str) -> StoreError {
-    Failure::into_error(error::failure(error, place))
-}
-
 /// Looks at a file, or at nothing, without changing it.
-pub(crate) async fn describe(path: Option<&Path>) -> StoreResult<Description> {
+pub(crate) async fn describe(path: Option<&Path>, options: &Options) -> StoreResult<Description> {
     let place = place(path);
+    let names = Names::new(options, Dialect::Sqlite)?;
     let told = |error: sqlx::Error| told(&error, &place);
     let there = path.filter(|path| path.exists());
     let looking = connect_options(there).read_only(there.is_some());
@@ -197,7 +163,9 @@ pub(crate) async fn describe(path: Option<&Path>) -> StoreResult<Description> {
         .await
         .map_err(told)?;
     let engine_version = row.try_get(0).map_err(told)?;
-    let schema = version(&mut connection).await.map_err(told)?;
+    let schema = schema::find(&mut connection, &names, &place)
+        .await?
+        .schema();
     let row = sqlx::query("PRAGMA journal_mode")
         .fetch_one(&mut connection)
         .await
@@ -214,7 +182,7 @@ pub(crate) async fn describe(path: Option<&Path>) -> StoreResult<Description> {
         engine_version,
         journal_mode,
         schema,
-        known_schema: schema::newest(&schema::SQLITE),
+        known_schema: newest(),
     })
 }
 

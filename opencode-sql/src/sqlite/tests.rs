@@ -46,8 +46,8 @@ impl Fixture for InMemory {
 
     async fn make_unreadable(&self, turn: TurnId) -> bool {
         let mut connection = self.engine.writer.acquire().await.unwrap();
-        let update =
-            sqlx::query("UPDATE turns SET version = 99 WHERE id = $1").bind(turn.to_string());
+        let update = sqlx::query("UPDATE opencode_turns SET version = 99 WHERE id = $1")
+            .bind(turn.to_string());
         assert_eq!(
             update
                 .execute(&mut *connection)
@@ -80,7 +80,7 @@ async fn commits_are_durable() {
     assert_eq!(row.get::<i64, _>(0), 2, "2 is FULL");
     let mut reader = engine.readers.acquire().await.unwrap();
     assert!(
-        reader.execute("DELETE FROM turns").await.is_err(),
+        reader.execute("DELETE FROM opencode_turns").await.is_err(),
         "readers only read"
     );
 }

@@ -12,21 +12,21 @@ use crate::failure::SqlResult;
 
 macro_rules! answers {
     () => {
-        "SELECT request, given_by, given, given_at, state FROM answers WHERE turn = $1"
+        "SELECT request, given_by, given, given_at, state FROM opencode_answers WHERE turn = $1"
     };
 }
 
 pub(crate) const OF_TURN: Sql = sql!(answers!(), " ORDER BY given_at, request");
 pub(crate) const BY_REQUEST: Sql = sql!(answers!(), " AND request = $2");
 const PUT: Sql = sql!(
-    "INSERT INTO answers (turn, request, given_by, given, given_at, state, open) \
+    "INSERT INTO opencode_answers (turn, request, given_by, given, given_at, state, open) \
      VALUES ($1, $2, $3, $4, $5, $6, 1) ON CONFLICT (turn, request) DO UPDATE \
      SET given_by = excluded.given_by, given = excluded.given, given_at = excluded.given_at, \
        state = excluded.state, open = 1"
 );
 const SET_STATE: Sql =
-    sql!("UPDATE answers SET state = $3, open = $4 WHERE turn = $1 AND request = $2");
-const REMOVE: Sql = sql!("DELETE FROM answers WHERE turn = $1 AND request = $2");
+    sql!("UPDATE opencode_answers SET state = $3, open = $4 WHERE turn = $1 AND request = $2");
+const REMOVE: Sql = sql!("DELETE FROM opencode_answers WHERE turn = $1 AND request = $2");
 
 fn read(row: &impl Row) -> StoreResult<RequestAnswer> {
     let columns = Columns::new(row, "answers", "request")?;

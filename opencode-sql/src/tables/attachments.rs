@@ -16,41 +16,45 @@ macro_rules! columns {
 
 /// The message's row gives the conversation. A second file of a name changes nothing.
 const ADD: Sql = sql!(
-    "INSERT INTO attachments (",
+    "INSERT INTO opencode_attachments (",
     columns!(),
-    ") SELECT $1, m.id, m.conversation, $3, $4, $5, $6, $7, $8, $9 FROM messages AS m WHERE m.id = $2 \
+    ") SELECT $1, m.id, m.conversation, $3, $4, $5, $6, $7, $8, $9 FROM opencode_messages AS m WHERE m.id = $2 \
      ON CONFLICT (message, name) DO NOTHING"
 );
 pub(crate) const BY_NAME: Sql = sql!(
     "SELECT ",
     columns!(),
-    " FROM attachments WHERE message = $1 AND name = $2"
+    " FROM opencode_attachments WHERE message = $1 AND name = $2"
 );
-pub(crate) const BY_ID: Sql = sql!("SELECT ", columns!(), " FROM attachments WHERE id = $1");
+pub(crate) const BY_ID: Sql = sql!(
+    "SELECT ",
+    columns!(),
+    " FROM opencode_attachments WHERE id = $1"
+);
 pub(crate) const OF_MESSAGE: Sql = sql!(
     "SELECT ",
     columns!(),
-    " FROM attachments WHERE message = $1 ORDER BY seq"
+    " FROM opencode_attachments WHERE message = $1 ORDER BY seq"
 );
 pub(crate) const NEWEST: Sql = sql!(
     "SELECT ",
     columns!(),
-    " FROM attachments WHERE conversation = $1 ORDER BY seq DESC LIMIT $2"
+    " FROM opencode_attachments WHERE conversation = $1 ORDER BY seq DESC LIMIT $2"
 );
 /// No database adds up what would be too large for a number: the quota sees to that.
 pub(crate) const UPLOADED: Sql = sql!(
-    "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) AS size, $1 AS conversation FROM attachments \
+    "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) AS size, $1 AS conversation FROM opencode_attachments \
      WHERE conversation = $1 AND source = 'upload'"
 );
 /// The digests are one parameter, so that any number is one statement.
 pub(crate) const IN_USE: Sql = Sql {
     sqlite: "SELECT value AS digest FROM json_each($1) \
-             WHERE EXISTS (SELECT 1 FROM attachments AS a WHERE a.digest = value)",
+             WHERE EXISTS (SELECT 1 FROM opencode_attachments AS a WHERE a.digest = value)",
     postgres: "SELECT w.digest FROM json_array_elements_text(CAST($1 AS json)) AS w(digest) \
-               WHERE EXISTS (SELECT 1 FROM attachments AS a WHERE a.digest = w.digest)",
+               WHERE EXISTS (SELECT 1 FROM opencode_attachments AS a WHERE a.digest = w.digest)",
 };
 const REMOVE: Sql = sql!(
-    "DELETE FROM attachments WHERE id = $1 RETURNING ",
+    "DELETE FROM opencode_attachments WHERE id = $1 RETURNING ",
     columns!()
 );
 

@@ -25,11 +25,11 @@ macro_rules! take {
     };
     (@ $condition:expr, $lock:expr) => {
         concat!(
-            "UPDATE turns SET worker = $1, leased_at = $2, lease_expires_at = $2 + $3, \
+            "UPDATE opencode_turns SET worker = $1, leased_at = $2, lease_expires_at = $2 + $3, \
                state = CASE state WHEN 'queued' THEN 'running' ELSE state END, \
                generation = generation + 1, attempts = attempts + 1, unreachable = 0, \
                started_at = CASE state WHEN 'queued' THEN COALESCE(started_at, $2) ELSE started_at END \
-             WHERE id = (SELECT t.id FROM turns AS t WHERE ",
+             WHERE id = (SELECT t.id FROM opencode_turns AS t WHERE ",
             $condition,
             " LIMIT 1",
             $lock,
@@ -43,7 +43,7 @@ macro_rules! take {
 macro_rules! first {
     () => {
         "t.unreadable_by < $4 AND NOT EXISTS ( \
-           SELECT 1 FROM turns AS e WHERE e.conversation = t.conversation AND e.settled = 0 AND e.seq < t.seq)"
+           SELECT 1 FROM opencode_turns AS e WHERE e.conversation = t.conversation AND e.settled = 0 AND e.seq < t.seq)"
     };
 }
 
@@ -69,10 +69,10 @@ pub(crate) const TAKE_ONLY_QUEUED: Sql = take!(queued!(), " AND t.id = $5");
 /// A lease that starts later than now was set by a clock that was put back
 /// since. It would outlive its worker by as much.
 pub(crate) const CUT_FUTURE_LEASES: Sql = sql!(
-    "UPDATE turns SET lease_expires_at = $1 + (lease_expires_at - leased_at), leased_at = $1 \
+    "UPDATE opencode_turns SET lease_expires_at = $1 + (lease_expires_at - leased_at), leased_at = $1 \
      WHERE leased_at > $1 RETURNING id"
 );
-const PASS_OVER: Sql = sql!("UPDATE turns SET unreadable_by = $2 WHERE id = $1");
+const PASS_OVER: Sql = sql!("UPDATE opencode_turns SET unreadable_by = $2 WHERE id = $1");
 
 /// What a claim came to.
 #[derive(Debug)]

@@ -13,32 +13,32 @@ use crate::failure::SqlResult;
 macro_rules! columns {
     () => {
         "SELECT c.id, c.name, c.created_at, s.session \
-         FROM conversations AS c LEFT JOIN sessions AS s ON s.conversation = c.id "
+         FROM opencode_conversations AS c LEFT JOIN opencode_sessions AS s ON s.conversation = c.id "
     };
 }
 
 pub(crate) const BY_ID: Sql = sql!(columns!(), "WHERE c.id = $1");
 pub(crate) const BY_NAME: Sql = sql!(columns!(), "WHERE c.name = $1");
 const ADD: Sql = sql!(
-    "INSERT INTO conversations (id, name, created_at, used_at) VALUES ($1, $2, $3, $3) \
+    "INSERT INTO opencode_conversations (id, name, created_at, used_at) VALUES ($1, $2, $3, $3) \
      ON CONFLICT (name) DO NOTHING"
 );
-const ADD_SESSION: Sql = sql!("INSERT INTO sessions (conversation) VALUES ($1)");
-const LOCK: Sql = locking!("SELECT id FROM conversations WHERE id = $1");
-const DELETE: Sql = sql!("DELETE FROM conversations WHERE id = $1");
+const ADD_SESSION: Sql = sql!("INSERT INTO opencode_sessions (conversation) VALUES ($1)");
+const LOCK: Sql = locking!("SELECT id FROM opencode_conversations WHERE id = $1");
+const DELETE: Sql = sql!("DELETE FROM opencode_conversations WHERE id = $1");
 pub(crate) const BY_USE: Sql = sql!(
     "SELECT c.id, c.name, c.created_at, s.session, c.excerpt, c.used_at, \
        CAST(CASE WHEN EXISTS ( \
-         SELECT 1 FROM turns AS t \
+         SELECT 1 FROM opencode_turns AS t \
          WHERE t.conversation = c.id AND t.settled = 0 AND t.state <> 'finished' \
        ) THEN 1 ELSE 0 END AS BIGINT) AS busy \
-     FROM conversations AS c LEFT JOIN sessions AS s ON s.conversation = c.id \
+     FROM opencode_conversations AS c LEFT JOIN opencode_sessions AS s ON s.conversation = c.id \
      ORDER BY c.used_at DESC, c.id DESC LIMIT $1"
 );
 /// Reads the session and keeps it from others until the transaction ends.
 const LOCK_SESSION: Sql =
-    locking!("SELECT conversation, session FROM sessions WHERE conversation = $1");
-const SET_SESSION: Sql = sql!("UPDATE sessions SET session = $2 WHERE conversation = $1");
+    locking!("SELECT conversation, session FROM opencode_sessions WHERE conversation = $1");
+const SET_SESSION: Sql = sql!("UPDATE opencode_sessions SET session = $2 WHERE conversation = $1");
 
 pub(crate) fn read(row: &impl Row) -> StoreResult<Conversation> {
     let columns = Columns::new(row, "conversations", "id")?;
@@ -143,8 +143,9 @@ fn not_found(id: ConversationId) -> StoreError {
 }
 
 /// Notes that the conversation was used, and its first prompt.
-const USE: Sql =
-    sql!("UPDATE conversations SET used_at = $2, excerpt = COALESCE(excerpt, $3) WHERE id = $1");
+const USE: Sql = sql!(
+    "UPDATE opencode_conversations SET used_at = $2, excerpt = COALESCE(excerpt, $3) WHERE id = $1"
+);
 
 pub(crate) async fn used(
     on: &mut impl Handle,

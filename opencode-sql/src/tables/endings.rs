@@ -11,24 +11,25 @@ use crate::engine::{Handle, Sql, args, sql};
 use crate::failure::{Failure, SqlResult};
 
 const END: Sql = sql!(
-    "UPDATE turns SET state = 'finished', status = $2, finished_at = $3 WHERE id = $1 AND state <> 'finished'"
+    "UPDATE opencode_turns SET state = 'finished', status = $2, finished_at = $3 WHERE id = $1 AND state <> 'finished'"
 );
 const ADD_EVENT: Sql =
-    sql!("INSERT INTO turn_events (turn, name, payload, at) VALUES ($1, $2, $3, $4)");
+    sql!("INSERT INTO opencode_turn_events (turn, name, payload, at) VALUES ($1, $2, $3, $4)");
 /// `settled <> 1` and not `= 0`: Postgres is to look the turn up by its id, not
 /// to walk through the index of all open turns.
 pub(crate) const SETTLE: Sql = sql!(
-    "UPDATE turns SET settled = 1, worker = NULL, leased_at = NULL, lease_expires_at = NULL \
+    "UPDATE opencode_turns SET settled = 1, worker = NULL, leased_at = NULL, lease_expires_at = NULL \
      WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'finished' AND settled <> 1"
 );
 /// Any worker can claim it, to settle it.
 const LEAVE_BEHIND: Sql =
-    sql!("UPDATE turns SET lease_expires_at = 0 WHERE id = $1 AND state = 'finished'");
+    sql!("UPDATE opencode_turns SET lease_expires_at = 0 WHERE id = $1 AND state = 'finished'");
 /// Nobody has a lease on it, and nobody could.
 const SETTLE_UNREADABLE: Sql =
-    sql!("UPDATE turns SET settled = 1 WHERE id = $1 AND state = 'finished'");
-const REQUEST_CANCEL: Sql =
-    sql!("UPDATE turns SET cancel_requested_at = COALESCE(cancel_requested_at, $2) WHERE id = $1");
+    sql!("UPDATE opencode_turns SET settled = 1 WHERE id = $1 AND state = 'finished'");
+const REQUEST_CANCEL: Sql = sql!(
+    "UPDATE opencode_turns SET cancel_requested_at = COALESCE(cancel_requested_at, $2) WHERE id = $1"
+);
 
 /// Writes an end: to the turn, its message and its record.
 async fn end(

@@ -28,7 +28,7 @@ macro_rules! wanted {
 /// Whether there are answers for the turn's worker to send.
 macro_rules! answers {
     () => {
-        "CAST(CASE WHEN EXISTS (SELECT 1 FROM answers AS a WHERE a.turn = turns.id AND a.open = 1) \
+        "CAST(CASE WHEN EXISTS (SELECT 1 FROM opencode_answers AS a WHERE a.turn = opencode_turns.id AND a.open = 1) \
            THEN 1 ELSE 0 END AS BIGINT) AS answers"
     };
 }
@@ -36,10 +36,11 @@ macro_rules! answers {
 macro_rules! renew {
     ($engine:ident) => {
         concat!(
-            "UPDATE turns SET leased_at = $2, lease_expires_at = $2 + $3 FROM ",
+            "UPDATE opencode_turns SET leased_at = $2, lease_expires_at = $2 + $3 FROM ",
             wanted!($engine),
-            " WHERE turns.id = l.turn AND turns.generation = l.generation AND turns.worker IS NOT NULL \
-             RETURNING id, turns.generation, cancel_requested_at, ",
+            " WHERE opencode_turns.id = l.turn AND opencode_turns.generation = l.generation \
+               AND opencode_turns.worker IS NOT NULL \
+             RETURNING id, opencode_turns.generation, cancel_requested_at, ",
             answers!()
         )
     };
@@ -48,11 +49,12 @@ macro_rules! renew {
 macro_rules! check {
     ($engine:ident) => {
         concat!(
-            "SELECT turns.id, turns.generation, turns.cancel_requested_at, ",
+            "SELECT opencode_turns.id, opencode_turns.generation, opencode_turns.cancel_requested_at, ",
             answers!(),
             " FROM ",
             wanted!($engine),
-            " JOIN turns ON turns.id = l.turn AND turns.generation = l.generation WHERE turns.worker IS NOT NULL"
+            " JOIN opencode_turns ON opencode_turns.id = l.turn AND opencode_turns.generation = l.generation \
+             WHERE opencode_turns.worker IS NOT NULL"
         )
     };
 }
@@ -67,37 +69,37 @@ pub(crate) const CHECK: Sql = Sql {
 };
 /// What was running is queued again; what had finished can be claimed at once, to be settled.
 pub(crate) const RELEASE: Sql = sql!(
-    "UPDATE turns SET worker = NULL, leased_at = NULL, \
+    "UPDATE opencode_turns SET worker = NULL, leased_at = NULL, \
        lease_expires_at = CASE state WHEN 'finished' THEN 0 ELSE NULL END, \
        state = CASE state WHEN 'running' THEN 'queued' ELSE state END, \
        attempts = CASE WHEN attempts > 0 THEN attempts - 1 ELSE 0 END \
      WHERE id = $1 AND generation = $2 AND worker IS NOT NULL"
 );
 pub(crate) const RECORD_PROMPT: Sql = sql!(
-    "UPDATE turns SET prompted = $3, \
+    "UPDATE opencode_turns SET prompted = $3, \
        resends = resends + CASE WHEN prompted IS NOT DISTINCT FROM $3 THEN 0 ELSE $4 END \
      WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running'"
 );
 /// The first one stays.
 pub(crate) const RECORD_REPLACEMENT: Sql = sql!(
-    "UPDATE turns SET replaced = COALESCE(replaced, $3) \
+    "UPDATE opencode_turns SET replaced = COALESCE(replaced, $3) \
      WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running'"
 );
 const SET_UNREACHABLE: Sql = sql!(
-    "UPDATE turns SET unreachable = $3 \
+    "UPDATE opencode_turns SET unreachable = $3 \
      WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running'"
 );
 pub(crate) const CHECKPOINT: Sql = sql!(
-    "UPDATE turns SET checkpoint = $3, progress_at = $4, attempts = 0 \
+    "UPDATE opencode_turns SET checkpoint = $3, progress_at = $4, attempts = 0 \
      WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running' AND checkpoint <> $3 \
      RETURNING id, message"
 );
 pub(crate) const RESET_ATTEMPTS: Sql = sql!(
-    "UPDATE turns SET attempts = 0 \
+    "UPDATE opencode_turns SET attempts = 0 \
      WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running'"
 );
 const IS_RUNNING: Sql = sql!(
-    "SELECT id FROM turns WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running'"
+    "SELECT id FROM opencode_turns WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running'"
 );
 
 pub(crate) async fn renew(

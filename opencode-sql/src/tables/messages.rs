@@ -22,18 +22,18 @@ macro_rules! message_columns {
 pub(crate) const BY_ID: Sql = sql!(
     "SELECT ",
     message_columns!(),
-    " FROM messages WHERE id = $1"
+    " FROM opencode_messages WHERE id = $1"
 );
-const PLACE: Sql = sql!("SELECT id, conversation, seq FROM messages WHERE id = $1");
+const PLACE: Sql = sql!("SELECT id, conversation, seq FROM opencode_messages WHERE id = $1");
 pub(crate) const PAGE: Sql = sql!(
     "SELECT ",
     message_columns!(),
-    " FROM messages WHERE seq > $1 ORDER BY seq LIMIT $2"
+    " FROM opencode_messages WHERE seq > $1 ORDER BY seq LIMIT $2"
 );
 pub(crate) const PAGE_OF_CONVERSATION: Sql = sql!(
     "SELECT ",
     message_columns!(),
-    " FROM messages WHERE conversation = $3 AND seq > $1 ORDER BY seq LIMIT $2"
+    " FROM opencode_messages WHERE conversation = $3 AND seq > $1 ORDER BY seq LIMIT $2"
 );
 /// `octet_length` reads no text that is kept apart from its row.
 macro_rules! index_columns {
@@ -45,26 +45,26 @@ macro_rules! index_columns {
 pub(crate) const INDEX: Sql = sql!(
     "SELECT ",
     index_columns!(),
-    " FROM messages WHERE seq > $1 ORDER BY seq LIMIT $2"
+    " FROM opencode_messages WHERE seq > $1 ORDER BY seq LIMIT $2"
 );
 pub(crate) const INDEX_OF_CONVERSATION: Sql = sql!(
     "SELECT ",
     index_columns!(),
-    " FROM messages WHERE conversation = $3 AND seq > $1 ORDER BY seq LIMIT $2"
+    " FROM opencode_messages WHERE conversation = $3 AND seq > $1 ORDER BY seq LIMIT $2"
 );
 pub(crate) const BEFORE: Sql = sql!(
     "SELECT ",
     message_columns!(),
-    " FROM messages WHERE conversation = $2 AND seq < $1 ORDER BY seq DESC LIMIT $3"
+    " FROM opencode_messages WHERE conversation = $2 AND seq < $1 ORDER BY seq DESC LIMIT $3"
 );
 const ADD: Sql = sql!(
-    "INSERT INTO messages (",
+    "INSERT INTO opencode_messages (",
     message_columns!(),
     ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
 );
-const SET_PARTS: Sql = sql!("UPDATE messages SET parts = $2 WHERE id = $1");
+const SET_PARTS: Sql = sql!("UPDATE opencode_messages SET parts = $2 WHERE id = $1");
 const END: Sql = sql!(
-    "UPDATE messages SET status = $2, reason = $3, content = $4, parts = $5, reasoning = $6, cost = $7, \
+    "UPDATE opencode_messages SET status = $2, reason = $3, content = $4, parts = $5, reasoning = $6, cost = $7, \
        input_tokens = $8, output_tokens = $9, cache_read_tokens = $10, cache_write_tokens = $11, truncated = $12, \
        error = $13, finished_at = $14 \
      WHERE id = $1"

@@ -22,24 +22,28 @@ macro_rules! turn_columns {
 
 pub(crate) use turn_columns;
 
-pub(crate) const BY_ID: Sql = sql!("SELECT ", turn_columns!(), " FROM turns WHERE id = $1");
+pub(crate) const BY_ID: Sql = sql!(
+    "SELECT ",
+    turn_columns!(),
+    " FROM opencode_turns WHERE id = $1"
+);
 pub(crate) const BY_CLIENT_KEY: Sql = sql!(
     "SELECT ",
     turn_columns!(),
-    " FROM turns WHERE conversation = $1 AND client_key = $2"
+    " FROM opencode_turns WHERE conversation = $1 AND client_key = $2"
 );
 const ADD: Sql = sql!(
-    "INSERT INTO turns (id, version, conversation, user_message, message, prompt, client_key, state, checkpoint, \
+    "INSERT INTO opencode_turns (id, version, conversation, user_message, message, prompt, client_key, state, checkpoint, \
        created_at) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, 'queued', $8, $9)"
 );
 pub(crate) const AHEAD: Sql = sql!(
-    "SELECT e.id FROM turns AS t JOIN turns AS e \
+    "SELECT e.id FROM opencode_turns AS t JOIN opencode_turns AS e \
        ON e.conversation = t.conversation AND e.settled = 0 AND e.seq < t.seq \
      WHERE t.id = $1 ORDER BY e.seq LIMIT 1"
 );
 pub(crate) const EVENTS: Sql =
-    sql!("SELECT turn, name, payload, at FROM turn_events WHERE turn = $1 ORDER BY seq");
+    sql!("SELECT turn, name, payload, at FROM opencode_turn_events WHERE turn = $1 ORDER BY seq");
 
 pub(crate) fn read(row: &impl Row) -> StoreResult<Turn> {
     let columns = Columns::new(row, "turns", "id")?;
@@ -161,16 +165,20 @@ macro_rules! standing_columns {
     };
 }
 
-const STANDING: Sql = locking!("SELECT ", standing_columns!(), " FROM turns WHERE id = $1");
+const STANDING: Sql = locking!(
+    "SELECT ",
+    standing_columns!(),
+    " FROM opencode_turns WHERE id = $1"
+);
 pub(crate) const UNFINISHED: Sql = locking!(
     "SELECT ",
     standing_columns!(),
-    " FROM turns WHERE conversation = $1 AND settled = 0 AND state <> 'finished' ORDER BY seq"
+    " FROM opencode_turns WHERE conversation = $1 AND settled = 0 AND state <> 'finished' ORDER BY seq"
 );
 
 /// Locks nothing: a claim would pass the turn over meanwhile.
 pub(crate) const OLDEST_UNFINISHED: Sql = sql!(
-    "SELECT id FROM turns WHERE conversation = $1 AND settled = 0 AND state <> 'finished' ORDER BY seq LIMIT 1"
+    "SELECT id FROM opencode_turns WHERE conversation = $1 AND settled = 0 AND state <> 'finished' ORDER BY seq LIMIT 1"
 );
 
 fn read_standing(row: &impl Row) -> StoreResult<Standing> {

@@ -1,6 +1,5 @@
-//! A database that an earlier version has made, before answers were rows: it is read, and its turns go on.
+//! A database that an earlier version has made, before its tables had a prefix: it is renamed, read, and its turns go on.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,19 +13,29 @@ use opencode_host::store::{
     AnswerOutcome, AttachmentSource, Claim, Conversation, Finish, Finished, NewAnswer, NewTurn,
     Phase, SessionRecord, StateRow, Store, StoreError, Turn, TurnState, TurnStatus,
 };
+use sqlx::migrate::Migrator;
 use sqlx::{Connection as _, SqliteConnection};
 
-use crate::fixture::{SqliteFile, on_postgres, open};
+use crate::fixture::{PostgresDatabase, SqliteFile, on_postgres, open};
 
-/// What `sqlite3 host.db .dump` says of a file that the version of schema 3 has written.
-const MADE: &str = include_str!("../fixtures/schema-3.sql");
+/// What `sqlite3 host.db .dump` says of a file that the version of schema 3, before answers were rows, has written.
+const SCHEMA_3: Made = (3, include_str!("../fixtures/schema-3.sql"));
+/// What it says after the version of schema 4 has opened it and taken two answers.
+const SCHEMA_4: Made = (4, include_str!("../fixtures/schema-4.sql"));
+
+/// A version of the schema, and a database that has it.
+type Made = (i64, &'static str);
+
+/// The steps that made that schema on Postgres.
+static UNPREFIXED: Migrator = sqlx::migrate!("tests/fixtures/unprefixed");
+
 /// When that version was killed.
 const KILLED: Timestamp = Timestamp(1_790_000_016_000);
 
-async fn made(file: &SqliteFile) {
+async fn made(file: &SqliteFile, (_, dump): Made) {
     let create = format!("{}?mode=rwc", file.url());
     let mut connection = SqliteConnection::connect(&create).await.unwrap();
-    sqlx::raw_sql(MADE).execute(&mut connection).await.unwrap();
+    sqlx::raw_sql(dump).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
 }
 
@@ -75,7 +84,7 @@ async fn named(store: &dyn Store, name: &str) -> Conversation {
     store.conversation_named(name).await.unwrap().unwrap()
 }
 
-async fn is_read(store: &dyn Store) {
+async fn is_read(store: &dyn Store, (version, _): Made) {
     let garden = named(store, "gar\\den").await;
     let mut session = SessionRecord::new("ses_1", 1_790_000_000_001);
     session.directory = Some("/w/garden".to_owned());
@@ -172,7 +181,13 @@ async fn is_read(store: &dyn Store) {
         .collect::<Vec<_>>();
     let content = "Half of ".to_owned();
     assert_eq!(parts, [PersistedPart::Text { content }]);
-    assert_eq!(store.answers(left.id).await.unwrap(), []);
+    let answers = store.answers(left.id).await.unwrap();
+    let answers: Vec<_> = answers
+        .iter()
+        .map(|known| (&*known.answer.request, known.answer.by.as_deref()))
+        .collect();
+    let expected = [("per_1", Some("Ann\\e")), ("per_2", None)];
+    assert_eq!(answers, expected[..if version == 4 { 2 } else { 0 }]);
 }
 
 /// Claims the next turn, which is this one; ends it if it has not ended; and settles it.
@@ -189,7 +204,7 @@ async fn is_next(store: &dyn Store, id: TurnId, ends: Option<TurnStatus>) {
 }
 
 async fn goes_on(store: &dyn Store, clock: &ManualClock) {
-    let answer = NewAnswer::permission(&PermissionId::from("per_1"), PermissionReply::Once);
+    let answer = NewAnswer::permission(&PermissionId::from("per_3"), PermissionReply::Once);
     let answered = store.answer(running(), &answer).await.unwrap();
     assert!(matches!(answered, AnswerOutcome::Taken(_)), "{answered:?}");
 
@@ -220,52 +235,55 @@ async fn goes_on(store: &dyn Store, clock: &ManualClock) {
 
 #[tokio::test]
 async fn a_file_of_an_earlier_version_is_read_and_goes_on() {
-    let (file, clock) = (SqliteFile::new(), clock());
-    made(&file).await;
-    let store = open(&file.url(), &clock).await;
-    is_read(&*store).await;
-    goes_on(&*store, &clock).await;
+    for version in [SCHEMA_3, SCHEMA_4] {
+        let (file, clock) = (SqliteFile::new(), clock());
+        made(&file, version).await;
+        let store = open(&file.url(), &clock).await;
+        is_read(&*store, version).await;
+        goes_on(&*store, &clock).await;
+    }
 }
 
 /// The same rows, in the schema that Postgres had then.
+async fn made_on_postgres(database: &PostgresDatabase, (version, dump): Made) {
+    let mut beside = database.connection().await;
+    UNPREFIXED.run_to(version, &mut beside).await.unwrap();
+    let rows = dump.lines().filter(|line| {
+        line.starts_with("INSERT INTO ")
+            && !line.contains(" _sqlx_migrations ")
+            && !line.contains(" sqlite_sequence ")
+    });
+    let mut made = String::new();
+    for line in rows {
+        let unnumbered = [" conversations ", " sessions ", " answers "];
+        let values = if unnumbered.iter().any(|table| line.contains(table)) {
+            " VALUES("
+        } else {
+            " OVERRIDING SYSTEM VALUE VALUES("
+        };
+        made += &line.replacen(" VALUES(", values, 1);
+    }
+    for table in ["turns", "messages", "turn_events", "attachments"] {
+        let next = format!("SELECT setval(pg_get_serial_sequence('{table}', 'seq'), 100);");
+        made += &next;
+    }
+    let made = sqlx::raw_sql(sqlx::AssertSqlSafe(made));
+    made.execute(&mut beside).await.unwrap();
+    beside.close().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_postgres_of_an_earlier_version_is_read_and_goes_on() {
-    on_postgres(async |database| {
-        let clock = clock();
-        drop(open(&database.url(), &clock).await);
-        let rows = MADE.lines().filter(|line| {
-            line.starts_with("INSERT INTO ")
-                && !line.contains(" _sqlx_migrations ")
-                && !line.contains(" sqlite_sequence ")
-        });
-        let mut made =
-            "DROP TABLE answers; DELETE FROM _sqlx_migrations WHERE version >= 4;".to_owned();
-        for line in rows {
-            let has_no_number = line.contains(" conversations ") || line.contains(" sessions ");
-            let values = if has_no_number {
-                " VALUES("
-            } else {
-                " OVERRIDING SYSTEM VALUE VALUES("
-            };
-            let line = line.replacen(" VALUES(", values, 1);
-            made += &line;
-        }
-        for table in ["turns", "messages", "turn_events", "attachments"] {
-            write!(
-                made,
-                "SELECT setval(pg_get_serial_sequence('{table}', 'seq'), 100);"
-            )
-            .unwrap();
-        }
-        let mut beside = database.connection().await;
-        let made = sqlx::raw_sql(sqlx::AssertSqlSafe(made));
-        made.execute(&mut beside).await.unwrap();
-        beside.close().await.unwrap();
-        let store = open(&database.url(), &clock).await;
-        is_read(&*store).await;
-        goes_on(&*store, &clock).await;
-    })
-    .await;
+    for version in [SCHEMA_3, SCHEMA_4] {
+        on_postgres(async |database| {
+            let clock = clock();
+            made_on_postgres(database, version).await;
+            let store = open(&database.url(), &clock).await;
+            is_read(&*store, version).await;
+            goes_on(&*store, &clock).await;
+        })
+        .await;
+    }
 }
 
 /// What no version writes, or only a newer one: the row is told, in words, and holds up no other conversation.
@@ -302,7 +320,7 @@ async fn a_row_that_cannot_be_read_is_told_and_contained() {
         ),
     ] {
         let (file, clock) = (SqliteFile::new(), clock());
-        made(&file).await;
+        made(&file, SCHEMA_3).await;
         let mut beside = file.connection().await;
         let id = running().to_string();
         let broken = format!("UPDATE turns SET {set} WHERE id = '{id}'");
@@ -348,11 +366,11 @@ async fn a_row_that_cannot_be_read_is_told_and_contained() {
 #[tokio::test]
 async fn a_checkpoint_with_more_in_it_is_read() {
     let file = SqliteFile::new();
-    made(&file).await;
+    made(&file, SCHEMA_3).await;
     let mut beside = file.connection().await;
     let more = r#"UPDATE turns SET checkpoint = '{"prompt": "msg_30", "mood": "good", "parts": [{"id": "prt_3",
         "weight": 7, "part": {"type": "text", "content": "Half of ", "lang": "en"}}]}' WHERE state = 'running'"#;
     sqlx::raw_sql(more).execute(&mut beside).await.unwrap();
     let store = open(&file.url(), &clock()).await;
-    is_read(&*store).await;
+    is_read(&*store, SCHEMA_3).await;
 }

@@ -18,9 +18,9 @@ use uuid::Uuid;
 const POSTGRES: &str = "OPENCODE_HOST_TEST_POSTGRES";
 
 /// Undoes the third step of the schema, and those after it.
-pub(crate) const BEFORE_LOST_SESSIONS: &str = "ALTER TABLE turns DROP COLUMN replaced; \
-     ALTER TABLE turns DROP COLUMN unreachable; DROP TABLE answers; \
-     DELETE FROM _sqlx_migrations WHERE version >= 3;";
+pub(crate) const BEFORE_LOST_SESSIONS: &str = "ALTER TABLE opencode_turns DROP COLUMN replaced; \
+     ALTER TABLE opencode_turns DROP COLUMN unreachable; DROP TABLE opencode_answers; \
+     DELETE FROM opencode_migrations WHERE version >= 3;";
 
 /// A clock that stands still at some time in 2027.
 pub(crate) fn clock() -> Arc<ManualClock> {
@@ -189,8 +189,8 @@ impl Fixture for OnDatabase<SqliteFile> {
         let mut connection = SqliteConnection::connect(&self.database.url())
             .await
             .unwrap();
-        let update =
-            sqlx::query("UPDATE turns SET version = 99 WHERE id = $1").bind(turn.to_string());
+        let update = sqlx::query("UPDATE opencode_turns SET version = 99 WHERE id = $1")
+            .bind(turn.to_string());
         assert_eq!(
             update
                 .execute(&mut connection)
@@ -220,8 +220,8 @@ impl Fixture for OnDatabase<PostgresDatabase> {
 
     async fn make_unreadable(&self, turn: TurnId) -> bool {
         let mut connection = self.database.connection().await;
-        let update =
-            sqlx::query("UPDATE turns SET version = 99 WHERE id = $1").bind(turn.to_string());
+        let update = sqlx::query("UPDATE opencode_turns SET version = 99 WHERE id = $1")
+            .bind(turn.to_string());
         assert_eq!(
             update
                 .execute(&mut connection)

@@ -169,8 +169,8 @@ async fn a_claim_passes_over_what_another_has_in_its_hands() {
         }
         let mut beside = database.connection().await;
         let mut theirs = beside.begin().await.unwrap();
-        let lock =
-            sqlx::query("SELECT id FROM turns WHERE id = $1 FOR UPDATE").bind(turns[0].to_string());
+        let lock = sqlx::query("SELECT id FROM opencode_turns WHERE id = $1 FOR UPDATE")
+            .bind(turns[0].to_string());
         lock.fetch_one(&mut *theirs).await.unwrap();
         let claim = Claim::new("a", PATIENCE);
         assert_eq!(
@@ -202,7 +202,7 @@ async fn a_deadlock_is_survived() {
         sqlx::raw_sql("SET deadlock_timeout = '600s'").execute(&mut beside).await.unwrap();
         let mut theirs = beside.begin().await.unwrap();
         let update = |table: &str, id: String| format!("UPDATE {table} SET created_at = created_at WHERE id = '{id}'");
-        let message = AssertSqlSafe(update("messages", turn.message.to_string()));
+        let message = AssertSqlSafe(update("opencode_messages", turn.message.to_string()));
         sqlx::raw_sql(message).execute(&mut *theirs).await.unwrap();
         // The cancel locks the turn and then wants the message.
         let cancel = tokio::spawn(async move { store.request_cancel(turn.id).await });
@@ -211,7 +211,7 @@ async fn a_deadlock_is_survived() {
         while sqlx::query(waiting).fetch_optional(&mut watch).await.unwrap().is_none() {
             tokio::task::yield_now().await;
         }
-        let row = AssertSqlSafe(update("turns", turn.id.to_string()));
+        let row = AssertSqlSafe(update("opencode_turns", turn.id.to_string()));
         sqlx::raw_sql(row).execute(&mut *theirs).await.unwrap();
         theirs.commit().await.unwrap();
         assert_eq!(cancel.await.unwrap().unwrap(), CancelOutcome::Cancelled);
@@ -225,13 +225,17 @@ async fn a_newer_schema_is_refused() {
         assert_eq!(describe(&database.url()).await.unwrap().schema, None);
         drop(connect(&database.url()).await.unwrap());
         let described = describe(&database.url()).await.unwrap();
-        assert_eq!((described.dialect, described.schema), (Dialect::Postgres, Some(described.known_schema)));
-        let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-                     VALUES (99, 'newer', true, '', 0)";
+        assert_eq!(
+            (described.dialect, described.schema),
+            (Dialect::Postgres, Some(described.known_schema))
+        );
+        let newer = "INSERT INTO opencode_migrations (version, name) VALUES (99, 'newer')";
         let mut beside = database.connection().await;
         sqlx::query(newer).execute(&mut beside).await.unwrap();
         match connect(&database.url()).await {
-            Err(StoreError::NewerSchema { found: 99, known }) => assert_eq!(known, described.known_schema),
+            Err(StoreError::NewerSchema { found: 99, known }) => {
+                assert_eq!(known, described.known_schema)
+            }
             other => panic!("{other:?}"),
         }
     })

@@ -63,8 +63,7 @@ async fn a_newer_schema_is_refused() {
     let file = SqliteFile::new();
     drop(connect(&file.url()).await.unwrap());
     let mut beside = file.connection().await;
-    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-                 VALUES (99, 'newer', true, x'00', 0)";
+    let newer = "INSERT INTO opencode_migrations (version, name) VALUES (99, 'newer')";
     sqlx::query(newer).execute(&mut beside).await.unwrap();
     beside.close().await.unwrap();
     let known = describe(&file.url()).await.unwrap().known_schema;
@@ -134,7 +133,7 @@ async fn a_broken_column_is_told_with_its_name() {
     let conversation = store.open_conversation("garden").await.unwrap();
     let mut beside = on.database.connection().await;
     let id = conversation.id.to_string();
-    let broken = "UPDATE sessions SET session = '{\"id\": 7}' WHERE conversation = $1";
+    let broken = "UPDATE opencode_sessions SET session = '{\"id\": 7}' WHERE conversation = $1";
     sqlx::query(broken)
         .bind(&id)
         .execute(&mut beside)

@@ -115,8 +115,7 @@ async fn a_database_of_a_newer_version() {
     assert_eq!(chat.show().await, [] as [Value; 0]);
     let url = format!("sqlite://{}", chat.database().display());
     let mut beside = sqlx::SqliteConnection::connect(&url).await.unwrap();
-    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-                 VALUES (99999, 'newer', true, x'00', 0)";
+    let newer = "INSERT INTO opencode_migrations (version, name) VALUES (99, 'newer')";
     sqlx::query(newer).execute(&mut beside).await.unwrap();
     beside.close().await.unwrap();
     let ran = chat.turn("hello", &[]).await;

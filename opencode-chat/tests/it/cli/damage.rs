@@ -71,9 +71,9 @@ async fn a_row_that_cannot_be_read_hides_no_other() {
     let all = chat.show().await;
     assert_eq!(all.len(), 6);
     let damages = [
-        "UPDATE messages SET parts = '{not json' WHERE id = $1",
-        "UPDATE messages SET status = 'odd' WHERE id = $1",
-        "UPDATE messages SET id = 'no id' WHERE id = $1",
+        "UPDATE opencode_messages SET parts = '{not json' WHERE id = $1",
+        "UPDATE opencode_messages SET status = 'odd' WHERE id = $1",
+        "UPDATE opencode_messages SET id = 'no id' WHERE id = $1",
     ];
     for (number, damage) in damages.into_iter().enumerate() {
         let id = all[2 * number + 1]["message_id"].as_str().unwrap();
