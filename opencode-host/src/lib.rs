@@ -107,6 +107,7 @@
 //!
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
+//! | `files` | yes | sandboxes, uploads, artifacts and blobs; without it `object_store` and `cap-std` are not built |
 //! | `s3` | no | blobs on S3 and what speaks like it |
 //! | `conformance` | no | the suite that a store of your own has to pass |
 

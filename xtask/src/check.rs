@@ -28,6 +28,7 @@ pub(crate) fn run() -> ExitCode {
     stages.run("public surface", || {
         public_api::run(&public_api::Args::default())
     });
+    stages.run("features", features);
     // What each package holds, and that its manifest says what a registry asks for. That it builds is seen above.
     stages.run("packages", || {
         let publish = ["publish", "--workspace", "--dry-run", "--no-verify"];
@@ -54,6 +55,46 @@ pub(crate) fn dependencies() -> Result<()> {
     deny.current_dir(workspace::root());
     deny.args(["--locked", "--all-features", "--log-level", "error"]);
     process::run(deny.args(["check", "bans", "licenses", "sources"]))
+}
+
+/// Builds the libraries with less than all of their features, and looks whether what they are to be spared is spared.
+fn features() -> Result<()> {
+    const LESS: [(&str, &str, &[&str]); 3] = [
+        (
+            "opencode-host",
+            "",
+            &["object_store", "cap-std", "cap-fs-ext"],
+        ),
+        ("opencode-sql", "sqlite", &["object_store", "sqlx-postgres"]),
+        (
+            "opencode-sql",
+            "postgres",
+            &["object_store", "sqlx-sqlite", "libsqlite3-sys"],
+        ),
+    ];
+    for (package, features, spared) in LESS {
+        let build = [
+            "--package",
+            package,
+            "--no-default-features",
+            "--features",
+            features,
+        ];
+        cargo(
+            &["clippy", "--locked"],
+            &[&build[..], &["--", "-D", "warnings"]].concat(),
+        )?;
+        let mut tree = workspace::cargo();
+        tree.args(["tree", "--locked", "--edges", "normal", "--prefix", "none"]);
+        let tree = process::output(tree.args(["--format", "{p}"]).args(build))?;
+        for crate_name in spared {
+            let is_it = |line: &str| line.split(' ').next() == Some(crate_name);
+            if tree.lines().any(is_it) {
+                bail!("{package} with features {features:?} alone builds {crate_name}");
+            }
+        }
+    }
+    Ok(())
 }
 
 fn cargo(action: &[&str], rest: &[&str]) -> Result<()> {

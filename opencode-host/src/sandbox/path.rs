@@ -61,11 +61,13 @@ impl SandboxPath {
     }
 
     /// The path of an entry of this folder.
+    #[cfg(feature = "files")]
     pub(super) fn join(&self, name: &str) -> Result<Self, InvalidPath> {
         format!("{self}/{name}").parse()
     }
 
     /// How many names it has.
+    #[cfg(feature = "files")]
     pub(super) fn depth(&self) -> usize {
         self.0.split('/').count()
     }

@@ -6,10 +6,8 @@ use std::time::SystemTime;
 
 use cap_std::fs::{Dir, File, Metadata, MetadataExt};
 
-use super::{Refusal, SandboxError, SandboxPath, blocking, folder};
-
-/// The most bytes of one file that become an artifact unless the host says otherwise: 10 MiB.
-pub const DEFAULT_READ_CAP: u64 = 10 * 1024 * 1024;
+use super::folder;
+use crate::sandbox::{Refusal, SandboxError, SandboxPath, blocking};
 
 /// Memory reserved before the first byte is read; a sparse file may claim any size.
 const FIRST_BUFFER: u64 = 1024 * 1024;
@@ -87,7 +85,7 @@ impl SandboxFile {
         self.modified
     }
 
-    /// Reads the whole file, at most `cap` bytes ([`DEFAULT_READ_CAP`] is the usual one).
+    /// Reads the whole file, at most `cap` bytes ([`DEFAULT_READ_CAP`](crate::sandbox::DEFAULT_READ_CAP) is the usual one).
     ///
     /// Never waits for another process.
     ///

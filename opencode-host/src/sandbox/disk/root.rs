@@ -10,8 +10,9 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use tokio::io::AsyncRead;
 
-use super::own_configuration::{QUARANTINE, Quarantine};
-use super::{Refusal, Sandbox, SandboxError, SandboxId, Staged, file, folder};
+use super::quarantine::{QUARANTINE, Quarantine};
+use super::{Sandbox, file, folder, write::Staged};
+use crate::sandbox::{Refusal, SandboxError, SandboxId};
 
 /// Where files grow before they are given their name. No [`SandboxId`] starts with a dot.
 const STAGING: &str = ".staging";

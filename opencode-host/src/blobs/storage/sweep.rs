@@ -22,7 +22,8 @@ use futures_util::TryStreamExt as _;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore as _, ObjectStoreExt as _};
 
-use super::{BlobError, Blobs, Digest, error, path};
+use super::{Blobs, error, path};
+use crate::blobs::{BlobError, Digest, SweepError, Swept};
 use crate::store::{Store, StoreError};
 
 /// How many digests the store is asked about at once.
@@ -33,30 +34,6 @@ const ASIDE: &str = "aside";
 
 /// An upload of this age is not under way any more.
 const ABANDONED: Duration = Duration::from_secs(3600);
-
-/// What a sweep did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Blobs that are named, or young.
-    pub kept: u64,
-    /// Blobs removed.
-    pub removed: u64,
-    /// Bytes they had.
-    pub bytes: u64,
-    /// Unfinished uploads removed.
-    pub unfinished: u64,
-}
-
-/// Why a sweep ended early. What it did so far is done.
-#[derive(Debug, thiserror::Error)]
-pub enum SweepError {
-    /// The blob storage.
-    #[error(transparent)]
-    Blobs(#[from] BlobError),
-    /// The store of rows.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 impl Blobs {
     /// Removes blobs that are older than `age` and that no row of `store` names,

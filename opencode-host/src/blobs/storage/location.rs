@@ -15,7 +15,8 @@ use object_store::{
     prefix::PrefixStore,
 };
 
-use super::{Blobs, OpenError};
+use super::Blobs;
+use crate::blobs::OpenError;
 
 impl Blobs {
     /// Opens the blobs at a URL: `file://FOLDER` (relative to the working folder
@@ -58,7 +59,7 @@ impl Blobs {
         };
         let folder = make().map_err(|error| OpenError::Folder(named.clone(), error))?;
         let store = LocalFileSystem::new_with_prefix(&folder)
-            .map_err(|error| OpenError::Settings(named.clone(), error))?;
+            .map_err(|error| OpenError::Settings(named.clone(), error.into()))?;
         // A row says that the bytes are there: they must survive what the database survives.
         let store = store.with_fsync(true);
         Ok(Self {
@@ -82,7 +83,9 @@ impl Blobs {
         let mut builder = AmazonS3Builder::new();
         for (name, value) in settings {
             let key = name.parse();
-            let key = key.map_err(|error| OpenError::Settings(url.to_owned(), error))?;
+            let key = key.map_err(|error: object_store::Error| {
+                OpenError::Settings(url.to_owned(), error.into())
+            })?;
             builder = builder.with_config(key, value);
         }
         Self::in_bucket_of_builder(url, builder)
@@ -116,7 +119,7 @@ impl Blobs {
             .with_bucket_name(bucket)
             .with_retry(retry)
             .build()
-            .map_err(|error| OpenError::Settings(url.to_owned(), error))?;
+            .map_err(|error| OpenError::Settings(url.to_owned(), error.into()))?;
         let prefix = object_store::path::Path::from(prefix.trim_matches('/'));
         Ok(Self::new(Arc::new(PrefixStore::new(store, prefix)), url))
     }

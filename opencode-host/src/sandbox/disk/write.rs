@@ -12,7 +12,8 @@ use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::{SandboxError, SandboxFile, SandboxPath, blocking, folder};
+use super::{file::SandboxFile, folder};
+use crate::sandbox::{SandboxError, SandboxPath, blocking};
 
 /// Bytes copied at a time.
 const CHUNK: usize = 256 * 1024;

@@ -13,7 +13,8 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
 
-use super::{BlobError, Blobs, Digest, error, path};
+use super::{Blobs, error, path};
+use crate::blobs::{BlobError, Digest};
 
 /// The bytes of a blob, as they come.
 ///

@@ -11,7 +11,7 @@ use cap_std::fs::{
 };
 use rustix::io::Errno;
 
-use super::{Refusal, SandboxError, SandboxPath};
+use crate::sandbox::{Refusal, SandboxError, SandboxPath};
 
 /// Folders are for the user who runs the host (and OpenCode) alone.
 const FOLDER_MODE: u32 = 0o700;
