@@ -13,8 +13,18 @@ use crate::support::{Chat, is_gone};
 
 /// The program with a real server of its own, which asks this model.
 pub(crate) fn chat(model: &ModelServer) -> Chat {
-    Chat::new()
-        .variable("OPENCODE_BIN", find_binary().unwrap())
+    let chat = Chat::new();
+    // No models beside those of the configuration: to read the catalogue that a server brings takes 3 s of CPU in each
+    // folder (1.18.33).
+    let models = chat.data().join("models.json");
+    std::fs::write(&models, "{}").unwrap();
+    // And nothing that it would install first, from the network and for a second of CPU.
+    let configuration = chat.data().join("opencode/config/opencode");
+    std::fs::create_dir_all(configuration.join("node_modules")).unwrap();
+    let installed = r#"{"packages":{"":{"dependencies":{"@opencode-ai/plugin":"*"}}}}"#;
+    std::fs::write(configuration.join("package-lock.json"), installed).unwrap();
+    chat.variable("OPENCODE_BIN", find_binary().unwrap())
+        .variable("OPENCODE_MODELS_PATH", models)
         .variable(
             "OPENCODE_CONFIG_CONTENT",
             model.opencode_config().to_string(),
