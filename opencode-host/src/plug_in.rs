@@ -4,11 +4,12 @@
 //! that none of this reaches the turn that it was called for.
 
 use std::any::Any;
+use std::io;
 use std::panic::AssertUnwindSafe;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::runtime::{self, Handle, Runtime};
 use tokio::time::timeout;
 
 /// Why a hook, or other code that a host plugs in, failed.
@@ -33,11 +34,11 @@ pub(crate) enum PlugInError {
     /// It says so itself.
     #[error(transparent)]
     Failed(HookError),
-    /// No thread could be had for it.
+    /// No threads could be had for such code.
     #[error("{what} was not called: {error}")]
     NotCalled {
         what: &'static str,
-        error: std::io::Error,
+        error: &'static io::Error,
     },
 }
 
@@ -45,6 +46,15 @@ pub(crate) enum PlugInError {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Panic(String);
+
+/// The threads for plugged-in code, kept for a while when a call is over, and 512 at most, as is Tokio's default: so many
+/// calls may block for ever. Those of the host's own runtime will not do: one that never returns would be missing there,
+/// and would hold up the runtime's end.
+static THREADS: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
+    runtime::Builder::new_current_thread()
+        .thread_name("plug-in")
+        .build()
+});
 
 /// Calls plugged-in code and waits for it, for `limit` at most. A call that blocks its thread for longer is left
 /// behind with its thread.
@@ -57,28 +67,29 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, HookError>>,
 {
+    let threads = match &*THREADS {
+        Ok(threads) => threads,
+        Err(error) => return Err(PlugInError::NotCalled { what, error }),
+    };
     let runtime = Handle::current();
-    let (answer, answered) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("plug-in".to_owned());
-    let spawned = thread.spawn(move || {
+    let mut called = threads.spawn_blocking(move || {
         let calling = || runtime.block_on(async { timeout(limit, code()).await });
-        let called = match std::panic::catch_unwind(AssertUnwindSafe(calling)) {
+        match std::panic::catch_unwind(AssertUnwindSafe(calling)) {
             Ok(Ok(returned)) => returned.map_err(PlugInError::Failed),
             Ok(Err(_)) => Err(PlugInError::TimedOut { what, limit }),
             Err(panic) => Err(PlugInError::Panicked {
                 what,
                 panic: Panic::of(&*panic),
             }),
-        };
-        // Nobody waits for what comes too late.
-        let _ = answer.send(called);
+        }
     });
-    if let Err(error) = spawned {
-        return Err(PlugInError::NotCalled { what, error });
-    }
-    match timeout(limit + GRACE, answered).await {
+    match timeout(limit + GRACE, &mut called).await {
         Ok(Ok(called)) => called,
-        Ok(Err(_)) | Err(_) => Err(PlugInError::TimedOut { what, limit }),
+        Ok(Err(_)) | Err(_) => {
+            // Where every thread is blocked it was not called yet: nor is it later.
+            called.abort();
+            Err(PlugInError::TimedOut { what, limit })
+        }
     }
 }
 
