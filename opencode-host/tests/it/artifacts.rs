@@ -3,7 +3,7 @@
 mod attach;
 mod crowd;
 mod exchange_files;
-mod real;
+pub(crate) mod real;
 mod transform;
 mod trouble;
 mod turns;

@@ -1,13 +1,12 @@
 //! An agent that would configure the server that runs it.
 
-mod real;
+pub(crate) mod real;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use opencode_client::Client;
 use opencode_client::reply::ToolStatus;
 use opencode_client::wire::{PermissionRule, Prompt};
 use opencode_host::id::ConversationId;
@@ -19,8 +18,7 @@ use opencode_host::sandbox::{
 use opencode_host::store::{Conversation, MemoryStore, Store, TurnStatus};
 use opencode_host::turn::TurnResult;
 use opencode_host::{Host, SubmitOptions, Worker};
-use opencode_impostor::real::RealServer;
-use opencode_impostor::{Impostor, ModelScript, ModelServer, Round, Script, Step};
+use opencode_impostor::{Impostor, ModelScript, Round, Script, Step};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 

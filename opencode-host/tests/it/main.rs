@@ -10,6 +10,7 @@ mod artifacts;
 mod blobs;
 mod blueprint;
 mod bounds;
+mod cases;
 mod configuration_guard;
 mod event_table;
 mod faulty_store;

@@ -1,6 +1,7 @@
-//! A real OpenCode server with the scripted model. These tests fail where there
-//! is no OpenCode, and say how to get one.
+//! A real OpenCode server with the scripted model. These tests fail where there is no OpenCode, and say how to get
+//! one. To start a server costs seconds, so that cases share one: tests are for what kills or configures it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +21,13 @@ use opencode_host::{Host, SubmitOptions, Worker};
 use opencode_impostor::real::RealServer;
 use opencode_impostor::{ModelScript, ModelServer, UNICODE_TEXT};
 use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::artifacts::real as artifacts;
+use crate::cases::{all_hold, cases};
+use crate::configuration_guard::real as configuration_guard;
 use crate::hosting::{Builder, Recorder, assert_ended};
 
 mod odd;
@@ -47,59 +53,100 @@ impl Product for InFolder {
     }
 }
 
-struct Live {
-    model: ModelServer,
-    server: RealServer,
+/// A real server, and the model that it asks. Cases share it, each with a folder and a conversation of its own.
+pub(crate) struct Upstream {
+    pub(crate) model: ModelServer,
+    server: Mutex<RealServer>,
+    url: String,
+    password: String,
+}
+
+impl Upstream {
+    /// With this script, these settings in the server's configuration, and these variables in its environment.
+    pub(crate) async fn start(
+        script: ModelScript,
+        settings: Value,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let model = ModelServer::scripted(script).await.unwrap();
+        let mut config = model.opencode_config();
+        for (name, value) in settings.as_object().unwrap() {
+            config[name] = value.clone();
+        }
+        let server = RealServer::start_with(&config, environment);
+        let server = server.await.unwrap();
+        Self {
+            model,
+            url: server.url(),
+            password: server.password().to_owned(),
+            server: Mutex::new(server),
+        }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::builder(&self.url)
+            .password(&self.password)
+            .timeout(Duration::from_secs(20))
+            .build()
+            .unwrap()
+    }
+
+    /// Kills the server and starts it again.
+    pub(crate) async fn restart(&self) {
+        self.server.lock().await.restart().await.unwrap();
+    }
+}
+
+/// A conversation on a real server.
+struct Live<'a> {
+    upstream: &'a Upstream,
+    home: TempDir,
     host: Host,
     worker: Worker,
     conversation: ConversationId,
     recorder: Recorder,
 }
 
-impl Live {
-    async fn start() -> Self {
-        Self::with_rules(Vec::new()).await
+impl<'a> Live<'a> {
+    async fn on(upstream: &'a Upstream) -> Self {
+        Self::with_rules(upstream, Vec::new()).await
     }
 
-    async fn with_rules(rules: Vec<PermissionRule>) -> Self {
-        Self::playing(ModelScript::standard(), rules, json!({}), |builder| builder).await
+    async fn with_rules(upstream: &'a Upstream, rules: Vec<PermissionRule>) -> Self {
+        Self::adjusted(upstream, rules, |builder| builder).await
     }
 
-    /// With this model, these settings in the server's configuration, and a host of this kind.
-    async fn playing(
-        script: ModelScript,
+    /// With these rules, and a host of this kind.
+    async fn adjusted(
+        upstream: &'a Upstream,
         rules: Vec<PermissionRule>,
-        settings: Value,
         adjust: impl FnOnce(Builder) -> Builder,
     ) -> Self {
-        let model = ModelServer::on_port(0, script).await.unwrap();
-        let mut config = model.opencode_config();
-        for (name, value) in settings.as_object().unwrap() {
-            config[name] = value.clone();
-        }
-        let server = RealServer::start(&config).await.unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("work");
+        std::fs::create_dir(&directory).unwrap();
+        let directory = directory.to_str().unwrap().to_owned();
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
         let recorder = Recorder::default();
-        let client = Client::builder(server.url())
-            .password(server.password())
-            .timeout(Duration::from_secs(20))
-            .build()
-            .unwrap();
-        let directory = server.directory().to_str().unwrap().to_owned();
-        let builder = Builder::new(client, Arc::clone(&store))
+        let builder = Builder::new(upstream.client(), Arc::clone(&store))
             .product(InFolder { directory, rules })
             .recorder(&recorder)
             .product_folders();
         let (host, worker) = adjust(builder).build().unwrap();
         let conversation = store.open_conversation("live").await.unwrap().id;
         Self {
-            model,
-            server,
+            upstream,
+            home,
             host,
             worker,
             conversation,
             recorder,
         }
+    }
+
+    /// Where the agent works.
+    fn directory(&self) -> PathBuf {
+        self.home.path().join("work")
     }
 
     async fn submit(&self, text: &str) -> (TurnId, tokio::task::JoinHandle<()>) {
@@ -176,9 +223,8 @@ impl Live {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, watching)
-            .await
-            .expect("it was not seen in time")
+        let found = tokio::time::timeout(PATIENCE, watching).await;
+        found.unwrap_or_else(|_| panic!("it was not seen in time: {:?}", self.recorder))
     }
 
     /// The first permission that is asked for, by a sub-agent too.
@@ -202,8 +248,43 @@ impl Live {
 }
 
 #[tokio::test]
-async fn text_reasoning_todos_and_the_sums() {
-    let live = Live::start().await;
+async fn on_one_server() {
+    let script = odd::script()
+        .then(sub_agents::delegating("off"))
+        .then(sub_agents::delegating("unasked"))
+        .then(artifacts::script())
+        .then(configuration_guard::greeting())
+        .then(ModelScript::standard());
+    let upstream = &Upstream::start(script, json!({}), &[]).await;
+    // It has 2 s to end: alone.
+    all_hold(
+        1,
+        cases![upstream; a_question_is_answered_and_another_rejected],
+    )
+    .await;
+    let cases = cases![
+        upstream;
+        text_reasoning_todos_and_the_sums,
+        files_are_written_and_edited,
+        a_permission_is_asked_for_and_given,
+        a_write_outside_the_folder_is_refused_by_the_default_rules,
+        a_sub_agent_shows_as_nested_progress,
+        a_provider_that_refuses_and_one_that_is_busy,
+        a_lost_session_is_replaced_and_told_the_conversation_so_far,
+        a_cancel_and_the_turn_after_it,
+        a_cut_off_answer_is_flagged_and_an_empty_one_told,
+        unknown_names_are_told,
+        odd::odd_words_cut_emojis_and_deep_input_complete,
+        sub_agents::on_a_given_server_sub_agents_are_off_where_something_is_asked_for,
+        sub_agents::sub_agents_that_are_allowed_by_name_run_unasked_as_the_warning_says,
+        artifacts::files_come_back_byte_for_byte_and_once,
+        configuration_guard::instructions_and_skills_of_the_agents_own_do_not_reach_the_model,
+    ];
+    all_hold(4, cases).await;
+}
+
+async fn text_reasoning_todos_and_the_sums(upstream: &Upstream) {
+    let live = Live::on(upstream).await;
     let result = live.turn("please answer [[text]]").await;
     assert_ended(&result, TurnStatus::Completed, None, UNICODE_TEXT);
     let result = live.turn("think first [[reason]]").await;
@@ -231,13 +312,12 @@ async fn text_reasoning_todos_and_the_sums() {
     );
 }
 
-#[tokio::test]
-async fn files_are_written_and_edited() {
-    let live = Live::start().await;
+async fn files_are_written_and_edited(upstream: &Upstream) {
+    let live = Live::on(upstream).await;
     let result = live.turn("make it [[write]] [[file:made.md]]").await;
     assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
     assert_eq!(result.answer.tool_calls()[0].tool, "write");
-    assert!(live.server.directory().join("made.md").exists());
+    assert!(live.directory().join("made.md").exists());
     let result = live.turn("now edit [[edit]] [[file:made.md]]").await;
     assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
     let edit = result
@@ -249,9 +329,12 @@ async fn files_are_written_and_edited() {
     assert!(edit.metadata.as_ref().unwrap().contains_key("diff"));
 }
 
-#[tokio::test]
-async fn a_permission_is_asked_for_and_given() {
-    let live = Live::with_rules(vec![PermissionRule::all("bash", PermissionAction::Ask)]).await;
+async fn a_permission_is_asked_for_and_given(upstream: &Upstream) {
+    let live = Live::with_rules(
+        upstream,
+        vec![PermissionRule::all("bash", PermissionAction::Ask)],
+    )
+    .await;
     let (turn, working) = live.submit("say hi [[bash]]").await;
     let asked = live.asked(turn).await;
     assert_eq!(asked.permission, "bash");
@@ -270,10 +353,9 @@ async fn a_permission_is_asked_for_and_given() {
     );
 }
 
-#[tokio::test]
-async fn a_write_outside_the_folder_is_refused_by_the_default_rules() {
-    let live = Live::with_rules(opencode_host::sandbox::default_permission_rules()).await;
-    let path = live.server.directory().parent().unwrap().join("escaped.md");
+async fn a_write_outside_the_folder_is_refused_by_the_default_rules(upstream: &Upstream) {
+    let live = Live::with_rules(upstream, opencode_host::sandbox::default_permission_rules()).await;
+    let path = live.directory().parent().unwrap().join("escaped.md");
     let result = live.turn("make it [[write]] [[file:../escaped.md]]").await;
     assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
     assert_eq!(
@@ -284,7 +366,7 @@ async fn a_write_outside_the_folder_is_refused_by_the_default_rules() {
 }
 
 async fn question(
-    live: &Live,
+    live: &Live<'_>,
 ) -> (
     TurnId,
     tokio::task::JoinHandle<()>,
@@ -300,9 +382,8 @@ async fn question(
     (turn, working, asked)
 }
 
-#[tokio::test]
-async fn a_question_is_answered_and_another_rejected() {
-    let live = Live::start().await;
+async fn a_question_is_answered_and_another_rejected(upstream: &Upstream) {
+    let live = Live::on(upstream).await;
     let (turn, working, asked) = question(&live).await;
     live.host
         .answer_question(turn, &asked, &[vec!["Yes".to_owned()]])
@@ -322,9 +403,8 @@ async fn a_question_is_answered_and_another_rejected() {
     );
 }
 
-#[tokio::test]
-async fn a_sub_agent_shows_as_nested_progress() {
-    let live = Live::start().await;
+async fn a_sub_agent_shows_as_nested_progress(upstream: &Upstream) {
+    let live = Live::on(upstream).await;
     let (turn, working) = live.submit("delegate [[task]]").await;
     live.watch(turn, |change| match change {
         Change::Subtask { change, .. } => {
@@ -348,9 +428,8 @@ async fn a_sub_agent_shows_as_nested_progress() {
     );
 }
 
-#[tokio::test]
-async fn a_provider_that_refuses_and_one_that_is_busy() {
-    let live = Live::start().await;
+async fn a_provider_that_refuses_and_one_that_is_busy(upstream: &Upstream) {
+    let live = Live::on(upstream).await;
     let result = live.turn("fail [[err401]]").await;
     assert_eq!(
         (result.status, result.answer.reason.unwrap().as_str()),
@@ -370,9 +449,8 @@ async fn a_provider_that_refuses_and_one_that_is_busy() {
     assert_ended(&result, TurnStatus::Completed, None, UNICODE_TEXT);
 }
 
-#[tokio::test]
-async fn a_lost_session_is_replaced_and_told_the_conversation_so_far() {
-    let live = Live::start().await;
+async fn a_lost_session_is_replaced_and_told_the_conversation_so_far(upstream: &Upstream) {
+    let live = Live::on(upstream).await;
     let first = live.turn("remember the word marmot [[text]]").await;
     let lost = first.session.unwrap();
     live.worker.client().delete_session(&lost).await.unwrap();
@@ -380,11 +458,11 @@ async fn a_lost_session_is_replaced_and_told_the_conversation_so_far() {
     assert_ended(&result, TurnStatus::Completed, None, UNICODE_TEXT);
     assert_ne!(result.session.as_ref(), Some(&lost));
     assert_eq!(live.recorder.count("session.carried_over"), 1);
-    let requests = live.model.requests();
-    let asked = requests
-        .iter()
-        .rev()
-        .find(|request| request["tools"].is_array());
+    let requests = upstream.model.requests();
+    let asked = requests.iter().rev().find(|request| {
+        let messages = request["messages"].to_string();
+        request["tools"].is_array() && messages.contains("which word was it?")
+    });
     let said: Vec<String> = asked.unwrap()["messages"]
         .as_array()
         .unwrap()
@@ -396,12 +474,11 @@ async fn a_lost_session_is_replaced_and_told_the_conversation_so_far() {
     assert!(said[0].contains("> remember the word marmot"), "{said:?}");
     assert!(said[0].contains("Assistant:"), "{said:?}");
     assert!(said[1].contains("which word was it?"), "{said:?}");
-    assert_eq!(live.model.runs("which word was it?"), 1);
+    assert_eq!(upstream.model.runs("which word was it?"), 1);
 }
 
-#[tokio::test]
-async fn a_cancel_and_the_turn_after_it() {
-    let live = Live::start().await;
+async fn a_cancel_and_the_turn_after_it(upstream: &Upstream) {
+    let live = Live::on(upstream).await;
     let (turn, working) = live.submit("go on [[slow]]").await;
     live.text(turn).await;
     live.host.cancel(turn).await.unwrap();
@@ -419,9 +496,8 @@ async fn a_cancel_and_the_turn_after_it() {
     assert_ended(&result, TurnStatus::Completed, None, UNICODE_TEXT);
 }
 
-#[tokio::test]
-async fn a_cut_off_answer_is_flagged_and_an_empty_one_told() {
-    let live = Live::start().await;
+async fn a_cut_off_answer_is_flagged_and_an_empty_one_told(upstream: &Upstream) {
+    let live = Live::on(upstream).await;
     let result = live.turn("go [[cutoff]]").await;
     assert_eq!(
         (result.status, result.answer.reason.unwrap().as_str()),
@@ -435,9 +511,8 @@ async fn a_cut_off_answer_is_flagged_and_an_empty_one_told() {
     );
 }
 
-#[tokio::test]
-async fn unknown_names_are_told() {
-    let live = Live::start().await;
+async fn unknown_names_are_told(upstream: &Upstream) {
+    let live = Live::on(upstream).await;
     let go = || Prompt::text("go [[text]]");
     let agent = Prompt {
         agent: Some("nope".to_owned()),

@@ -1,30 +1,29 @@
-//! Files in and files out of a real OpenCode server, whose worker dies before they are attached.
+//! Files in and files out of a real OpenCode server, whose worker dies before they are attached: a case of `real`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
-use opencode_client::Client;
 use opencode_client::wire::Prompt;
 use opencode_host::blobs::Blobs;
 use opencode_host::live::Cursor;
 use opencode_host::sandbox::SandboxRoot;
 use opencode_host::store::{MemoryStore, Store, TurnStatus};
 use opencode_host::{SubmitOptions, WorkerOptions};
-
-use crate::hosting::Builder;
-use opencode_impostor::real::RealServer;
-use opencode_impostor::{ModelScript, ModelServer, Round};
+use opencode_impostor::{ModelScript, Round};
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+use crate::hosting::Builder;
+use crate::real::Upstream;
 
 use super::turns::{Dies, files};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const REPORT: &str = "# Report — naïve 日本語\r\n\r\n\u{feff}no newline at the end";
 
-fn script() -> ModelScript {
+pub(crate) fn script() -> ModelScript {
     let at = |name: &str| format!("{{{{directory}}}}/{name}");
     let read = |name: &str| Round::call("read", json!({"filePath": at(name)}));
     let patch = "*** Begin Patch\n*** Update File: notes.md\n@@\n-new line\n+patched line\n\
@@ -52,23 +51,18 @@ fn script() -> ModelScript {
         )
 }
 
-#[tokio::test]
-async fn files_come_back_byte_for_byte_and_once() {
-    let model = ModelServer::start().await.unwrap();
-    model.set_script(script());
-    let server = RealServer::start(&model.opencode_config()).await.unwrap();
+pub(crate) async fn files_come_back_byte_for_byte_and_once(upstream: &Upstream) {
     let home = tempfile::tempdir().unwrap();
     let root = SandboxRoot::open(home.path().join("sandboxes")).unwrap();
     let blobs = Blobs::in_folder(home.path().join("blobs")).unwrap();
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
     let builder = || {
-        let client = Client::builder(server.url()).password(server.password());
         let options = WorkerOptions {
             lease: Duration::from_secs(1),
             poll_interval: Duration::from_millis(50),
             ..WorkerOptions::default()
         };
-        Builder::new(client.build().unwrap(), Arc::clone(&store))
+        Builder::new(upstream.client(), Arc::clone(&store))
             .sandboxes(root.clone())
             .options(options)
     };

@@ -1,14 +1,15 @@
 //! The same on a real server: what it would run, and what reaches the model.
 
+use crate::cases::{all_hold, cases};
+use crate::real::Upstream;
+
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A real server, a sandbox, and an agent with a patch tool.
+/// A sandbox on a real server, and an agent with a patch tool.
 struct Live {
     home: tempfile::TempDir,
-    server: RealServer,
-    model: ModelServer,
     host: Host,
     worker: Worker,
     conversation: ConversationId,
@@ -16,31 +17,11 @@ struct Live {
 }
 
 impl Live {
-    async fn new(own: OwnConfiguration, script: impl FnOnce(&Path) -> ModelScript) -> Self {
-        // Settings that one might trust. Without them it is worse: any first request runs what is there.
-        let settings = [
-            ("OPENCODE_DISABLE_PROJECT_CONFIG", "1"),
-            ("OPENCODE_PURE", "1"),
-        ];
-        Self::with(own, script, &settings).await
-    }
-
-    async fn with(
-        own: OwnConfiguration,
-        script: impl FnOnce(&Path) -> ModelScript,
-        settings: &[(&str, &str)],
-    ) -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let model = ModelServer::scripted(script(home.path())).await.unwrap();
-        let config = model.opencode_config();
-        let server = RealServer::start_with(&config, settings);
-        let server = server.await.unwrap();
+    async fn on(upstream: &Upstream, own: OwnConfiguration, home: tempfile::TempDir) -> Self {
         let root = SandboxRoot::open(home.path().join("sandboxes")).unwrap();
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
         let recorder = Recorder::default();
-        let client = Client::builder(server.url()).password(server.password());
-        let client = client.timeout(Duration::from_secs(20)).build().unwrap();
-        let (host, worker) = Builder::new(client, Arc::clone(&store))
+        let (host, worker) = Builder::new(upstream.client(), Arc::clone(&store))
             .product(Strict(own))
             .sandboxes(root)
             .recorder(&recorder)
@@ -49,8 +30,6 @@ impl Live {
         let conversation = store.open_conversation("live").await.unwrap().id;
         Self {
             home,
-            server,
-            model,
             host,
             worker,
             conversation,
@@ -96,12 +75,12 @@ fn move_to(from: &str, to: &str, old: &str, new: &str) -> String {
 }
 
 /// Moves a plugin to where the server looks for them; when run it leaves a mark outside.
-fn plugin(home: &Path) -> ModelScript {
+fn plugin(case: &str, home: &Path) -> ModelScript {
     let mark = home.join("mark").display().to_string();
     let run = format!("import fs from \"node:fs\"; fs.writeFileSync({mark:?}, \"ran\");");
     ModelScript::new()
         .on(
-            "[[plant]]",
+            format!("[[plant {case}]]"),
             [
                 patch(&[add(
                     "x.js",
@@ -111,58 +90,16 @@ fn plugin(home: &Path) -> ModelScript {
                 Round::text("Planted"),
             ],
         )
-        .on("[[reap]]", [Round::text("Reaped")])
-}
-
-async fn plant_and_reap(own: OwnConfiguration) -> Live {
-    let mut live = Live::new(own, plugin).await;
-    let result = live.turn("[[plant]]").await;
-    assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
-    let calls = result.answer.tool_calls();
-    let fine = calls
-        .iter()
-        .filter(|call| call.status == ToolStatus::Completed);
-    assert_eq!(fine.count(), 2, "no rule sees the move: {calls:?}");
-    // A server reads a folder once in its life.
-    live.server.restart().await.unwrap();
-    let result = live.turn("[[reap]]").await;
-    assert_eq!(result.answer.content, "Reaped", "{result:?}");
-    live
-}
-
-#[tokio::test]
-async fn a_plugin_that_a_patch_moved_in_is_not_run() {
-    let live = plant_and_reap(OwnConfiguration::Remove).await;
-    assert!(!live.home.path().join("mark").exists(), "the plugin ran");
-    assert!(!live.sandbox().join(".opencode").exists());
-    let events = live.recorder.named("sandbox.configuration_removed");
-    assert_eq!(events.len(), 1);
-    assert_eq!(events[0]["names"], json!([".opencode"]));
-}
-
-/// The test above would see it: where the configuration is kept, the plugin runs.
-#[tokio::test]
-async fn a_plugin_that_is_kept_is_run() {
-    let live = plant_and_reap(OwnConfiguration::Keep).await;
-    let mark = live.home.path().join("mark");
-    let ran = async {
-        while !mark.exists() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, ran)
-        .await
-        .expect("the plugin was not run: this proves nothing any more");
-    assert!(live.sandbox().join(".opencode/plugin/x.js").exists());
+        .on(format!("[[reap {case}]]"), [Round::text("Reaped")])
 }
 
 /// Makes the sandbox a Git worktree whose border is the folder above the sandboxes, and writes there.
-fn worktree(home: &Path) -> ModelScript {
+fn worktree(case: &str, home: &Path) -> ModelScript {
     let border = format!("\tworktree = {}", home.display());
     let escaped = home.join("escaped.md").display().to_string();
     ModelScript::new()
         .on(
-            "[[plant]]",
+            format!("[[plant {case}]]"),
             [
                 patch(&[
                     add("head", &["ref: refs/heads/main", "old"]),
@@ -188,49 +125,122 @@ fn worktree(home: &Path) -> ModelScript {
             ],
         )
         .on(
-            "[[reap]]",
+            format!("[[reap {case}]]"),
             [patch(&[add(&escaped, &["out"])]), Round::text("Reaped")],
         )
 }
 
-async fn widen_and_escape(own: OwnConfiguration) -> bool {
-    let mut live = Live::new(own, worktree).await;
-    let result = live.turn("[[plant]]").await;
-    let calls = result.answer.tool_calls();
-    let fine = calls
-        .iter()
-        .filter(|call| call.status == ToolStatus::Completed);
-    assert_eq!(fine.count(), 2, "{calls:?}");
-    live.server.restart().await.unwrap();
-    live.turn("[[reap]]").await;
-    live.home.path().join("escaped.md").exists()
+/// No rule sees a move. A server reads a folder once in its life: what was moved in is for the next one, which goes by
+/// it where it is kept. Without that a case in which it is removed proves nothing.
+#[tokio::test]
+async fn the_next_server_goes_by_what_the_agent_moved_in_only_where_that_is_kept() {
+    let home = || tempfile::tempdir().unwrap();
+    let (plugged, plugged_kept, widened, widened_kept) = (home(), home(), home(), home());
+    let script = plugin("plugin", plugged.path())
+        .then(plugin("kept plugin", plugged_kept.path()))
+        .then(worktree("worktree", widened.path()))
+        .then(worktree("kept worktree", widened_kept.path()));
+    // Settings that one might trust. Without them it is worse: any first request runs what is there.
+    let settings = [
+        ("OPENCODE_DISABLE_PROJECT_CONFIG", "1"),
+        ("OPENCODE_PURE", "1"),
+    ];
+    let upstream = Upstream::start(script, json!({}), &settings).await;
+    let on = async |own, home| Live::on(&upstream, own, home).await;
+    let plugged = on(OwnConfiguration::Remove, plugged).await;
+    let plugged_kept = on(OwnConfiguration::Keep, plugged_kept).await;
+    let widened = on(OwnConfiguration::Remove, widened).await;
+    let widened_kept = on(OwnConfiguration::Keep, widened_kept).await;
+    tokio::join!(
+        plugged.plant("plugin"),
+        plugged_kept.plant("kept plugin"),
+        widened.plant("worktree"),
+        widened_kept.plant("kept worktree"),
+    );
+    upstream.restart().await;
+    let mut cases = cases![&plugged; a_plugin_that_a_patch_moved_in_is_not_run];
+    cases.extend(cases![&plugged_kept; a_plugin_that_is_kept_is_run]);
+    cases.extend(cases![&widened; a_worktree_of_the_agents_own_does_not_widen_its_folder]);
+    cases.extend(cases![&widened_kept; a_worktree_that_is_kept_does]);
+    all_hold(4, cases).await;
 }
 
-#[tokio::test]
-async fn a_worktree_of_the_agents_own_does_not_widen_its_folder() {
-    assert!(!widen_and_escape(OwnConfiguration::Remove).await);
+impl Live {
+    async fn plant(&self, case: &str) {
+        let result = self.turn(&format!("[[plant {case}]]")).await;
+        assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
+        let calls = result.answer.tool_calls();
+        let fine = calls
+            .iter()
+            .filter(|call| call.status == ToolStatus::Completed);
+        assert_eq!(fine.count(), 2, "{case}: no rule sees the move: {calls:?}");
+    }
+}
+
+async fn a_plugin_that_a_patch_moved_in_is_not_run(live: &Live) {
+    let result = live.turn("[[reap plugin]]").await;
+    assert_eq!(result.answer.content, "Reaped", "{result:?}");
+    assert!(!live.home.path().join("mark").exists(), "the plugin ran");
+    assert!(!live.sandbox().join(".opencode").exists());
+    let events = live.recorder.named("sandbox.configuration_removed");
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0]["names"], json!([".opencode"]));
+}
+
+async fn a_plugin_that_is_kept_is_run(live: &Live) {
+    let result = live.turn("[[reap kept plugin]]").await;
+    assert_eq!(result.answer.content, "Reaped", "{result:?}");
+    let mark = live.home.path().join("mark");
+    let ran = async {
+        while !mark.exists() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ran)
+        .await
+        .expect("the plugin was not run: this proves nothing any more");
+    assert!(live.sandbox().join(".opencode/plugin/x.js").exists());
+}
+
+async fn a_worktree_of_the_agents_own_does_not_widen_its_folder(live: &Live) {
+    live.turn("[[reap worktree]]").await;
+    assert!(!live.home.path().join("escaped.md").exists());
+}
+
+async fn a_worktree_that_is_kept_does(live: &Live) {
+    live.turn("[[reap kept worktree]]").await;
     assert!(
-        widen_and_escape(OwnConfiguration::Keep).await,
+        live.home.path().join("escaped.md").exists(),
         "the border did not move: this proves nothing any more"
     );
 }
 
+/// A model that greets.
+pub(crate) fn greeting() -> ModelScript {
+    ModelScript::new().on("[[hello]]", [Round::text("Hello")])
+}
+
 /// A server as people start it reads an `AGENTS.md`, and the skills, of its folder.
-#[tokio::test]
-async fn instructions_and_skills_of_the_agents_own_do_not_reach_the_model() {
-    let script = |_: &Path| ModelScript::new().on("[[hello]]", [Round::text("Hello")]);
+pub(crate) async fn instructions_and_skills_of_the_agents_own_do_not_reach_the_model(
+    upstream: &Upstream,
+) {
     for (own, reached) in [
         (OwnConfiguration::Remove, false),
         (OwnConfiguration::Keep, true),
     ] {
-        let live = Live::with(own, script, &[]).await;
+        let live = Live::on(upstream, own, tempfile::tempdir().unwrap()).await;
         let skill = live.sandbox().join(".claude/skills/zebra/SKILL.md");
         fs::create_dir_all(skill.parent().unwrap()).unwrap();
         fs::write(skill, "---\nname: zebra\ndescription: For zebras.\n---\n").unwrap();
         fs::write(live.sandbox().join("AGENTS.md"), "Answer in rhymes.").unwrap();
         let result = live.turn("[[hello]]").await;
         assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
-        let told: String = live.model.requests().iter().map(Value::to_string).collect();
+        let told: String = upstream
+            .model
+            .requests()
+            .iter()
+            .map(Value::to_string)
+            .collect();
         for word in ["rhymes", "zebra"] {
             assert_eq!(told.contains(word), reached, "{own:?} {word}: {told}");
         }

@@ -1,5 +1,4 @@
 //! What providers, tools and plugins make a real server send: words that end nothing, halves of emojis, deep input.
-//! One server plays all of it, so that it costs one start.
 
 use opencode_client::reply::ToolStatus;
 use opencode_impostor::{ModelScript, Round};
@@ -15,7 +14,7 @@ fn bash(command: &str) -> Value {
 /// A thumb up is two UTF-16 units: cut from either end at 30,000 of them, one is cut in two.
 const THUMBS: &str = "printf a; printf '👍%.0s' $(seq 15001); printf b";
 
-fn script() -> ModelScript {
+pub(super) fn script() -> ModelScript {
     let mut script = ModelScript::new();
     for word in ["stop", "length", "eos", "function_call"] {
         let mut call = Round::call("bash", bash("echo it ran"));
@@ -50,11 +49,10 @@ fn script() -> ModelScript {
         )
 }
 
-#[tokio::test]
-async fn odd_words_cut_emojis_and_deep_input_complete() {
-    let live = Live::playing(script(), Vec::new(), json!({}), |host| host).await;
+pub(super) async fn odd_words_cut_emojis_and_deep_input_complete(upstream: &Upstream) {
+    let live = Live::on(upstream).await;
     let line = format!("{}{}", "x".repeat(1999), "👍".repeat(20));
-    std::fs::write(live.server.directory().join("line.txt"), line).unwrap();
+    std::fs::write(live.directory().join("line.txt"), line).unwrap();
     for (prompt, said, output) in [
         ("[[finish stop]]", "It went on.", "it ran"),
         ("[[finish length]]", "It went on.", "it ran"),

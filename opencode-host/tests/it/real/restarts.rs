@@ -14,15 +14,14 @@ use super::*;
 /// minutes that a swallowed call takes by itself.
 const SOON: Duration = Duration::from_secs(45);
 
-impl Live {
+impl Live<'_> {
     /// Restarts the server under a turn, and returns how the turn ended.
     async fn restarted_under(
-        &mut self,
+        &self,
         turn: TurnId,
         working: tokio::task::JoinHandle<()>,
     ) -> TurnResult {
-        self.server.kill();
-        self.server.restart().await.unwrap();
+        self.upstream.restart().await;
         let answered = Instant::now();
         let result = self.finished(turn, working).await;
         assert!(answered.elapsed() < SOON, "{:?}", answered.elapsed());
@@ -36,7 +35,8 @@ impl Live {
 
 #[tokio::test]
 async fn a_killed_and_restarted_server_interrupts_and_goes_on() {
-    let mut live = Live::start().await;
+    let upstream = Upstream::start(ModelScript::standard(), json!({}), &[]).await;
+    let live = Live::on(&upstream).await;
     let (turn, working) = live.submit("go on [[slow]]").await;
     live.text(turn).await;
     let result = live.restarted_under(turn, working).await;
@@ -46,7 +46,7 @@ async fn a_killed_and_restarted_server_interrupts_and_goes_on() {
         result.answer.content
     );
     assert_eq!(
-        live.model.runs("[[slow]]"),
+        upstream.model.runs("[[slow]]"),
         1,
         "the prompt was not run again"
     );
@@ -64,7 +64,8 @@ async fn a_shell_that_runs_and_a_request_that_waits_end_with_their_server() {
     let script = ModelScript::new()
         .on("[[sleep]]", shell("echo begun > begun.txt; sleep 600"))
         .on("[[touch]]", shell("echo done > done.txt"));
-    let mut live = Live::playing(script, rules, json!({}), |host| host).await;
+    let upstream = Upstream::start(script, json!({}), &[]).await;
+    let live = Live::with_rules(&upstream, rules).await;
 
     let (turn, working) = live.submit("[[sleep]]").await;
     let asked = live.asked(turn).await;
@@ -80,14 +81,14 @@ async fn a_shell_that_runs_and_a_request_that_waits_end_with_their_server() {
     })
     .await;
     live.restarted_under(turn, working).await;
-    assert_eq!(live.model.runs("[[sleep]]"), 1, "it was not run again");
+    assert_eq!(upstream.model.runs("[[sleep]]"), 1, "it was not run again");
 
     let (turn, working) = live.submit("[[touch]]").await;
     let asked: PermissionId = live.asked(turn).await.id;
     live.restarted_under(turn, working).await;
     let late = live.host.reply_permission(turn, &asked, once, None).await;
     assert!(matches!(late, Err(AnswerError::NotWaiting)), "{late:?}");
-    assert!(!live.server.directory().join("done.txt").exists());
+    assert!(!live.directory().join("done.txt").exists());
 
     // The conversation goes on, and asks anew.
     let (turn, working) = live.submit("and again [[touch]]").await;
@@ -96,5 +97,5 @@ async fn a_shell_that_runs_and_a_request_that_waits_end_with_their_server() {
     replied.await.unwrap();
     let result = live.finished(turn, working).await;
     assert_ended(&result, TurnStatus::Completed, None, "It ran.");
-    assert!(live.server.directory().join("done.txt").exists());
+    assert!(live.directory().join("done.txt").exists());
 }

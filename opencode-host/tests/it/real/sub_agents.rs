@@ -5,34 +5,40 @@ use opencode_impostor::Round;
 
 use super::*;
 
-/// Agents that hand on to the next, the last of whom runs the shell.
-fn delegating() -> ModelScript {
-    let task = |marker: &str| {
-        json!({
+/// Agents that hand on to the next, the last of whom runs the shell. Their prompts are marked as of this case.
+pub(super) fn delegating(of: &str) -> ModelScript {
+    let delegate = |agent: &str, next: &str| {
+        let task = json!({
             "description": "look",
-            "prompt": format!("please {marker}"),
+            "prompt": format!("please [[{of} {next}]]"),
             "subagent_type": "general",
-        })
+        });
+        let rounds = [Round::call("task", task), Round::text("All done.")];
+        (format!("[[{of} {agent}]]"), rounds)
     };
     let shell = json!({"command": "id > proof.txt", "description": "Who am I"});
-    let delegate = |marker: &str| [Round::call("task", task(marker)), Round::text("All done.")];
-    ModelScript::new()
-        .on(
-            "[[child]]",
-            [Round::call("bash", shell), Round::text("Looked.")],
-        )
-        .on("[[nested]]", delegate("[[child]]"))
-        .on("[[grandchild]]", delegate("[[nested]]"))
-        .on("[[parent]]", delegate("[[child]]"))
+    let mut script = ModelScript::new().on(
+        format!("[[{of} child]]"),
+        [Round::call("bash", shell), Round::text("Looked.")],
+    );
+    for (agent, next) in [
+        ("nested", "child"),
+        ("grandchild", "nested"),
+        ("parent", "child"),
+    ] {
+        let (marker, rounds) = delegate(agent, next);
+        script = script.on(marker, rounds);
+    }
+    script
 }
 
 fn bash_is_asked_for() -> Vec<PermissionRule> {
     vec![PermissionRule::all("bash", PermissionAction::Ask)]
 }
 
-impl Live {
+impl Live<'_> {
     fn proof(&self) -> bool {
-        self.server.directory().join("proof.txt").exists()
+        self.directory().join("proof.txt").exists()
     }
 
     /// A turn whose shell call is asked for, and answered so.
@@ -50,10 +56,12 @@ impl Live {
 #[tokio::test]
 async fn a_sub_agent_asks_where_the_servers_own_configuration_asks() {
     let config = json!({"permission": {"bash": "ask"}});
-    let live = Live::playing(delegating(), Vec::new(), config, |host| host).await;
-    let result = live.answered("[[parent]]", PermissionReply::Reject).await;
+    let upstream = Upstream::start(delegating("asks"), config, &[]).await;
+    let live = Live::on(&upstream).await;
+    let prompt = "[[asks parent]]";
+    let result = live.answered(prompt, PermissionReply::Reject).await;
     assert!(!live.proof(), "{result:?}");
-    let result = live.answered("[[parent]]", PermissionReply::Once).await;
+    let result = live.answered(prompt, PermissionReply::Once).await;
     assert!(live.proof(), "{result:?}");
 }
 
@@ -64,33 +72,36 @@ async fn a_sub_agent_of_a_sub_agent_asks_too() {
         "subagent_depth": 2,
         "agent": {"general": {"permission": {"task": "allow"}}},
     });
-    let live = Live::playing(delegating(), Vec::new(), config, |host| host).await;
-    let result = live
-        .answered("[[grandchild]]", PermissionReply::Reject)
-        .await;
+    let upstream = Upstream::start(delegating("asks"), config, &[]).await;
+    let live = Live::on(&upstream).await;
+    let prompt = "[[asks grandchild]]";
+    let result = live.answered(prompt, PermissionReply::Reject).await;
     assert!(!live.proof(), "{result:?}");
-    assert!(live.model.runs("[[nested]]") >= 1, "nobody was in between");
-    let result = live.answered("[[grandchild]]", PermissionReply::Once).await;
+    let between = upstream.model.runs("[[asks nested]]");
+    assert!(between >= 1, "nobody was in between");
+    let result = live.answered(prompt, PermissionReply::Once).await;
     assert!(live.proof(), "{result:?}");
 }
 
-#[tokio::test]
-async fn on_a_given_server_sub_agents_are_off_where_something_is_asked_for() {
-    let live = Live::playing(delegating(), bash_is_asked_for(), json!({}), |host| host).await;
-    let result = live.turn("[[parent]]").await;
+pub(super) async fn on_a_given_server_sub_agents_are_off_where_something_is_asked_for(
+    upstream: &Upstream,
+) {
+    let live = Live::with_rules(upstream, bash_is_asked_for()).await;
+    let result = live.turn("[[off parent]]").await;
     assert_eq!(result.status, TurnStatus::Completed, "{result:?}");
     assert!(!live.proof(), "{result:?}");
-    assert_eq!(live.model.runs("[[child]]"), 0, "{result:?}");
+    assert_eq!(upstream.model.runs("[[off child]]"), 0, "{result:?}");
 }
 
 /// Why they are off: what the rules want asked is not asked for in a sub-agent's session.
-#[tokio::test]
-async fn sub_agents_that_are_allowed_by_name_run_unasked_as_the_warning_says() {
-    let live = Live::playing(delegating(), bash_is_asked_for(), json!({}), |host| {
-        host.sub_agents(SubAgents::Unasked)
+pub(super) async fn sub_agents_that_are_allowed_by_name_run_unasked_as_the_warning_says(
+    upstream: &Upstream,
+) {
+    let live = Live::adjusted(upstream, bash_is_asked_for(), |builder| {
+        builder.sub_agents(SubAgents::Unasked)
     });
     let live = live.await;
-    let result = live.turn("[[parent]]").await;
+    let result = live.turn("[[unasked parent]]").await;
     assert_ended(&result, TurnStatus::Completed, None, "All done.");
     assert!(live.proof(), "{result:?}");
     let reported = live.recorder.named("reported");
