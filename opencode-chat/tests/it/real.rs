@@ -3,13 +3,14 @@
 //! These tests fail where there is no OpenCode, and say how to get one.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use opencode_impostor::real::{RealServer, find_binary};
 use opencode_impostor::{ModelScript, ModelServer, Round, UNICODE_TEXT};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Chat, is_gone};
+use crate::support::{Chat, PATIENCE, is_gone};
 
 /// The program with a real server of its own, which asks this model.
 pub(crate) fn chat(model: &ModelServer) -> Chat {
@@ -158,9 +159,17 @@ async fn nothing_of_a_real_server_survives_a_killed_parent() {
     let mut running = chat.start(&args);
     while running.hears("tool").await["part"]["status"] != "running" {}
     while running.hears("tool").await["part"]["metadata"]["output"] != "" {}
-    let pids = descendants(running.id().cast_signed());
-    // The guard, the server, and the shell's command.
-    assert!(pids.len() >= 3, "{pids:?}");
+    // The guard, the server, and the shell's command, which is told of before it is started.
+    let started = async {
+        loop {
+            let pids = descendants(running.id().cast_signed());
+            if pids.len() >= 3 {
+                return pids;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let pids = tokio::time::timeout(PATIENCE, started).await.unwrap();
     running.signal(Signal::KILL);
     running.end().await;
     all_are_gone(&pids).await;
