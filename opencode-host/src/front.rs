@@ -16,7 +16,7 @@ use crate::id::{ConversationId, TurnId};
 use crate::live::LiveTurns;
 use crate::options::HostOptions;
 use crate::sandbox::SandboxRoot;
-use crate::store::{Reader, SessionRecord, Store};
+use crate::store::{Reader, SessionGates, SessionRecord, Store};
 use crate::telemetry::Telemetry;
 
 /// A worker of the host's own process: what need not wait for its next look at the store.
@@ -42,8 +42,10 @@ pub(crate) struct Front {
     pub(crate) blobs: Option<Blobs>,
     pub(crate) sandboxes: Option<SandboxRoot>,
     pub(crate) live: Arc<LiveTurns>,
-    /// Files are given their names in sandboxes by one submit at a time.
-    pub(crate) placing: tokio::sync::Mutex<()>,
+    /// Files are given their names in a conversation's sandbox by one submit at a time.
+    pub(crate) placing: SessionGates,
+    /// Of the workers of this process one hears of other processes' turns, for all.
+    pub(crate) listening: tokio::sync::Mutex<()>,
     /// A turn was submitted or settled in this process.
     pub(crate) queue_changed: Arc<Notify>,
     /// A worker of this process has learned what became of an answer.

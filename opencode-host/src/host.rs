@@ -1,6 +1,7 @@
 //! The library's front: what an application builds once and calls.
 
 mod builder;
+mod prepared;
 mod requests;
 mod watch;
 
@@ -10,17 +11,16 @@ use std::time::Duration;
 use opencode_client::wire::Prompt;
 
 pub use builder::HostBuilder;
+pub use prepared::Prepared;
 pub use requests::AnswerError;
 pub use watch::{LiveStream, ViewStream};
 
 use crate::blobs::{Blobs, SweepError, Swept};
 use crate::front::Front;
-use crate::id::{ConversationId, MessageId, TurnId};
+use crate::id::{ConversationId, TurnId};
 use crate::reporter::Severity;
 use crate::sandbox;
-use crate::store::{
-    CancelOutcome, Conversation, NewTurn, OnBusy, Reader, Store, StoreError, Submitted,
-};
+use crate::store::{CancelOutcome, Conversation, OnBusy, Reader, Store, StoreError, Submitted};
 use crate::turn::TurnResult;
 use crate::uploads::{UploadError, Uploads};
 
@@ -139,46 +139,43 @@ impl Host {
         prompt: Prompt,
         options: SubmitOptions,
     ) -> Result<Submitted, SubmitError> {
-        check_prompt(&prompt.text, self.front.options.max_prompt)?;
-        let mut prompt = prompt;
-        let (mut uploads, mut placed, mut alone) = (None, None, None);
-        if let Some(files) = options.uploads {
-            // A second submit of the same files finds those of the first, which must not be taken back meanwhile.
-            alone = Some(self.front.placing.lock().await);
-            let kept = files.keep(conversation, &prompt.text).await?;
-            prompt.text = kept.text;
-            uploads = Some(kept.uploads);
-            placed = Some(kept.placed);
+        let prepared = self.prepare(conversation, prompt, options).await?;
+        match self.front.store.submit(&prepared).await {
+            Ok(submitted) => {
+                prepared.submitted(submitted.created).await;
+                Ok(submitted)
+            }
+            Err(error) => {
+                // Whether it was written is not known then.
+                let may_be_there =
+                    error.is_transient() || matches!(error, StoreError::Unexpected(_));
+                prepared.submitted(may_be_there).await;
+                Err(error.into())
+            }
         }
-        let clock = &self.front.clock;
-        let turn = NewTurn {
-            id: TurnId::from_uuid(clock.new_uuid()),
-            user_message: MessageId::from_uuid(clock.new_uuid()),
-            message: MessageId::from_uuid(clock.new_uuid()),
-            conversation,
-            prompt,
-            client_key: options.client_key,
-            on_busy: options.on_busy,
-            uploads,
-        };
-        let submitted = self.front.store.submit(&turn).await;
-        let is_refused = match &submitted {
-            Ok(submitted) => !submitted.created,
-            // Whether it was written is not known then.
-            Err(error) => !error.is_transient() && !matches!(error, StoreError::Unexpected(_)),
-        };
-        if let Some(placed) = placed.filter(|_| is_refused) {
-            let taken_back = sandbox::blocking(move || {
-                placed.take_back();
-                Ok(())
-            });
-            // It has said already what went wrong.
-            let _ = taken_back.await;
-        }
-        drop(alone);
-        let submitted = submitted?;
+    }
+
+    /// Checks a prompt as [`Host::submit`] does, keeps its files, and makes the turn of it, to be submitted in a
+    /// transaction of the application's own: with the `submit_in` of a store of opencode-sql. Say
+    /// [`Prepared::committed`] behind the commit.
+    ///
+    /// # Errors
+    /// See [`SubmitError`]. The store is not asked: what it refuses, it refuses in the transaction.
+    /// [`StoreError::LockTimeout`] where another prompt with files was prepared for this conversation, and is not
+    /// submitted within 30 s.
+    pub async fn prepare(
+        &self,
+        conversation: ConversationId,
+        prompt: Prompt,
+        options: SubmitOptions,
+    ) -> Result<Prepared, SubmitError> {
+        Prepared::new(&self.front, conversation, prompt, options).await
+    }
+
+    /// Has the workers of this process look for turns at once, and not at their next look: behind the commit of a transaction that
+    /// the application submitted one in. Workers of other processes hear of it by the store, where it can tell them.
+    pub fn wake(&self) {
         self.front.queue_changed.notify_waiters();
-        Ok(submitted)
     }
 
     /// Cancels a turn, wherever it runs: the row first, then its worker stops

@@ -144,7 +144,7 @@ mod worker;
 
 pub use configuration_guard::Unguarded;
 pub use host::{
-    AnswerError, Host, HostBuilder, LiveStream, SubmitError, SubmitOptions, ViewStream,
+    AnswerError, Host, HostBuilder, LiveStream, Prepared, SubmitError, SubmitOptions, ViewStream,
     check_prompt,
 };
 pub use opencode_client as client;

@@ -26,7 +26,7 @@ use self::shared::{Shared, Toward};
 pub use builder::{BuildError, WorkerBuilder};
 
 use crate::configuration_guard::Unguarded;
-use crate::front::LocalWorker;
+use crate::front::{Front, LocalWorker};
 use crate::host::Host;
 use crate::id::{ConversationId, TurnId};
 use crate::product::PlainProduct;
@@ -93,6 +93,7 @@ impl Worker {
         let run = shared.begin_run();
         let keeper = tokio::spawn(leases::keep(Arc::clone(shared), run));
         let sweeper = tokio::spawn(sweep::sweep(Arc::clone(shared)));
+        let listener = tokio::spawn(listen(Arc::clone(&shared.front)));
         let permits = Arc::new(Semaphore::new(shared.workshop.options.concurrency.max(1)));
         let mut drivers = JoinSet::new();
         let mut awake = tokio::time::Instant::now();
@@ -153,6 +154,7 @@ impl Worker {
         let _ = tokio::time::timeout(RELEASE_GRACE, drained).await;
         keeper.abort();
         sweeper.abort();
+        listener.abort();
         outcome
     }
 
@@ -219,6 +221,13 @@ impl Worker {
     pub async fn client_for(&self, conversation: &Conversation) -> Result<Client, Unguarded> {
         self.shared.guarded_client(conversation).await
     }
+}
+
+/// Hears of turns that other processes submit, for all workers of the host in this process.
+async fn listen(front: Arc<Front>) {
+    let _alone = front.listening.lock().await;
+    let wake = || front.queue_changed.notify_waiters();
+    front.store.listen(&wake).await;
 }
 
 #[async_trait]

@@ -174,6 +174,12 @@ pub(crate) trait Handle: Send + Sized {
     /// The time by the clock that leases expire by.
     fn now(&mut self) -> impl Future<Output = SqlResult<Timestamp>> + Send;
 
+    /// Tells other processes, once this is committed, that there may be a turn to be claimed. Where nothing can tell them, they look from
+    /// time to time.
+    fn wake(&mut self) -> impl Future<Output = SqlResult<()>> + Send {
+        async { Ok(()) }
+    }
+
     fn commit(self) -> impl Future<Output = SqlResult<()>> + Send;
 
     /// Lets go of a transaction's locks. When that fails the connection is
@@ -192,16 +198,29 @@ pub(crate) trait Handle: Send + Sized {
 
 /// One of the two databases.
 pub(crate) trait Engine: fmt::Debug + Send + Sync + 'static {
-    type Handle: Handle;
+    type Handle<'c>: Handle;
+    type Connection: Send;
 
     /// A connection for single statements that read.
-    fn reader(&self) -> impl Future<Output = SqlResult<Self::Handle>> + Send;
+    fn reader(&self) -> impl Future<Output = SqlResult<Self::Handle<'static>>> + Send;
 
     /// A connection for single statements that write.
-    fn writer(&self) -> impl Future<Output = SqlResult<Self::Handle>> + Send;
+    fn writer(&self) -> impl Future<Output = SqlResult<Self::Handle<'static>>> + Send;
 
     /// A transaction that writes.
-    fn transaction(&self) -> impl Future<Output = SqlResult<Self::Handle>> + Send;
+    fn transaction(&self) -> impl Future<Output = SqlResult<Self::Handle<'static>>> + Send;
+
+    /// A transaction within the application's own one on this connection.
+    fn savepoint<'c>(
+        &self,
+        on: &'c mut Self::Connection,
+    ) -> impl Future<Output = SqlResult<Self::Handle<'c>>> + Send;
+
+    /// Calls `wake` for each [`Handle::wake`] of another process, for as long as it is waited for.
+    fn listen(&self, wake: &(dyn Fn() + Send + Sync)) -> impl Future<Output = ()> + Send {
+        let _ = wake;
+        std::future::pending()
+    }
 
     /// Where new ids come from.
     fn ids(&self) -> &dyn Clock;

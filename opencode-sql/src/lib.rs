@@ -13,6 +13,47 @@
 //! `sqlite` and `postgres`: how a connection is made and guarded, how the
 //! session lock holds, and what an error means.
 //!
+//! # In your application's database
+//!
+//! [`from_pool`] opens the store in the database of a pool, beside the application's own tables and migrations. The application's row and
+//! the turn are then one transaction:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::sync::Arc;
+//!
+//! use opencode_host::client::wire::Prompt;
+//! use opencode_host::{Host, SubmitOptions};
+//! use opencode_sql::{Options, from_pool};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let url = format!("sqlite://{}?mode=rwc", folder.path().join("desk.db").display());
+//! let pool = sqlx::SqlitePool::connect(&url).await?;
+//! sqlx::query("CREATE TABLE tickets (turn TEXT NOT NULL)").execute(&pool).await?;
+//!
+//! let store = from_pool(pool.clone(), Options::default()).await?;
+//! let host = Host::builder(Arc::new(store.clone())).build();
+//! let conversation = host.open_conversation("ticket-1").await?.id;
+//!
+//! let prompt = Prompt::text("What does the customer want?");
+//! let prepared = host.prepare(conversation, prompt, SubmitOptions::default()).await?;
+//! let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+//! sqlx::query("INSERT INTO tickets (turn) VALUES ($1)")
+//!     .bind(prepared.id.to_string())
+//!     .execute(&mut *transaction)
+//!     .await?;
+//! let submitted = store.submit_in(&mut transaction, &prepared).await?;
+//! transaction.commit().await?;
+//! // Keeps the prompt's files, and has workers look for the turn.
+//! prepared.committed(&submitted);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! On Postgres it is `pool.begin()`, and workers on other nodes hear of the turn with the commit. Applications that run all migrations themselves
+//! find the store's in [`migrations`](migrations()), and open it with [`Options::migrate`] off.
+//!
 //! # Features
 //!
 //! `sqlite` and `postgres`, both on by default. Without `sqlite`, SQLite is not built: turn the default features off and
@@ -40,6 +81,7 @@ mod names;
 mod options;
 #[cfg(all(test, feature = "sqlite", feature = "postgres"))]
 mod plans;
+mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod schema;
@@ -51,4 +93,10 @@ mod target;
 
 pub use connect::{connect, connect_with, damage, describe, describe_with};
 pub use options::{Description, Dialect, LeaseClock, Options};
+#[cfg(feature = "postgres")]
+pub use pool::PostgresStore;
+#[cfg(feature = "sqlite")]
+pub use pool::SqliteStore;
+pub use pool::{Pool, from_pool};
 pub use schema::{Migration, migrations};
+pub use store::SqlStore;

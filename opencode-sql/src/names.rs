@@ -9,10 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use opencode_host::store::{StoreError, StoreResult};
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
-use crate::options::{Dialect, Options};
-
-/// The prefix that texts are written with.
-pub(crate) const PREFIX: &str = "opencode_";
+use crate::options::{Dialect, Options, PREFIX};
 
 /// The tables, without their prefix. Other words with the prefix are indexes, which no schema may stand before.
 pub(crate) const TABLES: [&str; 8] = [

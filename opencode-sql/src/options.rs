@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use opencode_host::clock::{Clock, SystemClock};
 
-use crate::names::PREFIX;
+/// The prefix that statements and migrations are written with, and that tables have by default.
+pub(crate) const PREFIX: &str = "opencode_";
 
 /// Whose clock leases expire by.
 #[derive(Clone, Debug, Default)]

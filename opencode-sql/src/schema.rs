@@ -6,8 +6,8 @@
 
 use opencode_host::store::{StoreError, StoreResult};
 
-use crate::names::{Names, PREFIX, TABLES};
-use crate::options::{Dialect, Options};
+use crate::names::{Names, TABLES};
+use crate::options::{Dialect, Options, PREFIX};
 
 /// The last step that databases have whose tables have no prefix, and whose steps are in sqlx's own table.
 pub(crate) const UNPREFIXED: i64 = 4;

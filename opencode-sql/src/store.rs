@@ -10,8 +10,8 @@ use opencode_host::store::{
     AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
     Conversation, ConversationSummary, Conversations, Files, Finish, Finished, Lease, LeaseStatus,
     Message, MessageEntry, Messages, NewAnswer, NewAttachment, NewTurn, Note, Queue, RequestAnswer,
-    SessionGates, SessionLock, SessionRecord, StoreResult, Submitted, Swapped, Turn, TurnEvent,
-    lock_in_process,
+    SessionGates, SessionLock, SessionRecord, StoreError, StoreResult, Submitted, Swapped, Turn,
+    TurnEvent, lock_in_process,
 };
 
 use crate::engine::{Engine, Handle as _};
@@ -24,9 +24,38 @@ use crate::tables::{
 /// How often a piece of work is run that collides with others.
 const TRIES: u32 = 5;
 
-/// The store on one of the two databases.
-#[derive(Debug)]
-pub(crate) struct SqlStore<E>(pub(crate) E);
+/// The store on one of the two databases: [`SqliteStore`](crate::SqliteStore) or [`PostgresStore`](crate::PostgresStore). Cheap to
+/// clone.
+#[derive(Clone, Debug)]
+pub struct SqlStore<E>(pub(crate) E);
+
+/// Submits within the application's transaction on this connection. What fails leaves nothing in it.
+pub(crate) async fn submit_within<E: Engine>(
+    engine: &E,
+    on: &mut E::Connection,
+    turn: &NewTurn,
+) -> StoreResult<Submitted> {
+    turn.check()?;
+    let submitting = async {
+        let mut on = engine.savepoint(on).await?;
+        match submits::submit(&mut on, turn).await {
+            Ok(submitted) => {
+                on.commit().await?;
+                Ok(submitted)
+            }
+            Err(failure) => {
+                on.rollback().await;
+                Err(failure)
+            }
+        }
+    };
+    submitting.await.map_err(|failure| match failure {
+        Failure::Conflict(what) => StoreError::Unavailable(format!(
+            "{what}: roll the transaction back, and run all of it again"
+        )),
+        Failure::Store(error) => error,
+    })
+}
 
 /// Runs work in a transaction, and again, a bounded number of times, when it
 /// collided with another one. This is the one place that opens transactions
@@ -54,7 +83,9 @@ macro_rules! statement {
     ($store:ident.$connection:ident, $name:literal, |$on:ident| $work:expr) => {
         repeat!($name, {
             let mut $on = $store.0.$connection().await?;
-            $work.await
+            let answer = $work.await?;
+            $on.commit().await?;
+            Ok(answer)
         })
     };
 }
@@ -240,6 +271,10 @@ impl<E: Engine> Queue for SqlStore<E> {
 
     async fn settle(&self, lease: &Lease) -> StoreResult<bool> {
         statement!(self.writer, "settle", |on| endings::settle(&mut on, lease))
+    }
+
+    async fn listen(&self, wake: &(dyn Fn() + Send + Sync)) {
+        self.0.listen(wake).await;
     }
 }
 

@@ -11,7 +11,7 @@ use crate::front::Front;
 use crate::options::HostOptions;
 use crate::reporter::ErrorReporter;
 use crate::sandbox::SandboxRoot;
-use crate::store::{Checked, Reader, Store};
+use crate::store::{Checked, Reader, SessionGates, Store};
 use crate::telemetry::Telemetry;
 use crate::tracer::Tracer;
 
@@ -96,7 +96,8 @@ impl HostBuilder {
                 blobs: self.blobs,
                 sandboxes: self.sandboxes,
                 live: Arc::default(),
-                placing: tokio::sync::Mutex::default(),
+                placing: SessionGates::default(),
+                listening: tokio::sync::Mutex::default(),
                 queue_changed: Arc::new(Notify::new()),
                 answered: Arc::default(),
                 workers: Mutex::default(),

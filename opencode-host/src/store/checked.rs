@@ -7,19 +7,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::submit::check_length;
 use super::{
     AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
     Conversation, ConversationSummary, Conversations, Files, Finish, Finished, Lease, LeaseStatus,
     MAX_ATTACHMENT_NAME, MAX_KEY_CHARS, Message, MessageEntry, Messages, NewAnswer, NewAttachment,
     NewTurn, Note, Queue, RequestAnswer, SessionGates, SessionLock, SessionRecord, Store,
-    StoreError, StoreResult, Submitted, Swapped, Turn, TurnEvent,
+    StoreResult, Submitted, Swapped, Turn, TurnEvent,
 };
 use crate::blobs::Digest;
 use crate::clock::Timestamp;
 use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
 
 /// A store behind its bounds: names of conversations and client keys have at most [`MAX_KEY_CHARS`] characters, file
-/// names at most [`MAX_ATTACHMENT_NAME`], answers at most [`MAX_ANSWER_BYTES`](super::MAX_ANSWER_BYTES) bytes. What is longer is [`StoreError::TooLong`] and does not reach the store.
+/// names at most [`MAX_ATTACHMENT_NAME`], answers at most [`MAX_ANSWER_BYTES`](super::MAX_ANSWER_BYTES) bytes. What is longer is [`TooLong`](super::StoreError::TooLong) and does not reach the store.
 ///
 /// A quota is not among them: it is compared with what the conversation has, in the transaction of the submit
 /// ([`NewTurn::check_quota`]).
@@ -31,13 +32,6 @@ impl Checked {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         Self(store)
     }
-}
-
-fn check(what: &'static str, text: &str, limit: usize) -> StoreResult<()> {
-    if text.chars().nth(limit).is_some() {
-        return Err(StoreError::TooLong { what, limit });
-    }
-    Ok(())
 }
 
 /// Methods without a bound of their own.
@@ -63,7 +57,7 @@ forward! { Conversations {
     swap_session(id: ConversationId, expected: Option<&SessionRecord>, new: &SessionRecord) -> Swapped;
 }
     async fn open_conversation(&self, name: &str) -> StoreResult<Conversation> {
-        check("conversation name", name, MAX_KEY_CHARS)?;
+        check_length("conversation name", name, MAX_KEY_CHARS)?;
         self.0.open_conversation(name).await
     }
 
@@ -85,17 +79,16 @@ forward! { Queue {
     settle(lease: &Lease) -> bool;
 }
     async fn submit(&self, turn: &NewTurn) -> StoreResult<Submitted> {
-        if let Some(key) = &turn.client_key {
-            check("client key", key, MAX_KEY_CHARS)?;
-        }
-        for file in turn.files() {
-            check("file name", &file.name, MAX_ATTACHMENT_NAME)?;
-        }
+        turn.check()?;
         self.0.submit(turn).await
     }
 
+    async fn listen(&self, wake: &(dyn Fn() + Send + Sync)) {
+        self.0.listen(wake).await;
+    }
+
     async fn answer(&self, turn: TurnId, answer: &NewAnswer) -> StoreResult<AnswerOutcome> {
-        check("request's id", &answer.request, MAX_KEY_CHARS)?;
+        check_length("request's id", &answer.request, MAX_KEY_CHARS)?;
         answer.check_size()?;
         self.0.answer(turn, answer).await
     }
@@ -121,7 +114,7 @@ forward! { Files {
     detach(id: AttachmentId) -> Option<Attachment>;
 }
     async fn attach(&self, file: &NewAttachment) -> StoreResult<Attached> {
-        check("file name", &file.name, MAX_ATTACHMENT_NAME)?;
+        check_length("file name", &file.name, MAX_ATTACHMENT_NAME)?;
         self.0.attach(file).await
     }
 }

@@ -3,7 +3,10 @@
 use opencode_client::wire::Prompt;
 use serde::{Deserialize, Serialize};
 
-use super::{Message, MessageRole, NewAttachment, StoreError, StoreResult, Turn};
+use super::{
+    MAX_ATTACHMENT_NAME, MAX_KEY_CHARS, Message, MessageRole, NewAttachment, StoreError,
+    StoreResult, Turn,
+};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{ConversationId, MessageId, TurnId};
 
@@ -75,6 +78,20 @@ impl NewTurn {
             .map_or(&self.prompt.text, |uploads| &uploads.said)
     }
 
+    /// Refuses a client key or a file name that is too long.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLong`].
+    pub fn check(&self) -> StoreResult<()> {
+        if let Some(key) = &self.client_key {
+            check_length("client key", key, MAX_KEY_CHARS)?;
+        }
+        for file in self.files() {
+            check_length("file name", &file.name, MAX_ATTACHMENT_NAME)?;
+        }
+        Ok(())
+    }
+
     /// Refuses the submit if its files are too much beside what the conversation has.
     ///
     /// # Errors
@@ -104,6 +121,14 @@ impl NewTurn {
             ..file.clone()
         })
     }
+}
+
+/// Refuses a name or key of more characters than this.
+pub(super) fn check_length(what: &'static str, text: &str, limit: usize) -> StoreResult<()> {
+    if text.chars().nth(limit).is_some() {
+        return Err(StoreError::TooLong { what, limit });
+    }
+    Ok(())
 }
 
 /// A prompt that was made of a person's words and files.

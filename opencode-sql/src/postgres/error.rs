@@ -38,6 +38,7 @@ fn from_server(error: &dyn DatabaseError, place: &str) -> Failure {
         "28P01" | "28000" => wrong("check user and password, and pg_hba.conf"),
         "3D000" => wrong("create the database, or name another one"),
         "42501" => wrong("the user needs the right to create and change tables in this database"),
+        "42P01" => wrong("the tables of the store are in another database, or were dropped"),
         "25006" => wrong("this server only reads: name the primary"),
         _ => match code.get(..2) {
             // Connection exceptions, insufficient resources, operator intervention, system errors.

@@ -9,6 +9,7 @@
 //! * No statement and no wait for a lock is without a bound.
 
 mod error;
+mod listen;
 mod open;
 mod schema;
 
@@ -23,7 +24,7 @@ use opencode_host::store::{
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{PgConnection, PgPool, Postgres, Row as _, SqlStr, Transaction};
+use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Row as _, SqlStr, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -39,10 +40,24 @@ const LIMITS: Sql = sql!(
     "SELECT set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true)"
 );
 
+/// What the connections of [`Whose::Store`] have as settings, for one transaction.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = '30s'; \
+                     SET LOCAL lock_timeout = '10s'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
+
+/// Whose connections they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// The store's own, with its settings.
+    Store,
+    /// The application's, with whatever settings.
+    Application,
+}
+
 /// A Postgres database.
 #[derive(Clone, Debug)]
-pub(crate) struct PostgresEngine {
+pub struct PostgresEngine {
     pool: PgPool,
+    whose: Whose,
     ids: Arc<dyn Clock>,
     /// The server's clock without one.
     lease_clock: Option<Arc<dyn Clock>>,
@@ -56,21 +71,21 @@ pub(crate) struct PostgresEngine {
 }
 
 #[derive(Debug)]
-pub(crate) struct PostgresHandle {
-    on: On,
+pub(crate) struct PostgresHandle<'c> {
+    on: On<'c>,
     lease_clock: Option<Arc<dyn Clock>>,
     names: Arc<Names>,
     place: Arc<str>,
 }
 
 #[derive(Debug)]
-enum On {
+enum On<'c> {
     Connection(PoolConnection<Postgres>),
-    Transaction(Transaction<'static, Postgres>),
+    Transaction(Transaction<'c, Postgres>),
 }
 
 impl PostgresEngine {
-    fn handle(&self, on: On) -> PostgresHandle {
+    fn handle<'c>(&self, on: On<'c>) -> PostgresHandle<'c> {
         PostgresHandle {
             on,
             lease_clock: self.lease_clock.clone(),
@@ -85,13 +100,10 @@ impl PostgresEngine {
 }
 
 impl Engine for PostgresEngine {
-    type Handle = PostgresHandle;
+    type Handle<'c> = PostgresHandle<'c>;
+    type Connection = PgConnection;
 
-    async fn reader(&self) -> SqlResult<PostgresHandle> {
-        self.writer().await
-    }
-
-    async fn writer(&self) -> SqlResult<PostgresHandle> {
+    async fn reader(&self) -> SqlResult<PostgresHandle<'static>> {
         let connection = self
             .pool
             .acquire()
@@ -100,13 +112,30 @@ impl Engine for PostgresEngine {
         Ok(self.handle(On::Connection(connection)))
     }
 
-    async fn transaction(&self) -> SqlResult<PostgresHandle> {
-        let transaction = self
-            .pool
-            .begin()
-            .await
-            .map_err(|error| self.failure(&error))?;
+    async fn writer(&self) -> SqlResult<PostgresHandle<'static>> {
+        if self.whose == Whose::Application {
+            // Its limits hold in a transaction.
+            return self.transaction().await;
+        }
+        self.reader().await
+    }
+
+    async fn transaction(&self) -> SqlResult<PostgresHandle<'static>> {
+        let begun = match self.whose {
+            Whose::Store => self.pool.begin().await,
+            Whose::Application => self.pool.begin_with(BEGIN).await,
+        };
+        let transaction = begun.map_err(|error| self.failure(&error))?;
         Ok(self.handle(On::Transaction(transaction)))
+    }
+
+    async fn savepoint<'c>(&self, on: &'c mut PgConnection) -> SqlResult<PostgresHandle<'c>> {
+        let begun = on.begin().await.map_err(|error| self.failure(&error))?;
+        Ok(self.handle(On::Transaction(begun)))
+    }
+
+    async fn listen(&self, wake: &(dyn Fn() + Send + Sync)) {
+        listen::listen(&self.pool, &self.names, &self.place, wake).await;
     }
 
     fn ids(&self) -> &dyn Clock {
@@ -150,7 +179,7 @@ impl Engine for PostgresEngine {
     }
 }
 
-impl PostgresHandle {
+impl PostgresHandle<'_> {
     fn connection(&mut self) -> &mut PgConnection {
         match &mut self.on {
             On::Connection(connection) => connection,
@@ -159,7 +188,7 @@ impl PostgresHandle {
     }
 }
 
-impl Handle for PostgresHandle {
+impl Handle for PostgresHandle<'_> {
     type Row = PgRow;
 
     async fn rows(&mut self, sql: Sql, args: &[Arg<'_>]) -> SqlResult<Vec<PgRow>> {
@@ -187,6 +216,13 @@ impl Handle for PostgresHandle {
         let now = row.and_then(|row| row.try_get(0));
         now.map(Timestamp)
             .map_err(|error| error::failure(&error, &self.place))
+    }
+
+    async fn wake(&mut self) -> SqlResult<()> {
+        let names = Arc::clone(&self.names);
+        let (channel, schema) = listen::address(&names);
+        self.rows(listen::NOTIFY, args![channel, schema]).await?;
+        Ok(())
     }
 
     async fn commit(self) -> SqlResult<()> {
@@ -233,7 +269,7 @@ impl Row for PgRow {
 /// The row lock lasts as long as the transaction in `on`.
 #[derive(Debug)]
 struct PostgresSessionLock {
-    on: PostgresHandle,
+    on: PostgresHandle<'static>,
     id: ConversationId,
     before: Option<SessionRecord>,
     _permit: OwnedSemaphorePermit,

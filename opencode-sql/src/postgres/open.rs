@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use opencode_host::store::{StoreError, StoreResult};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool, Row as _};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::PostgresEngine;
 use super::schema::{self, told};
+use super::{PostgresEngine, Whose};
 use crate::names::Names;
 use crate::options::{Description, Dialect, Options};
 use crate::schema::newest;
@@ -35,10 +35,9 @@ impl PostgresEngine {
         let names = prepare(&mut first, names, options.migrate, &place).await?;
         first.close().await.map_err(|error| told(&error, &place))?;
 
-        let connections = options.max_connections.max(2);
         let millis = |limit: Duration| limit.as_millis().to_string();
         let pool = PgPoolOptions::new()
-            .max_connections(connections)
+            .max_connections(options.max_connections.max(2))
             .acquire_timeout(options.acquire_timeout)
             .connect_lazy_with(target.options([
                 // Row locks and conditional updates decide; whatever this database's default is.
@@ -47,8 +46,31 @@ impl PostgresEngine {
                 ("lock_timeout", millis(LOCK_LIMIT)),
                 ("idle_in_transaction_session_timeout", millis(IDLE_LIMIT)),
             ]));
-        Ok(Self {
+        Ok(Self::on(pool, Whose::Store, options, names, place))
+    }
+
+    /// Brings the schema up to date in the database of an application's pool.
+    pub(crate) async fn on_pool(pool: PgPool, options: Options) -> StoreResult<Self> {
+        let place = place(&pool.connect_options());
+        let connections = pool.options().get_max_connections();
+        if connections < 2 {
+            return Err(StoreError::Configuration(format!(
+                "{place}: the pool has one connection at most, and the store needs two: make it with max_connections(2) or more"
+            )));
+        }
+        let names = Names::new(&options, Dialect::Postgres)?;
+        let mut connection = pool.acquire().await.map_err(|error| told(&error, &place))?;
+        let names = prepare(&mut connection, names, options.migrate, &place).await?;
+        drop(connection);
+        let options = options.max_connections(connections);
+        Ok(Self::on(pool, Whose::Application, options, names, place))
+    }
+
+    fn on(pool: PgPool, whose: Whose, options: Options, names: Names, place: String) -> Self {
+        let connections = options.max_connections.max(2);
+        Self {
             pool,
+            whose,
             ids: options.clock.or_machine(),
             lease_clock: options.clock.given(),
             gates: Arc::default(),
@@ -56,7 +78,7 @@ impl PostgresEngine {
             session_lock_limit: options.session_lock_limit,
             names: Arc::new(names),
             place: place.into(),
-        })
+        }
     }
 }
 

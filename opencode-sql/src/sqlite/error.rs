@@ -32,8 +32,13 @@ fn from_engine(error: &dyn DatabaseError, place: &str) -> StoreError {
         .unwrap_or(1);
     // The low byte is the kind of error, the rest says more about it.
     match code & 0xFF {
+        // Of a transaction that began as a reader: to wait would not help.
+        _ if code == 517 => StoreError::Unavailable(format!(
+            "another transaction has written to {place} since this one has read: roll it back, and run all of it again; begun \
+             with BEGIN IMMEDIATE it does not come to that"
+        )),
         5 | 6 => StoreError::Unavailable(format!(
-            "another process has been writing to {place} for too long"
+            "another process, or another transaction of this one, has been writing to {place} for too long"
         )),
         7 => StoreError::Unavailable(format!("{place}: out of memory")),
         10 => StoreError::Unavailable(format!(

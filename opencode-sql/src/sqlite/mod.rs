@@ -45,7 +45,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A SQLite database.
 #[derive(Clone, Debug)]
-pub(crate) struct SqliteEngine {
+pub struct SqliteEngine {
     writer: SqlitePool,
     /// The same pool as `writer` where the database is in memory, and one connection's only.
     readers: SqlitePool,
@@ -59,21 +59,21 @@ pub(crate) struct SqliteEngine {
 }
 
 #[derive(Debug)]
-pub(crate) struct SqliteHandle {
-    on: On,
+pub(crate) struct SqliteHandle<'c> {
+    on: On<'c>,
     clock: Arc<dyn Clock>,
     names: Arc<Names>,
     place: Arc<str>,
 }
 
 #[derive(Debug)]
-enum On {
+enum On<'c> {
     Connection(PoolConnection<Sqlite>),
-    Transaction(Transaction<'static, Sqlite>),
+    Transaction(Transaction<'c, Sqlite>),
 }
 
 impl SqliteEngine {
-    fn handle(&self, on: On) -> SqliteHandle {
+    fn handle<'c>(&self, on: On<'c>) -> SqliteHandle<'c> {
         SqliteHandle {
             on,
             clock: Arc::clone(&self.clock),
@@ -97,9 +97,10 @@ impl SqliteEngine {
 }
 
 impl Engine for SqliteEngine {
-    type Handle = SqliteHandle;
+    type Handle<'c> = SqliteHandle<'c>;
+    type Connection = SqliteConnection;
 
-    async fn reader(&self) -> SqlResult<SqliteHandle> {
+    async fn reader(&self) -> SqlResult<SqliteHandle<'static>> {
         self.check_file()?;
         let connection = self
             .readers
@@ -109,7 +110,7 @@ impl Engine for SqliteEngine {
         Ok(self.handle(On::Connection(connection)))
     }
 
-    async fn writer(&self) -> SqlResult<SqliteHandle> {
+    async fn writer(&self) -> SqlResult<SqliteHandle<'static>> {
         self.check_file()?;
         let connection = self
             .writer
@@ -119,7 +120,7 @@ impl Engine for SqliteEngine {
         Ok(self.handle(On::Connection(connection)))
     }
 
-    async fn transaction(&self) -> SqlResult<SqliteHandle> {
+    async fn transaction(&self) -> SqlResult<SqliteHandle<'static>> {
         self.check_file()?;
         let begun = async {
             let mut connection = self.writer.acquire().await?;
@@ -129,6 +130,12 @@ impl Engine for SqliteEngine {
         };
         let transaction = begun.await.map_err(|error| self.failure(&error))?;
         Ok(self.handle(On::Transaction(transaction)))
+    }
+
+    async fn savepoint<'c>(&self, on: &'c mut SqliteConnection) -> SqlResult<SqliteHandle<'c>> {
+        self.check_file()?;
+        let begun = on.begin().await.map_err(|error| self.failure(&error))?;
+        Ok(self.handle(On::Transaction(begun)))
     }
 
     fn ids(&self) -> &dyn Clock {
@@ -161,7 +168,7 @@ async fn forget_ended(connection: &mut SqliteConnection) -> sqlx::Result<()> {
     Ok(())
 }
 
-impl SqliteHandle {
+impl SqliteHandle<'_> {
     fn connection(&mut self) -> &mut SqliteConnection {
         match &mut self.on {
             On::Connection(connection) => connection,
@@ -170,7 +177,7 @@ impl SqliteHandle {
     }
 }
 
-impl Handle for SqliteHandle {
+impl Handle for SqliteHandle<'_> {
     type Row = SqliteRow;
 
     async fn rows(&mut self, sql: Sql, args: &[Arg<'_>]) -> SqlResult<Vec<SqliteRow>> {

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 
 use opencode_host::store::{StoreError, StoreResult};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+use sqlx::{
+    ConnectOptions as _, Connection as _, Decode, Row as _, Sqlite, SqliteConnection, SqlitePool,
+    Type,
+};
 
 use super::file::OpenedFile;
 use super::schema::{self, told};
@@ -29,57 +32,121 @@ const MAX_DAMAGE: u32 = 3;
 impl SqliteEngine {
     /// Opens the file, or a database in memory, and brings its schema up to date.
     pub(crate) async fn open(path: Option<&Path>, options: &Options) -> StoreResult<Self> {
-        let place = place(path);
-        let names = Names::new(options, Dialect::Sqlite)?;
-        if let Some(path) = path {
-            make_private(path)?;
-        }
         let connecting = connect_options(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
             // A log that grew in a busy hour gives its space back.
             .pragma("journal_size_limit", "67108864");
-        let pool = SqlitePoolOptions::new()
-            .acquire_timeout(options.acquire_timeout)
-            .test_before_acquire(false)
-            .idle_timeout(None)
-            .max_lifetime(None);
-        let writer = pool.clone().max_connections(1);
+        if let Some(path) = path {
+            make_private(path)?;
+            return Self::on_file(path, connecting, options).await;
+        }
+        // The one connection is the database: it is never let go.
+        let only = pool(options).max_connections(1).min_connections(1);
+        Self::in_memory(only.connect_lazy_with(connecting), options).await
+    }
 
-        let mut file = None;
-        let (writer, readers) = if let Some(path) = path {
-            migrate_patiently(&connecting, &names, options.migrate, &place).await?;
-            let opened = OpenedFile::at(path).map_err(|error| {
-                StoreError::Unavailable(format!("{place} cannot be looked at: {error}"))
-            })?;
-            file = Some(Arc::new(opened));
-            // From here on a file that is not there was removed.
-            let connecting = connecting.create_if_missing(false);
-            let readers = pool.max_connections(options.max_connections.max(2));
-            let reading = connecting.clone().pragma("query_only", "ON");
-            (
-                writer.connect_lazy_with(connecting),
-                readers.connect_lazy_with(reading),
-            )
-        } else {
-            // The one connection is the database: it is never let go.
-            let only = writer.min_connections(1).connect_lazy_with(connecting);
-            let mut connection = only.acquire().await.map_err(|error| told(&error, &place))?;
-            schema::migrate(&mut connection, &names, options.migrate, &place).await?;
-            drop(connection);
-            (only.clone(), only)
+    /// Opens the database of an application's pool, and brings its schema up to date. A file gets connections of the
+    /// store's own beside the pool's, with the settings that the store stands on: those of the application stay as they are.
+    pub(crate) async fn on_pool(pool: SqlitePool, options: &Options) -> StoreResult<Self> {
+        let place = pool.connect_options().get_filename().display().to_string();
+        let told = |error: sqlx::Error| told(&error, &place);
+        let mut connection = pool.acquire().await.map_err(told)?;
+        let file = "SELECT file FROM pragma_database_list WHERE name = 'main'";
+        let file: Option<String> = pragma(&mut connection, file).await.map_err(told)?;
+        let locking = "SELECT locking_mode FROM pragma_locking_mode";
+        let locking: String = pragma(&mut connection, locking).await.map_err(told)?;
+        let keys = "SELECT foreign_keys FROM pragma_foreign_keys";
+        let keys: i64 = pragma(&mut connection, keys).await.map_err(told)?;
+        drop(connection);
+        if locking == "exclusive" {
+            return Err(StoreError::Configuration(format!(
+                "{place} is locked by the pool that it was opened with (locking_mode is exclusive): open it with \
+                 SqliteLockingMode::Normal"
+            )));
+        }
+        let Some(path) = file.filter(|file| !file.is_empty()) else {
+            if pool.options().get_max_connections() != 1 {
+                return Err(StoreError::Configuration(
+                    "a database in memory is one connection's: make the pool with max_connections(1), or take a file".to_owned(),
+                ));
+            }
+            if keys != 1 {
+                return Err(StoreError::Configuration(
+                    "the pool's connection has foreign_keys off: open it with SqliteConnectOptions::foreign_keys(true)"
+                        .to_owned(),
+                ));
+            }
+            return Self::in_memory(pool, options).await;
         };
+        let path = Path::new(&path);
+        let connecting = (*pool.connect_options()).clone().filename(path);
+        Self::on_file(path, connecting, options).await
+    }
+
+    async fn on_file(
+        path: &Path,
+        connecting: SqliteConnectOptions,
+        options: &Options,
+    ) -> StoreResult<Self> {
+        let place = place(Some(path));
+        let names = Names::new(options, Dialect::Sqlite)?;
+        let connecting = connecting
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .synchronous(SqliteSynchronous::Full);
+        migrate_patiently(&connecting, &names, options.migrate, &place).await?;
+        let opened = OpenedFile::at(path).map_err(|error| {
+            StoreError::Unavailable(format!("{place} cannot be looked at: {error}"))
+        })?;
+        // From here on a file that is not there was removed.
+        let connecting = connecting.create_if_missing(false);
+        let writer = pool(options).max_connections(1);
+        let readers = pool(options).max_connections(options.max_connections.max(2));
+        let reading = connecting.clone().pragma("query_only", "ON");
         Ok(Self {
-            writer,
-            readers,
+            writer: writer.connect_lazy_with(connecting),
+            readers: readers.connect_lazy_with(reading),
             clock: options.clock.or_machine(),
             gates: Arc::default(),
             names: Arc::new(names),
-            file,
+            file: Some(Arc::new(opened)),
             place: place.into(),
         })
     }
+
+    async fn in_memory(only: SqlitePool, options: &Options) -> StoreResult<Self> {
+        let place = place(None);
+        let names = Names::new(options, Dialect::Sqlite)?;
+        let mut connection = only.acquire().await.map_err(|error| told(&error, &place))?;
+        schema::migrate(&mut connection, &names, options.migrate, &place).await?;
+        drop(connection);
+        Ok(Self {
+            writer: only.clone(),
+            readers: only,
+            clock: options.clock.or_machine(),
+            gates: Arc::default(),
+            names: Arc::new(names),
+            file: None,
+            place: place.into(),
+        })
+    }
+}
+
+fn pool(options: &Options) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .acquire_timeout(options.acquire_timeout)
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+}
+
+/// The one value that a pragma has.
+async fn pragma<T>(on: &mut SqliteConnection, query: &'static str) -> sqlx::Result<T>
+where
+    T: for<'r> Decode<'r, Sqlite> + Type<Sqlite>,
+{
+    sqlx::query(query).fetch_one(on).await?.try_get(0)
 }
 
 /// Makes the file, and the folders above it, for this user alone; what is there stays as it is. SQLite gives the files

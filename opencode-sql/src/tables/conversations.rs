@@ -24,7 +24,12 @@ const ADD: Sql = sql!(
      ON CONFLICT (name) DO NOTHING"
 );
 const ADD_SESSION: Sql = sql!("INSERT INTO opencode_sessions (conversation) VALUES ($1)");
-const LOCK: Sql = locking!("SELECT id FROM opencode_conversations WHERE id = $1");
+/// On SQLite a write: an application's transaction that has only begun takes the write lock with it, and waits for it, where
+/// one that has read before it writes is refused when another has written meanwhile.
+const LOCK: Sql = Sql {
+    sqlite: "UPDATE opencode_conversations SET created_at = created_at WHERE id = $1 RETURNING id",
+    postgres: "SELECT id FROM opencode_conversations WHERE id = $1 FOR UPDATE",
+};
 const DELETE: Sql = sql!("DELETE FROM opencode_conversations WHERE id = $1");
 pub(crate) const BY_USE: Sql = sql!(
     "SELECT c.id, c.name, c.created_at, s.session, c.excerpt, c.used_at, \

@@ -131,5 +131,6 @@ pub(crate) async fn cancel(
         read => read.map(|_| LEAVE_BEHIND)?,
     };
     on.execute(rest, args![turn.id]).await?;
+    on.wake().await?;
     Ok(CancelOutcome::Cancelled)
 }

@@ -162,7 +162,7 @@ pub(crate) async fn release(on: &mut impl Handle, lease: &Lease) -> SqlResult<()
         .execute(RELEASE, args![lease.turn, lease.generation])
         .await?;
     if changed == 1 {
-        Ok(())
+        on.wake().await
     } else {
         Err(lost(lease.turn).into())
     }

@@ -45,6 +45,7 @@ pub(crate) async fn submit(on: &mut impl Handle, new: &NewTurn) -> SqlResult<Sub
     }
     turns::add(on, &turn).await?;
     conversations::used(on, new.conversation, now, new.said()).await?;
+    on.wake().await?;
     Ok(Submitted::new(turn))
 }
 

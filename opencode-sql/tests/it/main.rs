@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod application;
 mod conformance;
 mod crowds;
 mod earlier;

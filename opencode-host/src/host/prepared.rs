@@ -1,0 +1,108 @@
+//! A prompt that is about to be submitted: checked, its files in place.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use opencode_client::wire::Prompt;
+
+use super::{SubmitError, SubmitOptions, check_prompt};
+use crate::front::Front;
+use crate::id::ConversationId;
+use crate::sandbox;
+use crate::store::{NewTurn, SessionGate, Submitted};
+use crate::uploads::Placed;
+
+/// How long a prompt with files waits for another one of its conversation.
+const PLACING: Duration = Duration::from_secs(30);
+
+/// A turn that is about to be submitted in a transaction of the application's own; see [`Host::prepare`](super::Host::prepare).
+///
+/// The files that came with its prompt have their names in the conversation's sandbox already. Dropped without
+/// [`committed`](Self::committed) it takes them back, since there is no turn that knows them. Until then no other prompt
+/// with files is prepared for the conversation.
+#[must_use = "without `committed` its files are taken back"]
+pub struct Prepared {
+    turn: NewTurn,
+    placed: Option<Placed>,
+    front: Arc<Front>,
+    /// A second submit of the same files finds those of the first, which must not be taken back meanwhile.
+    _alone: Option<SessionGate>,
+}
+
+impl Prepared {
+    pub(super) async fn new(
+        front: &Arc<Front>,
+        conversation: ConversationId,
+        prompt: Prompt,
+        options: SubmitOptions,
+    ) -> Result<Self, SubmitError> {
+        check_prompt(&prompt.text, front.options.max_prompt)?;
+        let mut turn = NewTurn::new(conversation, prompt, &*front.clock);
+        turn.client_key = options.client_key;
+        turn.on_busy = options.on_busy;
+        turn.check()?;
+        let mut prepared = Self {
+            turn,
+            placed: None,
+            front: Arc::clone(front),
+            _alone: None,
+        };
+        if let Some(files) = options.uploads {
+            prepared._alone = Some(front.placing.enter(conversation, PLACING).await?);
+            let kept = files.keep(conversation, &prepared.turn.prompt.text).await?;
+            prepared.turn.prompt.text = kept.text;
+            prepared.turn.uploads = Some(kept.uploads);
+            prepared.placed = Some(kept.placed);
+            prepared.turn.check()?;
+        }
+        Ok(prepared)
+    }
+
+    /// The transaction was committed, or it is not known whether: the files stay, if `submitted` was made by it, and
+    /// the workers of this process look for turns.
+    pub fn committed(mut self, submitted: &Submitted) {
+        if submitted.created {
+            self.placed = None;
+        }
+        self.front.queue_changed.notify_waiters();
+    }
+
+    /// As [`committed`](Self::committed), where `created` says whether the files may have a turn.
+    pub(super) async fn submitted(mut self, created: bool) {
+        if let Some(placed) = self.placed.take().filter(|_| !created) {
+            let taken_back = sandbox::blocking(move || {
+                placed.take_back();
+                Ok(())
+            });
+            // It has said already what went wrong.
+            let _ = taken_back.await;
+        }
+        self.front.queue_changed.notify_waiters();
+    }
+}
+
+impl Deref for Prepared {
+    type Target = NewTurn;
+
+    fn deref(&self) -> &NewTurn {
+        &self.turn
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        if let Some(placed) = &self.placed {
+            placed.take_back();
+        }
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared")
+            .field("turn", &self.turn)
+            .finish_non_exhaustive()
+    }
+}
