@@ -25,10 +25,10 @@ const PLACING: Duration = Duration::from_secs(30);
 #[must_use = "without `committed` its files are taken back"]
 pub struct Prepared {
     turn: NewTurn,
-    placed: Option<Placed>,
+    /// With the right to be the only one: a second submit of the same files finds those of the first, which must not be
+    /// taken back meanwhile.
+    placed: Option<(Placed, SessionGate)>,
     front: Arc<Front>,
-    /// A second submit of the same files finds those of the first, which must not be taken back meanwhile.
-    _alone: Option<SessionGate>,
 }
 
 impl Prepared {
@@ -47,14 +47,13 @@ impl Prepared {
             turn,
             placed: None,
             front: Arc::clone(front),
-            _alone: None,
         };
         if let Some(files) = options.uploads {
-            prepared._alone = Some(front.placing.enter(conversation, PLACING).await?);
+            let alone = front.placing.enter(conversation, PLACING).await?;
             let kept = files.keep(conversation, &prepared.turn.prompt.text).await?;
             prepared.turn.prompt.text = kept.text;
             prepared.turn.uploads = Some(kept.uploads);
-            prepared.placed = Some(kept.placed);
+            prepared.placed = Some((kept.placed, alone));
             prepared.turn.check()?;
         }
         Ok(prepared)
@@ -71,7 +70,7 @@ impl Prepared {
 
     /// As [`committed`](Self::committed), where `created` says whether the files may have a turn.
     pub(super) async fn submitted(mut self, created: bool) {
-        if let Some(placed) = self.placed.take().filter(|_| !created) {
+        if let Some((placed, _alone)) = self.placed.take().filter(|_| !created) {
             let taken_back = sandbox::blocking(move || {
                 placed.take_back();
                 Ok(())
@@ -93,7 +92,7 @@ impl Deref for Prepared {
 
 impl Drop for Prepared {
     fn drop(&mut self) {
-        if let Some(placed) = &self.placed {
+        if let Some((placed, _)) = &self.placed {
             placed.take_back();
         }
     }

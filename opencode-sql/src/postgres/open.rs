@@ -46,7 +46,7 @@ impl PostgresEngine {
                 ("lock_timeout", millis(LOCK_LIMIT)),
                 ("idle_in_transaction_session_timeout", millis(IDLE_LIMIT)),
             ]));
-        Ok(Self::on(pool, Whose::Store, options, names, place))
+        Ok(Self::on(pool, Whose::Store, &options, names, place))
     }
 
     /// Brings the schema up to date in the database of an application's pool.
@@ -63,10 +63,10 @@ impl PostgresEngine {
         let names = prepare(&mut connection, names, options.migrate, &place).await?;
         drop(connection);
         let options = options.max_connections(connections);
-        Ok(Self::on(pool, Whose::Application, options, names, place))
+        Ok(Self::on(pool, Whose::Application, &options, names, place))
     }
 
-    fn on(pool: PgPool, whose: Whose, options: Options, names: Names, place: String) -> Self {
+    fn on(pool: PgPool, whose: Whose, options: &Options, names: Names, place: String) -> Self {
         let connections = options.max_connections.max(2);
         Self {
             pool,
