@@ -31,7 +31,7 @@ impl Timestamp {
 }
 
 /// Where time and randomness come from.
-pub trait Clock: Send + Sync + fmt::Debug + 'static {
+pub trait Clock: Send + Sync + 'static {
     /// The time now.
     fn now(&self) -> Timestamp;
 
@@ -45,6 +45,12 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
         let mut tail = [0; 10];
         tail.copy_from_slice(&random[..10]);
         uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid()
+    }
+}
+
+impl fmt::Debug for dyn Clock + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
     }
 }
 

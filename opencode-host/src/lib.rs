@@ -65,7 +65,6 @@
 //! use opencode_host::store::Conversation;
 //! use opencode_host::turn::TurnResult;
 //!
-//! #[derive(Debug)]
 //! struct Support;
 //!
 //! #[async_trait::async_trait]

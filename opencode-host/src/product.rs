@@ -22,7 +22,7 @@ use crate::turn::TurnResult;
 /// [`plug_in_limit`](crate::WorkerOptions::plug_in_limit), fails the turn where it belongs to the policy, and is passed
 /// over where it is a hook; both is reported. A thread that never returns is lost to the process.
 #[async_trait]
-pub trait Product: Send + Sync + fmt::Debug + 'static {
+pub trait Product: Send + Sync + 'static {
     /// The agent that answers; the server's default without one.
     fn agent(&self, conversation: &Conversation) -> Option<String> {
         let _ = conversation;
@@ -121,6 +121,12 @@ pub trait Product: Send + Sync + fmt::Debug + 'static {
     async fn on_activity(&self, conversation: &Conversation) -> Result<(), HookError> {
         let _ = conversation;
         Ok(())
+    }
+}
+
+impl fmt::Debug for dyn Product + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Product")
     }
 }
 

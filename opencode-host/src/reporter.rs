@@ -14,7 +14,7 @@ pub enum Severity {
 }
 
 /// Where errors go that do not reach a caller.
-pub trait ErrorReporter: Send + Sync + fmt::Debug + 'static {
+pub trait ErrorReporter: Send + Sync + 'static {
     /// Takes an error. `handled` tells that the program went on as designed.
     /// The context holds ids and names, never what people or agents wrote.
     fn report(
@@ -24,6 +24,12 @@ pub trait ErrorReporter: Send + Sync + fmt::Debug + 'static {
         severity: Severity,
         context: &Map<String, Value>,
     );
+}
+
+impl fmt::Debug for dyn ErrorReporter + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ErrorReporter")
+    }
 }
 
 /// Reports as `tracing` events.

@@ -30,12 +30,18 @@ impl std::fmt::Debug for ProblemSink {
 
 /// Hears the changes of a reply, in order. One that does not care for a kind of
 /// change ignores it with a `_` arm.
-pub trait Observer: Send + Sync + std::fmt::Debug {
+pub trait Observer: Send + Sync {
     /// Something changed. Called while events are folded: must be quick.
     ///
     /// # Errors
     /// An error is reported and changes nothing about the reply.
     fn changed(&mut self, change: &Change<'_>) -> Result<(), ObserverError>;
+}
+
+impl std::fmt::Debug for dyn Observer + '_ {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observer")
+    }
 }
 
 impl Observer for Box<dyn Observer> {

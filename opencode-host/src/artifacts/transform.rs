@@ -26,7 +26,7 @@ pub enum DefaultAttach {
 /// what carries the destination's name without being [trusted](Self::trusted) is
 /// removed and reported as a [`Counterfeit`].
 #[async_trait]
-pub trait Transform: Send + Sync + fmt::Debug + 'static {
+pub trait Transform: Send + Sync + 'static {
     /// The name of the file it reads, without folders.
     fn source_name(&self) -> &str;
 
@@ -64,6 +64,12 @@ pub trait Transform: Send + Sync + fmt::Debug + 'static {
     /// removed. Default: yes.
     fn purges_counterfeits(&self) -> bool {
         true
+    }
+}
+
+impl fmt::Debug for dyn Transform + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Transform")
     }
 }
 
