@@ -228,10 +228,6 @@ pub(crate) enum Renaming {
     /// A table of this name, without the prefix.
     Table(&'static str),
     /// An index of this name, without the prefix, which this statement makes.
-    #[cfg_attr(
-        not(feature = "sqlite"),
-        expect(dead_code, reason = "Postgres renames indexes")
-    )]
     Index(&'static str, &'static str),
     /// What there was not: the table of migrations, and the note in it.
     New(&'static str),
