@@ -362,6 +362,13 @@ impl Facts {
         }
     }
 
+    /// Whether the server's own lists must tell what the agent asks: events were missed, or none come. A server may never
+    /// answer who wants to listen in its first moments (1.17.19, 1.18.33), or send nothing (1.14.48).
+    pub(crate) fn requests_due(&self) -> bool {
+        let listens = self.link.is_some_and(|link| link.live);
+        self.prompt.requests_due || !listens || self.prompt.heard.is_none()
+    }
+
     /// The session, where it is there and listened to.
     pub(crate) fn linked_session(&self) -> Option<&SessionRecord> {
         self.link.and(self.session.as_ref())

@@ -31,7 +31,7 @@ pub(super) async fn inspect(tools: &Tools, facts: &Facts, ears: &mut Ears) -> Ou
     let Some(reply) = &mut ears.reply else {
         return Ok(Learned::Done);
     };
-    let requests = if busy && facts.prompt.requests_due {
+    let requests = if busy && facts.requests_due() {
         sync_requests(tools, facts, &client, reply).await?
     } else {
         Requests::Unasked

@@ -4,21 +4,21 @@
 //! | --- | --- | --- |
 //! | `abort` and `children` need the folder | up to 1.15.4 | `turn::leaving::a_cancel_stops_the_model_and_its_sub_agents_on_every_version`, `turn::leaving::every_call_about_a_session_names_its_folder` |
 //! | an idle of another folder | up to 1.15.4 | [`an_idle_of_another_folder_ends_nothing`] |
-//! | calls that are never answered | 1.17.19, 1.18.33, 1.18.34 | [`calls_that_no_start_answers_cost_seconds`], `turn::calls`, `live::restarts` |
+//! | calls that are never answered | 1.17.19, 1.18.33, 1.18.34 | [`calls_that_no_start_answers_cost_seconds`], `turn::calls`, `turn::answering::what_is_asked_is_seen_without_events`, `real::restarts` |
 //! | rules ignored | 1.0.x | [`what_is_not_safe_to_prompt_is_not_prompted`], `rules::a_server_that_ignores_the_rules_is_not_prompted` |
 //! | writes outside unasked | below 1.1.16 | [`what_is_not_safe_to_prompt_is_not_prompted`] |
-//! | sub-agents lose the `ask` rules | all | `live::sub_agents`, `rules::sub_agents_are_off_where_something_is_asked_for` |
+//! | sub-agents lose the `ask` rules | all | `real::sub_agents`, `rules::sub_agents_are_off_where_something_is_asked_for` |
 //! | an absent message is a 500 | 1.2.1 to 1.2.20 | `turn::faults::a_lost_answer_to_the_prompt_does_not_prompt_twice`, `steps` |
 //! | a rejected permission in other words | 1.2.x | [`the_recorded_rejection_of_1_2_27_is_declined`], `turn::odd::a_rejected_permission_is_declined_whatever_the_words_and_the_finish` |
 //! | silence about an unknown agent | up to 1.2.27 | `turn::names` |
 //! | `metadata` is not kept | up to 1.14.48 | `turn::lost_sessions::a_session_whose_mint_was_not_answered_is_taken_up_on_every_version`, `steps` |
-//! | odd finish words with tool calls | all | `turn::odd::a_message_with_tool_calls_is_not_the_end_whatever_word_it_ends_with`, `live::odd` |
-//! | lone surrogates, deep input, odd records and numbers | all | `turn::odd`, `live::odd` |
+//! | odd finish words with tool calls | all | `turn::odd::a_message_with_tool_calls_is_not_the_end_whatever_word_it_ends_with`, `real::odd` |
+//! | lone surrogates, deep input, odd records and numbers | all | `turn::odd`, `real::odd` |
 //! | the history is a 500 | all | `turn::unreadable` |
 //! | `retry.action`, `state.attachments` | from 1.18.3 on | `turn::odd::pictures_of_tools_and_what_helps_against_a_busy_provider_are_kept` |
 //! | a second post runs again | 1.15.13 | [`a_lost_post_is_looked_for_and_made_again`] |
 //! | message ids order the loop | up to 1.15.13 | [`clocks_that_differ_order_nothing`] |
-//! | `/event` is silent | 1.14.48 | [`where_the_streams_are_silent_the_answer_is_fetched`] |
+//! | `/event` is silent | 1.14.48 | [`where_the_streams_are_silent_the_answer_is_fetched`], `turn::answering::what_is_asked_is_seen_without_events` |
 //! | text without deltas | up to 1.1.65 | [`text_that_grows_without_deltas_is_shown`] |
 
 use async_trait::async_trait;

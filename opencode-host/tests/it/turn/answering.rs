@@ -1,9 +1,10 @@
 //! A person's answers, where the server or the way to it fails: given once, within seconds, or refused with a word.
 
-use opencode_client::PermissionId;
 use opencode_client::reply::PendingRequest;
+use opencode_client::{HubOptions, PermissionId};
 use opencode_host::store::{AnswerOutcome, AnswerState, Lease, NewAnswer};
 use opencode_host::{AnswerError, Host, HostOptions};
+use opencode_impostor::Ledger;
 
 use super::*;
 
@@ -182,6 +183,52 @@ async fn an_answer_whose_call_is_lost_once_arrives_once() {
                 assert!(answered.is_ok(), "{what}: {answered:?}");
                 asked.ends(&what).await;
             }
+        }
+    }
+}
+
+/// Where no event comes, what the agent asks is read from the server's lists.
+#[tokio::test]
+async fn what_is_asked_is_seen_without_events() {
+    for kind in KINDS {
+        for silent in [false, true] {
+            let what = format!("{kind:?}, silent: {silent}");
+            let steps = [&[Step::gate("looked")][..], &kind.steps()].concat();
+            let impostor = Impostor::scripted(Script::always(steps)).await;
+            let hub = HubOptions {
+                connect_timeout: Duration::from_millis(200),
+                ..HubOptions::default()
+            };
+            let test = Hosting::with(impostor.unwrap(), quick(), |builder| {
+                builder.worker(|worker| worker.hub_options(hub))
+            });
+            let test = test.await;
+            let faults = test.impostor.faults();
+            if silent {
+                faults.silent_streams();
+            } else {
+                faults.request("GET /global/event", Calls::FirstOfLife(1), Action::Swallow);
+            }
+            // The lists were read before it asks.
+            let asks = async {
+                test.impostor.gate("looked").reached().await.unwrap();
+                let listed =
+                    |ledger: &Ledger| (ledger.requests_of(kind.list()).len() >= 2).then_some(());
+                test.impostor.wait_until(listed).await.unwrap();
+                test.impostor.gate("looked").open();
+            };
+            let turn = test.submit("go").await;
+            let working = test.work(turn);
+            asks.await;
+            let asked = Asked {
+                request: request(&test, turn).await,
+                test,
+                kind,
+                turn,
+                working,
+            };
+            asked.answer().await.unwrap();
+            asked.ends(&what).await;
         }
     }
 }
