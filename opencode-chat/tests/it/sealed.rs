@@ -147,7 +147,7 @@ async fn ask(server: &RealServer, path: &str) {
     };
     let asking = async {
         while !matches!(
-            tokio::time::timeout(PATIENCE / 6, once()).await,
+            tokio::time::timeout(PATIENCE / 30, once()).await,
             Ok(Ok(true))
         ) {}
     };
