@@ -18,19 +18,22 @@ impl Real {
     async fn start() -> Self {
         let model = ModelServer::start().await.unwrap();
         let server = RealServer::start(&model.opencode_config()).await.unwrap();
-        let mut real = Self {
+        Self {
             model,
             server,
             session: String::new(),
-        };
-        let session = real
+        }
+    }
+
+    /// Goes on in a session of its own.
+    async fn begin(&mut self) {
+        let session = self
             .call("POST", "/session", Some(&json!({"title": "real"})))
             .await;
         session["id"]
             .as_str()
             .unwrap()
-            .clone_into(&mut real.session);
-        real
+            .clone_into(&mut self.session);
     }
 
     async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
@@ -79,9 +82,17 @@ fn texts(messages: &[Value]) -> Vec<&str> {
         .collect()
 }
 
+/// A start costs seconds: the cases share it, and the one that kills the server comes last.
 #[tokio::test]
-async fn text_and_files_come_as_scripted() {
-    let real = Real::start().await;
+async fn a_real_server_does_as_the_double_does() {
+    let mut real = Real::start().await;
+    text_and_files_come_as_scripted(&mut real).await;
+    a_question_is_asked_and_a_401_is_an_error(&mut real).await;
+    a_killed_server_comes_back_with_the_text_gone(&mut real).await;
+}
+
+async fn text_and_files_come_as_scripted(real: &mut Real) {
+    real.begin().await;
     let said = real.turn("please answer [[text]]").await;
     assert_eq!(texts(&said), [UNICODE_TEXT]);
     assert_eq!(said[0]["info"]["cost"], 0.000_09);
@@ -95,9 +106,8 @@ async fn text_and_files_come_as_scripted() {
     assert_eq!(real.model.runs("[[write]]"), 2);
 }
 
-#[tokio::test]
-async fn a_question_is_asked_and_a_401_is_an_error() {
-    let real = Real::start().await;
+async fn a_question_is_asked_and_a_401_is_an_error(real: &mut Real) {
+    real.begin().await;
     let body = json!({"parts": [{"type": "text", "text": "ask me [[question]]"}]});
     let path = format!("/session/{}/message", real.session);
     let asked = async {
@@ -123,9 +133,8 @@ async fn a_question_is_asked_and_a_401_is_an_error() {
     );
 }
 
-#[tokio::test]
-async fn a_killed_server_comes_back_with_the_text_gone() {
-    let mut real = Real::start().await;
+async fn a_killed_server_comes_back_with_the_text_gone(real: &mut Real) {
+    real.begin().await;
     let path = format!("/session/{}/prompt_async", real.session);
     let session = real
         .call("GET", &format!("/session/{}", real.session), None)

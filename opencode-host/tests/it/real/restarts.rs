@@ -34,9 +34,19 @@ impl Live<'_> {
 }
 
 #[tokio::test]
-async fn a_killed_and_restarted_server_interrupts_and_goes_on() {
-    let upstream = Upstream::start(ModelScript::standard(), json!({}), &[]).await;
-    let live = Live::on(&upstream).await;
+async fn on_one_server() {
+    let script = shells().then(ModelScript::standard());
+    let upstream = &Upstream::start(script, json!({}), &[]).await;
+    let cases = cases![
+        upstream;
+        a_killed_and_restarted_server_interrupts_and_goes_on,
+        a_shell_that_runs_and_a_request_that_waits_end_with_their_server,
+    ];
+    all_hold(1, cases).await;
+}
+
+async fn a_killed_and_restarted_server_interrupts_and_goes_on(upstream: &Upstream) {
+    let live = Live::on(upstream).await;
     let (turn, working) = live.submit("go on [[slow]]").await;
     live.text(turn).await;
     let result = live.restarted_under(turn, working).await;
@@ -54,18 +64,19 @@ async fn a_killed_and_restarted_server_interrupts_and_goes_on() {
     assert_ended(&result, TurnStatus::Completed, None, UNICODE_TEXT);
 }
 
-#[tokio::test]
-async fn a_shell_that_runs_and_a_request_that_waits_end_with_their_server() {
-    let rules = vec![PermissionRule::all("bash", PermissionAction::Ask)];
+fn shells() -> ModelScript {
     let shell = |command: &str| {
         let call = json!({"command": command, "description": "Run it"});
         [Round::call("bash", call), Round::text("It ran.")]
     };
-    let script = ModelScript::new()
+    ModelScript::new()
         .on("[[sleep]]", shell("echo begun > begun.txt; sleep 600"))
-        .on("[[touch]]", shell("echo done > done.txt"));
-    let upstream = Upstream::start(script, json!({}), &[]).await;
-    let live = Live::with_rules(&upstream, rules).await;
+        .on("[[touch]]", shell("echo done > done.txt"))
+}
+
+async fn a_shell_that_runs_and_a_request_that_waits_end_with_their_server(upstream: &Upstream) {
+    let rules = vec![PermissionRule::all("bash", PermissionAction::Ask)];
+    let live = Live::with_rules(upstream, rules).await;
 
     let (turn, working) = live.submit("[[sleep]]").await;
     let asked = live.asked(turn).await;
