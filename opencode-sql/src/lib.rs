@@ -77,6 +77,7 @@ mod columns;
 mod connect;
 mod engine;
 mod failure;
+mod migrate;
 mod names;
 mod options;
 #[cfg(all(test, feature = "sqlite", feature = "postgres"))]

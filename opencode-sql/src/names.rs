@@ -74,9 +74,14 @@ impl Names {
 
     /// A table as it stands in a statement.
     pub(crate) fn table(&self, noun: &str) -> String {
+        self.beside(&self.bare(noun))
+    }
+
+    /// A name without the prefix, as it stands in a statement: of something else in the schema of the tables.
+    pub(crate) fn beside(&self, name: &str) -> String {
         match &self.schema {
-            Some(schema) => format!("{}.{}", quoted(schema), self.bare(noun)),
-            None => self.bare(noun),
+            Some(schema) => format!("{}.{name}", quoted(schema)),
+            None => name.to_owned(),
         }
     }
 

@@ -9,8 +9,9 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool, Row as _}
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::schema::{self, told};
+use super::schema::placed;
 use super::{PostgresEngine, Whose};
+use crate::migrate::{Schema as _, find, migrate};
 use crate::names::Names;
 use crate::options::{Description, Dialect, Options};
 use crate::schema::newest;
@@ -33,7 +34,10 @@ impl PostgresEngine {
         let mut first = first_connection(&target, options.acquire_timeout, &place).await?;
         let names = Names::new(&options, Dialect::Postgres)?;
         let names = prepare(&mut first, names, options.migrate, &place).await?;
-        first.close().await.map_err(|error| told(&error, &place))?;
+        first
+            .close()
+            .await
+            .map_err(|error| PgConnection::told(&error, &place))?;
 
         let millis = |limit: Duration| limit.as_millis().to_string();
         let pool = PgPoolOptions::new()
@@ -59,7 +63,10 @@ impl PostgresEngine {
             )));
         }
         let names = Names::new(&options, Dialect::Postgres)?;
-        let mut connection = pool.acquire().await.map_err(|error| told(&error, &place))?;
+        let mut connection = pool
+            .acquire()
+            .await
+            .map_err(|error| PgConnection::told(&error, &place))?;
         let names = prepare(&mut connection, names, options.migrate, &place).await?;
         drop(connection);
         let options = options.max_connections(connections);
@@ -86,12 +93,12 @@ impl PostgresEngine {
 async fn prepare(
     connection: &mut PgConnection,
     names: Names,
-    migrate: bool,
+    may_change: bool,
     place: &str,
 ) -> StoreResult<Names> {
     let preparing = async {
-        let names = schema::placed(connection, names, place).await?;
-        schema::migrate(connection, &names, migrate, place).await?;
+        let names = placed(connection, names, place).await?;
+        migrate(connection, &names, may_change, place).await?;
         Ok(names)
     };
     let too_long = |_| {
@@ -128,7 +135,7 @@ async fn first_connection(
         let left = patience.saturating_sub(started.elapsed());
         let error = match timeout(left, target.connect()).await {
             Ok(Ok(connection)) => return Ok(connection),
-            Ok(Err(error)) => told(&error, place),
+            Ok(Err(error)) => PgConnection::told(&error, place),
             Err(_) => StoreError::Unavailable(format!("{place} does not answer")),
         };
         if !error.is_transient() || started.elapsed() + pause >= patience {
@@ -146,17 +153,15 @@ pub(crate) async fn describe(
 ) -> StoreResult<Description> {
     let place = place(target);
     let names = Names::new(options, Dialect::Postgres)?;
-    let told = |error: sqlx::Error| told(&error, &place);
+    let told = |error: sqlx::Error| PgConnection::told(&error, &place);
     let mut connection = first_connection(target, Duration::from_secs(5), &place).await?;
     let row = sqlx::query("SELECT current_setting('server_version')")
         .fetch_one(&mut connection)
         .await
         .map_err(told)?;
     let engine_version = row.try_get(0).map_err(told)?;
-    let names = schema::placed(&mut connection, names, &place).await?;
-    let schema = schema::find(&mut connection, &names, &place)
-        .await?
-        .schema();
+    let names = placed(&mut connection, names, &place).await?;
+    let schema = find(&mut connection, &names, &place).await?.schema();
     connection.close().await.map_err(told)?;
     Ok(Description {
         dialect: Dialect::Postgres,

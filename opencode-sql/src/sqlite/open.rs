@@ -14,8 +14,8 @@ use sqlx::{
 };
 
 use super::file::OpenedFile;
-use super::schema::{self, told};
 use super::{BUSY_TIMEOUT, SqliteEngine};
+use crate::migrate::{Schema as _, find, migrate};
 use crate::names::Names;
 use crate::options::{Description, Dialect, Options};
 use crate::schema::newest;
@@ -50,7 +50,7 @@ impl SqliteEngine {
     /// store's own beside the pool's, with the settings that the store stands on: those of the application stay as they are.
     pub(crate) async fn on_pool(pool: SqlitePool, options: &Options) -> StoreResult<Self> {
         let place = pool.connect_options().get_filename().display().to_string();
-        let told = |error: sqlx::Error| told(&error, &place);
+        let told = |error: sqlx::Error| SqliteConnection::told(&error, &place);
         let mut connection = pool.acquire().await.map_err(told)?;
         let file = "SELECT file FROM pragma_database_list WHERE name = 'main'";
         let file: Option<String> = pragma(&mut connection, file).await.map_err(told)?;
@@ -118,8 +118,11 @@ impl SqliteEngine {
     async fn in_memory(only: SqlitePool, options: &Options) -> StoreResult<Self> {
         let place = place(None);
         let names = Names::new(options, Dialect::Sqlite)?;
-        let mut connection = only.acquire().await.map_err(|error| told(&error, &place))?;
-        schema::migrate(&mut connection, &names, options.migrate, &place).await?;
+        let mut connection = only
+            .acquire()
+            .await
+            .map_err(|error| SqliteConnection::told(&error, &place))?;
+        migrate(&mut *connection, &names, options.migrate, &place).await?;
         drop(connection);
         Ok(Self {
             writer: only.clone(),
@@ -189,12 +192,12 @@ fn connect_options(path: Option<&Path>) -> SqliteConnectOptions {
 async fn migrate_patiently(
     connecting: &SqliteConnectOptions,
     names: &Names,
-    migrate: bool,
+    may_change: bool,
     place: &str,
 ) -> StoreResult<()> {
     let started = Instant::now();
     loop {
-        match migrate_once(connecting, names, migrate, place).await {
+        match migrate_once(connecting, names, may_change, place).await {
             Err(StoreError::Unavailable(why)) if started.elapsed() < START_PATIENCE => {
                 tracing::debug!(place, why, "not opened yet, once more");
                 tokio::time::sleep(START_PAUSE).await;
@@ -207,12 +210,12 @@ async fn migrate_patiently(
 async fn migrate_once(
     connecting: &SqliteConnectOptions,
     names: &Names,
-    migrate: bool,
+    may_change: bool,
     place: &str,
 ) -> StoreResult<()> {
-    let told = |error: sqlx::Error| told(&error, place);
+    let told = |error: sqlx::Error| SqliteConnection::told(&error, place);
     let mut connection = connecting.connect().await.map_err(told)?;
-    let migrated = schema::migrate(&mut connection, names, migrate, place).await;
+    let migrated = migrate(&mut connection, names, may_change, place).await;
     connection.close().await.map_err(told)?;
     migrated
 }
@@ -221,7 +224,7 @@ async fn migrate_once(
 pub(crate) async fn describe(path: Option<&Path>, options: &Options) -> StoreResult<Description> {
     let place = place(path);
     let names = Names::new(options, Dialect::Sqlite)?;
-    let told = |error: sqlx::Error| told(&error, &place);
+    let told = |error: sqlx::Error| SqliteConnection::told(&error, &place);
     let there = path.filter(|path| path.exists());
     let looking = connect_options(there).read_only(there.is_some());
     let mut connection = looking.connect().await.map_err(told)?;
@@ -230,9 +233,7 @@ pub(crate) async fn describe(path: Option<&Path>, options: &Options) -> StoreRes
         .await
         .map_err(told)?;
     let engine_version = row.try_get(0).map_err(told)?;
-    let schema = schema::find(&mut connection, &names, &place)
-        .await?
-        .schema();
+    let schema = find(&mut connection, &names, &place).await?.schema();
     let row = sqlx::query("PRAGMA journal_mode")
         .fetch_one(&mut connection)
         .await
@@ -259,7 +260,7 @@ pub(crate) async fn damage(path: &Path) -> StoreResult<Vec<String>> {
         return Ok(Vec::new());
     }
     let place = place(Some(path));
-    let told = |error: sqlx::Error| told(&error, &place);
+    let told = |error: sqlx::Error| SqliteConnection::told(&error, &place);
     let looking = connect_options(Some(path)).read_only(true);
     let mut connection = looking.connect().await.map_err(told)?;
     let check = format!("PRAGMA quick_check({MAX_DAMAGE})");

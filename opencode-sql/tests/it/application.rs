@@ -5,18 +5,24 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use opencode_client::wire::Prompt;
+use opencode_host::client::Client;
 use opencode_host::clock::ManualClock;
 use opencode_host::id::TurnId;
 use opencode_host::store::conformance::Fixture;
 use opencode_host::store::{OnBusy, Queue as _, Store, StoreError};
-use opencode_host::{Host, SubmitOptions};
+use opencode_host::{Host, SubmitOptions, Worker, WorkerOptions};
+use opencode_impostor::{Impostor, Script, Step};
 use opencode_sql::{Dialect, LeaseClock, Options, from_pool, migrations};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, PgPool, Row as _, SqlSafeStr as _, SqlStr, SqlitePool};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{PostgresDatabase, SqliteFile, clock, new_turn, on_postgres};
+
+/// How long what is to come at once may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An application's own migrations: tables, an index and a version that a store without a prefix would have, too.
 fn desk() -> Migrator {
@@ -336,10 +342,63 @@ async fn another_node_hears_of_a_turn_at_its_commit() {
             .unwrap();
         assert!(heard.notified().now_or_never().is_none());
         transaction.commit().await.unwrap();
-        tokio::time::timeout(Duration::from_secs(20), heard.notified())
+        tokio::time::timeout(PATIENCE, heard.notified())
             .await
             .unwrap();
         listening.abort();
+    })
+    .await;
+}
+
+/// Nodes that look for turns once an hour: what one submits, the other runs, for it hears of it.
+#[tokio::test]
+async fn a_turn_runs_on_another_node_at_once() {
+    on_postgres(async |database| {
+        let impostor = Impostor::scripted(Script::always([Step::Echo]));
+        let impostor = impostor.await.unwrap();
+        let node = PgPool::connect(&database.url()).await.unwrap();
+        let node = from_pool(node, Options::default()).await.unwrap();
+        let node = Host::builder(Arc::new(node)).build();
+        let client = Client::builder(impostor.url()).build().unwrap();
+        let options = WorkerOptions {
+            poll_interval: Duration::from_secs(3600),
+            ..WorkerOptions::default()
+        };
+        let worker = Worker::builder(client).options(options).shared_folder();
+        let worker = worker.build(&node).unwrap();
+        let shutdown = CancellationToken::new();
+        let working = tokio::spawn({
+            let shutdown = shutdown.clone();
+            async move { worker.run(shutdown).await }
+        });
+        let mut beside = database.connection().await;
+        let listening = async {
+            let listeners = "SELECT 1 FROM pg_stat_activity \
+                             WHERE datname = current_database() AND query LIKE 'LISTEN %'";
+            let mut heard = false;
+            while !heard {
+                let listeners = sqlx::query(listeners).fetch_optional(&mut beside);
+                heard = listeners.await.unwrap().is_some();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, listening).await.unwrap();
+
+        let store = PgPool::connect(&database.url()).await.unwrap();
+        let store = from_pool(store, Options::default()).await.unwrap();
+        let host = Host::builder(Arc::new(store)).build();
+        let conversation = host.open_conversation("garden").await.unwrap().id;
+        // The last of them comes when the worker has long been waiting.
+        for said in ["one", "two", "three"] {
+            let options = SubmitOptions::default();
+            let submitted = host.submit(conversation, Prompt::text(said), options);
+            let settled = host.settled(submitted.await.unwrap().turn.id);
+            let result = tokio::time::timeout(PATIENCE, settled).await;
+            let result = result.expect("the other node has not heard of it");
+            assert_eq!(result.unwrap().answer.content, said);
+        }
+        shutdown.cancel();
+        working.await.unwrap().unwrap();
     })
     .await;
 }

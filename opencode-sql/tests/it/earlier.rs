@@ -286,6 +286,72 @@ async fn a_postgres_of_an_earlier_version_is_read_and_goes_on() {
     }
 }
 
+/// What an application has noted in the table of sqlx stays there, and so does the table.
+#[tokio::test]
+async fn what_an_application_has_noted_beside_the_earlier_version_stays() {
+    let note = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                VALUES (20260101000000, 'tickets', true, ";
+    let left = "SELECT version FROM _sqlx_migrations";
+    let (file, clock) = (SqliteFile::new(), clock());
+    made(&file, SCHEMA_4).await;
+    let mut beside = file.connection().await;
+    let noted = sqlx::raw_sql(sqlx::AssertSqlSafe(format!("{note} x'00', 0)")));
+    noted.execute(&mut beside).await.unwrap();
+    is_read(&*open(&file.url(), &clock).await, SCHEMA_4).await;
+    let versions: Vec<i64> = sqlx::query_scalar(left)
+        .fetch_all(&mut beside)
+        .await
+        .unwrap();
+    assert_eq!(versions, [20_260_101_000_000]);
+
+    on_postgres(async |database| {
+        made_on_postgres(database, SCHEMA_4).await;
+        let mut beside = database.connection().await;
+        let noted = sqlx::raw_sql(sqlx::AssertSqlSafe(format!("{note} '\\x00', 0)")));
+        noted.execute(&mut beside).await.unwrap();
+        is_read(&*open(&database.url(), &clock).await, SCHEMA_4).await;
+        let versions: Vec<i64> = sqlx::query_scalar(left)
+            .fetch_all(&mut beside)
+            .await
+            .unwrap();
+        assert_eq!(versions, [20_260_101_000_000]);
+    })
+    .await;
+}
+
+/// A program of an earlier version that was started once more: it has made tables of its own.
+#[tokio::test]
+async fn tables_that_an_earlier_version_has_made_beside_ours_are_told() {
+    let file = SqliteFile::new();
+    made(&file, SCHEMA_4).await;
+    open(&file.url(), &clock()).await;
+    made(&file, SCHEMA_4).await;
+    let told = is_refused(&file.url()).await;
+    assert!(
+        told.contains("an earlier version has made tables"),
+        "{told}"
+    );
+
+    on_postgres(async |database| {
+        made_on_postgres(database, SCHEMA_4).await;
+        open(&database.url(), &clock()).await;
+        made_on_postgres(database, SCHEMA_4).await;
+        let told = is_refused(&database.url()).await;
+        assert!(
+            told.contains("an earlier version has made tables"),
+            "{told}"
+        );
+    })
+    .await;
+}
+
+async fn is_refused(url: &str) -> String {
+    match opencode_sql::connect(url).await {
+        Err(StoreError::Configuration(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// What no version writes, or only a newer one: the row is told, in words, and holds up no other conversation.
 #[tokio::test]
 async fn a_row_that_cannot_be_read_is_told_and_contained() {

@@ -9,6 +9,7 @@ use opencode_client::wire::Prompt;
 use opencode_client::{Client, Exchange};
 use opencode_host::artifacts::{Artifact, DefaultAttach, Transform};
 use opencode_host::blobs::{BlobError, Blobs};
+use opencode_host::id::ConversationId;
 use opencode_host::product::{HookError, Product};
 use opencode_host::sandbox::SandboxRoot;
 use opencode_host::store::{
@@ -16,7 +17,7 @@ use opencode_host::store::{
 };
 use opencode_host::turn::TurnResult;
 use opencode_host::uploads::UploadError;
-use opencode_host::{HostOptions, SubmitOptions, WorkerOptions};
+use opencode_host::{Host, HostOptions, Prepared, SubmitOptions, WorkerOptions};
 use opencode_impostor::{ApplyPatch, Impostor, PatchKind, PatchedFile, Script, Step};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -285,6 +286,47 @@ async fn a_persons_files_reach_the_agent_and_stay_theirs() {
     assert_eq!(bytes, csv);
     // Neither what was uploaded nor what the agent wrote back unchanged is the agent's.
     assert_eq!(filed.files(&result).await, []);
+}
+
+/// A prompt with one file, about to be submitted.
+async fn prepared(host: &Host, conversation: ConversationId, content: &'static str) -> Prepared {
+    let mut uploads = host.uploads(conversation).await.unwrap();
+    let added = uploads.add("sales.csv", None, content.as_bytes()).await;
+    added.unwrap();
+    let options = SubmitOptions {
+        uploads: Some(uploads),
+        ..SubmitOptions::default()
+    };
+    let preparing = host.prepare(conversation, Prompt::text("What sold best?"), options);
+    preparing.await.unwrap()
+}
+
+#[tokio::test]
+async fn files_of_a_prompt_that_is_not_committed_are_taken_back_before_others_are_placed() {
+    let filed = Filed::new([Step::text("Read.")]).await;
+    let (host, conversation) = (&filed.hosting.host, filed.hosting.conversation);
+    let sandbox = filed.home.path().join("sandboxes");
+    let sandbox = sandbox.join(conversation.to_string());
+    let placed = || {
+        let files = std::fs::read_dir(&sandbox).unwrap();
+        let read = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+        read.collect::<Vec<_>>()
+    };
+    let first = prepared(host, conversation, "first").await;
+    assert_eq!(placed(), ["first"]);
+    let second = prepared(host, conversation, "second");
+    tokio::pin!(second);
+    let waits = tokio::time::timeout(Duration::from_millis(300), &mut second).await;
+    assert!(waits.is_err(), "two prompts place their files at once");
+    drop(first);
+    let second = second.await;
+    assert_eq!(placed(), ["second"]);
+    // Of another conversation nobody waits.
+    let other = filed.hosting.store.open_conversation("other").await;
+    drop(prepared(host, other.unwrap().id, "other").await);
+    let submitted = filed.hosting.store.submit(&second).await.unwrap();
+    second.committed(&submitted);
+    assert_eq!(placed(), ["second"]);
 }
 
 #[tokio::test]

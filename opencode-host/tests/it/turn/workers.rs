@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use opencode_client::wire::Prompt;
 use opencode_host::blobs::Blobs;
 use opencode_host::id::TurnId;
 use opencode_host::live::LiveEvent;
@@ -233,6 +234,44 @@ async fn a_worker_runs_what_is_submitted_and_stops_when_told() {
         .expect("the worker did not stop")
         .unwrap()
         .unwrap();
+}
+
+/// What the application submits in a transaction of its own reaches the store behind the host's back.
+#[tokio::test]
+async fn a_turn_submitted_behind_the_host_runs_once_a_worker_is_woken() {
+    let impostor = Impostor::scripted(Script::always([Step::Echo]));
+    let mut options = quick();
+    options.poll_interval = Duration::from_secs(3600);
+    let test = Hosting::with(impostor.await.unwrap(), options, |builder| builder).await;
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let worker = tokio::spawn({
+        let (worker, shutdown) = (test.worker.clone(), shutdown.clone());
+        async move { worker.run(shutdown).await }
+    });
+    for is_told_of_the_commit in [false, true] {
+        // The worker has looked and found nothing: nothing it does until then waits for anything but its turn to run.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let prepared = test.host.prepare(
+            test.conversation,
+            Prompt::text("hello"),
+            SubmitOptions::default(),
+        );
+        let prepared = prepared.await.unwrap();
+        let submitted = test.store.submit(&prepared).await.unwrap();
+        if is_told_of_the_commit {
+            prepared.committed(&submitted);
+        } else {
+            test.host.wake();
+        }
+        let settled = test.host.settled(submitted.turn.id);
+        let result = tokio::time::timeout(PATIENCE, settled).await;
+        let result = result.expect("no worker has looked").unwrap();
+        assert_eq!(result.answer.content, "hello");
+    }
+    shutdown.cancel();
+    worker.await.unwrap().unwrap();
 }
 
 #[tokio::test]
