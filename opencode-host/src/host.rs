@@ -172,8 +172,9 @@ impl Host {
         Prepared::new(&self.front, conversation, prompt, options).await
     }
 
-    /// Has the workers of this process look for turns at once, and not at their next look: behind the commit of a transaction that
-    /// the application submitted one in. Workers of other processes hear of it by the store, where it can tell them.
+    /// Has the workers of this process look for turns at once, and not at their next look: behind the commit of a
+    /// transaction that the application submitted one in. Workers of other processes hear of it by the store, where
+    /// it can tell them.
     pub fn wake(&self) {
         self.front.queue_changed.notify_waiters();
     }

@@ -27,12 +27,24 @@ const BOOT: Duration = Duration::from_secs(60);
 /// A request in the first moments of a server's life may never be answered: ask again soon.
 const ASK: Duration = Duration::from_secs(1);
 
-/// The models that the server knows beside those of its configuration: none. To read the catalogue it brings takes 3 s
-/// of CPU in each folder (1.18.33).
-const MODELS: &str = "models.json";
-/// What a server takes for the outcome of its first start, in its folder of configuration: it installs this package
-/// there else, from the network and for a second of CPU (1.18.33).
+/// What a server takes for the outcome of its first start.
 const INSTALLED: &str = r#"{"packages":{"":{"dependencies":{"@opencode-ai/plugin":"*"}}}}"#;
+
+/// Spares a server, whose `XDG_CONFIG_HOME` this is, what it does first (1.18.33): it installs a package, from the
+/// network and for a second of CPU, and in each folder it reads its catalogue of models, which takes 3 s.
+///
+/// Returns what `OPENCODE_MODELS_PATH` is to be: a catalogue without models. Those of the configuration are known still.
+///
+/// # Errors
+/// When a file cannot be written there.
+pub fn spare_first_start(config_home: &Path) -> io::Result<PathBuf> {
+    let configuration = config_home.join("opencode");
+    std::fs::create_dir_all(configuration.join("node_modules"))?;
+    std::fs::write(configuration.join("package-lock.json"), INSTALLED)?;
+    let models = config_home.join("models.json");
+    std::fs::write(&models, "{}")?;
+    Ok(models)
+}
 
 /// A running `opencode serve`. Killed when this is dropped.
 #[derive(Debug)]
@@ -42,6 +54,7 @@ pub struct RealServer {
     password: String,
     port: u16,
     folders: TempDir,
+    models: PathBuf,
     environment: Vec<(String, String)>,
     child: Option<Child>,
 }
@@ -130,16 +143,14 @@ impl RealServer {
             .prefix("opencode-real-")
             .tempdir()?;
         std::fs::create_dir(folders.path().join("work"))?;
-        std::fs::write(folders.path().join(MODELS), "{}")?;
-        let configuration = folders.path().join("config/opencode");
-        std::fs::create_dir_all(configuration.join("node_modules"))?;
-        std::fs::write(configuration.join("package-lock.json"), INSTALLED)?;
+        let models = spare_first_start(&folders.path().join("config"))?;
         Ok(Self {
             binary,
             config: config.to_string(),
             password: "real-server-password".into(),
             port: free_port()?,
             folders,
+            models,
             environment: Vec::new(),
             child: None,
         })
@@ -214,7 +225,7 @@ impl RealServer {
             .env("HOME", home.join("home"))
             .env("OPENCODE_DISABLE_AUTOUPDATE", "1")
             .env("OPENCODE_DISABLE_MODELS_FETCH", "1")
-            .env("OPENCODE_MODELS_PATH", home.join(MODELS))
+            .env("OPENCODE_MODELS_PATH", &self.models)
             .env("OPENCODE_DISABLE_AUTOCOMPACT", "1")
             .env("OPENCODE_CONFIG_CONTENT", &self.config)
             .env("OPENCODE_SERVER_PASSWORD", &self.password)

@@ -65,8 +65,8 @@ pub async fn describe_with(url: &str, options: &Options) -> StoreResult<Descript
     }
 }
 
-/// What a SQLite file has of damage, the first of it: empty for a sound one, one that is not there yet, and for Postgres, which
-/// looks after itself. Reads all of the file, and changes nothing.
+/// What a SQLite file has of damage, the first of it: empty for a sound one, one that is not there yet, and for
+/// Postgres, which looks after itself. Reads all of the file, and changes nothing.
 ///
 /// # Errors
 /// [`Configuration`](opencode_host::store::StoreError::Configuration) when it is no database or cannot be opened,

@@ -174,8 +174,8 @@ pub(crate) trait Handle: Send + Sized {
     /// The time by the clock that leases expire by.
     fn now(&mut self) -> impl Future<Output = SqlResult<Timestamp>> + Send;
 
-    /// Tells other processes, once this is committed, that there may be a turn to be claimed. Where nothing can tell them, they look from
-    /// time to time.
+    /// Tells other processes, once this is committed, that there may be a turn to be claimed. Where nothing can tell
+    /// them, they look from time to time.
     fn wake(&mut self) -> impl Future<Output = SqlResult<()>> + Send {
         async { Ok(()) }
     }

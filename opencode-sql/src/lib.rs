@@ -15,8 +15,8 @@
 //!
 //! # In your application's database
 //!
-//! [`from_pool`] opens the store in the database of a pool, beside the application's own tables and migrations. The application's row and
-//! the turn are then one transaction:
+//! [`from_pool`] opens the store in the database of a pool, beside the application's own tables and migrations. The
+//! application's row and the turn are then one transaction:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -51,22 +51,22 @@
 //! # }
 //! ```
 //!
-//! On Postgres it is `pool.begin()`, and workers on other nodes hear of the turn with the commit. Applications that run all migrations themselves
-//! find the store's in [`migrations`](migrations()), and open it with [`Options::migrate`] off.
+//! On Postgres it is `pool.begin()`, and workers on other nodes hear of the turn with the commit. Applications that
+//! run all migrations themselves find the store's in [`migrations`](migrations()), and open it with
+//! [`Options::migrate`] off.
 //!
 //! # Features
 //!
-//! `sqlite` and `postgres`, both on by default. Without `sqlite`, SQLite is not built: turn the default features off and
-//! name `postgres`. A URL of a database that was left out is refused with a word.
+//! `sqlite` and `postgres`, both on by default. Without `sqlite`, SQLite is not built: turn the default features off
+//! and name `postgres`. A URL of a database that was left out is refused with a word.
 //!
 //! # Adding to the schema
 //!
-//! A change is a new file in `migrations/sqlite`, one of the same name in
-//! `migrations/postgres`, and a line in `schema.rs`. Tables and indexes have the prefix `opencode_` in it, as in all statements:
-//! it is rewritten where a store has another one. Its last statement notes it in `opencode_migrations`. It only adds:
-//! nodes of the version before go on
-//! working during a roll-out. When turn rows are to be read differently, raise
-//! `ROW_VERSION`; older nodes pass such rows over.
+//! A change is a new file in `migrations/sqlite`, one of the same name in `migrations/postgres`, and a line in
+//! `schema.rs`. Tables and indexes have the prefix `opencode_` in it, as in all statements: it is rewritten where a
+//! store has another one. Its last statement notes it in `opencode_migrations`. It only adds: nodes of the version
+//! before go on working during a roll-out. When turn rows are to be read differently, raise `ROW_VERSION`; older
+//! nodes pass such rows over.
 
 #![deny(missing_docs)]
 

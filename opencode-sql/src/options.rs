@@ -44,14 +44,16 @@ pub struct Options {
     /// How long a call waits for a connection before the database counts as
     /// not available. [`connect_with`](crate::connect_with) waits as long for a Postgres that is starting.
     pub acquire_timeout: Duration,
-    /// How the names of the store's tables begin: a lower-case letter or `_`, then such, or digits; at most 30 characters. Default
-    /// `opencode_`. Two stores with different prefixes in one database have nothing to do with each other.
+    /// How the names of the store's tables begin: a lower-case letter or `_`, then such, or digits; at most 30
+    /// characters. Default `opencode_`. Two stores with different prefixes in one database have nothing to do with
+    /// each other.
     pub prefix: String,
-    /// The schema of the tables, on Postgres. It has to be there. Default: the one on the search path of the first connection that has the
-    /// tables, or else the one that new tables come into; every statement names it from then on.
+    /// The schema of the tables, on Postgres. It has to be there. Default: the one on the search path of the first
+    /// connection that has the tables, or else the one that new tables come into; every statement names it from then
+    /// on.
     pub schema: Option<String>,
-    /// Whether to bring the database's schema up to date when it is opened. Default true. Without, one that is not is refused: run
-    /// [`migrations`](crate::migrations()) yourself.
+    /// Whether to bring the database's schema up to date when it is opened. Default true. Without, one that is not is
+    /// refused: run [`migrations`](crate::migrations()) yourself.
     pub migrate: bool,
     /// How long a session lock may be held on Postgres. A holder that takes
     /// longer, or hangs, loses it to the next one.

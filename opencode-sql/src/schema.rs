@@ -1,8 +1,9 @@
 //! The schema: its steps, which of them a database has, and how a database of an earlier version gets its new names.
 //!
 //! A step is a file for each database. Each notes itself in the table of migrations at its end, so that it makes no
-//! difference who runs it: [`connect`](fn@crate::connect) and [`from_pool`](fn@crate::from_pool) when they open a database, or the application's own migrations, with a
-//! file of it among them. The steps up to [`UNPREFIXED`] were applied by sqlx before tables had a prefix.
+//! difference who runs it: [`connect`](fn@crate::connect) and [`from_pool`](fn@crate::from_pool) when they open a
+//! database, or the application's own migrations, with a file of it among them. The steps up to [`UNPREFIXED`] were
+//! applied by sqlx before tables had a prefix.
 
 use opencode_host::store::{StoreError, StoreResult};
 
@@ -79,9 +80,9 @@ pub struct Migration {
     pub sql: String,
 }
 
-/// The steps of the schema, oldest first, with the names of these options: to be written to files, or run, by an application that
-/// wants its database changed by its own migrations alone (see [`Options::migrate`]). With the default options they are the files
-/// in `migrations/sqlite` and `migrations/postgres` of this crate.
+/// The steps of the schema, oldest first, with the names of these options: to be written to files, or run, by an
+/// application that wants its database changed by its own migrations alone (see [`Options::migrate`]). With the
+/// default options they are the files in `migrations/sqlite` and `migrations/postgres` of this crate.
 ///
 /// Each is run once, in a transaction. A database whose tables have no prefix yet has to be opened once before.
 ///
@@ -193,8 +194,8 @@ pub(crate) fn not_ours(names: &Names, error: &sqlx::Error) -> StoreError {
 /// A row of sqlx's table: version, the checksum in hexadecimal, and whether the step was finished.
 pub(crate) type SqlxRow = (i64, String, bool);
 
-/// The newest step of ours among the rows of sqlx's table, if the database is one of ours: its first step is our first one.
-/// Rows of an application's own are none of ours.
+/// The newest step of ours among the rows of sqlx's table, if the database is one of ours: its first step is our
+/// first one. Rows of an application's own are none of ours.
 pub(crate) fn unprefixed(rows: &[SqlxRow], dialect: Dialect) -> StoreResult<Option<i64>> {
     let mut newest = None;
     for step in STEPS.iter().filter(|step| step.version <= UNPREFIXED) {

@@ -24,8 +24,8 @@ use crate::tables::{
 /// How often a piece of work is run that collides with others.
 const TRIES: u32 = 5;
 
-/// The store on one of the two databases: [`SqliteStore`](crate::SqliteStore) or [`PostgresStore`](crate::PostgresStore). Cheap to
-/// clone.
+/// The store on one of the two databases: [`SqliteStore`](crate::SqliteStore) or
+/// [`PostgresStore`](crate::PostgresStore). Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct SqlStore<E>(pub(crate) E);
 

@@ -3,7 +3,7 @@
 //! | command | what it does |
 //! | --- | --- |
 //! | `test` | installs what is missing, then runs every test |
-//! | `check` | format, lints, documentation, tidiness, dependencies, public surface, packages |
+//! | `check` | format, lints, documentation, tidiness, dependencies, public surface, builds with fewer features, packages |
 //! | `chaos` | turns on three workers that are killed all the time, and the proof that none was harmed |
 //! | `setup` | only the installs of `test` |
 //! | `tools` | prints where the programs are that the tests run |
@@ -51,7 +51,7 @@ struct Cli {
 enum Command {
     /// Install what is missing, then run every test
     Test(test::Args),
-    /// Check format, lints, documentation, tidiness, dependencies, public surface and packages
+    /// Check format, lints, documentation, tidiness, dependencies, public surface, builds with fewer features, and packages
     Check,
     /// Run turns on workers that are killed all the time, and prove that none was harmed
     Chaos(chaos::Args),

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use opencode_impostor::real::{RealServer, find_binary};
+use opencode_impostor::real::{RealServer, find_binary, spare_first_start};
 use opencode_impostor::{ModelScript, ModelServer, Round, UNICODE_TEXT};
 use rustix::process::Signal;
 use serde_json::json;
@@ -15,15 +15,7 @@ use crate::support::{Chat, PATIENCE, is_gone};
 /// The program with a real server of its own, which asks this model.
 pub(crate) fn chat(model: &ModelServer) -> Chat {
     let chat = Chat::new();
-    // No models beside those of the configuration: to read the catalogue that a server brings takes 3 s of CPU in each
-    // folder (1.18.33).
-    let models = chat.data().join("models.json");
-    std::fs::write(&models, "{}").unwrap();
-    // And nothing that it would install first, from the network and for a second of CPU.
-    let configuration = chat.data().join("opencode/config/opencode");
-    std::fs::create_dir_all(configuration.join("node_modules")).unwrap();
-    let installed = r#"{"packages":{"":{"dependencies":{"@opencode-ai/plugin":"*"}}}}"#;
-    std::fs::write(configuration.join("package-lock.json"), installed).unwrap();
+    let models = spare_first_start(&chat.data().join("opencode/config")).unwrap();
     chat.variable("OPENCODE_BIN", find_binary().unwrap())
         .variable("OPENCODE_MODELS_PATH", models)
         .variable(

@@ -17,11 +17,12 @@ use crate::uploads::Placed;
 /// How long a prompt with files waits for another one of its conversation.
 const PLACING: Duration = Duration::from_secs(30);
 
-/// A turn that is about to be submitted in a transaction of the application's own; see [`Host::prepare`](super::Host::prepare).
+/// A turn that is about to be submitted in a transaction of the application's own; see
+/// [`Host::prepare`](super::Host::prepare).
 ///
 /// The files that came with its prompt have their names in the conversation's sandbox already. Dropped without
-/// [`committed`](Self::committed) it takes them back, since there is no turn that knows them. Until then no other prompt
-/// with files is prepared for the conversation.
+/// [`committed`](Self::committed) it takes them back, since there is no turn that knows them. Until then no other
+/// prompt with files is prepared for the conversation.
 #[must_use = "without `committed` its files are taken back"]
 pub struct Prepared {
     turn: NewTurn,

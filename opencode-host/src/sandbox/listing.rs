@@ -9,8 +9,8 @@ pub struct Listing {
     pub files: Vec<SandboxFile>,
     /// New entries that are no regular files, or cannot be named; at most [`MAX_REFUSED`](super::MAX_REFUSED) of them.
     pub refused: Vec<RefusedEntry>,
-    /// `false` when there was more than [`MAX_ENTRIES`](super::MAX_ENTRIES) or deeper than [`MAX_DEPTH`](super::MAX_DEPTH), or part of it could not
-    /// be read. Files near the top are looked at first.
+    /// `false` when there was more than [`MAX_ENTRIES`](super::MAX_ENTRIES) or deeper than
+    /// [`MAX_DEPTH`](super::MAX_DEPTH), or part of it could not be read. Files near the top are looked at first.
     pub complete: bool,
 }
 

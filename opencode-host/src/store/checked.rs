@@ -20,7 +20,8 @@ use crate::clock::Timestamp;
 use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
 
 /// A store behind its bounds: names of conversations and client keys have at most [`MAX_KEY_CHARS`] characters, file
-/// names at most [`MAX_ATTACHMENT_NAME`], answers at most [`MAX_ANSWER_BYTES`](super::MAX_ANSWER_BYTES) bytes. What is longer is [`TooLong`](super::StoreError::TooLong) and does not reach the store.
+/// names at most [`MAX_ATTACHMENT_NAME`], answers at most [`MAX_ANSWER_BYTES`](super::MAX_ANSWER_BYTES) bytes. What
+/// is longer is [`TooLong`](super::StoreError::TooLong) and does not reach the store.
 ///
 /// A quota is not among them: it is compared with what the conversation has, in the transaction of the submit
 /// ([`NewTurn::check_quota`]).

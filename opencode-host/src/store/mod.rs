@@ -51,8 +51,8 @@
 //! 3. Run the suite: `store_conformance!` in your tests, with the feature `conformance`. A test that fails names the promise
 //!    that the store breaks.
 //!
-//! Where reading whole rows costs too much, implement [`Conversations`], [`Queue`], [`Messages`] and [`Files`] yourself, in
-//! statements that change columns, as opencode-sql does.
+//! Where reading whole rows costs too much, implement [`Conversations`], [`Queue`], [`Messages`] and [`Files`]
+//! yourself, in statements that change columns, as opencode-sql does.
 //!
 //! # Adding a method
 //!

@@ -121,8 +121,8 @@ pub trait Queue: Send + Sync {
     /// [`LeaseLost`](super::StoreError::LeaseLost).
     async fn settle(&self, lease: &Lease) -> StoreResult<bool>;
 
-    /// Calls `wake` whenever another process may have left a turn to be claimed, until it is dropped. Workers look for turns
-    /// from time to time in any case: a call may be missing, or be one too many. The default makes none.
+    /// Calls `wake` whenever another process may have left a turn to be claimed, until it is dropped. Workers look
+    /// for turns from time to time in any case: a call may be missing, or be one too many. The default makes none.
     async fn listen(&self, wake: &(dyn Fn() + Send + Sync)) {
         let _ = wake;
         std::future::pending().await

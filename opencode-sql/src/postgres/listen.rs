@@ -1,7 +1,8 @@
 //! Turns of other nodes, heard of when they are committed.
 //!
-//! `NOTIFY` belongs to the transaction: it is sent with the commit, and not at all without. Who listens has a connection for that alone,
-//! beside the pool, and where it breaks, workers look for turns from time to time as ever, until there is another one.
+//! `NOTIFY` belongs to the transaction: it is sent with the commit, and not at all without. Who listens has a
+//! connection for that alone, beside the pool, and where it breaks, workers look for turns from time to time as ever,
+//! until there is another one.
 
 use std::time::Duration;
 

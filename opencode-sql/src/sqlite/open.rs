@@ -47,7 +47,8 @@ impl SqliteEngine {
     }
 
     /// Opens the database of an application's pool, and brings its schema up to date. A file gets connections of the
-    /// store's own beside the pool's, with the settings that the store stands on: those of the application stay as they are.
+    /// store's own beside the pool's, with the settings that the store stands on: those of the application stay as
+    /// they are.
     pub(crate) async fn on_pool(pool: SqlitePool, options: &Options) -> StoreResult<Self> {
         let place = pool.connect_options().get_filename().display().to_string();
         let told = |error: sqlx::Error| SqliteConnection::told(&error, &place);

@@ -177,11 +177,11 @@ impl Sandbox {
     /// `CLAUDE.md` or `CONTEXT.md` (in upper case or lower), at the top of the sandbox or in the folder of all
     /// sandboxes. Returns the names, mostly none; those of the latter as `../NAME`.
     ///
-    /// OpenCode 1.18.33 looks for these from the session's folder upwards, never below it, and runs what they
-    /// name, such as `.opencode/plugin/x.js`: at the first prompt in that folder after its start, at any first
-    /// request when it is started without `OPENCODE_DISABLE_PROJECT_CONFIG`; skills and instructions enter the
-    /// system prompt. An agent can make them with its file tools alone: the rules of [`own_configuration_rules`](super::own_configuration_rules) do
-    /// not see a patch that moves a file there.
+    /// OpenCode 1.18.33 looks for these from the session's folder upwards, never below it, and runs what they name,
+    /// such as `.opencode/plugin/x.js`: at the first prompt in that folder after its start, at any first request when
+    /// it is started without `OPENCODE_DISABLE_PROJECT_CONFIG`; skills and instructions enter the system prompt. An
+    /// agent can make them with its file tools alone: the rules of
+    /// [`own_configuration_rules`](super::own_configuration_rules) do not see a patch that moves a file there.
     ///
     /// They are moved, not deleted, to `.quarantine` beside the sandboxes, where no agent comes and a person
     /// may look; [`SandboxRoot::remove`] takes them with the sandbox. Links are moved as links.
