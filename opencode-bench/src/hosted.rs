@@ -8,7 +8,7 @@ use futures_util::TryStreamExt as _;
 use opencode_client::wire::Prompt;
 use opencode_host::id::TurnId;
 use opencode_host::live::Cursor;
-use opencode_host::store::{MemoryStore, Store};
+use opencode_host::store::{MemoryStore, Store, Tenant};
 use opencode_host::tracer::Tracer;
 use opencode_host::{Host, SubmitOptions, Worker};
 use serde_json::{Map, Value};
@@ -62,7 +62,7 @@ pub(crate) async fn run(args: &StreamArgs, store: &str) -> anyhow::Result<Report
     let run = std::process::id();
     for number in 0..sessions {
         conversations.push(
-            host.open_conversation(&format!("bench-{run}-{number}"))
+            host.open_conversation(&Tenant::default(), &format!("bench-{run}-{number}"))
                 .await?
                 .id,
         );

@@ -1,5 +1,6 @@
 //! How late a browser hears of what the server says: paced, stamped deltas, through the whole host.
 
+use opencode_host::store::Tenant;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -54,7 +55,7 @@ pub(crate) async fn run(args: &StreamArgs) -> anyhow::Result<Report> {
     let mut turns = Vec::with_capacity(sessions);
     for number in 0..sessions {
         let name = format!("bench-{run}-{number}");
-        let conversation = host.open_conversation(&name).await?.id;
+        let conversation = host.open_conversation(&Tenant::default(), &name).await?.id;
         let prompt = Prompt::text(args.prompt.clone());
         let submitted = host.submit(conversation, prompt, SubmitOptions::default());
         turns.push(submitted.await?.turn.id);

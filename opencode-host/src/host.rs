@@ -20,7 +20,9 @@ use crate::front::Front;
 use crate::id::{ConversationId, TurnId};
 use crate::reporter::Severity;
 use crate::sandbox;
-use crate::store::{CancelOutcome, Conversation, OnBusy, Reader, Store, StoreError, Submitted};
+use crate::store::{
+    CancelOutcome, Conversation, Metadata, OnBusy, Reader, Store, StoreError, Submitted, Tenant,
+};
 use crate::turn::TurnResult;
 use crate::uploads::{UploadError, Uploads};
 
@@ -76,6 +78,8 @@ struct NoWorker {
 pub struct SubmitOptions {
     /// The same key in the same conversation is the same turn.
     pub client_key: Option<String>,
+    /// What the application notes at the turn.
+    pub metadata: Metadata,
     /// What to do when the conversation has unfinished turns.
     pub on_busy: OnBusy,
     /// The files that come with the prompt; see [`Host::uploads`].
@@ -299,12 +303,30 @@ impl Host {
         &self.front
     }
 
-    /// Opens the conversation of this name, made when there is none. Names are unique.
+    /// Opens the tenant's conversation of this name, made when there is none. Names are unique within a tenant.
     ///
     /// # Errors
-    /// [`StoreError::TooLong`] for a name of more than [`MAX_KEY_CHARS`](crate::store::MAX_KEY_CHARS) characters.
-    pub async fn open_conversation(&self, name: &str) -> Result<Conversation, StoreError> {
-        self.front.store.open_conversation(name).await
+    /// [`StoreError::TooLong`] for a name of more than [`MAX_KEY_CHARS`](crate::store::MAX_KEY_CHARS) characters, and a
+    /// tenant of more than [`MAX_TENANT_CHARS`](crate::store::MAX_TENANT_CHARS).
+    pub async fn open_conversation(
+        &self,
+        tenant: &Tenant,
+        name: &str,
+    ) -> Result<Conversation, StoreError> {
+        self.front.store.open_conversation(tenant, name).await
+    }
+
+    /// Notes `metadata` at the conversation, in the place of what was noted before.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without the conversation.
+    pub async fn set_metadata(
+        &self,
+        conversation: ConversationId,
+        metadata: &Metadata,
+    ) -> Result<(), StoreError> {
+        let store = &self.front.store;
+        store.set_metadata(conversation, metadata).await
     }
 
     /// The store, for reading.

@@ -15,7 +15,7 @@ macro_rules! row_id {
 
         impl $name {
             /// Takes an id as it was stored.
-            pub fn from_uuid(id: Uuid) -> Self {
+            pub const fn from_uuid(id: Uuid) -> Self {
                 Self(id)
             }
 

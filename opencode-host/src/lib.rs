@@ -17,7 +17,7 @@
 //! use opencode_host::client::{Client, wire::Prompt};
 //! use opencode_host::live::{Cursor, LiveEvent};
 //! use opencode_host::sandbox::SandboxRoot;
-//! use opencode_host::store::MemoryStore;
+//! use opencode_host::store::{MemoryStore, Tenant};
 //! use opencode_host::{Host, SubmitOptions, Worker};
 //! use tokio_util::sync::CancellationToken;
 //!
@@ -34,7 +34,9 @@
 //!     async move { worker.run(shutdown).await }
 //! });
 //!
-//! let conversation = host.open_conversation("support-42").await?;
+//! // A person, or a company: whoever the conversation is of.
+//! let acme = Tenant::from("acme");
+//! let conversation = host.open_conversation(&acme, "support-42").await?;
 //! let prompt = Prompt::text("Explain monads");
 //! let submitted = host.submit(conversation.id, prompt, SubmitOptions::default()).await?;
 //!

@@ -16,8 +16,8 @@ use opencode_host::clock::{Clock, SystemClock, Timestamp};
 use opencode_host::id::{AttachmentId, ConversationId, MessageId, TurnId};
 use opencode_host::store::column::{from_json, to_json};
 use opencode_host::store::{
-    Attachment, ConversationRow, Conversations as _, MessageEntry, MessageRow, Phase, RowStore,
-    Rows, StoreError, StoreResult, Tables, TurnRow,
+    Attachment, ConversationCursor, ConversationRow, Conversations as _, MessageEntry, MessageRow,
+    Phase, RowStore, Rows, StoreError, StoreResult, Tables, Tenant, TurnRow,
 };
 use serde::de::DeserializeOwned;
 use sqlx::error::ErrorKind;
@@ -27,7 +27,9 @@ use sqlx::{Row as _, Sqlite, SqlitePool, Transaction};
 
 const SCHEMA: &str = r"
 CREATE TABLE IF NOT EXISTS chats (
-    id TEXT PRIMARY KEY, title TEXT NOT NULL UNIQUE, used INTEGER NOT NULL, row TEXT NOT NULL);
+    id TEXT PRIMARY KEY, customer TEXT NOT NULL, title TEXT NOT NULL, used INTEGER NOT NULL,
+    row TEXT NOT NULL, UNIQUE (customer, title));
+CREATE INDEX IF NOT EXISTS chats_by_use ON chats (used, id);
 CREATE TABLE IF NOT EXISTS jobs (
     n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
     chat TEXT NOT NULL REFERENCES chats ON DELETE CASCADE, post TEXT NOT NULL,
@@ -60,6 +62,8 @@ pub(crate) struct OwnTables {
 /// A transaction on them.
 pub(crate) struct OwnRows(Transaction<'static, Sqlite>);
 
+type Found<T> = StoreResult<Option<T>>;
+type Listed<T> = StoreResult<Vec<T>>;
 type Sql = &'static str;
 /// The parameters of a statement. SQLite compares each as the column it is held against.
 type Args<'a> = &'a [&'a (dyn ToString + Sync)];
@@ -103,7 +107,7 @@ impl OwnRows {
     }
 
     /// The rows of a query for an id and JSON.
-    async fn all<T: DeserializeOwned>(&mut self, sql: Sql, args: Args<'_>) -> StoreResult<Vec<T>> {
+    async fn all<T: DeserializeOwned>(&mut self, sql: Sql, args: Args<'_>) -> Listed<T> {
         let rows = bound(sql, args).fetch_all(&mut *self.0).await;
         let parsed = rows.map_err(told)?.into_iter().map(|row| {
             let id: String = row.try_get(0).map_err(told)?;
@@ -114,11 +118,7 @@ impl OwnRows {
         parsed.collect()
     }
 
-    async fn one<T: DeserializeOwned>(
-        &mut self,
-        sql: Sql,
-        args: Args<'_>,
-    ) -> StoreResult<Option<T>> {
+    async fn one<T: DeserializeOwned>(&mut self, sql: Sql, args: Args<'_>) -> Found<T> {
         Ok(self.all(sql, args).await?.pop())
     }
 }
@@ -143,26 +143,36 @@ impl Rows for OwnRows {
         self.0.commit().await.map_err(told)
     }
 
-    async fn conversation(&mut self, id: ConversationId) -> StoreResult<Option<ConversationRow>> {
+    async fn conversation(&mut self, id: ConversationId) -> Found<ConversationRow> {
         let chat = "SELECT id, row FROM chats WHERE id = ?";
         self.one(chat, &[&id]).await
     }
 
-    async fn conversation_named(&mut self, name: &str) -> StoreResult<Option<ConversationRow>> {
-        let chat = "SELECT id, row FROM chats WHERE title = ?";
-        self.one(chat, &[&name]).await
+    async fn conversation_named(
+        &mut self,
+        customer: &Tenant,
+        name: &str,
+    ) -> Found<ConversationRow> {
+        let chat = "SELECT id, row FROM chats WHERE customer = ? AND title = ?";
+        self.one(chat, &[customer, &name]).await
     }
 
-    async fn newest_conversations(&mut self, limit: u32) -> StoreResult<Vec<ConversationRow>> {
-        let newest = "SELECT id, row FROM chats ORDER BY used DESC, id DESC LIMIT ?";
-        self.all(newest, &[&limit]).await
+    async fn newest_conversations(
+        &mut self,
+        before: ConversationCursor,
+        limit: u32,
+    ) -> Listed<ConversationRow> {
+        let newest = "SELECT id, row FROM chats WHERE (used, id) < (?, ?)
+            ORDER BY used DESC, id DESC LIMIT ?";
+        let args: Args<'_> = &[&before.used_at.0, &before.id, &limit];
+        self.all(newest, args).await
     }
 
     async fn put_conversation(&mut self, row: ConversationRow) -> StoreResult<()> {
-        let put = "INSERT INTO chats (id, title, used, row) VALUES (?1, ?2, ?3, ?4)
-            ON CONFLICT (id) DO UPDATE SET used = ?3, row = ?4";
+        let put = "INSERT INTO chats (id, customer, title, used, row) VALUES (?1, ?2, ?3, ?4, ?5)
+            ON CONFLICT (id) DO UPDATE SET used = ?4, row = ?5";
         let (chat, json) = (&row.conversation, &to_json(&row)?);
-        let args: Args<'_> = &[&chat.id, &chat.name, &row.used_at.0, json];
+        let args: Args<'_> = &[&chat.id, &chat.tenant, &chat.name, &row.used_at.0, json];
         self.run(put, args).await
     }
 
@@ -170,30 +180,22 @@ impl Rows for OwnRows {
         self.run("DELETE FROM chats WHERE id = ?", &[&id]).await
     }
 
-    async fn turn(&mut self, id: TurnId) -> StoreResult<Option<TurnRow>> {
+    async fn turn(&mut self, id: TurnId) -> Found<TurnRow> {
         self.one("SELECT id, row FROM jobs WHERE id = ?", &[&id])
             .await
     }
 
-    async fn turn_with_key(
-        &mut self,
-        chat: ConversationId,
-        key: &str,
-    ) -> StoreResult<Option<TurnRow>> {
+    async fn turn_with_key(&mut self, chat: ConversationId, key: &str) -> Found<TurnRow> {
         let job = "SELECT id, row FROM jobs WHERE chat = ? AND key = ?";
         self.one(job, &[&chat, &key]).await
     }
 
-    async fn unsettled(&mut self, chat: ConversationId) -> StoreResult<Vec<TurnId>> {
+    async fn unsettled(&mut self, chat: ConversationId) -> Listed<TurnId> {
         let open = "SELECT id, json_quote(id) FROM jobs WHERE chat = ? AND settled = 0 ORDER BY n";
         self.all(open, &[&chat]).await
     }
 
-    async fn next_turn(
-        &mut self,
-        now: Timestamp,
-        only: Option<TurnId>,
-    ) -> StoreResult<Option<TurnId>> {
+    async fn next_turn(&mut self, now: Timestamp, only: Option<TurnId>) -> Found<TurnId> {
         let next = "SELECT id, json_quote(id) FROM jobs AS j
             WHERE settled = 0 AND unreadable = 0 AND (?2 = '' OR id = ?2)
               AND (lease_end <= ?1 OR leased_at > ?1)
@@ -225,13 +227,13 @@ impl Rows for OwnRows {
         self.run(set, &[&turn]).await
     }
 
-    async fn drop_unread(&mut self, turn: TurnId) -> StoreResult<Option<MessageId>> {
+    async fn drop_unread(&mut self, turn: TurnId) -> Found<MessageId> {
         let dropped = "UPDATE jobs SET queued = 0, settled = 1 WHERE id = ? AND queued = 1
             RETURNING id, json_quote(post)";
         self.one(dropped, &[&turn]).await
     }
 
-    async fn message(&mut self, id: MessageId) -> StoreResult<Option<MessageRow>> {
+    async fn message(&mut self, id: MessageId) -> Found<MessageRow> {
         let post = "SELECT id, row FROM posts WHERE id = ?";
         self.one(post, &[&id]).await
     }
@@ -241,7 +243,7 @@ impl Rows for OwnRows {
         chat: Option<ConversationId>,
         after: u64,
         limit: u32,
-    ) -> StoreResult<Vec<MessageEntry>> {
+    ) -> Listed<MessageEntry> {
         let index = "SELECT id, json_object('place', n, 'id', id, 'bytes', octet_length(row))
             FROM posts WHERE (?1 = '' OR chat = ?1) AND n > ?2 ORDER BY n LIMIT ?3";
         let chat = chat.map(|id| id.to_string()).unwrap_or_default();
@@ -255,21 +257,17 @@ impl Rows for OwnRows {
         self.run(put, &[&post.id, &post.conversation, json]).await
     }
 
-    async fn file(&mut self, id: AttachmentId) -> StoreResult<Option<Attachment>> {
+    async fn file(&mut self, id: AttachmentId) -> Found<Attachment> {
         let upload = "SELECT id, row FROM uploads WHERE id = ?";
         self.one(upload, &[&id]).await
     }
 
-    async fn newest_files(
-        &mut self,
-        chat: ConversationId,
-        limit: u32,
-    ) -> StoreResult<Vec<Attachment>> {
+    async fn newest_files(&mut self, chat: ConversationId, limit: u32) -> Listed<Attachment> {
         let newest = "SELECT id, row FROM uploads WHERE chat = ? ORDER BY n DESC LIMIT ?";
         self.all(newest, &[&chat, &limit]).await
     }
 
-    async fn digests_in_use(&mut self, digests: &[Digest]) -> StoreResult<Vec<Digest>> {
+    async fn digests_in_use(&mut self, digests: &[Digest]) -> Listed<Digest> {
         let used = "SELECT value, json_quote(value) FROM json_each(?)
             WHERE EXISTS (SELECT 1 FROM uploads WHERE digest = value)";
         self.all(used, &[&to_json(digests)?]).await
@@ -291,7 +289,9 @@ impl Rows for OwnRows {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = OwnTables::open(Path::new("own.db"), Arc::new(SystemClock)).await?;
-    let chat = store.open_conversation("garden").await?;
+    let chat = store
+        .open_conversation(&Tenant::default(), "garden")
+        .await?;
     println!("{} is conversation {}", chat.name, chat.id);
     Ok(())
 }

@@ -24,6 +24,7 @@
 //! use std::sync::Arc;
 //!
 //! use opencode_host::client::wire::Prompt;
+//! use opencode_host::store::Tenant;
 //! use opencode_host::{Host, SubmitOptions};
 //! use opencode_sql::{Options, from_pool};
 //!
@@ -34,7 +35,7 @@
 //!
 //! let store = from_pool(pool.clone(), Options::default()).await?;
 //! let host = Host::builder(Arc::new(store.clone())).build();
-//! let conversation = host.open_conversation("ticket-1").await?.id;
+//! let conversation = host.open_conversation(&Tenant::default(), "ticket-1").await?.id;
 //!
 //! let prompt = Prompt::text("What does the customer want?");
 //! let prepared = host.prepare(conversation, prompt, SubmitOptions::default()).await?;

@@ -8,10 +8,10 @@ use opencode_host::clock::Timestamp;
 use opencode_host::id::{AttachmentId, ConversationId, MessageId, TurnId};
 use opencode_host::store::{
     AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
-    Conversation, ConversationSummary, Conversations, Files, Finish, Finished, Lease, LeaseStatus,
-    Message, MessageEntry, Messages, NewAnswer, NewAttachment, NewTurn, Note, Queue, RequestAnswer,
-    SessionGates, SessionLock, SessionRecord, StoreError, StoreResult, Submitted, Swapped, Turn,
-    TurnEvent, lock_in_process,
+    Conversation, ConversationFilter, ConversationSummary, Conversations, Files, Finish, Finished,
+    Lease, LeaseStatus, Message, MessageEntry, Messages, Metadata, NewAnswer, NewAttachment,
+    NewTurn, Note, Page, Queue, RequestAnswer, SessionGates, SessionLock, SessionRecord,
+    StoreError, StoreResult, Submitted, Swapped, Tenant, Turn, TurnEvent, lock_in_process,
 };
 
 use crate::engine::{Engine, Handle as _};
@@ -120,13 +120,13 @@ macro_rules! repeat {
 
 #[async_trait]
 impl<E: Engine> Conversations for SqlStore<E> {
-    async fn open_conversation(&self, name: &str) -> StoreResult<Conversation> {
-        if let Some(known) = self.conversation_named(name).await? {
+    async fn open_conversation(&self, tenant: &Tenant, name: &str) -> StoreResult<Conversation> {
+        if let Some(known) = self.conversation_named(tenant, name).await? {
             return Ok(known);
         }
         let id = ConversationId::from_uuid(self.0.ids().new_uuid());
         transaction!(self, "open_conversation", |on| conversations::open(
-            &mut on, id, name
+            &mut on, id, tenant, name
         ))
     }
 
@@ -136,16 +136,30 @@ impl<E: Engine> Conversations for SqlStore<E> {
         ))
     }
 
-    async fn conversation_named(&self, name: &str) -> StoreResult<Option<Conversation>> {
+    async fn conversation_named(
+        &self,
+        tenant: &Tenant,
+        name: &str,
+    ) -> StoreResult<Option<Conversation>> {
         statement!(self.reader, "conversation_named", |on| {
-            conversations::by_name(&mut on, name)
+            conversations::by_name(&mut on, tenant, name)
         })
     }
 
-    async fn conversations(&self, limit: u32) -> StoreResult<Vec<ConversationSummary>> {
-        statement!(self.reader, "conversations", |on| conversations::by_use(
-            &mut on, limit
+    async fn conversations(
+        &self,
+        filter: &ConversationFilter,
+        page: &Page,
+    ) -> StoreResult<Vec<ConversationSummary>> {
+        statement!(self.reader, "conversations", |on| conversations::listed(
+            &mut on, filter, page
         ))
+    }
+
+    async fn set_metadata(&self, id: ConversationId, metadata: &Metadata) -> StoreResult<()> {
+        statement!(self.writer, "set_metadata", |on| {
+            conversations::set_metadata(&mut on, id, metadata)
+        })
     }
 
     async fn delete_conversation(&self, id: ConversationId) -> StoreResult<Option<Conversation>> {
@@ -312,14 +326,34 @@ impl<E: Engine> Messages for SqlStore<E> {
         ))
     }
 
-    async fn messages_before(&self, before: MessageId, limit: u32) -> StoreResult<Vec<Message>> {
+    async fn messages_before(
+        &self,
+        conversation: ConversationId,
+        before: Option<MessageId>,
+        limit: u32,
+    ) -> StoreResult<Vec<Message>> {
         statement!(self.reader, "messages_before", |on| messages::before(
-            &mut on, before, limit
+            &mut on,
+            conversation,
+            before,
+            limit
         ))
     }
 
     async fn turn(&self, id: TurnId) -> StoreResult<Option<Turn>> {
         statement!(self.reader, "turn", |on| turns::by_id(&mut on, id))
+    }
+
+    async fn active_turns(
+        &self,
+        conversation: ConversationId,
+        limit: u32,
+    ) -> StoreResult<Vec<Turn>> {
+        statement!(self.reader, "active_turns", |on| turns::active(
+            &mut on,
+            conversation,
+            limit
+        ))
     }
 
     async fn turn_events(&self, id: TurnId) -> StoreResult<Vec<TurnEvent>> {

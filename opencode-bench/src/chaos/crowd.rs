@@ -9,7 +9,7 @@ use opencode_client::Client;
 use opencode_client::reply::PersistedPart;
 use opencode_client::wire::{PermissionReply, Prompt};
 use opencode_host::id::{ConversationId, MessageId, TurnId};
-use opencode_host::store::{OnBusy, Phase, StoreError, Submitted};
+use opencode_host::store::{OnBusy, Phase, StoreError, Submitted, Tenant};
 use opencode_host::{Host, SubmitError, SubmitOptions};
 use opencode_impostor::Impostor;
 
@@ -115,7 +115,7 @@ impl Person {
             .store
             .ask(|store| {
                 let name = name.clone();
-                async move { store.open_conversation(&name).await }
+                async move { store.open_conversation(&Tenant::default(), &name).await }
             })
             .await?
             .id;

@@ -58,7 +58,7 @@ fn submit_options(args: &PromptArgs) -> SubmitOptions {
     SubmitOptions {
         client_key: args.client_key.clone(),
         on_busy: args.on_busy.into(),
-        uploads: None,
+        ..SubmitOptions::default()
     }
 }
 

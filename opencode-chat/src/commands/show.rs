@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use opencode_client::reply::PersistedPart;
 use opencode_host::id::ConversationId;
-use opencode_host::store::{Message, MessageEntry, MessageRole, Store, StoreError, StoreResult};
+use opencode_host::store::{
+    Message, MessageEntry, MessageRole, Store, StoreError, StoreResult, Tenant,
+};
 use opencode_host::visible::line;
 use serde_json::{Value, json};
 
@@ -27,7 +29,7 @@ pub(crate) async fn run(args: ShowArgs) -> Result<ExitCode, Failure> {
         None => None,
         Some(name) => Some(
             store
-                .conversation_named(name)
+                .conversation_named(&Tenant::default(), name)
                 .await?
                 .ok_or_else(|| {
                     Failure::configuration(format!("there is no conversation named {name:?}"))

@@ -1,5 +1,6 @@
 //! `submit`: queues a turn and returns.
 
+use opencode_host::store::Tenant;
 use std::process::ExitCode;
 
 use opencode_host::{Host, SubmitOptions};
@@ -23,7 +24,7 @@ pub(crate) async fn run(args: SubmitArgs) -> Result<ExitCode, Failure> {
         host(store, &product, args.uploads.options())
     };
     let name = &args.prompt.conversation;
-    let conversation = host.open_conversation(name).await?;
+    let conversation = host.open_conversation(&Tenant::default(), name).await?;
     let options = SubmitOptions {
         uploads: local_files::upload(&host, conversation.id, &args.file).await?,
         ..submit_options(&args.prompt)

@@ -4,6 +4,7 @@ mod answerer;
 mod lines;
 mod output;
 
+use opencode_host::store::Tenant;
 use std::process::ExitCode;
 
 use futures_util::TryStreamExt as _;
@@ -80,7 +81,9 @@ async fn warn_of_models(client: Client) {
 
 async fn drive(worker: &Worker, args: &TurnArgs, prompt: Prompt) -> Result<ExitCode, Failure> {
     let host = worker.host();
-    let conversation = host.open_conversation(&args.prompt.conversation).await?;
+    let conversation = host
+        .open_conversation(&Tenant::default(), &args.prompt.conversation)
+        .await?;
     let uploads = local_files::upload(host, conversation.id, &args.file).await?;
     let options = SubmitOptions {
         uploads,

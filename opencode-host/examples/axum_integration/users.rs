@@ -1,5 +1,6 @@
 //! The application's own users: who has which token, and whose conversation is which.
 
+use opencode_host::store::Tenant;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -34,7 +35,11 @@ pub(crate) async fn sign_in(
     Form(form): Form<SignIn>,
 ) -> Result<Response, Failure> {
     let token = Uuid::new_v4().to_string();
-    let conversation = app.host.open_conversation(&form.name).await?.id;
+    let conversation = app
+        .host
+        .open_conversation(&Tenant::default(), &form.name)
+        .await?
+        .id;
     let user = User {
         name: form.name,
         conversation,

@@ -42,6 +42,7 @@ impl Prepared {
         check_prompt(&prompt.text, front.options.max_prompt)?;
         let mut turn = NewTurn::new(conversation, prompt, &*front.clock);
         turn.client_key = options.client_key;
+        turn.metadata = options.metadata;
         turn.on_busy = options.on_busy;
         turn.check()?;
         let mut prepared = Self {

@@ -10,17 +10,18 @@ use async_trait::async_trait;
 use super::submit::check_length;
 use super::{
     AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
-    Conversation, ConversationSummary, Conversations, Files, Finish, Finished, Lease, LeaseStatus,
-    MAX_ATTACHMENT_NAME, MAX_KEY_CHARS, Message, MessageEntry, Messages, NewAnswer, NewAttachment,
-    NewTurn, Note, Queue, RequestAnswer, SessionGates, SessionLock, SessionRecord, Store,
-    StoreResult, Submitted, Swapped, Turn, TurnEvent,
+    Conversation, ConversationFilter, ConversationSummary, Conversations, Files, Finish, Finished,
+    Lease, LeaseStatus, MAX_ATTACHMENT_NAME, MAX_KEY_CHARS, MAX_TENANT_CHARS, Message,
+    MessageEntry, Messages, Metadata, NewAnswer, NewAttachment, NewTurn, Note, Page, Queue,
+    RequestAnswer, SessionGates, SessionLock, SessionRecord, Store, StoreResult, Submitted,
+    Swapped, Tenant, Turn, TurnEvent,
 };
 use crate::blobs::Digest;
 use crate::clock::Timestamp;
 use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
 
-/// A store behind its bounds: names of conversations and client keys have at most [`MAX_KEY_CHARS`] characters, file
-/// names at most [`MAX_ATTACHMENT_NAME`], answers at most [`MAX_ANSWER_BYTES`](super::MAX_ANSWER_BYTES) bytes. What
+/// A store behind its bounds: names of conversations and client keys have at most [`MAX_KEY_CHARS`] characters,
+/// tenants at most [`MAX_TENANT_CHARS`], file names at most [`MAX_ATTACHMENT_NAME`], answers at most [`MAX_ANSWER_BYTES`](super::MAX_ANSWER_BYTES) bytes. What
 /// is longer is [`TooLong`](super::StoreError::TooLong) and does not reach the store.
 ///
 /// A quota is not among them: it is compared with what the conversation has, in the transaction of the submit
@@ -51,15 +52,17 @@ macro_rules! forward {
 
 forward! { Conversations {
     conversation(id: ConversationId) -> Option<Conversation>;
-    conversation_named(name: &str) -> Option<Conversation>;
-    conversations(limit: u32) -> Vec<ConversationSummary>;
+    conversation_named(tenant: &Tenant, name: &str) -> Option<Conversation>;
+    conversations(filter: &ConversationFilter, page: &Page) -> Vec<ConversationSummary>;
+    set_metadata(id: ConversationId, metadata: &Metadata) -> ();
     delete_conversation(id: ConversationId) -> Option<Conversation>;
     lock_session(id: ConversationId, wait: Duration) -> Box<dyn SessionLock + '_>;
     swap_session(id: ConversationId, expected: Option<&SessionRecord>, new: &SessionRecord) -> Swapped;
 }
-    async fn open_conversation(&self, name: &str) -> StoreResult<Conversation> {
+    async fn open_conversation(&self, tenant: &Tenant, name: &str) -> StoreResult<Conversation> {
+        check_length("tenant", tenant.as_str(), MAX_TENANT_CHARS)?;
         check_length("conversation name", name, MAX_KEY_CHARS)?;
-        self.0.open_conversation(name).await
+        self.0.open_conversation(tenant, name).await
     }
 
     fn session_gates(&self) -> &SessionGates {
@@ -99,8 +102,9 @@ forward! { Messages {
     message(id: MessageId) -> Option<Message>;
     messages(conversation: Option<ConversationId>, after: Option<MessageId>, limit: u32) -> Vec<Message>;
     message_index(conversation: Option<ConversationId>, after: u64, limit: u32) -> Vec<MessageEntry>;
-    messages_before(before: MessageId, limit: u32) -> Vec<Message>;
+    messages_before(conversation: ConversationId, before: Option<MessageId>, limit: u32) -> Vec<Message>;
     turn(id: TurnId) -> Option<Turn>;
+    active_turns(conversation: ConversationId, limit: u32) -> Vec<Turn>;
     turn_events(id: TurnId) -> Vec<TurnEvent>;
     answers(turn: TurnId) -> Vec<RequestAnswer>;
     turn_ahead(id: TurnId) -> Option<TurnId>;

@@ -5,7 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{SessionGate, SessionGates, SessionRecord, StoreError, StoreResult};
+use super::{
+    ConversationCursor, ConversationFilter, Metadata, Page, SessionGate, SessionGates,
+    SessionRecord, StoreError, StoreResult, Tenant,
+};
 use crate::clock::Timestamp;
 use crate::id::ConversationId;
 
@@ -17,17 +20,31 @@ use crate::id::ConversationId;
 /// method.
 #[async_trait]
 pub trait Conversations: Send + Sync {
-    /// The conversation of this name, made when there is none. Names are unique.
-    async fn open_conversation(&self, name: &str) -> StoreResult<Conversation>;
+    /// The tenant's conversation of this name, made when there is none. Names are unique within a tenant.
+    async fn open_conversation(&self, tenant: &Tenant, name: &str) -> StoreResult<Conversation>;
 
     /// One conversation.
     async fn conversation(&self, id: ConversationId) -> StoreResult<Option<Conversation>>;
 
-    /// The conversation of this name.
-    async fn conversation_named(&self, name: &str) -> StoreResult<Option<Conversation>>;
+    /// The tenant's conversation of this name.
+    async fn conversation_named(
+        &self,
+        tenant: &Tenant,
+        name: &str,
+    ) -> StoreResult<Option<Conversation>>;
 
-    /// The conversations used last, newest first, at most `limit`.
-    async fn conversations(&self, limit: u32) -> StoreResult<Vec<ConversationSummary>>;
+    /// A part of the list of those conversations that the filter takes, by when they were used last.
+    async fn conversations(
+        &self,
+        filter: &ConversationFilter,
+        page: &Page,
+    ) -> StoreResult<Vec<ConversationSummary>>;
+
+    /// Puts `metadata` in the place of the conversation's.
+    ///
+    /// # Errors
+    /// [`NotFound`](super::StoreError::NotFound) without the conversation.
+    async fn set_metadata(&self, id: ConversationId, metadata: &Metadata) -> StoreResult<()>;
 
     /// Deletes a conversation with its messages and turns, a running one too;
     /// its worker learns it by [`LeaseLost`](super::StoreError::LeaseLost). Answers what was deleted.
@@ -151,8 +168,14 @@ pub trait SessionLock: Send {
 pub struct Conversation {
     /// The row.
     pub id: ConversationId,
-    /// Its name, unique.
+    /// Whose it is. It never changes.
+    #[serde(default)]
+    pub tenant: Tenant,
+    /// Its name, unique within its tenant.
     pub name: String,
+    /// What the application has noted at it.
+    #[serde(default)]
+    pub metadata: Metadata,
     /// Its upstream session, once minted.
     pub session: Option<SessionRecord>,
     /// When it was made.
@@ -161,10 +184,17 @@ pub struct Conversation {
 
 impl Conversation {
     /// A conversation without a session.
-    pub fn new(id: ConversationId, name: impl Into<String>, created_at: Timestamp) -> Self {
+    pub fn new(
+        id: ConversationId,
+        tenant: &Tenant,
+        name: impl Into<String>,
+        created_at: Timestamp,
+    ) -> Self {
         Self {
             id,
+            tenant: tenant.clone(),
             name: name.into(),
+            metadata: Metadata::default(),
             session: None,
             created_at,
         }
@@ -194,6 +224,25 @@ impl ConversationSummary {
             used_at,
             busy: false,
         }
+    }
+
+    /// Its place in the list.
+    pub fn cursor(&self) -> ConversationCursor {
+        ConversationCursor {
+            used_at: self.used_at,
+            id: self.conversation.id,
+        }
+    }
+
+    /// Whether it is among those that a filter takes.
+    pub fn is_taken_by(&self, filter: &ConversationFilter) -> bool {
+        let tenant = &self.conversation.tenant;
+        filter.tenant.as_ref().is_none_or(|wanted| wanted == tenant)
+            && filter.busy.is_none_or(|wanted| wanted == self.busy)
+            && filter.used_since.is_none_or(|since| self.used_at >= since)
+            && filter
+                .used_before
+                .is_none_or(|before| self.used_at < before)
     }
 
     /// What a conversation's first prompt is shown as.

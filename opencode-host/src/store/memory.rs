@@ -8,8 +8,8 @@ use opencode_client::reply::PersistedPart;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{
-    Attachment, ConversationRow, Lease, LeaseStatus, Message, MessageEntry, MessageRow, RowStore,
-    Rows, StoreResult, Tables, TurnRow,
+    Attachment, Conversation, ConversationCursor, ConversationRow, Lease, LeaseStatus, Message,
+    MessageEntry, MessageRow, RowStore, Rows, StoreResult, Tables, Tenant, TurnRow,
 };
 use crate::blobs::Digest;
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -55,7 +55,7 @@ pub struct MemoryRows(OwnedMutexGuard<Maps>);
 #[derive(Debug, Default)]
 struct Maps {
     conversations: HashMap<ConversationId, ConversationRow>,
-    names: HashMap<String, ConversationId>,
+    names: HashMap<(Tenant, String), ConversationId>,
     turns: BTreeMap<u64, TurnRow>,
     turn_numbers: HashMap<TurnId, u64>,
     keys: HashMap<(ConversationId, String), TurnId>,
@@ -105,20 +105,31 @@ impl Rows for MemoryRows {
         Ok(self.0.conversations.get(&id).cloned())
     }
 
-    async fn conversation_named(&mut self, name: &str) -> StoreResult<Option<ConversationRow>> {
-        let id = self.0.names.get(name);
+    async fn conversation_named(
+        &mut self,
+        tenant: &Tenant,
+        name: &str,
+    ) -> StoreResult<Option<ConversationRow>> {
+        let id = self.0.names.get(&(tenant.clone(), name.to_owned()));
         Ok(id.and_then(|id| self.0.conversations.get(id)).cloned())
     }
 
-    async fn newest_conversations(&mut self, limit: u32) -> StoreResult<Vec<ConversationRow>> {
-        let mut rows: Vec<_> = self.0.conversations.values().collect();
-        rows.sort_by_key(|row| std::cmp::Reverse((row.used_at, row.conversation.id)));
+    async fn newest_conversations(
+        &mut self,
+        before: ConversationCursor,
+        limit: u32,
+    ) -> StoreResult<Vec<ConversationRow>> {
+        let rows = self.0.conversations.values();
+        let mut rows: Vec<_> = rows.filter(|row| row.cursor() < before).collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.cursor()));
         Ok(rows.into_iter().take(limit as usize).cloned().collect())
     }
 
     async fn put_conversation(&mut self, row: ConversationRow) -> StoreResult<()> {
-        let (id, name) = (row.conversation.id, row.conversation.name.clone());
-        self.0.names.insert(name, id);
+        let Conversation {
+            id, tenant, name, ..
+        } = row.conversation.clone();
+        self.0.names.insert((tenant, name), id);
         self.0.conversations.insert(id, row);
         Ok(())
     }

@@ -30,7 +30,7 @@ pub trait Messages: Send + Sync {
     /// This default looks for `after` from the beginning and reads messages one by one.
     ///
     /// # Errors
-    /// [`NotFound`](super::StoreError::NotFound) when there is no message `after`.
+    /// [`NotFound`](super::StoreError::NotFound) when there is no message `after`, or it is another conversation's.
     async fn messages(
         &self,
         conversation: Option<ConversationId>,
@@ -39,7 +39,7 @@ pub trait Messages: Send + Sync {
     ) -> StoreResult<Vec<Message>> {
         let place = match after {
             None => 0,
-            Some(id) => place_of(self, id).await?,
+            Some(id) => place_of(self, conversation, id).await?,
         };
         let mut messages = Vec::new();
         for entry in self.message_index(conversation, place, limit).await? {
@@ -58,23 +58,30 @@ pub trait Messages: Send + Sync {
         limit: u32,
     ) -> StoreResult<Vec<MessageEntry>>;
 
-    /// The messages of `before`'s conversation that are older than it, newest first, at most `limit`.
+    /// The messages of a conversation, newest first: at most `limit`, of those before `before`.
     ///
     /// This default looks for `before` from the beginning and reads messages one by one.
     ///
     /// # Errors
-    /// [`NotFound`](super::StoreError::NotFound) when there is no message `before`.
-    async fn messages_before(&self, before: MessageId, limit: u32) -> StoreResult<Vec<Message>> {
-        let message = self.message(before).await?;
-        let message = message.ok_or_else(|| StoreError::not_found("message", before))?;
-        let (conversation, id) = (Some(message.conversation), before.to_string());
+    /// [`NotFound`](super::StoreError::NotFound) when there is no message `before`, or it is another conversation's.
+    async fn messages_before(
+        &self,
+        conversation: ConversationId,
+        before: Option<MessageId>,
+        limit: u32,
+    ) -> StoreResult<Vec<Message>> {
+        let conversation = Some(conversation);
+        let end = match before {
+            None => u64::MAX,
+            Some(id) => place_of(self, conversation, id).await?,
+        };
         let (mut newest, mut after) = (VecDeque::new(), 0);
         'pages: loop {
             let page = self.message_index(conversation, after, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = last.place;
             for entry in page {
-                if entry.id == id {
+                if entry.place >= end {
                     break 'pages;
                 }
                 newest.push_front(entry);
@@ -91,6 +98,13 @@ pub trait Messages: Send + Sync {
     /// One turn.
     async fn turn(&self, id: TurnId) -> StoreResult<Option<Turn>>;
 
+    /// The turns of a conversation that are queued or run, oldest first, at most `limit`.
+    async fn active_turns(
+        &self,
+        conversation: ConversationId,
+        limit: u32,
+    ) -> StoreResult<Vec<Turn>>;
+
     /// The events recorded for a turn, oldest first.
     async fn turn_events(&self, id: TurnId) -> StoreResult<Vec<TurnEvent>>;
 
@@ -101,11 +115,15 @@ pub trait Messages: Send + Sync {
     async fn turn_ahead(&self, id: TurnId) -> StoreResult<Option<TurnId>>;
 }
 
-/// The place of a message among all.
-async fn place_of<S: Messages + ?Sized>(store: &S, id: MessageId) -> StoreResult<u64> {
+/// The place of a message among those of a conversation, or all.
+async fn place_of<S: Messages + ?Sized>(
+    store: &S,
+    conversation: Option<ConversationId>,
+    id: MessageId,
+) -> StoreResult<u64> {
     let (wanted, mut after) = (id.to_string(), 0);
     loop {
-        let page = store.message_index(None, after, PAGE).await?;
+        let page = store.message_index(conversation, after, PAGE).await?;
         if let Some(entry) = page.iter().find(|entry| entry.id == wanted) {
             return Ok(entry.place);
         }

@@ -29,11 +29,12 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), opencode_host::store::StoreError> {
-//! use opencode_host::store::{Conversations as _, MemoryStore};
+//! use opencode_host::store::{Conversations as _, MemoryStore, Tenant};
 //!
 //! let store = MemoryStore::default();
-//! let made = store.open_conversation("support-42").await?;
-//! let found = store.conversation_named("support-42").await?;
+//! let acme = Tenant::from("acme");
+//! let made = store.open_conversation(&acme, "support-42").await?;
+//! let found = store.conversation_named(&acme, "support-42").await?;
 //! assert_eq!(found.map(|found| found.id), Some(made.id));
 //! # Ok(())
 //! # }
@@ -71,8 +72,10 @@ pub mod conformance;
 mod conversations;
 mod files;
 mod finish;
+mod listing;
 mod memory;
 mod messages;
+mod metadata;
 mod queue;
 mod reader;
 mod row_store;
@@ -81,6 +84,7 @@ mod session_gates;
 mod session_record;
 mod submit;
 mod tables;
+mod tenant;
 mod turn_row;
 mod turn_state;
 mod words;
@@ -95,8 +99,10 @@ pub use conversations::{
 };
 pub use files::Files;
 pub use finish::{Finish, TurnEvent};
+pub use listing::{BadCursor, ConversationCursor, ConversationFilter, Order, Page};
 pub use memory::{MemoryRows, MemoryStore, MemoryTables};
 pub use messages::{Message, MessageEntry, MessageRole, MessageStatus, Messages};
+pub use metadata::{MAX_METADATA_BYTES, Metadata, MetadataError};
 pub use queue::{Note, Queue};
 pub use reader::Reader;
 pub use row_store::RowStore;
@@ -107,6 +113,7 @@ pub use session_gates::{SessionGate, SessionGates};
 pub use session_record::{Owed, SessionRecord};
 pub use submit::{NewTurn, NewUploads, OnBusy, Submitted};
 pub use tables::{ConversationRow, MessageRow, Rows, Tables};
+pub use tenant::{MAX_TENANT_CHARS, Tenant};
 pub use turn_row::{HeldLease, TurnRow};
 pub use turn_state::{ImpossibleState, Phase, StateRow, TurnState, TurnStatus, Work};
 pub use words::UnknownWord;
@@ -169,7 +176,7 @@ pub enum StoreError {
     /// A name or key is longer than a database can index.
     #[error("a {what} has at most {limit} characters: shorten it")]
     TooLong {
-        /// `conversation name`, `client key` or `file name`.
+        /// `conversation name`, `client key`, `tenant` or `file name`.
         what: &'static str,
         /// The most characters it may have.
         limit: usize,

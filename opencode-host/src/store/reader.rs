@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Attachment, Conversation, ConversationSummary, Message, MessageEntry, RequestAnswer, Store,
-    StoreResult, Turn, TurnEvent,
+    Attachment, Conversation, ConversationFilter, ConversationSummary, Message, MessageEntry, Page,
+    RequestAnswer, Store, StoreResult, Tenant, Turn, TurnEvent,
 };
 use crate::clock::Timestamp;
 use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
@@ -59,20 +59,22 @@ reads! {
     now() -> Timestamp;
     /// One conversation.
     conversation(id: ConversationId) -> Option<Conversation>;
-    /// The conversation of this name.
-    conversation_named(name: &str) -> Option<Conversation>;
-    /// The conversations used last, newest first, at most `limit`.
-    conversations(limit: u32) -> Vec<ConversationSummary>;
+    /// The tenant's conversation of this name.
+    conversation_named(tenant: &Tenant, name: &str) -> Option<Conversation>;
+    /// A part of the list of those conversations that the filter takes, by when they were used last.
+    conversations(filter: &ConversationFilter, page: &Page) -> Vec<ConversationSummary>;
     /// One message.
     message(id: MessageId) -> Option<Message>;
     /// A page of messages, oldest first. See [`Messages::messages`](super::Messages::messages).
     messages(conversation: Option<ConversationId>, after: Option<MessageId>, limit: u32) -> Vec<Message>;
     /// Where messages are and how large, oldest first. See [`Messages::message_index`](super::Messages::message_index).
     message_index(conversation: Option<ConversationId>, after: u64, limit: u32) -> Vec<MessageEntry>;
-    /// The messages of `before`'s conversation that are older than it, newest first, at most `limit`.
-    messages_before(before: MessageId, limit: u32) -> Vec<Message>;
+    /// The messages of a conversation, newest first: at most `limit`, of those before `before`.
+    messages_before(conversation: ConversationId, before: Option<MessageId>, limit: u32) -> Vec<Message>;
     /// One turn.
     turn(id: TurnId) -> Option<Turn>;
+    /// The turns of a conversation that are queued or run, oldest first, at most `limit`.
+    active_turns(conversation: ConversationId, limit: u32) -> Vec<Turn>;
     /// The events recorded for a turn, oldest first.
     turn_events(id: TurnId) -> Vec<TurnEvent>;
     /// The answers that people gave to what the turn's agent asked, oldest first.

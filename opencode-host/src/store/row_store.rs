@@ -9,10 +9,11 @@ use async_trait::async_trait;
 use super::turn_row::{Changed, MessageWrite};
 use super::{
     AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
-    Conversation, ConversationRow, ConversationSummary, Conversations, Files, Finish, Finished,
-    Lease, LeaseStatus, Message, MessageEntry, Messages, NewAnswer, NewAttachment, NewTurn, Note,
-    OnBusy, Queue, RequestAnswer, Rows, SessionGates, SessionRecord, StoreError, StoreResult,
-    Submitted, Swapped, Tables, Turn, TurnEvent, TurnRow,
+    Conversation, ConversationFilter, ConversationRow, ConversationSummary, Conversations, Files,
+    Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages, Metadata, NewAnswer,
+    NewAttachment, NewTurn, Note, OnBusy, Page, Queue, RequestAnswer, Rows, SessionGates,
+    SessionRecord, StoreError, StoreResult, Submitted, Swapped, Tables, Tenant, Turn, TurnEvent,
+    TurnRow,
 };
 use crate::blobs::Digest;
 use crate::clock::Timestamp;
@@ -156,13 +157,13 @@ async fn known(on: &mut impl Rows, new: &NewTurn) -> StoreResult<Option<TurnRow>
 
 #[async_trait]
 impl<T: Tables> Conversations for RowStore<T> {
-    async fn open_conversation(&self, name: &str) -> StoreResult<Conversation> {
+    async fn open_conversation(&self, tenant: &Tenant, name: &str) -> StoreResult<Conversation> {
         let (mut on, now) = self.begin().await?;
-        if let Some(known) = on.conversation_named(name).await? {
+        if let Some(known) = on.conversation_named(tenant, name).await? {
             return Ok(known.conversation);
         }
         let id = ConversationId::from_uuid(self.tables.clock().new_uuid());
-        let conversation = Conversation::new(id, name, now);
+        let conversation = Conversation::new(id, tenant, name, now);
         on.put_conversation(ConversationRow {
             conversation: conversation.clone(),
             excerpt: None,
@@ -178,25 +179,55 @@ impl<T: Tables> Conversations for RowStore<T> {
         Ok(row.map(|row| row.conversation))
     }
 
-    async fn conversation_named(&self, name: &str) -> StoreResult<Option<Conversation>> {
+    async fn conversation_named(
+        &self,
+        tenant: &Tenant,
+        name: &str,
+    ) -> StoreResult<Option<Conversation>> {
         let mut on = self.tables.begin_reading().await?;
-        let row = on.conversation_named(name).await?;
+        let row = on.conversation_named(tenant, name).await?;
         Ok(row.map(|row| row.conversation))
     }
 
-    async fn conversations(&self, limit: u32) -> StoreResult<Vec<ConversationSummary>> {
+    async fn conversations(
+        &self,
+        filter: &ConversationFilter,
+        page: &Page,
+    ) -> StoreResult<Vec<ConversationSummary>> {
         let mut on = self.tables.begin_reading().await?;
-        let mut summaries = Vec::new();
-        for row in on.newest_conversations(limit).await? {
-            let busy = !unfinished(&mut on, row.conversation.id).await?.is_empty();
-            summaries.push(ConversationSummary {
-                conversation: row.conversation,
-                excerpt: row.excerpt,
-                used_at: row.used_at,
-                busy,
-            });
+        let (mut summaries, mut page) = (Vec::new(), *page);
+        let limit = page.limit as usize;
+        while summaries.len() < limit {
+            let rows = on.conversations(filter.tenant.as_ref(), &page).await?;
+            let is_last = rows.len() < limit;
+            for row in rows {
+                let busy = !unfinished(&mut on, row.conversation.id).await?.is_empty();
+                let summary = ConversationSummary {
+                    conversation: row.conversation,
+                    excerpt: row.excerpt,
+                    used_at: row.used_at,
+                    busy,
+                };
+                page = page.after(summary.cursor());
+                if summary.is_taken_by(filter) {
+                    summaries.push(summary);
+                }
+            }
+            if is_last {
+                break;
+            }
         }
+        summaries.truncate(limit);
         Ok(summaries)
+    }
+
+    async fn set_metadata(&self, id: ConversationId, metadata: &Metadata) -> StoreResult<()> {
+        let (mut on, _) = self.begin().await?;
+        let row = on.conversation(id).await?;
+        let mut row = row.ok_or_else(|| StoreError::not_found("conversation", id))?;
+        row.conversation.metadata.clone_from(metadata);
+        on.put_conversation(row).await?;
+        on.commit().await
     }
 
     async fn delete_conversation(&self, id: ConversationId) -> StoreResult<Option<Conversation>> {
@@ -410,6 +441,23 @@ impl<T: Tables> Messages for RowStore<T> {
     async fn turn(&self, id: TurnId) -> StoreResult<Option<Turn>> {
         let row = self.tables.begin_reading().await?.turn(id).await?;
         Ok(row.map(|row| row.turn))
+    }
+
+    async fn active_turns(
+        &self,
+        conversation: ConversationId,
+        limit: u32,
+    ) -> StoreResult<Vec<Turn>> {
+        let mut on = self.tables.begin_reading().await?;
+        let mut active = Vec::new();
+        for turn in on.unsettled(conversation).await? {
+            if active.len() == limit as usize {
+                break;
+            }
+            let row = on.turn(turn).await?;
+            active.extend(row.filter(TurnRow::is_unfinished).map(|row| row.turn));
+        }
+        Ok(active)
     }
 
     async fn turn_events(&self, id: TurnId) -> StoreResult<Vec<TurnEvent>> {

@@ -8,7 +8,7 @@ use opencode_client::wire::Prompt;
 use opencode_client::{PromptIds, SessionId};
 use serde::{Deserialize, Serialize};
 
-use super::{Conversation, Phase, TurnState, TurnStatus};
+use super::{Conversation, Metadata, Phase, TurnState, TurnStatus};
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
 
@@ -51,6 +51,9 @@ pub struct Turn {
     pub prompt: Prompt,
     /// The client's key, if it gave one.
     pub client_key: Option<String>,
+    /// What the application has noted at it.
+    #[serde(default)]
+    pub metadata: Metadata,
     /// How far it is, and when what had happened.
     #[serde(flatten)]
     pub state: TurnState,
@@ -125,6 +128,7 @@ impl Turn {
             message,
             prompt,
             client_key: None,
+            metadata: Metadata::default(),
             state: TurnState::Queued,
             generation: 0,
             attempts: 0,

@@ -4,7 +4,7 @@ use opencode_client::wire::Prompt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    MAX_ATTACHMENT_NAME, MAX_KEY_CHARS, Message, MessageRole, NewAttachment, StoreError,
+    MAX_ATTACHMENT_NAME, MAX_KEY_CHARS, Message, MessageRole, Metadata, NewAttachment, StoreError,
     StoreResult, Turn,
 };
 use crate::clock::{Clock, Timestamp};
@@ -26,6 +26,8 @@ pub struct NewTurn {
     pub prompt: Prompt,
     /// The same key in the same conversation is the same turn.
     pub client_key: Option<String>,
+    /// What the application notes at the turn.
+    pub metadata: Metadata,
     /// What to do when the conversation has unfinished turns.
     pub on_busy: OnBusy,
     /// What the prompt was made of, where files came with it.
@@ -42,6 +44,7 @@ impl NewTurn {
             conversation,
             prompt,
             client_key: None,
+            metadata: Metadata::default(),
             on_busy: OnBusy::Enqueue,
             uploads: None,
         }
@@ -59,6 +62,7 @@ impl NewTurn {
             now,
         );
         turn.client_key.clone_from(&self.client_key);
+        turn.metadata.clone_from(&self.metadata);
         turn
     }
 

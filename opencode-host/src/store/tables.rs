@@ -6,11 +6,15 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attachment, Conversation, Lease, LeaseStatus, Message, MessageEntry, StoreResult, TurnRow,
+    Attachment, Conversation, ConversationCursor, Lease, LeaseStatus, Message, MessageEntry, Order,
+    Page, StoreResult, Tenant, TurnRow,
 };
 use crate::blobs::Digest;
 use crate::clock::{Clock, Timestamp};
 use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
+
+/// How many conversations a default method reads at a time.
+const PAGE: u32 = 64;
 
 /// Tables for conversations, turns, messages and files.
 #[async_trait]
@@ -40,11 +44,49 @@ pub trait Rows: Send {
     /// The conversation of this id.
     async fn conversation(&mut self, id: ConversationId) -> StoreResult<Option<ConversationRow>>;
 
-    /// The conversation of this name.
-    async fn conversation_named(&mut self, name: &str) -> StoreResult<Option<ConversationRow>>;
+    /// The tenant's conversation of this name.
+    async fn conversation_named(
+        &mut self,
+        tenant: &Tenant,
+        name: &str,
+    ) -> StoreResult<Option<ConversationRow>>;
 
-    /// The conversations used last, by [`used_at`](ConversationRow::used_at) and then id, newest first, at most `limit`.
-    async fn newest_conversations(&mut self, limit: u32) -> StoreResult<Vec<ConversationRow>>;
+    /// The conversations before a place, by [`used_at`](ConversationRow::used_at) and then id, newest first, at most
+    /// `limit`.
+    async fn newest_conversations(
+        &mut self,
+        before: ConversationCursor,
+        limit: u32,
+    ) -> StoreResult<Vec<ConversationRow>>;
+
+    /// A part of the list of the tenant's conversations, or of all. This default passes over those of others one by one,
+    /// and over all that are newer where the oldest come first.
+    async fn conversations(
+        &mut self,
+        tenant: Option<&Tenant>,
+        page: &Page,
+    ) -> StoreResult<Vec<ConversationRow>> {
+        let limit = page.limit as usize;
+        let is_wanted = |row: &ConversationRow| {
+            tenant.is_none_or(|tenant| *tenant == row.conversation.tenant)
+                && page.is_behind(row.cursor())
+        };
+        let (mut found, mut before) = (Vec::new(), ConversationCursor::NEWEST);
+        if let (Order::NewestFirst, Some(after)) = (page.order, page.after) {
+            before = after;
+        }
+        while page.order == Order::OldestFirst || found.len() < limit {
+            let rows = self.newest_conversations(before, PAGE).await?;
+            let Some(last) = rows.last() else { break };
+            before = last.cursor();
+            found.extend(rows.into_iter().filter(is_wanted));
+        }
+        if page.order == Order::OldestFirst {
+            found.reverse();
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
 
     /// Writes a conversation, in the place of the one of its id.
     async fn put_conversation(&mut self, row: ConversationRow) -> StoreResult<()>;
@@ -178,4 +220,14 @@ pub struct ConversationRow {
     pub excerpt: Option<String>,
     /// When its newest turn was submitted; when it was made, without one.
     pub used_at: Timestamp,
+}
+
+impl ConversationRow {
+    /// Its place in the list of conversations.
+    pub fn cursor(&self) -> ConversationCursor {
+        ConversationCursor {
+            used_at: self.used_at,
+            id: self.conversation.id,
+        }
+    }
 }

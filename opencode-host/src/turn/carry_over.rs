@@ -94,7 +94,9 @@ async fn transcript(tools: &Tools) -> Result<Option<Transcript>, StoreError> {
     let store = &tools.front.store;
     let mut before = tools.turn.user_message;
     loop {
-        let page = store.messages_before(before, PAGE).await?;
+        let page = store
+            .messages_before(tools.turn.conversation, Some(before), PAGE)
+            .await?;
         let Some(oldest) = page.last() else {
             return Ok(Some(transcript));
         };

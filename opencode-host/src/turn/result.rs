@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::outcome::Answer;
-use crate::store::{Attachment, Message, Phase, Turn, TurnStatus};
+use crate::store::{Attachment, Message, Metadata, Phase, Turn, TurnStatus};
 
 /// What came of a turn.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,8 @@ pub struct TurnResult {
     pub conversation: ConversationId,
     /// The message it filled.
     pub message: MessageId,
+    /// What the application noted at the turn.
+    pub metadata: Metadata,
     /// How it ended.
     pub status: TurnStatus,
     /// What it came to: what its message says.
@@ -41,6 +43,7 @@ impl TurnResult {
             turn: turn.id,
             conversation: turn.conversation,
             message: message.id,
+            metadata: turn.metadata.clone(),
             status,
             answer: message.answer.clone(),
             duration: finished.since(turn.started_at().unwrap_or(finished)),

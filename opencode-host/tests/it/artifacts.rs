@@ -19,7 +19,7 @@ use opencode_host::clock::{Clock as _, SystemClock, Timestamp};
 use opencode_host::id::MessageId;
 use opencode_host::sandbox::{Sandbox, SandboxRoot};
 use opencode_host::store::{
-    Attachment, AttachmentSource, MemoryStore, NewAttachment, NewTurn, Store, StoreError,
+    Attachment, AttachmentSource, MemoryStore, NewAttachment, NewTurn, Store, StoreError, Tenant,
 };
 use opencode_host::telemetry::Telemetry;
 use serde_json::{Value, json};
@@ -136,7 +136,10 @@ impl Bench {
 }
 
 async fn message(store: &dyn Store) -> MessageId {
-    let conversation = store.open_conversation("test").await.unwrap();
+    let conversation = store
+        .open_conversation(&Tenant::default(), "test")
+        .await
+        .unwrap();
     let turn = NewTurn::new(conversation.id, Prompt::text("Hello"), &SystemClock);
     store.submit(&turn).await.unwrap().turn.message
 }

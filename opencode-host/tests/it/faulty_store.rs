@@ -10,10 +10,10 @@ use opencode_host::clock::Timestamp;
 use opencode_host::id::{AttachmentId, ConversationId, MessageId, TurnId};
 use opencode_host::store::{
     AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
-    Conversation, ConversationSummary, Conversations, Files, Finish, Finished, Lease, LeaseStatus,
-    Message, MessageEntry, Messages, NewAnswer, NewAttachment, NewTurn, Note, Queue, RequestAnswer,
-    SessionGates, SessionLock, SessionRecord, Store, StoreError, StoreResult, Submitted, Swapped,
-    Turn, TurnEvent,
+    Conversation, ConversationFilter, ConversationSummary, Conversations, Files, Finish, Finished,
+    Lease, LeaseStatus, Message, MessageEntry, Messages, Metadata, NewAnswer, NewAttachment,
+    NewTurn, Note, Page, Queue, RequestAnswer, SessionGates, SessionLock, SessionRecord, Store,
+    StoreError, StoreResult, Submitted, Swapped, Tenant, Turn, TurnEvent,
 };
 use tokio::sync::Notify;
 
@@ -158,10 +158,11 @@ macro_rules! forward {
 }
 
 forward! { Conversations {
-    through open_conversation(name: &str) -> Conversation;
+    through open_conversation(tenant: &Tenant, name: &str) -> Conversation;
     through conversation(id: ConversationId) -> Option<Conversation>;
-    through conversation_named(name: &str) -> Option<Conversation>;
-    through conversations(limit: u32) -> Vec<ConversationSummary>;
+    through conversation_named(tenant: &Tenant, name: &str) -> Option<Conversation>;
+    through conversations(filter: &ConversationFilter, page: &Page) -> Vec<ConversationSummary>;
+    through set_metadata(id: ConversationId, metadata: &Metadata) -> ();
     through delete_conversation(id: ConversationId) -> Option<Conversation>;
     through swap_session(id: ConversationId, expected: Option<&SessionRecord>, new: &SessionRecord) -> Swapped;
 }
@@ -203,6 +204,7 @@ forward! { Messages {
     through messages(conversation: Option<ConversationId>, after: Option<MessageId>, limit: u32) -> Vec<Message>;
     through message_index(conversation: Option<ConversationId>, after: u64, limit: u32) -> Vec<MessageEntry>;
     through turn(id: TurnId) -> Option<Turn>;
+    through active_turns(conversation: ConversationId, limit: u32) -> Vec<Turn>;
     through turn_events(id: TurnId) -> Vec<TurnEvent>;
     through answers(turn: TurnId) -> Vec<RequestAnswer>;
     through turn_ahead(id: TurnId) -> Option<TurnId>;

@@ -12,7 +12,7 @@ use opencode_host::live::{Cursor, LiveEvent};
 use opencode_host::product::Product;
 use opencode_host::reporter::{ErrorReporter, Severity};
 use opencode_host::sandbox::SandboxRoot;
-use opencode_host::store::{MemoryStore, MessageStatus, Store, TurnStatus};
+use opencode_host::store::{MemoryStore, MessageStatus, Store, Tenant, TurnStatus};
 use opencode_host::sub_agents::SubAgents;
 use opencode_host::tracer::Tracer;
 use opencode_host::turn::TurnResult;
@@ -240,7 +240,11 @@ impl Hosting {
             .worker(|worker| worker.hub_options(hub))
             .shared_folder();
         let (host, worker) = adjust(builder).build().unwrap();
-        let conversation = store.open_conversation("test").await.unwrap().id;
+        let conversation = store
+            .open_conversation(&Tenant::default(), "test")
+            .await
+            .unwrap()
+            .id;
         Self {
             impostor,
             host,

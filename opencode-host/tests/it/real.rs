@@ -15,7 +15,7 @@ use opencode_client::wire::{
 use opencode_host::id::{ConversationId, TurnId};
 use opencode_host::live::{Cursor, LiveEvent};
 use opencode_host::product::{HookError, Product};
-use opencode_host::store::{Conversation, MemoryStore, Store, TurnStatus};
+use opencode_host::store::{Conversation, MemoryStore, Store, Tenant, TurnStatus};
 use opencode_host::turn::TurnResult;
 use opencode_host::{Host, SubmitOptions, Worker};
 use opencode_impostor::real::RealServer;
@@ -133,7 +133,11 @@ impl<'a> Live<'a> {
             .recorder(&recorder)
             .product_folders();
         let (host, worker) = adjust(builder).build().unwrap();
-        let conversation = store.open_conversation("live").await.unwrap().id;
+        let conversation = store
+            .open_conversation(&Tenant::default(), "live")
+            .await
+            .unwrap()
+            .id;
         Self {
             upstream,
             home,

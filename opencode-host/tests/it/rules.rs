@@ -5,7 +5,7 @@ use std::sync::Arc;
 use opencode_client::PermissionId;
 use opencode_client::wire::{PermissionAction, PermissionReply, PermissionRule};
 use opencode_host::product::Product;
-use opencode_host::store::{Conversation, TurnStatus};
+use opencode_host::store::{Conversation, Tenant, TurnStatus};
 use opencode_host::sub_agents::SubAgents;
 use opencode_host::{AnswerError, SubmitOptions};
 use opencode_impostor::{Dialect, Impostor};
@@ -159,7 +159,12 @@ async fn a_request_is_answered_through_its_own_turn_only() {
     let permission = PermissionId::from(hosting.impostor.wait_until(asked).await.unwrap());
 
     // Another conversation's turn, in the same folder, that runs.
-    let other = hosting.store.open_conversation("other").await.unwrap().id;
+    let other = hosting
+        .store
+        .open_conversation(&Tenant::default(), "other")
+        .await
+        .unwrap()
+        .id;
     let prompt = opencode_client::wire::Prompt::text("ask me [[question]]");
     let theirs = hosting.host.submit(other, prompt, SubmitOptions::default());
     let theirs = theirs.await.unwrap().turn.id;

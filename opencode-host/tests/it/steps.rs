@@ -12,7 +12,7 @@ use opencode_client::wire::Prompt;
 use opencode_client::{Client, HubOptions, QuestionId};
 use opencode_host::clock::{ManualClock, Timestamp};
 use opencode_host::id::{ConversationId, TurnId};
-use opencode_host::store::{MemoryStore, MessageStatus, Phase, Store, TurnStatus};
+use opencode_host::store::{MemoryStore, MessageStatus, Phase, Store, Tenant, TurnStatus};
 use opencode_host::turn::TurnResult;
 use opencode_host::{Host, SubmitOptions, Worker, WorkerOptions};
 use opencode_impostor::{Action, Calls, Impostor, Outcome, Script, Step};
@@ -120,7 +120,11 @@ impl Stage {
         let impostor = impostor.start().await.unwrap();
         let clock = Arc::new(ManualClock::at(Timestamp(1_800_000_000_000)));
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
-        let conversation = store.open_conversation("steps").await.unwrap().id;
+        let conversation = store
+            .open_conversation(&Tenant::default(), "steps")
+            .await
+            .unwrap()
+            .id;
         let mut stage = Self {
             play,
             impostor,

@@ -3,7 +3,8 @@
 use opencode_host::clock::Timestamp;
 use opencode_host::id::ConversationId;
 use opencode_host::store::{
-    Conversation, ConversationSummary, SessionRecord, StoreError, StoreResult, Swapped,
+    Conversation, ConversationFilter, ConversationSummary, Metadata, Order, Page, SessionRecord,
+    StoreError, StoreResult, Swapped, Tenant,
 };
 
 use crate::columns::{Columns, escape, json};
@@ -12,17 +13,19 @@ use crate::failure::SqlResult;
 
 macro_rules! columns {
     () => {
-        "SELECT c.id, c.name, c.created_at, s.session \
+        "SELECT c.id, c.tenant, c.name, c.metadata, c.created_at, s.session \
          FROM opencode_conversations AS c LEFT JOIN opencode_sessions AS s ON s.conversation = c.id "
     };
 }
 
 pub(crate) const BY_ID: Sql = sql!(columns!(), "WHERE c.id = $1");
-pub(crate) const BY_NAME: Sql = sql!(columns!(), "WHERE c.name = $1");
-const ADD: Sql = sql!(
-    "INSERT INTO opencode_conversations (id, name, created_at, used_at) VALUES ($1, $2, $3, $3) \
-     ON CONFLICT (name) DO NOTHING"
-);
+pub(crate) const BY_NAME: Sql = sql!(columns!(), "WHERE c.tenant = $1 AND c.name = $2");
+const ADD: Sql = Sql {
+    sqlite: "INSERT INTO opencode_conversations (id, tenant, name, created_at, used_at, former_name) \
+             VALUES ($1, $2, $3, $4, $4, '\\id ' || $1) ON CONFLICT (tenant, name) DO NOTHING",
+    postgres: "INSERT INTO opencode_conversations (id, tenant, name, created_at, used_at) \
+               VALUES ($1, $2, $3, $4, $4) ON CONFLICT (tenant, name) DO NOTHING",
+};
 const ADD_SESSION: Sql = sql!("INSERT INTO opencode_sessions (conversation) VALUES ($1)");
 /// On SQLite a write: an application's transaction that has only begun takes the write lock with it, and waits for it, where
 /// one that has read before it writes is refused when another has written meanwhile.
@@ -31,15 +34,38 @@ const LOCK: Sql = Sql {
     postgres: "SELECT id FROM opencode_conversations WHERE id = $1 FOR UPDATE",
 };
 const DELETE: Sql = sql!("DELETE FROM opencode_conversations WHERE id = $1");
-pub(crate) const BY_USE: Sql = sql!(
-    "SELECT c.id, c.name, c.created_at, s.session, c.excerpt, c.used_at, \
-       CAST(CASE WHEN EXISTS ( \
-         SELECT 1 FROM opencode_turns AS t \
-         WHERE t.conversation = c.id AND t.settled = 0 AND t.state <> 'finished' \
-       ) THEN 1 ELSE 0 END AS BIGINT) AS busy \
-     FROM opencode_conversations AS c LEFT JOIN opencode_sessions AS s ON s.conversation = c.id \
-     ORDER BY c.used_at DESC, c.id DESC LIMIT $1"
-);
+/// Whether a turn is queued or runs.
+macro_rules! busy {
+    () => {
+        "CAST(CASE WHEN EXISTS ( \
+           SELECT 1 FROM opencode_turns AS t \
+           WHERE t.conversation = c.id AND t.settled = 0 AND t.state <> 'finished' \
+         ) THEN 1 ELSE 0 END AS BIGINT)"
+    };
+}
+/// Those used from $1 on, and before $2, of the places behind ($3, $4); $5 is whether they are to be busy, 2 for either.
+macro_rules! listed {
+    ($behind:literal, $order:literal $(, $tenant:literal)?) => {
+        sql!(
+            "SELECT c.id, c.tenant, c.name, c.metadata, c.created_at, s.session, c.excerpt, c.used_at, ",
+            busy!(),
+            " AS busy \
+             FROM opencode_conversations AS c LEFT JOIN opencode_sessions AS s ON s.conversation = c.id \
+             WHERE c.used_at >= $1 AND c.used_at < $2 AND (c.used_at, c.id) ",
+            $behind,
+            " ($3, $4) AND ($5 = 2 OR $5 = ",
+            busy!(),
+            ")",
+            $(" AND c.tenant = ", $tenant,)?
+            " ORDER BY c.used_at ", $order, ", c.id ", $order, " LIMIT $6"
+        )
+    };
+}
+pub(crate) const NEWEST: Sql = listed!("<", "DESC");
+pub(crate) const NEWEST_OF_TENANT: Sql = listed!("<", "DESC", "$7");
+pub(crate) const OLDEST: Sql = listed!(">", "ASC");
+pub(crate) const OLDEST_OF_TENANT: Sql = listed!(">", "ASC", "$7");
+const SET_METADATA: Sql = sql!("UPDATE opencode_conversations SET metadata = $2 WHERE id = $1");
 /// Reads the session and keeps it from others until the transaction ends.
 const LOCK_SESSION: Sql =
     locking!("SELECT conversation, session FROM opencode_sessions WHERE conversation = $1");
@@ -48,7 +74,9 @@ const SET_SESSION: Sql = sql!("UPDATE opencode_sessions SET session = $2 WHERE c
 pub(crate) fn read(row: &impl Row) -> StoreResult<Conversation> {
     let columns = Columns::new(row, "conversations", "id")?;
     let (id, created_at) = (columns.id("id")?, columns.time("created_at")?);
-    let mut conversation = Conversation::new(id, columns.text("name")?, created_at);
+    let tenant = columns.text("tenant")?.into();
+    let mut conversation = Conversation::new(id, &tenant, columns.text("name")?, created_at);
+    conversation.metadata = columns.json("metadata")?;
     conversation.session = columns.optional_json("session")?;
     Ok(conversation)
 }
@@ -61,25 +89,32 @@ pub(crate) async fn by_id(
     Ok(row.as_ref().map(read).transpose()?)
 }
 
-pub(crate) async fn by_name(on: &mut impl Handle, name: &str) -> SqlResult<Option<Conversation>> {
-    let row = on.row(BY_NAME, args![escape(name)]).await?;
+pub(crate) async fn by_name(
+    on: &mut impl Handle,
+    tenant: &Tenant,
+    name: &str,
+) -> SqlResult<Option<Conversation>> {
+    let args = args![escape(tenant.as_str()), escape(name)];
+    let row = on.row(BY_NAME, args).await?;
     Ok(row.as_ref().map(read).transpose()?)
 }
 
-/// Makes a conversation of this name, or finds the one that is there.
+/// Makes a conversation of the tenant with this name, or finds the one that is there.
 pub(crate) async fn open(
     on: &mut impl Handle,
     id: ConversationId,
+    tenant: &Tenant,
     name: &str,
 ) -> SqlResult<Conversation> {
     let now = on.now().await?;
-    if on.execute(ADD, args![id, escape(name), now]).await? == 1 {
+    let args = args![id, escape(tenant.as_str()), escape(name), now];
+    if on.execute(ADD, args).await? == 1 {
         on.execute(ADD_SESSION, args![id]).await?;
-        return Ok(Conversation::new(id, name, now));
+        return Ok(Conversation::new(id, tenant, name, now));
     }
     let missing =
         || StoreError::Unavailable("the conversation was deleted while it was opened".to_owned());
-    Ok(by_name(on, name).await?.ok_or_else(missing)?)
+    Ok(by_name(on, tenant, name).await?.ok_or_else(missing)?)
 }
 
 /// Keeps others from submitting to the conversation, and from deleting it,
@@ -103,11 +138,40 @@ pub(crate) async fn delete(
     Ok(conversation)
 }
 
-pub(crate) async fn by_use(
+pub(crate) async fn listed(
     on: &mut impl Handle,
-    limit: u32,
+    filter: &ConversationFilter,
+    page: &Page,
 ) -> SqlResult<Vec<ConversationSummary>> {
-    let rows = on.rows(BY_USE, args![limit]).await?;
+    let (since, before) = (filter.used_since, filter.used_before);
+    // Without a place: behind all that an id may be, or before.
+    let (used_at, id) = match (page.after, page.order) {
+        (Some(after), _) => (after.used_at.0, after.id.to_string()),
+        (None, Order::NewestFirst) => (i64::MAX, "~".to_owned()),
+        (None, Order::OldestFirst) => (i64::MIN, String::new()),
+    };
+    let mut args = args![
+        since.map_or(i64::MIN, |since| since.0),
+        before.map_or(i64::MAX, |before| before.0),
+        used_at,
+        id,
+        filter.busy.map_or(2, i64::from),
+        page.limit,
+    ]
+    .to_vec();
+    let statement = match (page.order, &filter.tenant) {
+        (Order::NewestFirst, None) => NEWEST,
+        (Order::OldestFirst, None) => OLDEST,
+        (Order::NewestFirst, Some(_)) => NEWEST_OF_TENANT,
+        (Order::OldestFirst, Some(_)) => OLDEST_OF_TENANT,
+    };
+    args.extend(
+        filter
+            .tenant
+            .iter()
+            .map(|tenant| escape(tenant.as_str()).into()),
+    );
+    let rows = on.rows(statement, &args).await?;
     let summaries = rows.iter().map(|row| {
         let columns = Columns::new(row, "conversations", "id")?;
         let mut summary = ConversationSummary::new(read(row)?, columns.time("used_at")?);
@@ -116,6 +180,17 @@ pub(crate) async fn by_use(
         Ok(summary)
     });
     Ok(summaries.collect::<StoreResult<_>>()?)
+}
+
+pub(crate) async fn set_metadata(
+    on: &mut impl Handle,
+    id: ConversationId,
+    metadata: &Metadata,
+) -> SqlResult<()> {
+    match on.execute(SET_METADATA, args![id, json(metadata)?]).await? {
+        0 => Err(not_found(id).into()),
+        _ => Ok(()),
+    }
 }
 
 /// The session of a conversation. Others do not change it until the transaction ends.

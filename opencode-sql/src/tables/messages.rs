@@ -110,7 +110,7 @@ pub(crate) async fn page(
 ) -> SqlResult<Vec<Message>> {
     let after = match after {
         None => 0,
-        Some(id) => place(on, id).await?.1,
+        Some(id) => place(on, conversation, id).await?,
     };
     let rows = match conversation {
         None => on.rows(PAGE, args![after, limit]).await?,
@@ -154,23 +154,32 @@ pub(crate) async fn index(
 /// The messages of a conversation that are older than `before`, newest first.
 pub(crate) async fn before(
     on: &mut impl Handle,
-    before: MessageId,
+    conversation: ConversationId,
+    before: Option<MessageId>,
     limit: u32,
 ) -> SqlResult<Vec<Message>> {
-    let (conversation, before) = place(on, before).await?;
+    let before = match before {
+        None => i64::MAX,
+        Some(id) => place(on, Some(conversation), id).await?,
+    };
     let rows = on.rows(BEFORE, args![before, conversation, limit]).await?;
     Ok(rows.iter().map(read).collect::<StoreResult<_>>()?)
 }
 
-/// The conversation of a message, and its place among all messages.
-async fn place(on: &mut impl Handle, id: MessageId) -> SqlResult<(ConversationId, i64)> {
-    let row = on.row(PLACE, args![id]).await?;
-    let row = row.ok_or_else(|| StoreError::NotFound {
-        what: "message",
-        id: id.to_string(),
-    })?;
+/// The place of a message among all, if it is of this conversation.
+async fn place(
+    on: &mut impl Handle,
+    conversation: Option<ConversationId>,
+    id: MessageId,
+) -> SqlResult<i64> {
+    let missing = || StoreError::not_found("message", id);
+    let row = on.row(PLACE, args![id]).await?.ok_or_else(missing)?;
     let columns = Columns::new(&row, "messages", "id")?;
-    Ok((columns.id("conversation")?, columns.count("seq")?))
+    let of = columns.id("conversation")?;
+    if conversation.is_some_and(|wanted| wanted != of) {
+        return Err(missing().into());
+    }
+    Ok(columns.count("seq")?)
 }
 
 /// What an answer is written as, in the order that [`ADD`] and [`END`] have its columns in.

@@ -14,7 +14,7 @@ use crate::failure::SqlResult;
 /// The columns that [`read`] needs.
 macro_rules! turn_columns {
     () => {
-        "id, version, conversation, user_message, message, prompt, client_key, state, status, settled, \
+        "id, version, conversation, user_message, message, prompt, client_key, metadata, state, status, settled, \
          generation, attempts, prompted, resends, replaced, unreachable, cancel_requested_at, checkpoint, \
          created_at, started_at, progress_at, finished_at"
     };
@@ -33,14 +33,19 @@ pub(crate) const BY_CLIENT_KEY: Sql = sql!(
     " FROM opencode_turns WHERE conversation = $1 AND client_key = $2"
 );
 const ADD: Sql = sql!(
-    "INSERT INTO opencode_turns (id, version, conversation, user_message, message, prompt, client_key, state, checkpoint, \
-       created_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, 'queued', $8, $9)"
+    "INSERT INTO opencode_turns (id, version, conversation, user_message, message, prompt, client_key, metadata, state, \
+       checkpoint, created_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'queued', $9, $10)"
 );
 pub(crate) const AHEAD: Sql = sql!(
     "SELECT e.id FROM opencode_turns AS t JOIN opencode_turns AS e \
        ON e.conversation = t.conversation AND e.settled = 0 AND e.seq < t.seq \
      WHERE t.id = $1 ORDER BY e.seq LIMIT 1"
+);
+pub(crate) const ACTIVE: Sql = sql!(
+    "SELECT ",
+    turn_columns!(),
+    " FROM opencode_turns WHERE conversation = $1 AND settled = 0 AND state <> 'finished' ORDER BY seq LIMIT $2"
 );
 pub(crate) const EVENTS: Sql =
     sql!("SELECT turn, name, payload, at FROM opencode_turn_events WHERE turn = $1 ORDER BY seq");
@@ -63,6 +68,7 @@ pub(crate) fn read(row: &impl Row) -> StoreResult<Turn> {
         columns.time("created_at")?,
     );
     turn.client_key = columns.optional_text("client_key")?;
+    turn.metadata = columns.json("metadata")?;
     let mut state = StateRow::new(phase(&columns)?);
     state.cancel_requested_at = columns.optional_time("cancel_requested_at")?;
     state.started_at = columns.optional_time("started_at")?;
@@ -120,6 +126,7 @@ pub(crate) async fn add(on: &mut impl Handle, turn: &Turn) -> SqlResult<()> {
         turn.client_key
             .as_deref()
             .map(|key| escape(key).into_owned()),
+        json(&turn.metadata)?,
         json(&turn.checkpoint)?,
         turn.created_at,
     ];
@@ -132,6 +139,16 @@ pub(crate) async fn ahead(on: &mut impl Handle, id: TurnId) -> SqlResult<Option<
         return Ok(None);
     };
     Ok(Some(Columns::new(&row, "turns", "id")?.id("id")?))
+}
+
+/// The queued and running turns of a conversation, oldest first.
+pub(crate) async fn active(
+    on: &mut impl Handle,
+    conversation: ConversationId,
+    limit: u32,
+) -> SqlResult<Vec<Turn>> {
+    let rows = on.rows(ACTIVE, args![conversation, limit]).await?;
+    Ok(rows.iter().map(read).collect::<StoreResult<_>>()?)
 }
 
 pub(crate) async fn events(on: &mut impl Handle, id: TurnId) -> SqlResult<Vec<TurnEvent>> {

@@ -9,7 +9,7 @@ use opencode_host::client::Client;
 use opencode_host::clock::ManualClock;
 use opencode_host::id::TurnId;
 use opencode_host::store::conformance::Fixture;
-use opencode_host::store::{OnBusy, Queue as _, Store, StoreError};
+use opencode_host::store::{OnBusy, Queue as _, Store, StoreError, Tenant};
 use opencode_host::{Host, SubmitOptions, Worker, WorkerOptions};
 use opencode_impostor::{Impostor, Script, Step};
 use opencode_sql::{Dialect, LeaseClock, Options, from_pool, migrations};
@@ -78,7 +78,10 @@ macro_rules! on_both {
                             desk().run(&pool).await.unwrap();
                             let store = from_pool(pool.clone(), Options::default()).await.unwrap();
                             let store: &dyn Store = &store;
-                            store.open_conversation("garden").await.unwrap();
+                            store
+                                .open_conversation(&Tenant::default(), "garden")
+                                .await
+                                .unwrap();
                         }
                         let noted =
                             sqlx::query("SELECT CAST(count(*) AS BIGINT) FROM _sqlx_migrations");
@@ -94,7 +97,11 @@ macro_rules! on_both {
                     desk().run(&pool).await.unwrap();
                     let store = from_pool(pool.clone(), Options::default()).await.unwrap();
                     let host = Host::builder(Arc::new(store.clone())).build();
-                    let conversation = host.open_conversation("garden").await.unwrap().id;
+                    let conversation = host
+                        .open_conversation(&Tenant::default(), "garden")
+                        .await
+                        .unwrap()
+                        .id;
                     for commits in [false, true] {
                         let options = SubmitOptions {
                             client_key: Some("once".to_owned()),
@@ -134,7 +141,11 @@ macro_rules! on_both {
                     let store = from_pool(pool.clone(), Options::default()).await.unwrap();
                     let conversation = {
                         let store: &dyn Store = &store;
-                        store.open_conversation("garden").await.unwrap().id
+                        store
+                            .open_conversation(&Tenant::default(), "garden")
+                            .await
+                            .unwrap()
+                            .id
                     };
                     store.submit(&new_turn(conversation)).await.unwrap();
                     let mut transaction = pool.begin().await.unwrap();
@@ -159,8 +170,15 @@ macro_rules! on_both {
                     let two = from_pool(pool.clone(), Options::default().prefix("two_"));
                     let (one, two) = (one.await.unwrap(), two.await.unwrap());
                     let (one, two): (&dyn Store, &dyn Store) = (&one, &two);
-                    one.open_conversation("garden").await.unwrap();
-                    assert_eq!(two.conversation_named("garden").await.unwrap(), None);
+                    one.open_conversation(&Tenant::default(), "garden")
+                        .await
+                        .unwrap();
+                    assert_eq!(
+                        two.conversation_named(&Tenant::default(), "garden")
+                            .await
+                            .unwrap(),
+                        None
+                    );
                 })
                 .await;
             }
@@ -228,11 +246,18 @@ async fn a_transaction_that_began_as_a_reader_is_told_to_begin_again() {
     let pool = SqlitePool::connect_with(options).await.unwrap();
     let store = from_pool(pool.clone(), Options::default()).await.unwrap();
     let shared: &dyn Store = &store;
-    let conversation = shared.open_conversation("garden").await.unwrap().id;
+    let conversation = shared
+        .open_conversation(&Tenant::default(), "garden")
+        .await
+        .unwrap()
+        .id;
     let mut transaction = pool.begin().await.unwrap();
     let read = sqlx::query("SELECT * FROM opencode_turns");
     read.fetch_all(&mut *transaction).await.unwrap();
-    shared.open_conversation("meadow").await.unwrap();
+    shared
+        .open_conversation(&Tenant::default(), "meadow")
+        .await
+        .unwrap();
     let turn = new_turn(conversation);
     match store.submit_in(&mut transaction, &turn).await {
         Err(error @ StoreError::Unavailable(_)) => {
@@ -262,7 +287,11 @@ async fn the_settings_of_a_pool_do_not_matter_but_for_those_that_are_told() {
     let pool = SqlitePool::connect_with(options.clone()).await.unwrap();
     let store = from_pool(pool.clone(), Options::default()).await.unwrap();
     let shared: &dyn Store = &store;
-    let conversation = shared.open_conversation("garden").await.unwrap().id;
+    let conversation = shared
+        .open_conversation(&Tenant::default(), "garden")
+        .await
+        .unwrap()
+        .id;
     let turn = shared
         .submit(&new_turn(conversation))
         .await
@@ -304,14 +333,30 @@ async fn a_schema_is_there_and_is_used_whatever_the_search_path() {
         let there = from_pool(pool.clone(), options).await.unwrap();
         let here = from_pool(pool.clone(), Options::default()).await.unwrap();
         let (there, here): (&dyn Store, &dyn Store) = (&there, &here);
-        there.open_conversation("garden").await.unwrap();
-        assert_eq!(here.conversation_named("garden").await.unwrap(), None);
+        there
+            .open_conversation(&Tenant::default(), "garden")
+            .await
+            .unwrap();
+        assert_eq!(
+            here.conversation_named(&Tenant::default(), "garden")
+                .await
+                .unwrap(),
+            None
+        );
         sqlx::raw_sql("SET search_path TO nowhere")
             .execute(&pool)
             .await
             .unwrap();
-        here.open_conversation("meadow").await.unwrap();
-        assert!(there.conversation_named("garden").await.unwrap().is_some());
+        here.open_conversation(&Tenant::default(), "meadow")
+            .await
+            .unwrap();
+        assert!(
+            there
+                .conversation_named(&Tenant::default(), "garden")
+                .await
+                .unwrap()
+                .is_some()
+        );
     })
     .await;
 }
@@ -326,7 +371,11 @@ async fn another_node_hears_of_a_turn_at_its_commit() {
         let node = from_pool(node, Options::default()).await.unwrap();
         let conversation = {
             let store: &dyn Store = &store;
-            store.open_conversation("garden").await.unwrap().id
+            store
+                .open_conversation(&Tenant::default(), "garden")
+                .await
+                .unwrap()
+                .id
         };
         let heard = Arc::new(Notify::new());
         let listening = tokio::spawn({
@@ -387,7 +436,11 @@ async fn a_turn_runs_on_another_node_at_once() {
         let store = PgPool::connect(&database.url()).await.unwrap();
         let store = from_pool(store, Options::default()).await.unwrap();
         let host = Host::builder(Arc::new(store)).build();
-        let conversation = host.open_conversation("garden").await.unwrap().id;
+        let conversation = host
+            .open_conversation(&Tenant::default(), "garden")
+            .await
+            .unwrap()
+            .id;
         // The last of them comes when the worker has long been waiting.
         for said in ["one", "two", "three"] {
             let options = SubmitOptions::default();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use opencode_host::store::{SessionRecord, Store};
+use opencode_host::store::{ConversationFilter, Page, SessionRecord, Store, Tenant};
 use opencode_sql::connect;
 
 use crate::fixture::{SqliteFile, on_postgres};
@@ -16,7 +16,11 @@ async fn two_hundred_mint_one_session(url: &str) {
     for _ in 0..4 {
         stores.push(connect(url).await.unwrap());
     }
-    let conversation = stores[0].open_conversation("garden").await.unwrap().id;
+    let conversation = stores[0]
+        .open_conversation(&Tenant::default(), "garden")
+        .await
+        .unwrap()
+        .id;
     let ensured = join_all((0..200).map(|number| {
         let store = stores[number % 4].clone();
         tokio::spawn(async move {
@@ -63,18 +67,27 @@ async fn ten_start_at_once(url: &str) {
         let url = url.to_owned();
         tokio::spawn(async move {
             let store = connect(&url).await.unwrap();
-            store.open_conversation(&number.to_string()).await.unwrap();
+            store
+                .open_conversation(&Tenant::default(), &number.to_string())
+                .await
+                .unwrap();
             store
         })
     }));
     for store in stores.await {
-        assert!(store.unwrap().conversation_named("0").await.is_ok());
+        assert!(
+            store
+                .unwrap()
+                .conversation_named(&Tenant::default(), "0")
+                .await
+                .is_ok()
+        );
     }
     assert_eq!(
         connect(url)
             .await
             .unwrap()
-            .conversations(20)
+            .conversations(&ConversationFilter::default(), &Page::newest(20))
             .await
             .unwrap()
             .len(),

@@ -10,9 +10,11 @@ use opencode_host::clock::{ManualClock, SystemClock, Timestamp};
 use opencode_host::id::TurnId;
 use opencode_host::outcome::{Answer, Reason, Usage};
 use opencode_host::store::{
-    AnswerOutcome, AttachmentSource, Claim, Conversation, Finish, Finished, NewAnswer, NewTurn,
-    Phase, SessionRecord, StateRow, Store, StoreError, Turn, TurnState, TurnStatus,
+    AnswerOutcome, AttachmentSource, Claim, Conversation, ConversationFilter, Finish, Finished,
+    NewAnswer, NewTurn, Page, Phase, SessionRecord, StateRow, Store, StoreError, Tenant, Turn,
+    TurnState, TurnStatus,
 };
+use opencode_sql::{Dialect, Options, migrations};
 use sqlx::migrate::Migrator;
 use sqlx::{Connection as _, SqliteConnection};
 
@@ -81,7 +83,11 @@ async fn row(store: &dyn Store, id: TurnId) -> Turn {
 }
 
 async fn named(store: &dyn Store, name: &str) -> Conversation {
-    store.conversation_named(name).await.unwrap().unwrap()
+    store
+        .conversation_named(&Tenant::default(), name)
+        .await
+        .unwrap()
+        .unwrap()
 }
 
 async fn is_read(store: &dyn Store, (version, _): Made) {
@@ -90,7 +96,10 @@ async fn is_read(store: &dyn Store, (version, _): Made) {
     session.directory = Some("/w/garden".to_owned());
     session.policy = Some("fingerprint".to_owned());
     assert_eq!(garden.session, Some(session));
-    let listed = store.conversations(10).await.unwrap();
+    let listed = store
+        .conversations(&ConversationFilter::default(), &Page::newest(10))
+        .await
+        .unwrap();
     let listed: Vec<_> = listed
         .iter()
         .map(|summary| (summary.conversation.name.as_str(), summary.busy))
@@ -439,4 +448,69 @@ async fn a_checkpoint_with_more_in_it_is_read() {
     sqlx::raw_sql(more).execute(&mut beside).await.unwrap();
     let store = open(&file.url(), &clock()).await;
     is_read(&*store, SCHEMA_3).await;
+}
+
+/// The first steps, two conversations, one of which is named as the other's id, and a turn in the queue.
+fn before_tenants(dialect: Dialect, steps: usize) -> String {
+    let all = migrations(dialect, &Options::default()).unwrap();
+    let made: String = all[..steps].iter().map(|step| step.sql.as_str()).collect();
+    let (one, two, checkpoint) = (queued(), running(), r#"{"parts":[]}"#);
+    made + &format!(
+        r#"INSERT INTO opencode_conversations (id, name, created_at, used_at)
+             VALUES ('{one}', '{two}', 1, 1), ('{two}', 'gar\\den', 2, 2);
+           INSERT INTO opencode_sessions (conversation) VALUES ('{one}'), ('{two}');
+           INSERT INTO opencode_turns (id, version, conversation, user_message, message, prompt, state, checkpoint,
+               created_at)
+             VALUES ('{one}', 1, '{two}', '{one}', '{two}', '{{"text":"Hello"}}', 'queued', '{checkpoint}', 3);"#
+    )
+}
+
+async fn has_no_tenant(store: &dyn Store) {
+    let nobody = Tenant::default();
+    let names = [
+        (queued(), running().to_string()),
+        (running(), "gar\\den".to_owned()),
+    ];
+    for (id, name) in names {
+        let known = named(store, &name).await;
+        assert_eq!(
+            (known.id.to_string(), &known.tenant),
+            (id.to_string(), &nobody)
+        );
+        assert!(known.metadata.is_empty());
+        assert_eq!(
+            store.open_conversation(&nobody, &name).await.unwrap(),
+            known
+        );
+        let other = store
+            .open_conversation(&"acme".into(), &name)
+            .await
+            .unwrap();
+        assert_ne!(other.id, known.id);
+    }
+    assert!(row(store, queued()).await.metadata.is_empty());
+    let claim = Claim::new("today's worker", Duration::from_secs(15));
+    assert_eq!(
+        store.claim(&claim).await.unwrap().unwrap().turn.id,
+        queued()
+    );
+}
+
+#[tokio::test]
+async fn conversations_from_before_tenants_are_of_nobody_and_keep_their_names() {
+    for steps in 1..=4 {
+        let file = SqliteFile::new();
+        let create = format!("{}?mode=rwc", file.url());
+        let mut beside = SqliteConnection::connect(&create).await.unwrap();
+        let made = sqlx::AssertSqlSafe(before_tenants(Dialect::Sqlite, steps));
+        sqlx::raw_sql(made).execute(&mut beside).await.unwrap();
+        has_no_tenant(&*open(&file.url(), &clock()).await).await;
+        on_postgres(async |database| {
+            let mut beside = database.connection().await;
+            let made = sqlx::AssertSqlSafe(before_tenants(Dialect::Postgres, steps));
+            sqlx::raw_sql(made).execute(&mut beside).await.unwrap();
+            has_no_tenant(&*open(&database.url(), &clock()).await).await;
+        })
+        .await;
+    }
 }

@@ -17,11 +17,6 @@ use uuid::Uuid;
 /// Where Postgres is, with the right to make databases.
 const POSTGRES: &str = "OPENCODE_HOST_TEST_POSTGRES";
 
-/// Undoes the third step of the schema, and those after it.
-pub(crate) const BEFORE_LOST_SESSIONS: &str = "ALTER TABLE opencode_turns DROP COLUMN replaced; \
-     ALTER TABLE opencode_turns DROP COLUMN unreachable; DROP TABLE opencode_answers; \
-     DELETE FROM opencode_migrations WHERE version >= 3;";
-
 /// A clock that stands still at some time in 2027.
 pub(crate) fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::at(Timestamp(1_800_000_000_000)))

@@ -5,18 +5,21 @@ use std::time::Duration;
 
 use opencode_host::clock::Timestamp;
 use opencode_host::store::{
-    CancelOutcome, Claim, SessionLock, Store, StoreError, Swapped, conformance,
+    CancelOutcome, Claim, SessionLock, Store, StoreError, Swapped, Tenant, conformance,
 };
 use opencode_sql::{Dialect, Options, connect, connect_with, describe};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 
-use crate::fixture::{BEFORE_LOST_SESSIONS, PostgresDatabase, new_turn, on_postgres, postgres_on};
+use crate::fixture::{PostgresDatabase, new_turn, on_postgres, postgres_on};
 
 /// Long enough for any machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn locked<'a>(store: &'a Arc<dyn Store>, name: &str) -> Box<dyn SessionLock + 'a> {
-    let conversation = store.open_conversation(name).await.unwrap();
+    let conversation = store
+        .open_conversation(&Tenant::default(), name)
+        .await
+        .unwrap();
     store.lock_session(conversation.id, PATIENCE).await.unwrap()
 }
 
@@ -66,7 +69,11 @@ async fn a_lock_ends_with_its_connection() {
         let late = held.set(&minted).await;
         assert!(matches!(late, Err(StoreError::Unavailable(_))), "{late:?}");
         assert_eq!(next.set(&session("ses_1")).await.unwrap(), Swapped::Yes);
-        let stored = holder.conversation_named("garden").await.unwrap().unwrap();
+        let stored = holder
+            .conversation_named(&Tenant::default(), "garden")
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(stored.session, Some(session("ses_1")));
     })
     .await;
@@ -101,7 +108,10 @@ async fn locks_leave_connections_for_the_rest() {
             .acquire_timeout(Duration::from_secs(5));
         let store = connect_with(&database.url(), options).await.unwrap();
         let (one, two) = (locked(&store, "one").await, locked(&store, "two").await);
-        let third = store.open_conversation("three").await.unwrap();
+        let third = store
+            .open_conversation(&Tenant::default(), "three")
+            .await
+            .unwrap();
         let refused = store
             .lock_session(third.id, Duration::from_millis(100))
             .await;
@@ -117,7 +127,10 @@ async fn locks_leave_connections_for_the_rest() {
 async fn ended_connections_are_replaced() {
     on_postgres(async |database| {
         let store = connect(&database.url()).await.unwrap();
-        store.open_conversation("garden").await.unwrap();
+        store
+            .open_conversation(&Tenant::default(), "garden")
+            .await
+            .unwrap();
         let mut beside = database.connection().await;
         let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
@@ -128,8 +141,17 @@ async fn ended_connections_are_replaced() {
                 .unwrap()
                 .is_empty()
         );
-        assert!(store.conversation_named("garden").await.unwrap().is_some());
-        store.open_conversation("orchard").await.unwrap();
+        assert!(
+            store
+                .conversation_named(&Tenant::default(), "garden")
+                .await
+                .unwrap()
+                .is_some()
+        );
+        store
+            .open_conversation(&Tenant::default(), "orchard")
+            .await
+            .unwrap();
     })
     .await;
 }
@@ -157,7 +179,10 @@ async fn a_claim_passes_over_what_another_has_in_its_hands() {
         let store = connect(&database.url()).await.unwrap();
         let mut turns = Vec::new();
         for name in ["one", "two"] {
-            let conversation = store.open_conversation(name).await.unwrap();
+            let conversation = store
+                .open_conversation(&Tenant::default(), name)
+                .await
+                .unwrap();
             turns.push(
                 store
                     .submit(&new_turn(conversation.id))
@@ -195,7 +220,7 @@ async fn a_deadlock_is_survived() {
         // A server looks for deadlocks when somebody has waited for this long.
         database.set("deadlock_timeout TO '3s'").await;
         let store = connect(&database.url()).await.unwrap();
-        let conversation = store.open_conversation("garden").await.unwrap();
+        let conversation = store.open_conversation(&Tenant::default(), "garden").await.unwrap();
         let turn = new_turn(conversation.id);
         store.submit(&turn).await.unwrap();
         let mut beside = database.connection().await;
@@ -275,24 +300,4 @@ async fn a_server_that_does_not_answer_is_told_in_time() {
         }
         other => panic!("{other:?}"),
     }
-}
-
-/// As a database was before a turn's lost session was noted, with a turn in it.
-#[tokio::test]
-async fn an_older_database_is_brought_up_to_date_with_its_turns() {
-    on_postgres(async |database| {
-        let store = connect(&database.url()).await.unwrap();
-        let conversation = store.open_conversation("garden").await.unwrap();
-        let turn = store.submit(&new_turn(conversation.id)).await.unwrap().turn;
-        drop(store);
-        let mut beside = database.connection().await;
-        sqlx::raw_sql(BEFORE_LOST_SESSIONS)
-            .execute(&mut beside)
-            .await
-            .unwrap();
-        let store = connect(&database.url()).await.unwrap();
-        assert_eq!(store.answers(turn.id).await.unwrap(), []);
-        assert_eq!(store.turn(turn.id).await.unwrap(), Some(turn));
-    })
-    .await;
 }

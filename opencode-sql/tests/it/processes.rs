@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use opencode_host::id::TurnId;
-use opencode_host::store::{Claim, SessionRecord, Store, Swapped};
+use opencode_host::store::{Claim, SessionRecord, Store, Swapped, Tenant};
 use opencode_sql::connect;
 
 use crate::fixture::{SqliteFile, new_turn, on_postgres};
@@ -16,7 +16,10 @@ const SHARED: &str = "shared";
 async fn submit(store: &dyn Store, turns: usize) -> Vec<TurnId> {
     let mut submitted = Vec::new();
     for number in 0..turns {
-        let conversation = store.open_conversation(&number.to_string()).await.unwrap();
+        let conversation = store
+            .open_conversation(&Tenant::default(), &number.to_string())
+            .await
+            .unwrap();
         let turn = new_turn(conversation.id);
         submitted.push(store.submit(&turn).await.unwrap().turn.id);
     }
@@ -25,7 +28,11 @@ async fn submit(store: &dyn Store, turns: usize) -> Vec<TurnId> {
 
 /// Mints the shared session if nobody has, and claims every turn it can get.
 async fn work(store: &dyn Store) -> (bool, Vec<TurnId>) {
-    let shared = store.open_conversation(SHARED).await.unwrap().id;
+    let shared = store
+        .open_conversation(&Tenant::default(), SHARED)
+        .await
+        .unwrap()
+        .id;
     let lock = store
         .lock_session(shared, Duration::from_secs(60))
         .await
@@ -62,7 +69,10 @@ async fn one_process() {
 /// Three processes claim 60 turns, each turn once, and mint one session.
 async fn three_processes(url: &str) {
     let store = connect(url).await.unwrap();
-    store.open_conversation(SHARED).await.unwrap();
+    store
+        .open_conversation(&Tenant::default(), SHARED)
+        .await
+        .unwrap();
     let mut submitted = submit(&*store, 60).await;
     let children: Vec<_> = (0..3)
         .map(|_| {

@@ -1,11 +1,11 @@
 //! What is SQLite's own: its file, and what can be wrong with it.
 
 use opencode_host::store::conformance::Fixture as _;
-use opencode_host::store::{Store, StoreError};
+use opencode_host::store::{ConversationFilter, Page, Store, StoreError, Tenant};
 use opencode_sql::{Dialect, connect, damage, describe};
 use sqlx::Connection as _;
 
-use crate::fixture::{BEFORE_LOST_SESSIONS, SqliteFile, new_turn, sqlite};
+use crate::fixture::{SqliteFile, sqlite};
 
 #[tokio::test]
 async fn a_file_is_made_with_its_folder_and_found_again() {
@@ -15,12 +15,15 @@ async fn a_file_is_made_with_its_folder_and_found_again() {
     let made = connect(bare)
         .await
         .unwrap()
-        .open_conversation("garden")
+        .open_conversation(&Tenant::default(), "garden")
         .await
         .unwrap();
     let again = connect(&format!("sqlite://{bare}")).await.unwrap();
     assert_eq!(
-        again.conversation_named("garden").await.unwrap(),
+        again
+            .conversation_named(&Tenant::default(), "garden")
+            .await
+            .unwrap(),
         Some(made)
     );
 }
@@ -31,9 +34,22 @@ async fn databases_in_memory_are_separate() {
         connect("sqlite::memory:").await.unwrap(),
         connect("sqlite::memory:").await.unwrap(),
     );
-    let here = one.open_conversation("garden").await.unwrap();
-    assert_eq!(two.conversation_named("garden").await.unwrap(), None);
-    assert_eq!(one.conversation_named("garden").await.unwrap(), Some(here));
+    let here = one
+        .open_conversation(&Tenant::default(), "garden")
+        .await
+        .unwrap();
+    assert_eq!(
+        two.conversation_named(&Tenant::default(), "garden")
+            .await
+            .unwrap(),
+        None
+    );
+    assert_eq!(
+        one.conversation_named(&Tenant::default(), "garden")
+            .await
+            .unwrap(),
+        Some(here)
+    );
 }
 
 #[tokio::test]
@@ -113,7 +129,11 @@ async fn another_process_that_never_stops_writing_is_told_as_such() {
     let on = sqlite().await;
     let mut beside = on.database.connection().await;
     let writing = beside.begin_with("BEGIN IMMEDIATE").await.unwrap();
-    match on.store().open_conversation("garden").await {
+    match on
+        .store()
+        .open_conversation(&Tenant::default(), "garden")
+        .await
+    {
         Err(error @ StoreError::Unavailable(_)) => {
             assert!(error.is_transient());
             assert!(error.to_string().contains("another process"), "{error}");
@@ -121,16 +141,28 @@ async fn another_process_that_never_stops_writing_is_told_as_such() {
         other => panic!("{other:?}"),
     }
     // Reading goes on meanwhile.
-    assert_eq!(on.store().conversation_named("garden").await.unwrap(), None);
+    assert_eq!(
+        on.store()
+            .conversation_named(&Tenant::default(), "garden")
+            .await
+            .unwrap(),
+        None
+    );
     writing.rollback().await.unwrap();
-    on.store().open_conversation("garden").await.unwrap();
+    on.store()
+        .open_conversation(&Tenant::default(), "garden")
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn a_broken_column_is_told_with_its_name() {
     let on = sqlite().await;
     let store = on.store();
-    let conversation = store.open_conversation("garden").await.unwrap();
+    let conversation = store
+        .open_conversation(&Tenant::default(), "garden")
+        .await
+        .unwrap();
     let mut beside = on.database.connection().await;
     let id = conversation.id.to_string();
     let broken = "UPDATE opencode_sessions SET session = '{\"id\": 7}' WHERE conversation = $1";
@@ -156,9 +188,18 @@ async fn a_broken_column_is_told_with_its_name() {
 async fn is_closed(store: &dyn Store, why: &str) {
     let told = [
         store.now().await.unwrap_err(),
-        store.conversations(1).await.unwrap_err(),
-        store.open_conversation("garden").await.unwrap_err(),
-        store.open_conversation("meadow").await.unwrap_err(),
+        store
+            .conversations(&ConversationFilter::default(), &Page::newest(1))
+            .await
+            .unwrap_err(),
+        store
+            .open_conversation(&Tenant::default(), "garden")
+            .await
+            .unwrap_err(),
+        store
+            .open_conversation(&Tenant::default(), "meadow")
+            .await
+            .unwrap_err(),
     ];
     for error in told {
         let StoreError::Unavailable(said) = error else {
@@ -172,7 +213,10 @@ async fn is_closed(store: &dyn Store, why: &str) {
 async fn a_file_that_was_taken_away_is_not_written_to() {
     let file = SqliteFile::new();
     let store = connect(&file.url()).await.unwrap();
-    store.open_conversation("garden").await.unwrap();
+    store
+        .open_conversation(&Tenant::default(), "garden")
+        .await
+        .unwrap();
     let (path, aside) = (file.path(), file.path().with_extension("aside"));
     std::fs::rename(&path, &aside).unwrap();
     is_closed(&*store, "was removed").await;
@@ -183,7 +227,10 @@ async fn a_file_that_was_taken_away_is_not_written_to() {
     is_closed(&*store, "was replaced").await;
     // Back where it was, it goes on.
     std::fs::rename(&aside, &path).unwrap();
-    store.open_conversation("meadow").await.unwrap();
+    store
+        .open_conversation(&Tenant::default(), "meadow")
+        .await
+        .unwrap();
     std::fs::remove_file(&path).unwrap();
     is_closed(&*store, "was removed").await;
 }
@@ -196,7 +243,7 @@ async fn damage_is_found_and_nothing_is_changed() {
     let store = connect(&file.url()).await.unwrap();
     for name in 0..500 {
         store
-            .open_conversation(&format!("a name {name}"))
+            .open_conversation(&Tenant::default(), &format!("a name {name}"))
             .await
             .unwrap();
     }
@@ -243,7 +290,10 @@ async fn a_new_database_is_for_its_user_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a/b/host.db");
     let store = connect(path.to_str().unwrap()).await.unwrap();
-    store.open_conversation("c").await.unwrap();
+    store
+        .open_conversation(&Tenant::default(), "c")
+        .await
+        .unwrap();
     for beside in ["host.db", "host.db-wal", "host.db-shm"] {
         assert_eq!(mode(&path.with_file_name(beside)), 0o600, "{beside}");
     }
@@ -255,23 +305,4 @@ async fn a_new_database_is_for_its_user_alone() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).unwrap();
     connect(path.to_str().unwrap()).await.unwrap();
     assert_eq!(mode(&path), 0o660);
-}
-
-/// As a database was before a turn's lost session was noted, with a turn in it.
-#[tokio::test]
-async fn an_older_database_is_brought_up_to_date_with_its_turns() {
-    let file = SqliteFile::new();
-    let store = connect(&file.url()).await.unwrap();
-    let conversation = store.open_conversation("garden").await.unwrap();
-    let turn = store.submit(&new_turn(conversation.id)).await.unwrap().turn;
-    drop(store);
-    let mut beside = file.connection().await;
-    sqlx::raw_sql(BEFORE_LOST_SESSIONS)
-        .execute(&mut beside)
-        .await
-        .unwrap();
-    beside.close().await.unwrap();
-    let store = connect(&file.url()).await.unwrap();
-    assert_eq!(store.answers(turn.id).await.unwrap(), []);
-    assert_eq!(store.turn(turn.id).await.unwrap(), Some(turn));
 }

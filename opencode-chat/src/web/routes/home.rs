@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use opencode_host::id::ConversationId;
+use opencode_host::store::Tenant;
 use uuid::Uuid;
 
 use crate::web::app::App;
@@ -83,7 +84,11 @@ async fn first(
     let name = conversation_name::of(&prompt, &key);
     // The same form may be sent again while the first one's end is cleaned up after.
     let _alone = app.beginnings.alone(&name).await;
-    let conversation = app.host.open_conversation(&name).await?.id;
+    let conversation = app
+        .host
+        .open_conversation(&Tenant::default(), &name)
+        .await?
+        .id;
     let begun = prompt::send(&app, conversation, prompt, Some(key), uploads).await;
     if let Err(problem) = begun {
         let store = app.host.store();

@@ -5,6 +5,7 @@ use askama::Template;
 use opencode_host::DEFAULT_MAX_PROMPT;
 use opencode_host::clock::Timestamp;
 use opencode_host::id::ConversationId;
+use opencode_host::store::{ConversationFilter, Page, Tenant};
 use opencode_host::uploads::MAX_FILES;
 use uuid::Uuid;
 
@@ -39,7 +40,10 @@ impl Shell {
         let store = app.host.store();
         let now = store.now().await?;
         let listed = store
-            .conversations(LISTED)
+            .conversations(
+                &ConversationFilter::of(&Tenant::default()),
+                &Page::newest(LISTED),
+            )
             .await?
             .into_iter()
             .map(|summary| Listed {

@@ -46,7 +46,7 @@ async fn a_form_sent_twice_is_one_prompt() {
         &[("prompt", "hello there"), ("key", "another")],
     )
     .await;
-    assert_eq!(site.host.store().conversations(10).await.unwrap().len(), 2);
+    assert_eq!(site.conversations().await.len(), 2);
 }
 
 #[tokio::test]

@@ -14,7 +14,10 @@ use opencode_host::client::Client;
 use opencode_host::id::{ConversationId, TurnId};
 use opencode_host::product::Product;
 use opencode_host::sandbox::SandboxRoot;
-use opencode_host::store::{Conversation, MemoryStore, Message, MessageRole, MessageStatus};
+use opencode_host::store::{
+    self, Conversation, ConversationFilter, ConversationSummary, MemoryStore, Message, MessageRole,
+    MessageStatus,
+};
 use opencode_host::turn::{Limits, Pace};
 use opencode_host::{Host, HostOptions, Worker, WorkerOptions};
 use opencode_impostor::{Impostor, Script, Step};
@@ -310,9 +313,15 @@ impl Site {
         (conversation, self.answer(conversation).await.turn)
     }
 
+    /// The conversations there are, the one used last first.
+    pub(super) async fn conversations(&self) -> Vec<ConversationSummary> {
+        let (all, page) = (ConversationFilter::default(), store::Page::newest(10));
+        self.host.store().conversations(&all, &page).await.unwrap()
+    }
+
     /// Nothing was begun.
     pub(super) async fn has_no_conversation(&self) {
-        let begun = self.host.store().conversations(10).await.unwrap();
+        let begun = self.conversations().await;
         assert!(begun.is_empty(), "{begun:?}");
     }
 

@@ -157,7 +157,7 @@ async fn a_file_that_is_too_large_is_named_and_nothing_is_sent() {
         ]);
     }
     assert_eq!(site.messages(conversation).await.len(), 2);
-    let all = site.host.store().conversations(10).await.unwrap();
+    let all = site.conversations().await;
     assert_eq!(
         all.len(),
         1,
@@ -406,7 +406,7 @@ async fn a_form_that_goes_on_for_ever_is_refused_while_it_comes() {
             .await;
         assert!(page.status.is_client_error(), "{}", page.status);
     }
-    assert!(site.host.store().conversations(9).await.unwrap().is_empty());
+    assert!(site.conversations().await.is_empty());
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use crate::blobs::Digest;
 use crate::clock::Clock as _;
 use crate::id::{AttachmentId, MessageId};
 use crate::store::{
-    Attachment, AttachmentSource, Conversation, NewAttachment, NewTurn, NewUploads, StoreError,
-    Submitted,
+    Attachment, AttachmentSource, Conversation, ConversationFilter, NewAttachment, NewTurn,
+    NewUploads, Page, StoreError, Submitted,
 };
 
 impl dyn Fixture + '_ {
@@ -185,7 +185,12 @@ pub async fn a_submit_brings_its_files(on: &dyn Fixture) {
         "What sold best?"
     );
     assert_eq!(turn.prompt.text, new.prompt.text);
-    let summary = on.store().conversations(1).await.unwrap().remove(0);
+    let summary = on
+        .store()
+        .conversations(&ConversationFilter::default(), &Page::newest(1))
+        .await
+        .unwrap()
+        .remove(0);
     assert_eq!(summary.excerpt.as_deref(), Some("What sold best?"));
 
     let mut again = on.new_turn(&conversation, "What sold best?");

@@ -339,23 +339,49 @@ pub async fn messages_are_read_backwards(on: &dyn Fixture) {
         }
     }
     for (at, limit) in [(0, 5), (1, 5), (5, 5), (6, 5), (79, 3), (79, 100), (70, 0)] {
-        let older = on.store().messages_before(of_one[at], limit).await.unwrap();
+        let (store, before) = (on.store(), Some(of_one[at]));
+        let older = store.messages_before(conversations[0].id, before, limit);
+        let older = older.await.unwrap();
         let older: Vec<_> = older.iter().map(|message| message.id).collect();
         let expected = of_one[..at].iter().rev().take(limit as usize).copied();
         assert_eq!(older, expected.collect::<Vec<_>>(), "{limit} before {at}");
     }
-    let unknown = MessageId::from_uuid(on.clock().new_uuid());
-    let refused = on.store().messages_before(unknown, 1).await;
-    assert!(
-        matches!(
-            refused,
-            Err(StoreError::NotFound {
-                what: "message",
-                ..
-            })
-        ),
-        "{refused:?}"
+    let store = on.store();
+    let newest = store.messages_before(conversations[0].id, None, 3);
+    let newest: Vec<_> = newest
+        .await
+        .unwrap()
+        .iter()
+        .map(|message| message.id)
+        .collect();
+    assert_eq!(
+        newest,
+        of_one.iter().rev().take(3).copied().collect::<Vec<_>>()
     );
+}
+
+/// A message of another conversation is no place in this one, nor is one that there is not.
+pub async fn places_of_other_conversations_are_refused(on: &dyn Fixture) {
+    let (one, two) = (on.open("one").await, on.open("two").await);
+    let here = on.submit(&one, "here").await.message;
+    let there = on.submit(&two, "there").await.message;
+    let store = on.store();
+    assert_eq!(
+        store.messages(Some(one.id), Some(here), 1).await.unwrap(),
+        []
+    );
+    let unknown = MessageId::from_uuid(on.clock().new_uuid());
+    for place in [there, unknown] {
+        for refused in [
+            store.messages_before(one.id, Some(place), 1).await,
+            store.messages(Some(one.id), Some(place), 1).await,
+        ] {
+            assert!(
+                matches!(&refused, Err(StoreError::NotFound { what: "message", id }) if *id == place.to_string()),
+                "{refused:?}"
+            );
+        }
+    }
 }
 
 /// Messages are read page by page, oldest first, of one conversation or of all.

@@ -8,19 +8,31 @@ use super::Fixture;
 use super::sample::{checkpoint, claim_by, session};
 use crate::clock::Clock as _;
 use crate::id::ConversationId;
-use crate::store::{LeaseStatus, MAX_KEY_CHARS, Note, StoreError, Swapped};
+use crate::store::{
+    ConversationFilter, LeaseStatus, MAX_KEY_CHARS, Note, Page, StoreError, Swapped, Tenant,
+};
 
 /// A name is one conversation, for any number who open it at once.
 pub async fn names_are_unique(on: &dyn Fixture) {
     let (here, there) = (on.store(), on.another().await);
-    assert_eq!(here.conversation_named("garden").await.unwrap(), None);
+    assert_eq!(
+        here.conversation_named(&Tenant::default(), "garden")
+            .await
+            .unwrap(),
+        None
+    );
     let opened = join_all((0..20).map(|number| {
         let store = if number % 2 == 0 {
             here.clone()
         } else {
             there.clone()
         };
-        async move { store.open_conversation("garden").await.unwrap() }
+        async move {
+            store
+                .open_conversation(&Tenant::default(), "garden")
+                .await
+                .unwrap()
+        }
     }));
     let opened = opened.await;
     assert!(
@@ -29,12 +41,21 @@ pub async fn names_are_unique(on: &dyn Fixture) {
     );
     assert_eq!(opened[0].session, None);
     assert_eq!(opened[0].created_at, on.clock().now());
-    let found = there.conversation_named("garden").await.unwrap();
+    let found = there
+        .conversation_named(&Tenant::default(), "garden")
+        .await
+        .unwrap();
     assert_eq!(found.as_ref(), Some(&opened[0]));
     assert_eq!(there.conversation(opened[0].id).await.unwrap(), found);
     let unknown = ConversationId::from_uuid(on.clock().new_uuid());
     assert_eq!(here.conversation(unknown).await.unwrap(), None);
-    assert_eq!(here.conversations(10).await.unwrap().len(), 1);
+    assert_eq!(
+        here.conversations(&ConversationFilter::default(), &Page::newest(10))
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 /// A name may hold any character, and different names are different conversations.
@@ -76,7 +97,7 @@ pub async fn names_have_a_bound(on: &dyn Fixture) {
         assert_eq!(on.open(&longest).await.name, longest);
         let refused = on
             .store()
-            .open_conversation(&letter.repeat(MAX_KEY_CHARS + 1))
+            .open_conversation(&Tenant::default(), &letter.repeat(MAX_KEY_CHARS + 1))
             .await;
         assert!(
             matches!(
@@ -102,7 +123,11 @@ pub async fn summaries_come_newest_first(on: &dyn Fixture) {
     let submitted_at = on.clock().now();
     on.clock().advance(Duration::from_secs(1));
     let names = async |limit| {
-        let listed = on.store().conversations(limit).await.unwrap();
+        let listed = on
+            .store()
+            .conversations(&ConversationFilter::default(), &Page::newest(limit))
+            .await
+            .unwrap();
         listed
             .into_iter()
             .map(|summary| summary.conversation.name)
@@ -111,7 +136,11 @@ pub async fn summaries_come_newest_first(on: &dyn Fixture) {
     assert_eq!(names(10).await, ["one", "three", "two"]);
     assert_eq!(names(2).await, ["one", "three"]);
     assert_eq!(names(0).await, [""; 0]);
-    let listed = on.store().conversations(2).await.unwrap();
+    let listed = on
+        .store()
+        .conversations(&ConversationFilter::default(), &Page::newest(2))
+        .await
+        .unwrap();
     assert_eq!(listed[0].used_at, submitted_at);
     assert_eq!(listed[1].used_at, listed[1].conversation.created_at);
 }
@@ -119,7 +148,13 @@ pub async fn summaries_come_newest_first(on: &dyn Fixture) {
 /// A summary has the start of the first prompt, and says whether a turn is queued or runs.
 pub async fn a_summary_tells_the_first_prompt(on: &dyn Fixture) {
     let conversation = on.open("garden").await;
-    let summary = async || on.store().conversations(1).await.unwrap().remove(0);
+    let summary = async || {
+        on.store()
+            .conversations(&ConversationFilter::default(), &Page::newest(1))
+            .await
+            .unwrap()
+            .remove(0)
+    };
     assert_eq!(
         (summary().await.excerpt, summary().await.busy),
         (None, false)

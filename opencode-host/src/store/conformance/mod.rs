@@ -73,6 +73,7 @@ pub mod conversations;
 pub mod endings;
 pub mod fencing;
 pub mod nodes;
+pub mod people;
 mod sample;
 pub mod sessions;
 pub mod submits;
@@ -173,6 +174,9 @@ macro_rules! store_conformance {
             conversations: names_are_unique, names_are_kept_as_they_are, names_have_a_bound,
                 summaries_come_newest_first, a_summary_tells_the_first_prompt,
                 deletion_takes_messages_and_turns, deletion_spares_other_conversations;
+            people: names_are_unique_within_a_tenant, tenants_are_kept_as_they_are, a_tenant_has_a_bound,
+                metadata_is_kept_and_replaced, metadata_of_a_turn_is_kept, lists_come_in_pages_either_way,
+                lists_are_filtered, active_turns_are_those_that_are_queued_or_run;
             sessions: one_holder_at_a_time, the_wait_is_bounded, dropping_the_lock_releases_it,
                 a_set_session_is_kept, another_process_never_overwrites, many_mint_once,
                 a_deleted_conversation_has_no_session;
@@ -198,7 +202,7 @@ macro_rules! store_conformance {
                 cancel_and_finish_agree;
             content: messages_are_found_one_by_one, a_prompt_record_is_kept, the_first_replacement_stays, an_unreachable_server_is_noted, a_checkpoint_is_kept, an_equal_checkpoint_is_no_progress,
                 any_text_is_kept, deep_nesting_is_kept, five_megabytes_are_kept, numbers_are_kept,
-                messages_are_read_backwards, messages_come_in_pages;
+                messages_are_read_backwards, places_of_other_conversations_are_refused, messages_come_in_pages;
             attachments: a_file_is_kept, a_name_is_one_file, one_of_many_attaches_wins,
                 a_file_needs_its_message, a_submit_brings_its_files, uploads_have_a_quota,
                 a_quota_is_kept_by_many_at_once, the_newest_files_come_first,
@@ -238,6 +242,7 @@ mod tests {
             ("endings", include_str!("endings.rs")),
             ("fencing", include_str!("fencing.rs")),
             ("nodes", include_str!("nodes.rs")),
+            ("people", include_str!("people.rs")),
             ("sessions", include_str!("sessions.rs")),
             ("submits", include_str!("submits.rs")),
         ];

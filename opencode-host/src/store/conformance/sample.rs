@@ -12,8 +12,8 @@ use crate::clock::Clock as _;
 use crate::id::{MessageId, TurnId};
 use crate::outcome::Answer;
 use crate::store::{
-    Claim, ClaimedTurn, Conversation, Finish, Finished, Lease, Message, NewTurn, OnBusy,
-    PromptRecord, SessionRecord, Store, StoreResult, Submitted, Turn, TurnStatus, WorkerId,
+    Claim, ClaimedTurn, Conversation, Finish, Finished, Lease, Message, Metadata, NewTurn, OnBusy,
+    PromptRecord, SessionRecord, Store, StoreResult, Submitted, Tenant, Turn, TurnStatus, WorkerId,
 };
 
 /// How long the leases of the promises last.
@@ -29,13 +29,17 @@ impl dyn Fixture + '_ {
             conversation: conversation.id,
             prompt: Prompt::text(text),
             client_key: None,
+            metadata: Metadata::default(),
             on_busy: OnBusy::Enqueue,
             uploads: None,
         }
     }
 
     pub(super) async fn open(&self, name: &str) -> Conversation {
-        self.store().open_conversation(name).await.unwrap()
+        self.store()
+            .open_conversation(&Tenant::default(), name)
+            .await
+            .unwrap()
     }
 
     /// A submitted turn.

@@ -8,7 +8,7 @@ use super::Fixture;
 use super::sample::{prompt, session};
 use crate::clock::Clock as _;
 use crate::id::ConversationId;
-use crate::store::{Owed, SessionRecord, StoreError, Swapped};
+use crate::store::{Owed, SessionRecord, StoreError, Swapped, Tenant};
 
 /// Long enough for any machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -89,7 +89,7 @@ pub async fn a_set_session_is_kept(on: &dyn Fixture) {
     assert_eq!(lock.set(&session("ses_2")).await.unwrap(), Swapped::Yes);
     let stored = on
         .store()
-        .conversation_named("garden")
+        .conversation_named(&Tenant::default(), "garden")
         .await
         .unwrap()
         .unwrap();

@@ -8,7 +8,7 @@ use opencode_client::wire::Prompt;
 use opencode_host::blobs::Blobs;
 use opencode_host::live::Cursor;
 use opencode_host::sandbox::SandboxRoot;
-use opencode_host::store::{MemoryStore, Store, TurnStatus};
+use opencode_host::store::{MemoryStore, Store, Tenant, TurnStatus};
 use opencode_host::{SubmitOptions, WorkerOptions};
 use opencode_impostor::{ModelScript, Round};
 use serde_json::json;
@@ -67,7 +67,11 @@ pub(crate) async fn files_come_back_byte_for_byte_and_once(upstream: &Upstream) 
             .options(options)
     };
     let (host, worker) = builder().blobs(blobs.clone()).build().unwrap();
-    let conversation = store.open_conversation("live").await.unwrap().id;
+    let conversation = store
+        .open_conversation(&Tenant::default(), "live")
+        .await
+        .unwrap()
+        .id;
 
     // The worker that runs the turn ends between the turn's end and its files.
     let mut uploads = host.uploads(conversation).await.unwrap();

@@ -13,7 +13,7 @@ use opencode_host::id::ConversationId;
 use opencode_host::product::{HookError, Product};
 use opencode_host::sandbox::SandboxRoot;
 use opencode_host::store::{
-    AttachmentSource, Conversation, Message, Store, StoreError, TurnStatus,
+    AttachmentSource, Conversation, Message, Store, StoreError, Tenant, TurnStatus,
 };
 use opencode_host::turn::TurnResult;
 use opencode_host::uploads::UploadError;
@@ -322,7 +322,11 @@ async fn files_of_a_prompt_that_is_not_committed_are_taken_back_before_others_ar
     let second = second.await;
     assert_eq!(placed(), ["second"]);
     // Of another conversation nobody waits.
-    let other = filed.hosting.store.open_conversation("other").await;
+    let other = filed
+        .hosting
+        .store
+        .open_conversation(&Tenant::default(), "other")
+        .await;
     drop(prepared(host, other.unwrap().id, "other").await);
     let submitted = filed.hosting.store.submit(&second).await.unwrap();
     second.committed(&submitted);

@@ -2,6 +2,7 @@
 
 use crate::cases::{all_hold, cases};
 use crate::real::Upstream;
+use opencode_host::store::Tenant;
 
 use super::*;
 
@@ -27,7 +28,11 @@ impl Live {
             .recorder(&recorder)
             .build()
             .unwrap();
-        let conversation = store.open_conversation("live").await.unwrap().id;
+        let conversation = store
+            .open_conversation(&Tenant::default(), "live")
+            .await
+            .unwrap()
+            .id;
         Self {
             home,
             host,

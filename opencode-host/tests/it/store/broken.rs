@@ -12,8 +12,8 @@ use opencode_host::store::conformance::{
     Fixture, answers, attachments, claims, conversations, endings, fencing, run, sessions, submits,
 };
 use opencode_host::store::{
-    Attachment, ConversationRow, MemoryRows, MemoryTables, MessageEntry, MessageRow, RowStore,
-    Rows, StoreResult, Tables, TurnRow,
+    Attachment, ConversationCursor, ConversationRow, MemoryRows, MemoryTables, MessageEntry,
+    MessageRow, RowStore, Rows, StoreResult, Tables, Tenant, TurnRow,
 };
 
 use super::{Memory, manual_clock};
@@ -66,8 +66,8 @@ macro_rules! rows {
 
 rows! { {
     conversation(id: ConversationId) -> Option<ConversationRow>;
-    conversation_named(name: &str) -> Option<ConversationRow>;
-    newest_conversations(limit: u32) -> Vec<ConversationRow>;
+    conversation_named(tenant: &Tenant, name: &str) -> Option<ConversationRow>;
+    newest_conversations(before: ConversationCursor, limit: u32) -> Vec<ConversationRow>;
     turn(id: TurnId) -> Option<TurnRow>;
     unsettled(conversation: ConversationId) -> Vec<TurnId>;
     set_aside(turn: TurnId) -> ();

@@ -1,6 +1,6 @@
 //! What becomes of a turn when its conversation, its server's memory or its own end is lost.
 
-use opencode_host::store::Conversation;
+use opencode_host::store::{Conversation, Tenant};
 use opencode_impostor::{Dialect, Subtask};
 
 use super::*;
@@ -90,7 +90,11 @@ async fn a_cancel_stops_the_model_and_its_sub_agents_on_every_version() {
 #[tokio::test]
 async fn a_conversation_deleted_under_a_running_turn_stops_it() {
     let test = hosting([Step::text("Half"), Step::gate("hold"), Step::text(" more")]).await;
-    let other = test.store.open_conversation("other").await.unwrap();
+    let other = test
+        .store
+        .open_conversation(&Tenant::default(), "other")
+        .await
+        .unwrap();
     let prompt = opencode_client::wire::Prompt::text("go");
     let beside = test.host.submit(other.id, prompt, SubmitOptions::default());
     let beside = beside.await.unwrap().turn.id;

@@ -1,7 +1,7 @@
 //! A server that forgets sessions: a turn replaces one, and no more.
 
 use opencode_client::wire::{PermissionAction, PermissionRule, Prompt};
-use opencode_host::store::{Conversation, Note, Store};
+use opencode_host::store::{Conversation, Note, Store, Tenant};
 
 use super::*;
 
@@ -114,7 +114,12 @@ async fn a_session_is_taken_up_by_its_own_conversation_alone() {
         let impostor = Impostor::builder().script(script).version(version);
         let test = Hosting::new(impostor.start().await.unwrap()).await;
         let mine = test.turn("go").await.session.unwrap();
-        let other = test.store.open_conversation("other").await.unwrap().id;
+        let other = test
+            .store
+            .open_conversation(&Tenant::default(), "other")
+            .await
+            .unwrap()
+            .id;
         let submitting = test
             .host
             .submit(other, Prompt::text("go"), SubmitOptions::default());

@@ -1,5 +1,6 @@
 //! Hooks, workers, sessions, recordings.
 
+use opencode_host::store::Tenant;
 use std::sync::Mutex;
 
 use opencode_client::wire::Prompt;
@@ -303,7 +304,12 @@ async fn who_stops_working_gives_back_only_what_is_his() {
     let test = hosting([Step::text("One. "), Step::gate("two"), Step::text("Two.")]).await;
     let stays = test.submit("go").await;
     let working = test.work(stays);
-    let other = test.store.open_conversation("other").await.unwrap().id;
+    let other = test
+        .store
+        .open_conversation(&Tenant::default(), "other")
+        .await
+        .unwrap()
+        .id;
     let submitted = test.host.submit(
         other,
         opencode_client::wire::Prompt::text("go"),

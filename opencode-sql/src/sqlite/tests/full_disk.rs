@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use opencode_host::client::{Client, wire::Prompt};
 use opencode_host::id::{ConversationId, TurnId};
 use opencode_host::reporter::{ErrorReporter, Severity};
-use opencode_host::store::{MessageStatus, TurnStatus};
+use opencode_host::store::{MessageStatus, Tenant, TurnStatus};
 use opencode_host::{Host, SubmitError, SubmitOptions, Worker, WorkerOptions};
 use opencode_impostor::{Impostor, Script, Step};
 use serde_json::{Map, Value};
@@ -87,7 +87,8 @@ async fn a_full_disk_costs_time_and_nothing_else() {
         .shared_folder()
         .build(&host)
         .unwrap();
-    let [one, two] = ["one", "two"].map(|name| store.open_conversation(name));
+    let tenant = Tenant::default();
+    let [one, two] = ["one", "two"].map(|name| store.open_conversation(&tenant, name));
     let (one, two) = (one.await.unwrap().id, two.await.unwrap().id);
     let turn = submit(&host, one, "long").await.unwrap();
     let beside = submit(&host, two, "short").await.unwrap();
