@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use opencode_client::wire::{PermissionAction, PermissionRule};
 use opencode_host::artifacts::Transform;
 use opencode_host::blobs::{Blobs, OpenError};
-use opencode_host::product::Product;
+use opencode_host::product::{HookError, Product, TurnContext};
 use opencode_host::sandbox::{OwnConfiguration, RootError, SandboxRoot, own_configuration_rules};
 use opencode_host::store::Conversation;
 
@@ -126,17 +127,18 @@ pub(crate) fn permission_rules() -> Vec<PermissionRule> {
     rules
 }
 
+#[async_trait]
 impl Product for Chat {
-    fn permission_rules(&self, _: &Conversation) -> Vec<PermissionRule> {
-        permission_rules()
+    async fn permission_rules(&self, _: &TurnContext) -> Result<Vec<PermissionRule>, HookError> {
+        Ok(permission_rules())
     }
 
     fn own_configuration(&self, _: &Conversation) -> OwnConfiguration {
         self.own_configuration
     }
 
-    fn system_context(&self, _: &Conversation) -> Option<String> {
-        Some(chart::INSTRUCTION.to_owned())
+    async fn system_context(&self, _: &TurnContext) -> Result<Option<String>, HookError> {
+        Ok(Some(chart::INSTRUCTION.to_owned()))
     }
 
     fn transforms(&self, _: &Conversation) -> Vec<Arc<dyn Transform>> {

@@ -62,24 +62,23 @@
 //!
 //! ```
 //! use opencode_host::client::wire::{PermissionAction, PermissionRule};
-//! use opencode_host::product::{HookError, Product};
+//! use opencode_host::product::{HookError, Product, TurnContext};
 //! use opencode_host::sandbox::default_permission_rules;
-//! use opencode_host::store::Conversation;
 //! use opencode_host::turn::TurnResult;
 //!
 //! struct Support;
 //!
 //! #[async_trait::async_trait]
 //! impl Product for Support {
-//!     fn system_context(&self, conversation: &Conversation) -> Option<String> {
-//!         Some(format!("You answer customers. This is case {}.", conversation.name))
+//!     async fn system_context(&self, turn: &TurnContext) -> Result<Option<String>, HookError> {
+//!         Ok(Some(format!("You answer customers. This is case {}.", turn.conversation.name)))
 //!     }
 //!
-//!     fn permission_rules(&self, _: &Conversation) -> Vec<PermissionRule> {
+//!     async fn permission_rules(&self, _: &TurnContext) -> Result<Vec<PermissionRule>, HookError> {
 //!         // The last match wins: a web page is read only after the person said yes.
 //!         let mut rules = default_permission_rules();
 //!         rules.push(PermissionRule::all("webfetch", PermissionAction::Ask));
-//!         rules
+//!         Ok(rules)
 //!     }
 //!
 //!     async fn on_turn_finished(&self, result: &TurnResult) -> Result<(), HookError> {

@@ -5,64 +5,120 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use opencode_client::Exchange;
-use opencode_client::wire::{ModelRef, PermissionRule};
+use opencode_client::wire::{ModelRef, PermissionRule, Prompt};
 
 pub use crate::plug_in::HookError;
 
 use crate::artifacts::{DefaultAttach, Transform};
+use crate::id::TurnId;
 use crate::sandbox::{OwnConfiguration, default_permission_rules};
-use crate::store::{Attachment, AttachmentSource, Conversation, Message};
+use crate::store::{Attachment, AttachmentSource, Conversation, Message, Metadata, Tenant, Turn};
 use crate::turn::TurnResult;
+
+/// The turn that a product is asked about.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct TurnContext {
+    /// Its conversation, with the session that it has.
+    pub conversation: Conversation,
+    /// The turn.
+    pub turn: TurnId,
+    /// What was submitted.
+    pub prompt: Prompt,
+    /// What the application keeps with the turn.
+    pub metadata: Metadata,
+    /// How many workers in a row have taken the turn up without any progress: 1 for the first.
+    pub attempt: u32,
+}
+
+impl TurnContext {
+    /// The context of a turn of this conversation, as a worker has claimed it.
+    pub fn new(conversation: Conversation, turn: &Turn) -> Self {
+        Self {
+            conversation,
+            turn: turn.id,
+            prompt: turn.prompt.clone(),
+            metadata: turn.metadata.clone(),
+            attempt: turn.attempts,
+        }
+    }
+
+    /// Whose conversation it is.
+    pub fn tenant(&self) -> &Tenant {
+        &self.conversation.tenant
+    }
+}
 
 /// One feature of a host that talks to an agent: its agent, its words to the
 /// model, its permission rules, its hooks. Every method has a default.
 ///
-/// A worker asks for agent, model, words, rules, title and the rest of the policy once for each claim of a turn, and
-/// calls each method on a thread of its own. A method that panics, or takes longer than
-/// [`plug_in_limit`](crate::WorkerOptions::plug_in_limit), fails the turn where it belongs to the policy, and is passed
-/// over where it is a hook; both is reported. A thread that never returns is lost to the process.
+/// What a turn is run with may be looked up, in a database say: such a method is async, gets the [`TurnContext`], and may
+/// fail. What is also needed where no turn runs (a page that shows a file, a call for a person's answer) is not:
+/// [`own_configuration`](Self::own_configuration), [`default_attach`](Self::default_attach) and
+/// [`transforms`](Self::transforms) get the conversation, and answer at once.
+///
+/// A worker asks for agent, model, words, rules, title and the rest of the policy once for each claim of a turn, all in
+/// one call, and calls each of the others by itself. Every call runs on a thread of its own, which it may block. One that
+/// panics, or takes longer than [`plug_in_limit`](crate::WorkerOptions::plug_in_limit), fails the turn where it belongs
+/// to the policy, and is passed over where it is a hook; both is reported. So is an error. A thread that never returns is
+/// lost to the process.
 #[async_trait]
 pub trait Product: Send + Sync + 'static {
-    /// The agent that answers; the server's default without one.
-    fn agent(&self, conversation: &Conversation) -> Option<String> {
-        let _ = conversation;
-        None
+    /// The agent that answers; the server's default without one. A prompt that names one goes before.
+    ///
+    /// # Errors
+    /// The turn then fails, and the error is reported.
+    async fn agent(&self, turn: &TurnContext) -> Result<Option<String>, HookError> {
+        let _ = turn;
+        Ok(None)
     }
 
-    /// The model that answers; the agent's default without one.
-    fn model(&self, conversation: &Conversation) -> Option<ModelRef> {
-        let _ = conversation;
-        None
+    /// The model that answers; the agent's default without one. A prompt that names one goes before.
+    ///
+    /// # Errors
+    /// The turn then fails, and the error is reported.
+    async fn model(&self, turn: &TurnContext) -> Result<Option<ModelRef>, HookError> {
+        let _ = turn;
+        Ok(None)
     }
 
     /// Further system instructions, said with every prompt.
-    fn system_context(&self, conversation: &Conversation) -> Option<String> {
-        let _ = conversation;
-        None
+    ///
+    /// # Errors
+    /// The turn then fails, and the error is reported.
+    async fn system_context(&self, turn: &TurnContext) -> Result<Option<String>, HookError> {
+        let _ = turn;
+        Ok(None)
     }
 
-    /// The rules of a new session, the last match wins. By default the agent
+    /// The rules of the conversation's session, the last match wins. By default the agent
     /// stays in its folder and has no shell: see [`default_permission_rules`].
-    fn permission_rules(&self, conversation: &Conversation) -> Vec<PermissionRule> {
-        let _ = conversation;
-        default_permission_rules()
+    ///
+    /// # Errors
+    /// The turn then fails, and the error is reported.
+    async fn permission_rules(&self, turn: &TurnContext) -> Result<Vec<PermissionRule>, HookError> {
+        let _ = turn;
+        Ok(default_permission_rules())
     }
 
     /// The title of a new session; the server writes its own without one.
-    fn session_title(&self, conversation: &Conversation) -> Option<String> {
-        let _ = conversation;
-        None
+    ///
+    /// # Errors
+    /// The turn then fails, and the error is reported.
+    async fn session_title(&self, turn: &TurnContext) -> Result<Option<String>, HookError> {
+        let _ = turn;
+        Ok(None)
     }
 
-    /// The folder a new session works in. Without one the host decides:
+    /// The folder a new session works in, asked when there is one to be made. Without one the host decides:
     /// [`HostBuilder::sandboxes`](crate::HostBuilder::sandboxes),
     /// [`WorkerBuilder::product_folders`](crate::WorkerBuilder::product_folders) or
     /// [`WorkerBuilder::shared_folder`](crate::WorkerBuilder::shared_folder).
     ///
     /// # Errors
     /// The turn then fails, and the error is reported.
-    async fn directory(&self, conversation: &Conversation) -> Result<Option<String>, HookError> {
-        let _ = conversation;
+    async fn directory(&self, turn: &TurnContext) -> Result<Option<String>, HookError> {
+        let _ = turn;
         Ok(None)
     }
 

@@ -21,9 +21,9 @@ use sha2::{Digest as _, Sha256};
 
 use self::mark::Mark;
 use crate::id::ConversationId;
-use crate::product::Product;
+use crate::product::{Product, TurnContext};
 use crate::reporter::Severity;
-use crate::store::{Conversation, Owed, SessionLock, SessionRecord, Store, StoreError, Swapped};
+use crate::store::{Owed, SessionLock, SessionRecord, Store, StoreError, Swapped};
 use crate::sub_agents::{RunsUnasked, SubAgents};
 use crate::telemetry::Telemetry;
 
@@ -76,8 +76,8 @@ impl Session<'_> {
     ///
     /// # Errors
     /// See [`SessionError`]. Nothing is left upstream.
-    pub async fn ensure(&self, conversation: &Conversation) -> Result<Ensured, SessionError> {
-        self.ensure_for(conversation, None).await
+    pub async fn ensure(&self, turn: &TurnContext) -> Result<Ensured, SessionError> {
+        self.ensure_for(turn, None).await
     }
 
     /// As [`Session::ensure`], for a turn that has prompted a session: that one is not replaced under it.
@@ -86,10 +86,11 @@ impl Session<'_> {
     /// As for [`Session::ensure`].
     pub(crate) async fn ensure_for(
         &self,
-        conversation: &Conversation,
+        turn: &TurnContext,
         prompted: Option<&SessionId>,
     ) -> Result<Ensured, SessionError> {
-        let rules = self.rules(conversation);
+        let conversation = &turn.conversation;
+        let rules = self.rules(turn).await?;
         let is_given_up = |record: &SessionRecord| {
             record.owed == Some(Owed::Replacement) && prompted != Some(&record.id)
         };
@@ -104,7 +105,7 @@ impl Session<'_> {
         }
         let lock = self.store.lock_session(conversation.id, LOCK_WAIT).await?;
         match lock.current().cloned() {
-            Some(record) if is_given_up(&record) => self.mint(lock, conversation, rules).await,
+            Some(record) if is_given_up(&record) => self.mint(lock, turn, rules).await,
             Some(record) if record.policy == fingerprint(&rules) => Ok(Ensured {
                 record,
                 just_created: false,
@@ -113,7 +114,7 @@ impl Session<'_> {
                 self.warn(conversation.id, &rules);
                 self.update_policy(lock, record, &rules).await
             }
-            None => self.mint(lock, conversation, rules).await,
+            None => self.mint(lock, turn, rules).await,
         }
     }
 
@@ -125,10 +126,11 @@ impl Session<'_> {
     /// See [`SessionError`]. Nothing is left upstream.
     pub async fn recreate(
         &self,
-        conversation: &Conversation,
+        turn: &TurnContext,
         lost: &SessionId,
     ) -> Result<Ensured, SessionError> {
-        let lock = self.store.lock_session(conversation.id, LOCK_WAIT).await?;
+        let conversation = turn.conversation.id;
+        let lock = self.store.lock_session(conversation, LOCK_WAIT).await?;
         let replaced = lock.current().cloned();
         if let Some(record) = replaced.as_ref().filter(|record| record.id != *lost) {
             return Ok(Ensured {
@@ -136,8 +138,8 @@ impl Session<'_> {
                 just_created: false,
             });
         }
-        let rules = self.rules(conversation);
-        self.mint(lock, conversation, rules).await
+        let rules = self.rules(turn).await?;
+        self.mint(lock, turn, rules).await
     }
 
     /// Checks, before a prompt, that the server still does as the session's rules say: it may have been swapped.
@@ -147,16 +149,18 @@ impl Session<'_> {
     pub(crate) async fn check(
         &self,
         client: &Client,
-        conversation: &Conversation,
+        turn: &TurnContext,
         session: &SessionId,
     ) -> Result<(), SessionError> {
-        upheld::check(client, session, &self.rules(conversation)).await
+        upheld::check(client, session, &self.rules(turn).await?).await
     }
 
     /// The rules of the conversation's session.
-    fn rules(&self, conversation: &Conversation) -> Vec<PermissionRule> {
-        let rules = self.product.permission_rules(conversation);
-        self.sub_agents.complete(rules)
+    async fn rules(&self, turn: &TurnContext) -> Result<Vec<PermissionRule>, SessionError> {
+        let rules = self.product.permission_rules(turn).await;
+        Ok(self
+            .sub_agents
+            .complete(rules.map_err(SessionError::Product)?))
     }
 
     /// Notes what is owed to a session, if the row still has that session and `change` makes something else of what
@@ -247,14 +251,13 @@ impl Session<'_> {
     async fn mint(
         &self,
         lock: Box<dyn SessionLock + '_>,
-        conversation: &Conversation,
+        turn: &TurnContext,
         rules: Vec<PermissionRule>,
     ) -> Result<Ensured, SessionError> {
-        let directory = self
-            .product
-            .directory(conversation)
-            .await
-            .map_err(SessionError::Product)?;
+        let conversation = &turn.conversation;
+        let product = self.product;
+        let directory = product.directory(turn).await;
+        let directory = directory.map_err(SessionError::Product)?;
         let client = match &directory {
             Some(directory) => &self.client.in_directory(directory.as_str()),
             None => self.client,
@@ -279,8 +282,9 @@ impl Session<'_> {
         let fresh = found.is_empty();
         let permission = [vec![mark.rule()], rules.clone()].concat();
         let session = if fresh {
+            let title = product.session_title(turn).await;
             let new = NewSession {
-                title: self.product.session_title(conversation),
+                title: title.map_err(SessionError::Product)?,
                 permission,
                 ..NewSession::default()
             };

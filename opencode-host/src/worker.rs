@@ -6,7 +6,6 @@
 mod answering;
 mod builder;
 mod drive;
-mod hosted;
 mod leases;
 mod shared;
 mod sweep;

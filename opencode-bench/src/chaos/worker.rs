@@ -9,8 +9,7 @@ use async_trait::async_trait;
 use clap::Args;
 use opencode_client::Client;
 use opencode_host::id::TurnId;
-use opencode_host::product::{HookError, Product};
-use opencode_host::store::Conversation;
+use opencode_host::product::{HookError, Product, TurnContext};
 use opencode_host::{Host, Worker, WorkerOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -46,8 +45,8 @@ struct Folders(PathBuf);
 
 #[async_trait]
 impl Product for Folders {
-    async fn directory(&self, conversation: &Conversation) -> Result<Option<String>, HookError> {
-        let folder = self.0.join(conversation.id.to_string());
+    async fn directory(&self, turn: &TurnContext) -> Result<Option<String>, HookError> {
+        let folder = self.0.join(turn.conversation.id.to_string());
         std::fs::create_dir_all(&folder)?;
         Ok(Some(folder.display().to_string()))
     }

@@ -26,7 +26,7 @@ use opencode_host::client::reply::PersistedPart;
 use opencode_host::client::wire::{PermissionAction, PermissionReply, PermissionRule, Prompt};
 use opencode_host::id::TurnId;
 use opencode_host::live::Cursor;
-use opencode_host::product::{HookError, Product};
+use opencode_host::product::{HookError, Product, TurnContext};
 use opencode_host::sandbox::{SandboxRoot, default_permission_rules};
 use opencode_host::store::{Conversation, Given, MemoryStore, NewAnswer};
 use opencode_host::{AnswerError, Host, SubmitError, SubmitOptions, Worker};
@@ -52,14 +52,15 @@ pub(crate) struct Charts;
 
 #[async_trait]
 impl Product for Charts {
-    fn system_context(&self, _: &Conversation) -> Option<String> {
-        Some("When numbers are asked for, write chart.json: {\"bars\": [1, 2, 3]}.".to_owned())
+    async fn system_context(&self, _: &TurnContext) -> Result<Option<String>, HookError> {
+        let chart = "When numbers are asked for, write chart.json: {\"bars\": [1, 2, 3]}.";
+        Ok(Some(chart.to_owned()))
     }
 
-    fn permission_rules(&self, _: &Conversation) -> Vec<PermissionRule> {
+    async fn permission_rules(&self, _: &TurnContext) -> Result<Vec<PermissionRule>, HookError> {
         let mut rules = default_permission_rules();
         rules.push(PermissionRule::all("webfetch", PermissionAction::Ask));
-        rules
+        Ok(rules)
     }
 
     fn transforms(&self, _: &Conversation) -> Vec<Arc<dyn Transform>> {

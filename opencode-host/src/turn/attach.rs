@@ -52,16 +52,15 @@ pub(super) async fn attach(
         .newest_attachments(turn.conversation, REMEMBERED)
         .await?;
     let echo = Echo::of(known.iter().filter(|file| file.message != turn.message));
-    let product = &tools.product;
-    let transforms = product.transforms(&tools.conversation);
+    let policy = &tools.product.policy;
     let attaching = MessageArtifacts {
         message: turn.message,
         store,
         blobs,
         clock: &*tools.front.clock,
         telemetry: &tools.front.telemetry,
-        default_attach: product.default_attach(&tools.conversation),
-        transforms: &transforms,
+        default_attach: policy.default_attach,
+        transforms: &policy.transforms,
         transform_limit: tools.workshop.options.plug_in_limit,
     };
     let cutoff = turn.started_at().unwrap_or(turn.created_at);
@@ -75,7 +74,7 @@ pub(super) async fn attach(
 /// The conversation's folder.
 async fn sandbox(tools: &Tools) -> Option<Sandbox> {
     let root = tools.front.sandboxes.clone()?;
-    let id: SandboxId = tools.conversation.id.to_string().parse().ok()?;
+    let id: SandboxId = tools.context.conversation.id.to_string().parse().ok()?;
     match crate::sandbox::blocking(move || root.provision(&id)).await {
         Ok(sandbox) => Some(sandbox),
         Err(error) => {
@@ -97,7 +96,7 @@ async fn exchange_again(tools: &Tools, turn: &Turn) -> Exchange {
     let client = match guarded_client(
         &tools.front,
         &tools.workshop.client,
-        &tools.conversation,
+        &tools.context.conversation,
         own,
     )
     .await

@@ -75,7 +75,10 @@ pub(super) async fn carry_over(tools: &Tools, facts: &Facts) -> Outcome {
             [
                 ("turn", tools.turn.id.to_string().into()),
                 ("session", session.id.to_string().into()),
-                ("conversation", tools.conversation.id.to_string().into()),
+                (
+                    "conversation",
+                    tools.context.conversation.id.to_string().into(),
+                ),
                 ("bytes", text.len().into()),
                 ("messages", transcript.messages().into()),
                 ("cut", transcript.is_cut().into()),
@@ -176,7 +179,7 @@ async fn record_transcript(
         other => other,
     };
     let sessions = tools.sessions();
-    let noting = sessions.note_owed(tools.conversation.id, &session.id, record);
+    let noting = sessions.note_owed(tools.context.conversation.id, &session.id, record);
     Ok(noting.await?.0)
 }
 
@@ -190,7 +193,7 @@ async fn no_transcript_owed(
         other => other,
     };
     let sessions = tools.sessions();
-    let noting = sessions.note_owed(tools.conversation.id, &session.id, settle);
+    let noting = sessions.note_owed(tools.context.conversation.id, &session.id, settle);
     noting.await
 }
 
@@ -200,7 +203,10 @@ fn tell_not_carried_over(tools: &Tools, session: &SessionRecord, error: ClientEr
         [
             ("turn", tools.turn.id.to_string().into()),
             ("session", session.id.to_string().into()),
-            ("conversation", tools.conversation.id.to_string().into()),
+            (
+                "conversation",
+                tools.context.conversation.id.to_string().into(),
+            ),
             ("error", error.name().into()),
         ],
     );

@@ -14,7 +14,7 @@ pub(super) async fn connect(tools: &Tools, facts: &Facts, ears: &mut Ears) -> Ou
     // A session that was prompted is looked at, whatever the next prompt goes to.
     let prompted = facts.prompt.record();
     let sessions = tools.sessions();
-    let ensuring = sessions.ensure_for(&tools.conversation, prompted.map(|record| &record.session));
+    let ensuring = sessions.ensure_for(&tools.context, prompted.map(|record| &record.session));
     let ensured = ensuring.await?;
     let session = ensured.record;
     if ensured.just_created {
@@ -22,7 +22,10 @@ pub(super) async fn connect(tools: &Tools, facts: &Facts, ears: &mut Ears) -> Ou
             "session.created",
             [
                 ("session", session.id.to_string().into()),
-                ("conversation", tools.conversation.id.to_string().into()),
+                (
+                    "conversation",
+                    tools.context.conversation.id.to_string().into(),
+                ),
             ],
         );
     }
@@ -86,7 +89,7 @@ pub(super) async fn recreate(tools: &Tools, facts: &Facts, ears: &mut Ears) -> O
         return Err(ClientError::SessionNotFound { session: lost }.into());
     }
     let sessions = tools.sessions();
-    let session = sessions.recreate(&tools.conversation, &lost).await?.record;
+    let session = sessions.recreate(&tools.context, &lost).await?.record;
     let live = listen(tools, ears, &session).await?;
     ears.lose_session();
     if facts.prompt.record().is_some() {
@@ -95,7 +98,10 @@ pub(super) async fn recreate(tools: &Tools, facts: &Facts, ears: &mut Ears) -> O
             [
                 ("session", session.id.to_string().into()),
                 ("lost", lost.to_string().into()),
-                ("conversation", tools.conversation.id.to_string().into()),
+                (
+                    "conversation",
+                    tools.context.conversation.id.to_string().into(),
+                ),
             ],
         );
     }
@@ -110,7 +116,9 @@ pub(super) async fn recreate(tools: &Tools, facts: &Facts, ears: &mut Ears) -> O
 pub(super) async fn abort(tools: &Tools, facts: &Facts) -> Outcome {
     if let Some(session) = facts.linked_session() {
         let sessions = tools.sessions();
-        sessions.abort(tools.conversation.id, session).await?;
+        sessions
+            .abort(tools.context.conversation.id, session)
+            .await?;
     }
     Ok(Learned::Aborted)
 }
@@ -126,7 +134,7 @@ pub(super) async fn stop_leftover(tools: &Tools, session: &SessionRecord) -> Res
         // What has just ended may show as busy for a moment.
         if !told && began.elapsed() >= pace.abort / 5 {
             let sessions = tools.sessions();
-            let aborted = sessions.abort(tools.conversation.id, session).await;
+            let aborted = sessions.abort(tools.context.conversation.id, session).await;
             told = aborted.is_ok();
         }
         sleep(pace.abort / 20).await;

@@ -9,6 +9,7 @@ use super::control::Control;
 use super::ears::Ears;
 use super::ending::end;
 use super::facts::{Facts, Failure, Learned};
+use super::hosted::Asked;
 use super::leaving::{Driven, leave};
 use super::plan::{Ending, Step, plan};
 use super::settle::settle;
@@ -17,7 +18,6 @@ use super::workshop::Workshop;
 use super::{carry_over, connecting, follow, inspect, names, prompting};
 use crate::front::Front;
 use crate::live::LiveTurn;
-use crate::product::Product;
 use crate::session::REMOVING;
 use crate::store::{ClaimedTurn, Phase};
 
@@ -42,7 +42,7 @@ impl Driver {
     pub(crate) fn new(
         front: Arc<Front>,
         workshop: Arc<Workshop>,
-        product: Arc<dyn Product>,
+        product: Arc<Asked>,
         mut claimed: ClaimedTurn,
         control: Control,
         live: Arc<LiveTurn>,
@@ -151,10 +151,10 @@ impl Driver {
             return;
         };
         tools.report(&Deleted {
-            conversation: tools.conversation.id.to_string(),
+            conversation: tools.context.conversation.id.to_string(),
         });
         let sessions = tools.sessions();
-        let removing = sessions.remove(tools.conversation.id, session);
+        let removing = sessions.remove(tools.context.conversation.id, session);
         // What is not done then, a sandbox that is gone keeps from doing harm.
         let _ = timeout(REMOVING, removing).await;
     }

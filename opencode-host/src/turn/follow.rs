@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::ears::{Ears, Signals};
 use super::facts::{Facts, Learned};
 use super::tools::{Outcome, Tools, Trouble};
+use crate::product::Product as _;
 use crate::reporter::Severity;
 use crate::store::{Note, StoreError};
 
@@ -102,7 +103,10 @@ fn tick_activity(tools: &Tools, ears: &mut Ears) {
         return;
     }
     ears.activity = Instant::now();
-    let (product, conversation) = (Arc::clone(&tools.product), tools.conversation.clone());
+    let (product, conversation) = (
+        Arc::clone(&tools.product),
+        tools.context.conversation.clone(),
+    );
     let telemetry = tools.front.telemetry.clone();
     // The turn does not wait for it.
     tokio::spawn(async move {

@@ -89,12 +89,12 @@ pub(super) fn not_minted(tools: &Tools, facts: &Facts, error: ClientError) -> Tr
 /// Has the conversation's next prompt go to a fresh session, where this one's history cannot be read, or an unknown
 /// model stands. The turn has ended. Where this fails, the next turn finds out by itself.
 pub(super) async fn give_session_up(tools: &Tools) {
-    let Some(session) = &tools.conversation.session else {
+    let Some(session) = &tools.context.conversation.session else {
         return;
     };
     let sessions = tools.sessions();
     let replaced = |_| Some(Owed::Replacement);
-    let noting = sessions.note_owed(tools.conversation.id, &session.id, replaced);
+    let noting = sessions.note_owed(tools.context.conversation.id, &session.id, replaced);
     if let Ok(Err(error)) = timeout(REMOVING, noting).await {
         tools.report(&error);
     }

@@ -14,6 +14,7 @@ mod ending;
 mod facts;
 mod follow;
 mod history;
+pub(crate) mod hosted;
 mod inspect;
 mod leaving;
 mod limits;

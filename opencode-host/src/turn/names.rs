@@ -31,12 +31,12 @@ const SAID: usize = 300;
 
 /// What the prompt names: its own, or the product's.
 pub(super) fn named(tools: &Tools) -> (Option<String>, Option<ModelRef>) {
-    let (prompt, product) = (&tools.turn.prompt, &tools.product);
+    let (prompt, policy) = (&tools.turn.prompt, &tools.product.policy);
     let agent = prompt.agent.clone();
     let model = prompt.model.clone();
     (
-        agent.or_else(|| product.agent(&tools.conversation)),
-        model.or_else(|| product.model(&tools.conversation)),
+        agent.or_else(|| policy.agent.clone()),
+        model.or_else(|| policy.model.clone()),
     )
 }
 

@@ -129,7 +129,7 @@ pub(super) async fn post(tools: &Tools, facts: &Facts, fenced: Instant) -> Outco
 async fn check(tools: &Tools, session: &SessionRecord) -> Result<(), Trouble> {
     let client = session.client(&tools.server);
     let sessions = tools.sessions();
-    let checked = sessions.check(&client, &tools.conversation, &session.id);
+    let checked = sessions.check(&client, &tools.context, &session.id);
     Ok(checked.await?)
 }
 
@@ -147,6 +147,6 @@ pub(super) fn prompt(tools: &Tools) -> Prompt {
     (prompt.agent, prompt.model) = named(tools);
     prompt.system = prompt
         .system
-        .or_else(|| tools.product.system_context(&tools.conversation));
+        .or_else(|| tools.product.policy.system_context.clone());
     prompt
 }

@@ -11,6 +11,7 @@ use super::ears::Ears;
 use super::leaving::{Driven, leave};
 use super::tools::Tools;
 use crate::plug_in::HookError;
+use crate::product::Product as _;
 use crate::reporter::Severity;
 use crate::store::{Finish, StoreError};
 

@@ -12,15 +12,16 @@ use tokio::time::{Instant, timeout};
 
 use super::control::Control;
 use super::facts::{Facts, Failure, Learned, Unread};
+use super::hosted::Asked;
 use super::workshop::Workshop;
 use crate::configuration_guard::{guard_again, guard_session};
 use crate::front::Front;
 use crate::live::LiveTurn;
-use crate::product::Product;
+use crate::product::TurnContext;
 use crate::reporter::Severity;
 use crate::sandbox::OwnConfiguration;
 use crate::session::{Session, SessionError};
-use crate::store::{ClaimedTurn, Conversation, Lease, Note, StoreError, Turn};
+use crate::store::{ClaimedTurn, Lease, Note, StoreError, Turn};
 
 /// How long the note for watchers of other processes may take.
 const NOTING: Duration = Duration::from_secs(1);
@@ -72,12 +73,12 @@ pub(super) struct Tools {
     pub(super) front: Arc<Front>,
     /// Where they are driven.
     pub(super) workshop: Arc<Workshop>,
-    pub(super) product: Arc<dyn Product>,
+    pub(super) product: Arc<Asked>,
     pub(super) lease: Lease,
     /// The row, as it was claimed.
     pub(super) turn: Turn,
-    /// The row, as it was claimed, with the session that the facts have.
-    pub(super) conversation: Conversation,
+    /// What the product is asked about: the conversation's row as it was claimed, with the session that the facts have.
+    pub(super) context: TurnContext,
     pub(super) control: Control,
     pub(super) live: Arc<LiveTurn>,
     /// When the turn was claimed.
@@ -98,7 +99,7 @@ impl Tools {
     pub(super) fn new(
         front: Arc<Front>,
         workshop: Arc<Workshop>,
-        product: Arc<dyn Product>,
+        product: Arc<Asked>,
         claimed: ClaimedTurn,
         control: Control,
         live: Arc<LiveTurn>,
@@ -106,10 +107,10 @@ impl Tools {
     ) -> Self {
         let first = claimed.turn.started_at();
         Self {
+            context: TurnContext::new(claimed.conversation, &claimed.turn),
             before: first.map_or(Duration::ZERO, |first| claimed.now.since(first)),
             lease: claimed.lease,
             turn: claimed.turn,
-            conversation: claimed.conversation,
             control,
             live,
             started: now,
@@ -127,8 +128,8 @@ impl Tools {
     pub(super) fn ready(&mut self, facts: &Facts, now: Instant) {
         self.patience = facts.patience(now);
         self.server = self.workshop.client.with_patience(self.patience);
-        if self.conversation.session != facts.session {
-            self.conversation.session.clone_from(&facts.session);
+        if self.context.conversation.session != facts.session {
+            self.context.conversation.session.clone_from(&facts.session);
         }
     }
 
@@ -152,13 +153,13 @@ impl Tools {
 
     /// What becomes of configuration that is found in the folder.
     pub(super) fn own_configuration(&self) -> OwnConfiguration {
-        self.product.own_configuration(&self.conversation)
+        self.product.policy.own_configuration
     }
 
     /// Before the server reads the folder: nothing in it may configure the server.
     pub(super) async fn guard(&self) -> Result<(), Trouble> {
         let own = self.own_configuration();
-        let guarded = guard_session(&self.front, &self.conversation, own).await;
+        let guarded = guard_session(&self.front, &self.context.conversation, own).await;
         let moved = guarded.map_err(|unguarded| Trouble::Product(unguarded.to_string()))?;
         self.moved.fetch_or(!moved.is_empty(), Ordering::Relaxed);
         Ok(())
@@ -169,7 +170,7 @@ impl Tools {
         self.guard().await?;
         if self.moved.load(Ordering::Relaxed) {
             let own = self.own_configuration();
-            let guarded = guard_again(&self.front, &self.conversation, own).await;
+            let guarded = guard_again(&self.front, &self.context.conversation, own).await;
             guarded.map_err(|unguarded| Trouble::Product(unguarded.to_string()))?;
             self.moved.store(false, Ordering::Relaxed);
         }
@@ -249,7 +250,7 @@ impl Tools {
     }
 
     pub(super) fn report(&self, error: &(dyn std::error::Error + 'static)) {
-        let session = self.conversation.session.as_ref();
+        let session = self.context.conversation.session.as_ref();
         self.front.telemetry.report(
             error,
             Severity::Warning,

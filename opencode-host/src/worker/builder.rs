@@ -8,7 +8,6 @@ use opencode_client::reply::Observer;
 use opencode_client::{Client, EventHub, HubOptions};
 
 use super::Worker;
-use super::hosted::{Folders, Hosted};
 use super::shared::Shared;
 use crate::host::Host;
 use crate::options::WorkerOptions;
@@ -16,6 +15,7 @@ use crate::product::{PlainProduct, Product};
 use crate::reporter::Severity;
 use crate::store::{Turn, WorkerId};
 use crate::sub_agents::SubAgents;
+use crate::turn::hosted::{Folders, Hosted};
 use crate::turn::observing::MakeObserver;
 use crate::turn::workshop::Workshop;
 

@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 
 use super::shared::{Run, Running, Shared};
 use super::under_way::Sending;
+use crate::product::TurnContext;
 use crate::reporter::Severity;
 use crate::store::{ClaimedTurn, Phase, StoreError};
 use crate::turn::control::{Control, Orders};
@@ -31,7 +32,9 @@ pub(super) async fn drive(shared: Arc<Shared>, run: Run, claimed: ClaimedTurn) {
     shared.running().insert(turn, running);
     let live = shared.front.live.turn(turn);
     live.start(generation);
-    let (product, asked) = shared.product.ask(&claimed.conversation).await;
+    let is_over = matches!(claimed.turn.phase(), Phase::Finished { .. });
+    let context = TurnContext::new(claimed.conversation.clone(), &claimed.turn);
+    let (product, asked) = shared.product.ask(&context, is_over).await;
     let driver = |claimed| {
         Driver::new(
             Arc::clone(&shared.front),
@@ -42,7 +45,6 @@ pub(super) async fn drive(shared: Arc<Shared>, run: Run, claimed: ClaimedTurn) {
             Arc::clone(&live),
         )
     };
-    let is_over = matches!(claimed.turn.phase(), Phase::Finished { .. });
     let first = driver(claimed.clone());
     let driving = async {
         match &asked {

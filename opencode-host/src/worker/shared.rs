@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use opencode_client::Client;
 
-use super::hosted::Hosted;
 use super::under_way::Sending;
 use crate::configuration_guard::{Unguarded, guarded_client};
 use crate::front::Front;
 use crate::id::TurnId;
 use crate::store::{Claim, ClaimedTurn, Conversation, Lease, Phase, StoreError, WorkerId};
 use crate::turn::control::Control;
+use crate::turn::hosted::Hosted;
 use crate::turn::workshop::Workshop;
 
 /// What all clones of a worker and what they have running share.
@@ -120,9 +120,8 @@ impl Shared {
         &self,
         conversation: &Conversation,
     ) -> Result<Client, Unguarded> {
-        let (product, asked) = self.product.ask(conversation).await;
-        asked.map_err(|error| Unguarded(error.into()))?;
-        let own = product.own_configuration(conversation);
+        let own = self.product.own_configuration(conversation).await;
+        let own = own.map_err(|error| Unguarded(error.into()))?;
         guarded_client(&self.front, &self.workshop.client, conversation, own).await
     }
 }

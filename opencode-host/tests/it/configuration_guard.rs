@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use opencode_client::reply::ToolStatus;
 use opencode_client::wire::{PermissionRule, Prompt};
 use opencode_host::id::ConversationId;
-use opencode_host::product::Product;
+use opencode_host::product::{HookError, Product, TurnContext};
 use opencode_host::reporter::{ErrorReporter, Severity};
 use opencode_host::sandbox::{
     OwnConfiguration, SandboxRoot, default_permission_rules, own_configuration_rules,
@@ -28,11 +29,12 @@ use crate::hosting::{Builder, Hosting, Recorder, quick};
 #[derive(Debug)]
 struct Strict(OwnConfiguration);
 
+#[async_trait]
 impl Product for Strict {
-    fn permission_rules(&self, _: &Conversation) -> Vec<PermissionRule> {
+    async fn permission_rules(&self, _: &TurnContext) -> Result<Vec<PermissionRule>, HookError> {
         let mut rules = default_permission_rules();
         rules.extend(own_configuration_rules());
-        rules
+        Ok(rules)
     }
 
     fn own_configuration(&self, _: &Conversation) -> OwnConfiguration {

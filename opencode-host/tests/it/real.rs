@@ -14,8 +14,8 @@ use opencode_client::wire::{
 };
 use opencode_host::id::{ConversationId, TurnId};
 use opencode_host::live::{Cursor, LiveEvent};
-use opencode_host::product::{HookError, Product};
-use opencode_host::store::{Conversation, MemoryStore, Store, Tenant, TurnStatus};
+use opencode_host::product::{HookError, Product, TurnContext};
+use opencode_host::store::{MemoryStore, Store, Tenant, TurnStatus};
 use opencode_host::turn::TurnResult;
 use opencode_host::{Host, SubmitOptions, Worker};
 use opencode_impostor::real::RealServer;
@@ -44,11 +44,11 @@ struct InFolder {
 
 #[async_trait]
 impl Product for InFolder {
-    fn permission_rules(&self, _: &Conversation) -> Vec<PermissionRule> {
-        self.rules.clone()
+    async fn permission_rules(&self, _: &TurnContext) -> Result<Vec<PermissionRule>, HookError> {
+        Ok(self.rules.clone())
     }
 
-    async fn directory(&self, _: &Conversation) -> Result<Option<String>, HookError> {
+    async fn directory(&self, _: &TurnContext) -> Result<Option<String>, HookError> {
         Ok(Some(self.directory.clone()))
     }
 }

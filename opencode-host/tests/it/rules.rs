@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use opencode_client::PermissionId;
 use opencode_client::wire::{PermissionAction, PermissionReply, PermissionRule};
-use opencode_host::product::Product;
-use opencode_host::store::{Conversation, Tenant, TurnStatus};
+use opencode_host::product::{HookError, Product, TurnContext};
+use opencode_host::store::{Tenant, TurnStatus};
 use opencode_host::sub_agents::SubAgents;
 use opencode_host::{AnswerError, SubmitOptions};
 use opencode_impostor::{Dialect, Impostor};
@@ -16,9 +17,10 @@ use crate::hosting::{Hosting, quick};
 #[derive(Debug)]
 struct Ruled(Vec<PermissionRule>);
 
+#[async_trait]
 impl Product for Ruled {
-    fn permission_rules(&self, _: &Conversation) -> Vec<PermissionRule> {
-        self.0.clone()
+    async fn permission_rules(&self, _: &TurnContext) -> Result<Vec<PermissionRule>, HookError> {
+        Ok(self.0.clone())
     }
 }
 

@@ -20,7 +20,7 @@ use futures_util::TryStreamExt as _;
 use opencode_client::Exchange;
 use opencode_client::wire::PermissionReply;
 use opencode_host::live::Cursor;
-use opencode_host::product::{HookError, Product};
+use opencode_host::product::{HookError, Product, TurnContext};
 use opencode_host::store::{CancelOutcome, Message, MessageStatus, TurnStatus};
 use opencode_host::turn::TurnResult;
 use opencode_host::{SubmitError, SubmitOptions, WorkerOptions};

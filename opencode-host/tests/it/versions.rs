@@ -23,8 +23,8 @@
 
 use async_trait::async_trait;
 use opencode_client::wire::PermissionReply;
-use opencode_host::product::{HookError, Product};
-use opencode_host::store::{Conversation, TurnStatus};
+use opencode_host::product::{HookError, Product, TurnContext};
+use opencode_host::store::TurnStatus;
 use opencode_host::turn::TurnResult;
 use opencode_impostor::{
     Action, Calls, Dialect, Impostor, ImpostorBuilder, Ledger, Script, Step, Streamed,
@@ -38,7 +38,7 @@ struct Elsewhere;
 
 #[async_trait]
 impl Product for Elsewhere {
-    async fn directory(&self, _: &Conversation) -> Result<Option<String>, HookError> {
+    async fn directory(&self, _: &TurnContext) -> Result<Option<String>, HookError> {
         Ok(Some("/workspace/elsewhere".to_owned()))
     }
 }

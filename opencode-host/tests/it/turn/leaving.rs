@@ -1,6 +1,6 @@
 //! What becomes of a turn when its conversation, its server's memory or its own end is lost.
 
-use opencode_host::store::{Conversation, Tenant};
+use opencode_host::store::Tenant;
 use opencode_impostor::{Dialect, Subtask};
 
 use super::*;
@@ -45,7 +45,7 @@ struct Elsewhere;
 
 #[async_trait]
 impl Product for Elsewhere {
-    async fn directory(&self, _: &Conversation) -> Result<Option<String>, HookError> {
+    async fn directory(&self, _: &TurnContext) -> Result<Option<String>, HookError> {
         Ok(Some("/workspace/theirs".to_owned()))
     }
 }

@@ -1,7 +1,7 @@
 //! A server that forgets sessions: a turn replaces one, and no more.
 
 use opencode_client::wire::{PermissionAction, PermissionRule, Prompt};
-use opencode_host::store::{Conversation, Note, Store, Tenant};
+use opencode_host::store::{Note, Store, Tenant};
 
 use super::*;
 
@@ -48,12 +48,12 @@ struct Titled(Vec<PermissionRule>);
 
 #[async_trait]
 impl Product for Titled {
-    fn session_title(&self, _: &Conversation) -> Option<String> {
-        Some("Their title".to_owned())
+    async fn session_title(&self, _: &TurnContext) -> Result<Option<String>, HookError> {
+        Ok(Some("Their title".to_owned()))
     }
 
-    fn permission_rules(&self, _: &Conversation) -> Vec<PermissionRule> {
-        self.0.clone()
+    async fn permission_rules(&self, _: &TurnContext) -> Result<Vec<PermissionRule>, HookError> {
+        Ok(self.0.clone())
     }
 }
 

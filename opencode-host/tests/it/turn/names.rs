@@ -1,7 +1,6 @@
 //! Names in a prompt that the server does not know.
 
 use opencode_client::wire::{ModelRef, Prompt};
-use opencode_host::store::Conversation;
 use opencode_impostor::{ImpostorBuilder, ProviderError};
 
 use super::*;
@@ -107,15 +106,15 @@ struct Named;
 
 #[async_trait]
 impl Product for Named {
-    fn agent(&self, _: &Conversation) -> Option<String> {
-        Some("reviewer".to_owned())
+    async fn agent(&self, _: &TurnContext) -> Result<Option<String>, HookError> {
+        Ok(Some("reviewer".to_owned()))
     }
 
-    fn model(&self, _: &Conversation) -> Option<ModelRef> {
-        Some(ModelRef {
+    async fn model(&self, _: &TurnContext) -> Result<Option<ModelRef>, HookError> {
+        Ok(Some(ModelRef {
             provider: "local".to_owned(),
             model: "scripted".to_owned(),
-        })
+        }))
     }
 }
 

@@ -28,13 +28,18 @@ const METHODS: [(&str, bool); 11] = [
     ("on_turn_finished", true),
 ];
 
+/// Those that are not async, and have no error to return.
+const AT_ONCE: [&str; 3] = ["own_configuration", "default_attach", "transforms"];
+
 #[derive(Clone, Copy, Debug)]
 enum How {
     Panics,
     /// Its thread is blocked.
     Blocks,
-    /// It awaits what never comes.
+    /// It awaits what never comes, where it can.
     Waits,
+    /// It returns an error.
+    Fails,
 }
 
 /// A product with a mistake in one method.
@@ -57,46 +62,50 @@ impl Broken {
         if method == self.method {
             match self.how {
                 How::Panics => panic!("a mistake in {method}"),
-                How::Blocks | How::Waits => {
+                How::Blocks | How::Waits | How::Fails => {
                     let _ = self.hold.lock().unwrap().recv();
                 }
             }
         }
     }
 
-    async fn at_last(&self, method: &str) {
-        if method == self.method && matches!(self.how, How::Waits) {
-            std::future::pending::<()>().await;
+    async fn awaited(&self, method: &str) -> Result<(), HookError> {
+        match self.how {
+            How::Waits if method == self.method => std::future::pending().await,
+            How::Fails if method == self.method => Err("no database".into()),
+            _ => {
+                self.at(method);
+                Ok(())
+            }
         }
-        self.at(method);
     }
 }
 
 #[async_trait]
 impl Product for Broken {
-    fn agent(&self, _: &Conversation) -> Option<String> {
-        self.at("agent");
-        None
+    async fn agent(&self, _: &TurnContext) -> Result<Option<String>, HookError> {
+        self.awaited("agent").await?;
+        Ok(None)
     }
 
-    fn model(&self, _: &Conversation) -> Option<ModelRef> {
-        self.at("model");
-        None
+    async fn model(&self, _: &TurnContext) -> Result<Option<ModelRef>, HookError> {
+        self.awaited("model").await?;
+        Ok(None)
     }
 
-    fn system_context(&self, _: &Conversation) -> Option<String> {
-        self.at("system_context");
-        None
+    async fn system_context(&self, _: &TurnContext) -> Result<Option<String>, HookError> {
+        self.awaited("system_context").await?;
+        Ok(None)
     }
 
-    fn permission_rules(&self, _: &Conversation) -> Vec<PermissionRule> {
-        self.at("permission_rules");
-        Vec::new()
+    async fn permission_rules(&self, _: &TurnContext) -> Result<Vec<PermissionRule>, HookError> {
+        self.awaited("permission_rules").await?;
+        Ok(Vec::new())
     }
 
-    fn session_title(&self, _: &Conversation) -> Option<String> {
-        self.at("session_title");
-        None
+    async fn session_title(&self, _: &TurnContext) -> Result<Option<String>, HookError> {
+        self.awaited("session_title").await?;
+        Ok(None)
     }
 
     fn own_configuration(&self, _: &Conversation) -> OwnConfiguration {
@@ -114,18 +123,18 @@ impl Product for Broken {
         Vec::new()
     }
 
-    async fn directory(&self, _: &Conversation) -> Result<Option<String>, HookError> {
-        self.at_last("directory").await;
+    async fn directory(&self, _: &TurnContext) -> Result<Option<String>, HookError> {
+        self.awaited("directory").await?;
         Ok(None)
     }
 
     async fn on_finalized(&self, _: &Message, _: &Exchange) -> Result<(), HookError> {
-        self.at_last("on_finalized").await;
+        self.awaited("on_finalized").await?;
         Ok(())
     }
 
     async fn on_turn_finished(&self, _: &TurnResult) -> Result<(), HookError> {
-        self.at_last("on_turn_finished").await;
+        self.awaited("on_turn_finished").await?;
         Ok(())
     }
 }
@@ -136,7 +145,7 @@ async fn broken(method: &'static str, how: How) -> (Hosting, Sender<()>) {
     let mut options = quick();
     options.plug_in_limit = Duration::from_millis(match how {
         // On a busy machine a thread may take its time to start.
-        How::Panics => 10_000,
+        How::Panics | How::Fails => 10_000,
         How::Blocks | How::Waits => 300,
     });
     let hosting = Hosting::with(impostor.await.unwrap(), options, |builder| {
@@ -147,6 +156,9 @@ async fn broken(method: &'static str, how: How) -> (Hosting, Sender<()>) {
 
 async fn costs_its_turn_alone(how: How, told: &str) {
     for (method, passed_over) in METHODS {
+        if matches!(how, How::Fails) && AT_ONCE.contains(&method) {
+            continue;
+        }
         let (test, _end) = broken(method, how).await;
         // The second turn comes through although the first one failed.
         for _ in 0..2 {
@@ -184,16 +196,13 @@ async fn a_product_that_blocks_in_any_method_costs_its_turn_alone() {
 }
 
 #[tokio::test]
-async fn a_hook_that_waits_for_ever_is_left_behind() {
-    for method in ["directory", "on_finalized", "on_turn_finished"] {
-        let (test, _end) = broken(method, How::Waits).await;
-        let result = test.turn("go").await;
-        assert_eq!(
-            result.status == TurnStatus::Completed,
-            method != "directory"
-        );
-        assert!(test.recorder.count("reported") > 0);
-    }
+async fn a_product_that_waits_for_ever_in_any_method_costs_its_turn_alone() {
+    costs_its_turn_alone(How::Waits, "did not return within").await;
+}
+
+#[tokio::test]
+async fn a_product_that_returns_an_error_costs_its_turn_alone() {
+    costs_its_turn_alone(How::Fails, "no database").await;
 }
 
 /// An observer, broken or not, that counts the words it hears.

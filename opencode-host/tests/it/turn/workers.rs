@@ -5,9 +5,11 @@ use std::sync::Mutex;
 
 use opencode_client::wire::Prompt;
 use opencode_host::blobs::Blobs;
+use opencode_host::clock::{SystemClock, Timestamp};
 use opencode_host::id::TurnId;
 use opencode_host::live::LiveEvent;
 use opencode_host::sandbox::SandboxRoot;
+use opencode_host::store::NewTurn;
 
 use super::*;
 
@@ -346,6 +348,9 @@ async fn fifty_ensures_at_once_make_one_session() {
         .await
         .unwrap()
         .unwrap();
+    let turn = NewTurn::new(conversation.id, Prompt::text("go"), &SystemClock);
+    let turn = turn.turn(Timestamp(0));
+    let context = TurnContext::new(conversation, &turn);
     let telemetry = opencode_host::telemetry::Telemetry::default();
     let session = opencode_host::session::Session {
         client: test.worker.client(),
@@ -354,8 +359,7 @@ async fn fifty_ensures_at_once_make_one_session() {
         sub_agents: &opencode_host::sub_agents::SubAgents::Off,
         telemetry: &telemetry,
     };
-    let ensured =
-        futures_util::future::join_all((0..50).map(|_| session.ensure(&conversation))).await;
+    let ensured = futures_util::future::join_all((0..50).map(|_| session.ensure(&context))).await;
     let created = ensured
         .iter()
         .filter(|ensured| ensured.as_ref().unwrap().just_created)
@@ -371,8 +375,7 @@ async fn fifty_ensures_at_once_make_one_session() {
     );
     let lost = ids.into_iter().next().unwrap();
     let recreated =
-        futures_util::future::join_all((0..10).map(|_| session.recreate(&conversation, &lost)))
-            .await;
+        futures_util::future::join_all((0..10).map(|_| session.recreate(&context, &lost))).await;
     let fresh: std::collections::HashSet<_> = recreated
         .into_iter()
         .map(|ensured| ensured.unwrap().record.id)

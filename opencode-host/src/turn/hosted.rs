@@ -13,7 +13,7 @@ use opencode_client::wire::{ModelRef, PermissionRule};
 use crate::artifacts::{DefaultAttach, Transform};
 use crate::configuration_guard::guard;
 use crate::plug_in::{self, PlugInError};
-use crate::product::{HookError, Product};
+use crate::product::{HookError, Product, TurnContext};
 use crate::sandbox::{OwnConfiguration, SandboxId, SandboxRoot, blocking};
 use crate::store::{Conversation, Message};
 use crate::telemetry::Telemetry;
@@ -21,7 +21,7 @@ use crate::turn::TurnResult;
 
 /// Where a host's agents work when the product names no folder.
 #[derive(Clone, Debug)]
-pub(super) enum Folders {
+pub(crate) enum Folders {
     /// In a sandbox of the conversation's own.
     Sandboxes(SandboxRoot),
     /// Nowhere: such a conversation is refused.
@@ -31,7 +31,7 @@ pub(super) enum Folders {
 }
 
 impl Folders {
-    pub(super) fn sandboxes(&self) -> Option<&SandboxRoot> {
+    pub(crate) fn sandboxes(&self) -> Option<&SandboxRoot> {
         match self {
             Self::Sandboxes(root) => Some(root),
             Self::Product | Self::Shared => None,
@@ -42,39 +42,51 @@ impl Folders {
 /// A product, and what its host adds.
 #[derive(Debug)]
 pub(crate) struct Hosted {
-    pub(super) product: Arc<dyn Product>,
-    pub(super) folders: Folders,
-    pub(super) telemetry: Telemetry,
+    pub(crate) product: Arc<dyn Product>,
+    pub(crate) folders: Folders,
+    pub(crate) telemetry: Telemetry,
     /// How long a call of the product may take.
-    pub(super) limit: Duration,
+    pub(crate) limit: Duration,
 }
 
-/// What a product says of a conversation, asked once for each claim.
+/// What a product says of a turn, asked once for each claim.
 #[derive(Debug)]
-struct Policy {
-    agent: Option<String>,
-    model: Option<ModelRef>,
-    system_context: Option<String>,
+pub(crate) struct Policy {
+    pub(crate) agent: Option<String>,
+    pub(crate) model: Option<ModelRef>,
+    pub(crate) system_context: Option<String>,
+    pub(crate) own_configuration: OwnConfiguration,
+    pub(crate) default_attach: DefaultAttach,
+    pub(crate) transforms: Vec<Arc<dyn Transform>>,
     permission_rules: Vec<PermissionRule>,
     session_title: Option<String>,
-    own_configuration: OwnConfiguration,
-    default_attach: DefaultAttach,
-    transforms: Vec<Arc<dyn Transform>>,
 }
 
 impl Policy {
-    /// Asks a product, which may panic.
-    fn of(product: &dyn Product, conversation: &Conversation) -> Self {
-        Self {
-            agent: product.agent(conversation),
-            model: product.model(conversation),
-            system_context: product.system_context(conversation),
-            permission_rules: product.permission_rules(conversation),
-            session_title: product.session_title(conversation),
+    /// Asks a product, which may panic or hang. Of a turn that has ended, it is asked what serves to settle it.
+    async fn of(
+        product: &dyn Product,
+        turn: &TurnContext,
+        is_over: bool,
+    ) -> Result<Self, HookError> {
+        let conversation = &turn.conversation;
+        let settling = Self {
             own_configuration: product.own_configuration(conversation),
             default_attach: product.default_attach(conversation),
             transforms: product.transforms(conversation),
+            ..Self::unknown()
+        };
+        if is_over {
+            return Ok(settling);
         }
+        Ok(Self {
+            agent: product.agent(turn).await?,
+            model: product.model(turn).await?,
+            system_context: product.system_context(turn).await?,
+            permission_rules: product.permission_rules(turn).await?,
+            session_title: product.session_title(turn).await?,
+            ..settling
+        })
     }
 
     /// Of a product that does not say. Nothing is asked of a server in its name: this is for turns that have ended.
@@ -83,31 +95,32 @@ impl Policy {
             agent: None,
             model: None,
             system_context: None,
-            permission_rules: Vec::new(),
-            session_title: None,
             own_configuration: OwnConfiguration::Remove,
             default_attach: DefaultAttach::None,
             transforms: Vec::new(),
+            permission_rules: Vec::new(),
+            session_title: None,
         }
     }
 }
 
 /// A product for one claim of a turn: what it says does not change meanwhile, and calling it neither panics nor hangs.
 #[derive(Debug)]
-struct Asked {
+pub(crate) struct Asked {
     hosted: Arc<Hosted>,
-    policy: Policy,
+    pub(crate) policy: Policy,
 }
 
 impl Hosted {
     /// Asks the product for its policy. Where it fails, what is returned serves to settle a turn, not to run one.
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         self: &Arc<Self>,
-        conversation: &Conversation,
-    ) -> (Arc<dyn Product>, Result<(), PlugInError>) {
-        let (product, conversation) = (Arc::clone(&self.product), conversation.clone());
-        let asking = plug_in::call("the product", self.limit, move || {
-            std::future::ready(Ok(Policy::of(&*product, &conversation)))
+        turn: &TurnContext,
+        is_over: bool,
+    ) -> (Arc<Asked>, Result<(), PlugInError>) {
+        let (product, turn) = (Arc::clone(&self.product), turn.clone());
+        let asking = plug_in::call("the product", self.limit, async move || {
+            Policy::of(&*product, &turn, is_over).await
         });
         let (policy, asked) = match asking.await {
             Ok(policy) => (policy, Ok(())),
@@ -115,6 +128,18 @@ impl Hosted {
         };
         let hosted = Arc::clone(self);
         (Arc::new(Asked { hosted, policy }), asked)
+    }
+
+    /// What becomes of configuration in the conversation's folder, asked where no turn is.
+    pub(crate) async fn own_configuration(
+        &self,
+        conversation: &Conversation,
+    ) -> Result<OwnConfiguration, PlugInError> {
+        let (product, conversation) = (Arc::clone(&self.product), conversation.clone());
+        let asking = plug_in::call("Product::own_configuration", self.limit, move || {
+            std::future::ready(Ok(product.own_configuration(&conversation)))
+        });
+        asking.await
     }
 }
 
@@ -132,24 +157,24 @@ async fn provision(root: &SandboxRoot, conversation: &Conversation) -> Result<St
     reason = "a method with a default would bypass the product"
 )]
 impl Product for Asked {
-    fn agent(&self, _: &Conversation) -> Option<String> {
-        self.policy.agent.clone()
+    async fn agent(&self, _: &TurnContext) -> Result<Option<String>, HookError> {
+        Ok(self.policy.agent.clone())
     }
 
-    fn model(&self, _: &Conversation) -> Option<ModelRef> {
-        self.policy.model.clone()
+    async fn model(&self, _: &TurnContext) -> Result<Option<ModelRef>, HookError> {
+        Ok(self.policy.model.clone())
     }
 
-    fn system_context(&self, _: &Conversation) -> Option<String> {
-        self.policy.system_context.clone()
+    async fn system_context(&self, _: &TurnContext) -> Result<Option<String>, HookError> {
+        Ok(self.policy.system_context.clone())
     }
 
-    fn permission_rules(&self, _: &Conversation) -> Vec<PermissionRule> {
-        self.policy.permission_rules.clone()
+    async fn permission_rules(&self, _: &TurnContext) -> Result<Vec<PermissionRule>, HookError> {
+        Ok(self.policy.permission_rules.clone())
     }
 
-    fn session_title(&self, _: &Conversation) -> Option<String> {
-        self.policy.session_title.clone()
+    async fn session_title(&self, _: &TurnContext) -> Result<Option<String>, HookError> {
+        Ok(self.policy.session_title.clone())
     }
 
     fn default_attach(&self, _: &Conversation) -> DefaultAttach {
@@ -160,14 +185,14 @@ impl Product for Asked {
         self.policy.transforms.clone()
     }
 
-    async fn directory(&self, conversation: &Conversation) -> Result<Option<String>, HookError> {
+    async fn directory(&self, turn: &TurnContext) -> Result<Option<String>, HookError> {
         let Hosted {
             product,
             folders,
             telemetry,
             limit,
         } = &*self.hosted;
-        let (product, of) = (Arc::clone(product), conversation.clone());
+        let (product, of, conversation) = (Arc::clone(product), turn.clone(), &turn.conversation);
         let naming = plug_in::call("Product::directory", *limit, async move || {
             product.directory(&of).await
         });
