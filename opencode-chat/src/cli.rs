@@ -196,7 +196,7 @@ pub(crate) struct PromptArgs {
     /// The model that answers, as provider/model
     #[arg(long, value_name = "PROVIDER/MODEL")]
     pub(crate) model: Option<ModelRef>,
-    /// Further instructions to the model
+    /// Further instructions to the model, behind those of the chat
     #[arg(long, value_name = "TEXT", value_parser = any_text())]
     pub(crate) system: Option<String>,
     /// The same key in the same conversation is the same turn: safe to repeat

@@ -49,6 +49,20 @@ impl TurnContext {
     }
 }
 
+/// Whether a turn may begin.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// It does.
+    Go,
+    /// It ends with [`Reason::Refused`](crate::outcome::Reason::Refused), and nothing of it is told to a model. The person
+    /// is shown these words.
+    Refuse(String),
+    /// The server is prompted with this instead. The person's message stays as it is; what a later session is told of the
+    /// conversation is this.
+    Change(Prompt),
+}
+
 /// One feature of a host that talks to an agent: its agent, its words to the
 /// model, its permission rules, its hooks. Every method has a default.
 ///
@@ -82,7 +96,9 @@ pub trait Product: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Further system instructions, said with every prompt.
+    /// Further system instructions, said with every prompt: before what a prompt appends
+    /// ([`System::Append`](opencode_client::wire::System)), and not with one that replaces them
+    /// ([`System::Replace`](opencode_client::wire::System)).
     ///
     /// # Errors
     /// The turn then fails, and the error is reported.
@@ -99,6 +115,19 @@ pub trait Product: Send + Sync + 'static {
     async fn permission_rules(&self, turn: &TurnContext) -> Result<Vec<PermissionRule>, HookError> {
         let _ = turn;
         Ok(default_permission_rules())
+    }
+
+    /// Whether the turn may begin. Asked before anything of the turn goes to a server, once its worker has time for it:
+    /// a cancel, and the turn's time, break the call off.
+    ///
+    /// Asked once, unless a worker dies between the answer and the prompt: the next one asks again. Once the prompt is
+    /// recorded, whoever takes the turn over goes by what was said then, a changed prompt included.
+    ///
+    /// # Errors
+    /// The turn then fails, and the error is reported.
+    async fn before_turn(&self, turn: &TurnContext) -> Result<Verdict, HookError> {
+        let _ = turn;
+        Ok(Verdict::Go)
     }
 
     /// The title of a new session; the server writes its own without one.

@@ -12,7 +12,7 @@ pub(crate) mod worker;
 
 use std::io::Read as _;
 
-use opencode_client::wire::Prompt;
+use opencode_client::wire::{Prompt, System};
 use opencode_host::{DEFAULT_MAX_PROMPT, SubmitError, SubmitOptions, check_prompt};
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +49,7 @@ fn prompt(args: &PromptArgs) -> Result<Prompt, Failure> {
     Ok(Prompt {
         agent: args.agent.clone(),
         model: args.model.clone(),
-        system: args.system.clone(),
+        system: args.system.clone().map(System::Append),
         ..Prompt::text(text)
     })
 }

@@ -54,6 +54,59 @@ impl std::fmt::Display for ModelRef {
     }
 }
 
+/// A prompt's own system instructions, and what becomes of those that are said with every prompt.
+///
+/// A client alone has none that are said with every prompt: both are the same there. In JSON a plain text is a
+/// replacement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", from = "SystemJson")]
+pub enum System {
+    /// These are said behind them.
+    Append(String),
+    /// These are said in their place.
+    Replace(String),
+}
+
+/// As [`System`] is read: rows of earlier versions have a text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SystemJson {
+    Text(String),
+    Append { append: String },
+    Replace { replace: String },
+}
+
+impl From<SystemJson> for System {
+    fn from(json: SystemJson) -> Self {
+        match json {
+            SystemJson::Append { append } => Self::Append(append),
+            SystemJson::Text(text) | SystemJson::Replace { replace: text } => Self::Replace(text),
+        }
+    }
+}
+
+impl System {
+    /// The instructions of a prompt, where `always` is said with every prompt. `None` where there is nothing to say.
+    pub fn beside(self, always: Option<String>) -> Option<Self> {
+        let is_said = |text: &String| !text.trim().is_empty();
+        let said = match self {
+            Self::Replace(text) => text,
+            Self::Append(text) => {
+                let both = [always, Some(text)].into_iter().flatten().filter(is_said);
+                both.collect::<Vec<_>>().join("\n\n")
+            }
+        };
+        is_said(&said).then_some(Self::Replace(said))
+    }
+
+    /// The words.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Append(text) | Self::Replace(text) => text,
+        }
+    }
+}
+
 /// What is asked of a session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Prompt {
@@ -67,7 +120,7 @@ pub struct Prompt {
     pub model: Option<ModelRef>,
     /// Further system instructions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub system: Option<String>,
+    pub system: Option<System>,
     /// Tools switched on or off by name.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub tools: serde_json::Map<String, Value>,
@@ -101,7 +154,7 @@ impl Prompt {
             body["model"] = json!({"providerID": model.provider, "modelID": model.model});
         }
         if let Some(system) = &self.system {
-            body["system"] = json!(system);
+            body["system"] = json!(system.text());
         }
         if !self.tools.is_empty() {
             body["tools"] = Value::Object(self.tools.clone());
@@ -131,6 +184,20 @@ pub(crate) fn unanswered(ids: &PromptIds, text: &str, model: Option<&ModelRef>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_system_text_is_read_as_it_was_written_and_a_plain_one_as_a_replacement() {
+        for system in [
+            System::Append("a".to_owned()),
+            System::Replace("b".to_owned()),
+        ] {
+            let json = serde_json::to_value(&system).unwrap();
+            assert_eq!(serde_json::from_value::<System>(json).unwrap(), system);
+        }
+        let plain: Prompt = serde_json::from_value(json!({"text": "", "system": "b"})).unwrap();
+        assert_eq!(plain.system, Some(System::Replace("b".to_owned())));
+        assert!(serde_json::from_value::<System>(json!({"prepend": "a"})).is_err());
+    }
 
     #[test]
     fn models_are_split_at_the_first_slash() {

@@ -19,6 +19,8 @@ pub enum Reason {
     Cancelled,
     /// The person declined what the agent asked.
     Declined,
+    /// The application refused it before it began ([`Product::before_turn`](crate::product::Product::before_turn)).
+    Refused,
     /// The provider or the server reported an error.
     Upstream,
     /// The server knows no agent, or no model, of the name that the prompt has.
@@ -53,6 +55,7 @@ impl Reason {
             Self::Oversized => "oversized",
             Self::Cancelled => "cancelled",
             Self::Declined => "declined",
+            Self::Refused => "refused",
             Self::Upstream => "upstream",
             Self::UnknownName => "unknown_name",
             Self::EmptyReply => "empty_reply",

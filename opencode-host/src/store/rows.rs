@@ -144,7 +144,7 @@ impl Turn {
 
 /// The session and ids of a prompt: written before the post, so that nobody
 /// posts it as another one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PromptRecord {
     /// The session.
@@ -154,6 +154,9 @@ pub struct PromptRecord {
     /// Whether this replaces a prompt in a session that the server has lost.
     #[serde(default)]
     pub resend: bool,
+    /// What is posted in the place of the turn's prompt, where the product has changed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<Box<Prompt>>,
 }
 
 impl PromptRecord {
@@ -163,6 +166,7 @@ impl PromptRecord {
             session,
             ids,
             resend: false,
+            changed: None,
         }
     }
 }

@@ -14,8 +14,9 @@ use super::facts::{Facts, Learned};
 use super::prompting::prompt;
 use super::tools::{Outcome, Tools, Trouble};
 use super::transcript::Transcript;
+use crate::outcome::Reason;
 use crate::reporter::Severity;
-use crate::store::{LeaseStatus, Owed, SessionRecord, StoreError};
+use crate::store::{LeaseStatus, MessageRole, Owed, SessionRecord, StoreError};
 
 /// How many messages are read at a time.
 const PAGE: u32 = 16;
@@ -95,7 +96,7 @@ async fn transcript(tools: &Tools) -> Result<Option<Transcript>, StoreError> {
         return Ok(None);
     };
     let store = &tools.front.store;
-    let mut before = tools.turn.user_message;
+    let (mut before, mut refused) = (tools.turn.user_message, None);
     loop {
         let page = store
             .messages_before(tools.turn.conversation, Some(before), PAGE)
@@ -104,9 +105,22 @@ async fn transcript(tools: &Tools) -> Result<Option<Transcript>, StoreError> {
             return Ok(Some(transcript));
         };
         before = oldest.id;
-        for message in &page {
+        for mut message in page {
+            if message.role == MessageRole::User {
+                let turn = store.turn(message.turn).await?;
+                let prompted = turn.and_then(|turn| turn.prompted);
+                if let Some(changed) = prompted.and_then(|prompted| prompted.changed) {
+                    message.answer.content = changed.text;
+                }
+            } else if message.answer.reason == Some(Reason::Refused) {
+                refused = Some(message.turn);
+            }
+            // What the application kept from the model stays so.
+            if refused == Some(message.turn) {
+                continue;
+            }
             let files = store.attachments(message.id).await?;
-            if !transcript.add(message, &files) {
+            if !transcript.add(&message, &files) {
                 return Ok(Some(transcript));
             }
         }
@@ -153,7 +167,7 @@ async fn store_upstream(
         .into());
     }
     let not_after = fenced + tools.workshop.options.lease / 2;
-    let model = prompt(tools).model;
+    let model = prompt(tools, facts).model;
     client
         .with_patience(POST)
         .add_message(

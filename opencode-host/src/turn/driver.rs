@@ -176,6 +176,7 @@ impl Driver {
 
 async fn perform(tools: &Tools, facts: &Facts, ears: &mut Ears, step: &Step) -> Outcome {
     match step {
+        Step::Consult => Ok(prompting::consult(tools).await),
         Step::Connect => connecting::connect(tools, facts, ears).await,
         Step::CarryOver => carry_over::carry_over(tools, facts).await,
         Step::TakeUp => Ok(connecting::take_up(tools, facts, ears)),

@@ -22,6 +22,8 @@ use crate::store::{Finish, Finished, StoreError, TurnStatus};
 const STOPPED: &str = "Response was stopped.";
 /// What a message says whose question was declined.
 const DECLINED: &str = "The question was declined, so there is no answer.";
+/// What a message says whose turn the application refused.
+const REFUSED: &str = "This was not passed on to the agent.";
 /// What a message says that failed before its first word.
 const FAILED: &str = "Sorry, an error occurred while generating this response.";
 
@@ -55,7 +57,7 @@ pub(super) async fn end(
             return Driven::Lost;
         }
     }
-    let keeps_name = keeps_unknown_model(tools, ears, &ending);
+    let keeps_name = keeps_unknown_model(tools, facts, ears, &ending);
     trace_end(tools, ears, &ending);
     let finish = finish_of(tools, ears, ending);
     let started = tokio::time::Instant::now();
@@ -214,6 +216,7 @@ fn content(ending: &Ending, result: &ReplyResult) -> String {
     match (ending.status, ending.reason) {
         (TurnStatus::Completed, _) => String::new(),
         (TurnStatus::Cancelled, Some(Reason::Declined)) => DECLINED.to_owned(),
+        (_, Some(Reason::Refused)) => REFUSED.to_owned(),
         (TurnStatus::Cancelled, _) => STOPPED.to_owned(),
         (TurnStatus::Error | TurnStatus::Failed, _) => FAILED.to_owned(),
     }

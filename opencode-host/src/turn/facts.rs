@@ -13,6 +13,7 @@ mod prompt_run;
 use std::time::Duration;
 
 use opencode_client::SessionId;
+use opencode_client::wire::Prompt;
 use tokio::time::Instant;
 
 pub(crate) use failed_call::{Failure, OfHistory, Unread};
@@ -26,7 +27,7 @@ use super::control::Orders;
 use super::limits::Limits;
 use super::pacing::Pacing;
 use super::plan::{Ending, Step};
-use crate::store::{Owed, SessionRecord, Turn};
+use crate::store::{Owed, PromptRecord, SessionRecord, Turn};
 
 /// How often the time of a call is doubled at most.
 const DOUBLINGS: u32 = 6;
@@ -67,6 +68,39 @@ pub(crate) struct Claimed {
     pub(crate) replaced: Option<SessionId>,
     /// A prompt of this turn was lost with its session.
     pub(crate) resent: bool,
+    /// What the product said of the turn, before it was prompted.
+    pub(crate) verdict: Consulted,
+}
+
+/// Whether the product lets the turn begin.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) enum Consulted {
+    /// It was not asked.
+    #[default]
+    Unasked,
+    /// It does, with the turn's own prompt.
+    Go,
+    /// It does, with this prompt.
+    Changed(Box<Prompt>),
+    /// It does not. What to tell the person.
+    Refused(String),
+    /// It did not say.
+    Failed(String),
+}
+
+impl Consulted {
+    /// What the row of a turn that was prompted says of it.
+    fn of(prompted: &PromptRecord) -> Self {
+        prompted.changed.clone().map_or(Self::Go, Self::Changed)
+    }
+
+    /// What is posted in the place of the turn's prompt.
+    pub(crate) fn changed(&self) -> Option<&Prompt> {
+        match self {
+            Self::Changed(prompt) => Some(prompt),
+            _ => None,
+        }
+    }
 }
 
 /// A session that is there and listened to.
@@ -139,6 +173,10 @@ impl Facts {
                 attempts: turn.attempts,
                 replaced: turn.replaced.clone(),
                 resent: turn.resends > 0,
+                verdict: turn
+                    .prompted
+                    .as_ref()
+                    .map_or(Consulted::Unasked, Consulted::of),
             },
             session,
             link: None,
@@ -208,6 +246,7 @@ impl Facts {
                     self.prompt = PromptRun::fresh();
                 }
             }
+            Learned::Consulted(verdict) => self.claim.verdict = verdict,
             Learned::Row(row) => self.row(row),
             Learned::NotCarriedOver(failure) => {
                 if let Some(link) = &mut self.link {

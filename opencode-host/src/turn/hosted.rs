@@ -13,7 +13,7 @@ use opencode_client::wire::{ModelRef, PermissionRule};
 use crate::artifacts::{DefaultAttach, Transform};
 use crate::configuration_guard::guard;
 use crate::plug_in::{self, PlugInError};
-use crate::product::{HookError, Product, TurnContext};
+use crate::product::{HookError, Product, TurnContext, Verdict};
 use crate::sandbox::{OwnConfiguration, SandboxId, SandboxRoot, blocking};
 use crate::store::{Conversation, Message};
 use crate::telemetry::Telemetry;
@@ -211,6 +211,12 @@ impl Product for Asked {
             guard(root, own, telemetry, conversation, &directory).await?;
         }
         Ok(Some(directory))
+    }
+
+    async fn before_turn(&self, turn: &TurnContext) -> Result<Verdict, HookError> {
+        let (product, turn) = (Arc::clone(&self.hosted.product), turn.clone());
+        let asking = async move || product.before_turn(&turn).await;
+        Ok(plug_in::call("Product::before_turn", self.hosted.limit, asking).await?)
     }
 
     fn own_configuration(&self, _: &Conversation) -> OwnConfiguration {

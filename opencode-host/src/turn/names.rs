@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 
-use opencode_client::wire::ModelRef;
+use opencode_client::wire::{ModelRef, Prompt};
 use opencode_client::{Error as ClientError, Exchange};
 
 use super::ears::Ears;
@@ -29,9 +29,14 @@ const TRIES: u32 = 2;
 /// How much of a server's own words a message tells, in characters.
 const SAID: usize = 300;
 
+/// What is asked: the turn's prompt, or what the product put in its place.
+pub(super) fn asked<'a>(tools: &'a Tools, facts: &'a Facts) -> &'a Prompt {
+    facts.claim.verdict.changed().unwrap_or(&tools.turn.prompt)
+}
+
 /// What the prompt names: its own, or the product's.
-pub(super) fn named(tools: &Tools) -> (Option<String>, Option<ModelRef>) {
-    let (prompt, policy) = (&tools.turn.prompt, &tools.product.policy);
+pub(super) fn named(tools: &Tools, facts: &Facts) -> (Option<String>, Option<ModelRef>) {
+    let (prompt, policy) = (asked(tools, facts), &tools.product.policy);
     let agent = prompt.agent.clone();
     let model = prompt.model.clone();
     (
@@ -42,10 +47,15 @@ pub(super) fn named(tools: &Tools) -> (Option<String>, Option<ModelRef>) {
 
 /// Whether the session goes on with the unknown model that the turn named, wherever a later prompt names none
 /// (1.1.16 to 1.18.33): a server that has stored the prompt has noted its model.
-pub(super) fn keeps_unknown_model(tools: &Tools, ears: &Ears, ending: &Ending) -> bool {
+pub(super) fn keeps_unknown_model(
+    tools: &Tools,
+    facts: &Facts,
+    ears: &Ears,
+    ending: &Ending,
+) -> bool {
     let stored = |exchange: &Exchange| exchange.prompt_seen;
     ending.reason == Some(Reason::UnknownName)
-        && named(tools).1.is_some()
+        && named(tools, facts).1.is_some()
         && ears.exchange.as_ref().is_some_and(stored)
 }
 
@@ -68,7 +78,7 @@ pub(super) async fn names_known(
     said: Option<&str>,
 ) -> Result<Names, ClientError> {
     let client = tools.client(facts);
-    let (agent, model) = named(tools);
+    let (agent, model) = named(tools, facts);
     let mut agents = Vec::new();
     if agent.is_some() || said.is_some() {
         agents = listed(|| client.agents()).await?;

@@ -35,7 +35,9 @@ use tokio::time::Instant;
 
 pub(crate) use step::{Ending, Step};
 
-use super::facts::{Confirmed, Facts, Failure, Inspection, LastMessage, Names, PromptRun, Stage};
+use super::facts::{
+    Confirmed, Consulted, Facts, Failure, Inspection, LastMessage, Names, PromptRun, Stage,
+};
 use super::unknown_name::is_unknown;
 use crate::outcome::{Reason, TurnError};
 
@@ -73,6 +75,12 @@ fn decide(facts: &Facts, now: Instant) -> Step {
     let unprompted = facts.prompt.stage == Stage::None;
     if unprompted && facts.is_given_up(now) {
         return Step::End(given_up());
+    }
+    match &facts.claim.verdict {
+        Consulted::Unasked => return Step::Consult,
+        Consulted::Refused(why) => return Step::End(Ending::own(Reason::Refused, why)),
+        Consulted::Failed(why) => return Step::End(Ending::failed(why)),
+        Consulted::Go | Consulted::Changed(_) => {}
     }
     if facts.link.is_none() {
         return Step::Connect;

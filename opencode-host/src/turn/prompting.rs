@@ -1,17 +1,35 @@
 //! Prompting exactly once.
 
 use opencode_client::Error as ClientError;
-use opencode_client::wire::Prompt;
+use opencode_client::wire::{Prompt, System};
 use tokio::time::{Instant, sleep_until};
 
 use super::connecting::stop_leftover;
 use super::ears::Ears;
-use super::facts::{Facts, Learned, Names};
+use super::facts::{Consulted, Facts, Learned, Names};
 use super::history::{history_failed, not_minted};
-use super::names::{named, names_known};
+use super::names::{asked, named, names_known};
 use super::tools::{Outcome, Tools, Trouble};
 use super::unknown_name::refuses;
+use crate::product::{Product as _, Verdict};
 use crate::store::{Note, PromptRecord, SessionRecord};
+
+/// Asks the product whether the turn may begin.
+pub(super) async fn consult(tools: &Tools) -> Learned {
+    let verdict = match tools.product.before_turn(&tools.context).await {
+        Ok(Verdict::Go) => Consulted::Go,
+        Ok(Verdict::Refuse(why)) => Consulted::Refused(why),
+        Ok(Verdict::Change(prompt)) if prompt.text.trim().is_empty() => Consulted::Failed(
+            "Product::before_turn put an empty prompt in the turn's place".to_owned(),
+        ),
+        Ok(Verdict::Change(prompt)) => Consulted::Changed(Box::new(prompt)),
+        Err(error) => {
+            tools.report(error.as_ref());
+            Consulted::Failed(error.to_string())
+        }
+    };
+    Learned::Consulted(verdict)
+}
 
 /// Mints the prompt's ids and writes them down.
 pub(super) async fn mint(tools: &Tools, facts: &Facts, ears: &mut Ears) -> Outcome {
@@ -32,6 +50,7 @@ pub(super) async fn mint(tools: &Tools, facts: &Facts, ears: &mut Ears) -> Outco
         session: session.id.clone(),
         ids,
         resend: facts.claim.resent,
+        changed: facts.claim.verdict.changed().cloned().map(Box::new),
     };
     let fenced = Instant::now();
     // Durable before the first post: whoever goes on posts the same message.
@@ -59,7 +78,7 @@ pub(super) async fn look(tools: &Tools, facts: &Facts) -> Outcome {
         sleep_until(arrived).await;
         found = look().await;
     }
-    let names = names_to_ask(tools);
+    let names = names_to_ask(tools, facts);
     match found {
         // Somebody else's post: what came of it is upstream.
         Ok(true) => Ok(Learned::Found {
@@ -96,7 +115,7 @@ pub(super) async fn post(tools: &Tools, facts: &Facts, fenced: Instant) -> Outco
     let (Some(session), Some(prompted)) = (facts.linked_session(), facts.prompt.record()) else {
         return Ok(Learned::Done);
     };
-    let prompt = prompt(tools);
+    let prompt = prompt(tools, facts);
     let not_after = fenced + tools.workshop.options.lease / 2;
     // A post that is made again costs more than a look.
     let client = tools.client(facts).with_patience(tools.patience * 2);
@@ -104,7 +123,7 @@ pub(super) async fn post(tools: &Tools, facts: &Facts, fenced: Instant) -> Outco
     let posting = client.prompt_async_before(&session.id, ids, &prompt, not_after);
     match tools.telling(posting).await {
         Ok(()) => Ok(Learned::Posted {
-            names: names_to_ask(tools),
+            names: names_to_ask(tools, facts),
         }),
         Err(error) if refuses(&error) => {
             match names_known(tools, facts, Some(&error.to_string())).await {
@@ -134,19 +153,18 @@ async fn check(tools: &Tools, session: &SessionRecord) -> Result<(), Trouble> {
 }
 
 /// Whether the server is to be asked for the names that there are, should nothing come of the prompt.
-fn names_to_ask(tools: &Tools) -> Names {
-    match named(tools) {
+fn names_to_ask(tools: &Tools, facts: &Facts) -> Names {
+    match named(tools, facts) {
         (None, None) => Names::Known,
         _ => Names::Unasked,
     }
 }
 
 /// The turn's prompt, with what the product adds.
-pub(super) fn prompt(tools: &Tools) -> Prompt {
-    let mut prompt = tools.turn.prompt.clone();
-    (prompt.agent, prompt.model) = named(tools);
-    prompt.system = prompt
-        .system
-        .or_else(|| tools.product.policy.system_context.clone());
+pub(super) fn prompt(tools: &Tools, facts: &Facts) -> Prompt {
+    let mut prompt = asked(tools, facts).clone();
+    (prompt.agent, prompt.model) = named(tools, facts);
+    let own = prompt.system.unwrap_or(System::Append(String::new()));
+    prompt.system = own.beside(tools.product.policy.system_context.clone());
     prompt
 }

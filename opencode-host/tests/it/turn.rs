@@ -9,6 +9,7 @@ mod lost_sessions;
 mod names;
 mod odd;
 mod plug_ins;
+mod policy;
 mod unreadable;
 mod workers;
 

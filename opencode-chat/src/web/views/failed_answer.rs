@@ -100,6 +100,10 @@ fn own(reason: Reason) -> (&'static str, &'static str) {
             "OpenCode knows no agent or model of that name",
             "Choose one that it knows, or add this one to its configuration; `opencode agent list` and `opencode models` say which there are.",
         ),
+        Reason::Refused => (
+            "This was not passed on to the agent",
+            "Ask in other words, or for something else.",
+        ),
         Reason::EmptyReply => (
             "The agent said nothing",
             "Try again, or ask in other words.",

@@ -112,6 +112,19 @@ async fn a_busy_provider_and_an_empty_reply_say_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_refused_prompt_says_why() {
+    let site = Site::new([Step::Echo]).await;
+    let (conversation, _) = site.begin("draw the secret plan").await;
+    let answer = site.ended(conversation).await;
+    assert_eq!(answer.answer.reason, Some(Reason::Refused));
+    site.page(conversation).await.shows(&[
+        "draw the secret plan",
+        "not passed on to the agent",
+        "Secrets are &lt;not&gt; drawn.",
+    ]);
+}
+
+#[tokio::test]
 async fn an_unknown_model_is_told_with_those_that_there_are() {
     let script = Script::always([Step::ProviderError(ProviderError {
         name: "ProviderModelNotFoundError".to_owned(),

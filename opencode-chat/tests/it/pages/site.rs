@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, BodyDataStream, to_bytes};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
@@ -12,7 +13,7 @@ use opencode_host::artifacts::Transform;
 use opencode_host::blobs::Blobs;
 use opencode_host::client::Client;
 use opencode_host::id::{ConversationId, TurnId};
-use opencode_host::product::Product;
+use opencode_host::product::{HookError, Product, TurnContext, Verdict};
 use opencode_host::sandbox::SandboxRoot;
 use opencode_host::store::{
     self, Conversation, ConversationFilter, ConversationSummary, MemoryStore, Message, MessageRole,
@@ -36,13 +37,22 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The most bytes of a file.
 pub(super) const MAX_UPLOAD: u64 = 1000;
 
-/// A product that draws charts.
+/// A product that draws charts, of anything but secrets.
 #[derive(Debug)]
 struct Drawing;
 
+#[async_trait]
 impl Product for Drawing {
     fn transforms(&self, _: &Conversation) -> Vec<Arc<dyn Transform>> {
         vec![Arc::new(ChartPage)]
+    }
+
+    async fn before_turn(&self, turn: &TurnContext) -> Result<Verdict, HookError> {
+        Ok(if turn.prompt.text.contains("secret") {
+            Verdict::Refuse("Secrets are <not> drawn.".to_owned())
+        } else {
+            Verdict::Go
+        })
     }
 }
 

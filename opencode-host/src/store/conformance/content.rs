@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use opencode_client::SessionId;
 use opencode_client::reply::{PersistedPart, ToolPart, ToolStatus};
+use opencode_client::wire::{Prompt, System};
 use serde_json::json;
 
 use super::Fixture;
@@ -202,7 +203,7 @@ pub async fn any_text_is_kept(on: &dyn Fixture) {
     let conversation = on.open(&odd_text()).await;
     let mut new = on.new_turn(&conversation, &odd_text());
     new.client_key = Some(odd_text());
-    new.prompt.system = Some(odd_text());
+    new.prompt.system = Some(System::Append(odd_text()));
     new.prompt.tools.insert(odd_text(), json!(true));
     let turn = on.store().submit(&new).await.unwrap().turn;
     assert_eq!(
@@ -221,6 +222,11 @@ pub async fn any_text_is_kept(on: &dyn Fixture) {
     claim.only = Some(turn.id);
     let claimed = on.store().claim(&claim).await.unwrap().unwrap();
     assert_eq!(claimed.conversation.name, odd_text());
+    let mut prompted = prompt("odd", false);
+    prompted.changed = Some(Box::new(Prompt::text(odd_text())));
+    let noting = Note::Prompt(&prompted);
+    on.store().note(&claimed.lease, noting).await.unwrap();
+    assert_eq!(on.turn(turn.id).await.prompted, Some(prompted));
     let error = TurnError {
         name: odd_text(),
         message: odd_text(),

@@ -137,6 +137,7 @@ pub(super) fn prompt(id: &str, resend: bool) -> PromptRecord {
         session: SessionId::from("ses_1"),
         ids,
         resend,
+        changed: None,
     }
 }
 

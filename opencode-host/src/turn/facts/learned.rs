@@ -3,6 +3,7 @@
 use opencode_client::SessionId;
 use tokio::time::Instant;
 
+use super::Consulted;
 use super::failed_call::{Failure, Unread};
 use super::look::Look;
 use super::prompt_run::{Names, Said};
@@ -18,6 +19,8 @@ pub(crate) enum Learned {
     LeaseLost,
     /// What the session's stream said, and what the reply holds.
     Heard(Heard),
+    /// What the product says of the turn.
+    Consulted(Consulted),
     /// The conversation has a session, and it is listened to.
     Connected {
         /// The session.
@@ -126,6 +129,7 @@ impl Learned {
             Self::Ordered(_)
             | Self::LeaseLost
             | Self::Heard(_)
+            | Self::Consulted(_)
             | Self::NotCarriedOver(_)
             | Self::NotPosted { .. }
             | Self::NoStatus(_)

@@ -10,6 +10,8 @@ use crate::store::TurnStatus;
 /// What to do next.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {
+    /// Ask the product whether the turn may begin.
+    Consult,
     /// Ensure the session and listen to it.
     Connect,
     /// Give the fresh session a transcript of the conversation's earlier messages.
@@ -114,9 +116,12 @@ impl Step {
     /// Whether the step goes to the server. Such steps are spaced.
     pub(crate) fn asks(&self) -> bool {
         match self {
-            Self::Follow { .. } | Self::Wait { .. } | Self::TakeUp | Self::End(_) | Self::Leave => {
-                false
-            }
+            Self::Consult
+            | Self::Follow { .. }
+            | Self::Wait { .. }
+            | Self::TakeUp
+            | Self::End(_)
+            | Self::Leave => false,
             Self::Connect
             | Self::CarryOver
             | Self::Mint

@@ -7,7 +7,7 @@ use opencode_client::UpstreamError;
 
 use self::known::{Content, Known, Prompting, plan};
 use super::super::limits::{Limits, Pace};
-use super::{Confirmed, Duration, Failure, Inspection, LastMessage, Names, Step};
+use super::{Confirmed, Consulted, Duration, Failure, Inspection, LastMessage, Names, Step};
 use crate::outcome::Reason;
 use crate::store::TurnStatus;
 
@@ -39,6 +39,7 @@ fn running() -> Known {
         connected: true,
         prompting: Prompting::Posted { ago: secs(4) },
         replaced: false,
+        verdict: Consulted::Go,
         attempts: 1,
         inspection: None,
         look_due: false,
@@ -150,6 +151,37 @@ fn a_fresh_turn_goes_from_session_to_prompt_to_answer() {
         ..connected
     };
     assert_eq!(plan(&posted, &LIMITS), Step::Follow { at_most: secs(10) });
+}
+
+#[test]
+fn the_product_is_asked_before_a_server_is_and_a_cancel_goes_before_both() {
+    let asking = |verdict| Known {
+        connected: false,
+        prompting: Prompting::None,
+        heard: None,
+        content: Content::default(),
+        verdict,
+        ..running()
+    };
+    assert_eq!(plan(&asking(Consulted::Unasked), &LIMITS), Step::Consult);
+    let cancelled = Known {
+        cancel: true,
+        ..asking(Consulted::Unasked)
+    };
+    assert_eq!(
+        ends(&plan(&cancelled, &LIMITS)),
+        Some((TurnStatus::Cancelled, Some("cancelled")))
+    );
+    let refused = asking(Consulted::Refused("No.".to_owned()));
+    assert_eq!(
+        ends(&plan(&refused, &LIMITS)),
+        Some((TurnStatus::Error, Some("refused")))
+    );
+    let failed = asking(Consulted::Failed("It panicked.".to_owned()));
+    assert_eq!(
+        ends(&plan(&failed, &LIMITS)),
+        Some((TurnStatus::Failed, Some("internal")))
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::world::{Fate, LEASE, World};
 use crate::clock::Timestamp;
 use crate::store::{TurnState, Work};
 use crate::turn::control::Orders;
-use crate::turn::facts::{Facts, Failure, Heard, Learned, Said};
+use crate::turn::facts::{Consulted, Facts, Failure, Heard, Learned, Said};
 use crate::turn::limits::Limits;
 use crate::turn::plan::{Step, plan};
 
@@ -77,8 +77,11 @@ impl Worker {
         };
         let heartbeat = Duration::from_secs(45);
         let session = row.session.clone();
+        let mut facts = Facts::of(&row.turn, session, orders, limits, heartbeat, now);
+        // The product is asked before anything that can race.
+        facts.claim.verdict = Consulted::Go;
         Self {
-            facts: Facts::of(&row.turn, session, orders, limits, heartbeat, now),
+            facts,
             generation: row.turn.generation,
             wakes: now,
             claimed: now,

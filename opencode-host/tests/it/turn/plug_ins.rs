@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use opencode_client::reply::{Change, Observer};
 use opencode_client::wire::{ModelRef, PermissionRule};
 use opencode_host::artifacts::{DefaultAttach, Transform};
+use opencode_host::product::Verdict;
 use opencode_host::sandbox::OwnConfiguration;
 use opencode_host::store::Conversation;
 use serde_json::{Map, Value};
@@ -14,12 +15,13 @@ use super::*;
 use crate::faulty_store::{Fault, FaultyStore};
 
 /// Its methods, and whether a turn can do without an answer.
-const METHODS: [(&str, bool); 11] = [
+const METHODS: [(&str, bool); 12] = [
     ("agent", false),
     ("model", false),
     ("system_context", false),
     ("permission_rules", false),
     ("session_title", false),
+    ("before_turn", false),
     ("own_configuration", false),
     ("default_attach", false),
     ("transforms", false),
@@ -101,6 +103,11 @@ impl Product for Broken {
     async fn permission_rules(&self, _: &TurnContext) -> Result<Vec<PermissionRule>, HookError> {
         self.awaited("permission_rules").await?;
         Ok(Vec::new())
+    }
+
+    async fn before_turn(&self, _: &TurnContext) -> Result<Verdict, HookError> {
+        self.awaited("before_turn").await?;
+        Ok(Verdict::Go)
     }
 
     async fn session_title(&self, _: &TurnContext) -> Result<Option<String>, HookError> {

@@ -4,8 +4,8 @@ use opencode_client::{MintBasis, PromptIds, UpstreamError};
 use tokio::time::Instant;
 
 use super::super::super::facts::{
-    Aborts, Calls, Claimed, Confirmed, Facts, Failing, Failure, Inspection, Link, Looks, Names,
-    PromptRun, Said, Spent, Stage,
+    Aborts, Calls, Claimed, Confirmed, Consulted, Facts, Failing, Failure, Inspection, Link, Looks,
+    Names, PromptRun, Said, Spent, Stage,
 };
 use super::super::super::pacing::Pacing;
 use super::super::{Ending, Step};
@@ -36,6 +36,7 @@ pub(super) struct Known {
     pub(super) transcript_owed: bool,
     pub(super) prompting: Prompting,
     pub(super) replaced: bool,
+    pub(super) verdict: Consulted,
     pub(super) attempts: u32,
     pub(super) inspection: Option<(Inspection, Confirmed)>,
     pub(super) look_due: bool,
@@ -106,6 +107,7 @@ impl Known {
                 attempts: self.attempts,
                 replaced: self.replaced.then(|| "ses_0".into()),
                 resent: self.replaced,
+                verdict: self.verdict.clone(),
             },
             session: Some(session),
             link: self.connected.then(|| Link::new(true)),
