@@ -52,7 +52,9 @@ pub struct WorkerOptions {
     pub snapshot_interval: Duration,
     /// How often the worker looks for turns and cancels of other processes. Default 500 ms.
     pub poll_interval: Duration,
-    /// Maximum number of turns that run at once. Default 2048; further ones wait.
+    /// Maximum number of turns that run at once. Default 2048; further ones wait. A turn that waits for a person is not
+    /// counted, though it keeps its lease and goes on hearing its session; once it has its answer it goes on at once, so
+    /// that there can be more than this for a while. No further turn begins until there are fewer.
     pub concurrency: usize,
     /// Maximum size in bytes of the transcript that a session gets which takes the place of a lost or unreadable one.
     /// Default 32 KiB. What does not fit is cut, the oldest first, and the transcript says so; below 1 KiB there is

@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use opencode_client::{Client, Error as ClientError};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +31,7 @@ use crate::product::PlainProduct;
 use crate::reporter::Severity;
 use crate::session::{REMOVING, Session};
 use crate::store::{Conversation, SessionRecord, StoreError};
+use crate::turn::places::Places;
 
 /// How long drivers get to write down what there is when the process ends.
 const RELEASE_GRACE: Duration = Duration::from_secs(5);
@@ -93,7 +93,7 @@ impl Worker {
         let keeper = tokio::spawn(leases::keep(Arc::clone(shared), run));
         let sweeper = tokio::spawn(sweep::sweep(Arc::clone(shared)));
         let listener = tokio::spawn(listen(Arc::clone(&shared.front)));
-        let permits = Arc::new(Semaphore::new(shared.workshop.options.concurrency.max(1)));
+        let places = Places::new(shared.workshop.options.concurrency);
         let mut drivers = JoinSet::new();
         let mut awake = tokio::time::Instant::now();
         let outcome = loop {
@@ -101,9 +101,10 @@ impl Worker {
             let changed = shared.front.queue_changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+            let Some(place) = places.take() else {
                 tokio::select! {
                     () = shutdown.cancelled() => break Ok(()),
+                    () = places.room() => continue,
                     _ = drivers.join_next() => continue,
                 }
             };
@@ -120,8 +121,7 @@ impl Worker {
                     }
                     drivers.spawn(async move {
                         // On the heap: the future of a whole turn is large.
-                        Box::pin(drive(shared, run, claimed)).await;
-                        drop(permit);
+                        Box::pin(drive(shared, run, claimed, Some(place))).await;
                     });
                     continue;
                 }
@@ -174,7 +174,7 @@ impl Worker {
             match shared.claim_towards(turn).await {
                 Ok(Toward::Settled) => break Ok(()),
                 Ok(Toward::Claimed(claimed)) => {
-                    let mut driving = tokio::spawn(drive(Arc::clone(shared), run, *claimed));
+                    let mut driving = tokio::spawn(drive(Arc::clone(shared), run, *claimed, None));
                     tokio::select! {
                         _ = &mut driving => continue,
                         () = shutdown.cancelled() => {}

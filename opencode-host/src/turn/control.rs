@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::places::Place;
+
 /// What a running turn is to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Orders {
@@ -20,13 +22,16 @@ pub(crate) struct Orders {
 pub(crate) struct Control {
     generation: u64,
     orders: Arc<watch::Sender<Orders>>,
+    /// Its place among the worker's turns, where those are counted.
+    place: Option<Arc<Place>>,
 }
 
 impl Control {
-    pub(crate) fn new(generation: u64, orders: Orders) -> Self {
+    pub(crate) fn new(generation: u64, orders: Orders, place: Option<Place>) -> Self {
         Self {
             generation,
             orders: Arc::new(watch::Sender::new(orders)),
+            place: place.map(Arc::new),
         }
     }
 
@@ -45,6 +50,13 @@ impl Control {
 
     pub(crate) fn orders(&self) -> Orders {
         *self.orders.borrow()
+    }
+
+    /// Says whether the turn waits for a person, and so needs no place among the worker's turns.
+    pub(crate) fn waits(&self, waits: bool) {
+        if let Some(place) = &self.place {
+            place.waits(waits);
+        }
     }
 
     /// Waits until there are other orders than these.

@@ -95,8 +95,11 @@ impl Driver {
         loop {
             self.learn(Learned::Ordered(self.tools.control.orders()));
             let now = Instant::now();
+            let waits = self.facts.waits_for_a_person(now) && !self.facts.is_stopping(now);
+            self.tools.control.waits(waits);
             let step = match plan(&self.facts, now) {
                 Step::End(ending) => {
+                    self.tools.control.waits(false);
                     return end(&self.tools, &self.facts, &mut self.ears, ending).await;
                 }
                 Step::Leave => return leave(&self.tools, &mut self.ears).await,

@@ -21,6 +21,7 @@ mod limits;
 mod names;
 pub(crate) mod observing;
 mod pacing;
+pub(crate) mod places;
 mod plan;
 mod prompting;
 mod result;

@@ -11,11 +11,17 @@ use crate::product::TurnContext;
 use crate::reporter::Severity;
 use crate::store::{ClaimedTurn, Phase, StoreError};
 use crate::turn::control::{Control, Orders};
+use crate::turn::places::Place;
 use crate::turn::{Driven, Driver};
 
 /// Drives one claimed turn. A panic in it ends this claim, not the process: its lease
 /// runs out, the next claim goes on, and the last one allowed ends the turn.
-pub(super) async fn drive(shared: Arc<Shared>, run: Run, claimed: ClaimedTurn) {
+pub(super) async fn drive(
+    shared: Arc<Shared>,
+    run: Run,
+    claimed: ClaimedTurn,
+    place: Option<Place>,
+) {
     let (turn, generation) = (claimed.turn.id, claimed.lease.generation);
     let control = Control::new(
         generation,
@@ -23,6 +29,7 @@ pub(super) async fn drive(shared: Arc<Shared>, run: Run, claimed: ClaimedTurn) {
             cancel: claimed.turn.cancel_requested_at().is_some(),
             ..Orders::default()
         },
+        place,
     );
     let running = Running {
         run,

@@ -11,6 +11,7 @@ mod odd;
 mod plug_ins;
 mod policy;
 mod unreadable;
+mod waiting;
 mod workers;
 
 use std::sync::Arc;

@@ -1,0 +1,91 @@
+//! Turns that wait for a person: what they hold up, and for how long they do.
+
+use opencode_client::QuestionId;
+use opencode_client::wire::Prompt;
+use opencode_host::id::{ConversationId, TurnId};
+use opencode_host::store::{Phase, Tenant};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+
+/// A worker with one place, at work, and a script by the prompt's first word.
+async fn one_at_a_time(script: Script, adjust: impl FnOnce(&mut WorkerOptions)) -> Hosting {
+    let impostor = Impostor::scripted(script).await.unwrap();
+    let mut options = quick();
+    options.concurrency = 1;
+    adjust(&mut options);
+    let test = Hosting::with(impostor, options, |builder| builder).await;
+    let worker = test.worker.clone();
+    tokio::spawn(async move { worker.run(CancellationToken::new()).await });
+    test
+}
+
+/// Submits to a conversation of this name.
+async fn submit(test: &Hosting, name: &str, text: &str) -> TurnId {
+    let tenant = Tenant::default();
+    let opened = test.store.open_conversation(&tenant, name).await;
+    let conversation: ConversationId = opened.unwrap().id;
+    let (prompt, options) = (Prompt::text(text), SubmitOptions::default());
+    let submitted = test.host.submit(conversation, prompt, options).await;
+    submitted.unwrap().turn.id
+}
+
+async fn settled(test: &Hosting, turn: TurnId) -> TurnResult {
+    let settled = tokio::time::timeout(PATIENCE, test.host.settled(turn));
+    settled.await.expect("the turn did not end").unwrap()
+}
+
+/// The question that the server has, once it has one.
+async fn question(test: &Hosting) -> QuestionId {
+    let asked = |ledger: &opencode_impostor::Ledger| !ledger.questions().is_empty();
+    test.impostor.wait_for(asked).await.unwrap();
+    QuestionId::from(test.impostor.ledger().questions()[0])
+}
+
+#[tokio::test]
+async fn a_turn_that_waits_for_a_person_holds_no_other_up_and_goes_on_though_there_is_no_place() {
+    let script = Script::new()
+        .on(
+            "ask",
+            [Step::question("Go on?", ["Yes"]), Step::text("Gone on.")],
+        )
+        .on("hold", [Step::text("Held"), Step::gate("hold")])
+        .otherwise([Step::text("Fine.")]);
+    let test = one_at_a_time(script, |_| ()).await;
+    let asks = submit(&test, "asks", "ask").await;
+    let asked = question(&test).await;
+    let generation = async |turn| test.store.turn(turn).await.unwrap().unwrap().generation;
+    // Its place is another's meanwhile, and yet another's behind that one.
+    let first = submit(&test, "first", "hello").await;
+    assert_ended(
+        &settled(&test, first).await,
+        TurnStatus::Completed,
+        None,
+        "Fine.",
+    );
+    let holds = submit(&test, "holds", "hold").await;
+    test.impostor.gate("hold").reached().await.unwrap();
+    let row = test.store.turn(asks).await.unwrap().unwrap();
+    assert_eq!((row.phase(), row.generation), (Phase::Running, 1));
+    // The one place is taken, and the answer is heard all the same.
+    let yes = [vec!["Yes".to_owned()]];
+    test.host.answer_question(asks, &asked, &yes).await.unwrap();
+    assert_ended(
+        &settled(&test, asks).await,
+        TurnStatus::Completed,
+        None,
+        "Gone on.",
+    );
+    assert_eq!(generation(asks).await, 1, "its lease was kept");
+    assert_eq!(
+        test.store.turn(holds).await.unwrap().unwrap().phase(),
+        Phase::Running
+    );
+    test.impostor.gate("hold").open();
+    assert_ended(
+        &settled(&test, holds).await,
+        TurnStatus::Completed,
+        None,
+        "Held",
+    );
+}
