@@ -12,11 +12,11 @@ use tokio::sync::Notify;
 
 use crate::blobs::{Blobs, SweepError, Swept};
 use crate::clock::Clock;
-use crate::id::{ConversationId, TurnId};
+use crate::id::TurnId;
 use crate::live::LiveTurns;
 use crate::options::HostOptions;
 use crate::sandbox::SandboxRoot;
-use crate::store::{Reader, SessionGates, SessionRecord, Store};
+use crate::store::{Reader, SessionGates, Store};
 use crate::telemetry::Telemetry;
 
 /// A worker of the host's own process: what need not wait for its next look at the store.
@@ -28,8 +28,8 @@ pub(crate) trait LocalWorker: Send + Sync {
     /// Sends the answers that wait for a turn, where it runs here. Does not wait for them.
     fn send_answers(self: Arc<Self>, turn: TurnId);
 
-    /// Stops and deletes the session of a conversation that was deleted. What fails is reported.
-    async fn remove_session(&self, of: ConversationId, session: &SessionRecord);
+    /// Tries what commits owe to the world outside and what is due.
+    async fn do_effects(&self);
 }
 
 /// What all clones of a host share, and the workers of its process with them: what keeps turns, and who hears of them.
@@ -48,6 +48,8 @@ pub(crate) struct Front {
     pub(crate) listening: tokio::sync::Mutex<()>,
     /// A turn was submitted or settled in this process.
     pub(crate) queue_changed: Arc<Notify>,
+    /// A commit of this process owes something to the world outside.
+    pub(crate) effect_noted: Arc<Notify>,
     /// A worker of this process has learned what became of an answer.
     pub(crate) answered: Arc<Notify>,
     /// The workers of this process. They keep the front alive, not the front them.

@@ -18,13 +18,14 @@ pub use watch::{LiveStream, ViewStream};
 use crate::blobs::{Blobs, SweepError, Swept};
 use crate::front::Front;
 use crate::id::{ConversationId, TurnId};
-use crate::reporter::Severity;
-use crate::sandbox;
 use crate::store::{
     CancelOutcome, Conversation, Metadata, OnBusy, Reader, Store, StoreError, Submitted, Tenant,
 };
 use crate::turn::TurnResult;
 use crate::uploads::{UploadError, Uploads};
+
+/// How long a deletion is waited for.
+const DELETING: Duration = Duration::from_secs(10);
 
 /// The front of hosted turns: takes prompts, cancels, answers and uploads, and shows what becomes of them.
 ///
@@ -37,17 +38,16 @@ use crate::uploads::{UploadError, Uploads};
 /// use std::sync::Arc;
 ///
 /// use opencode_host::client::wire::Prompt;
-/// use opencode_host::store::{MemoryStore, OnBusy};
+/// use opencode_host::store::{MemoryStore, Tenant};
 /// use opencode_host::{Host, SubmitOptions};
 ///
 /// let host = Host::builder(Arc::new(MemoryStore::default())).build();
-/// let conversation = host.open_conversation("support-42").await?.id;
+/// let conversation = host.open_conversation(&Tenant::from("acme"), "support-42").await?.id;
 ///
 /// // A form that is sent twice is one turn: the key says so.
 /// let options = || SubmitOptions {
 ///     client_key: Some("form-7".to_owned()),
-///     on_busy: OnBusy::default(),
-///     uploads: None,
+///     ..SubmitOptions::default()
 /// };
 /// let first = host.submit(conversation, Prompt::text("Hello"), options()).await?;
 /// let again = host.submit(conversation, Prompt::text("Hello"), options()).await?;
@@ -62,15 +62,6 @@ use crate::uploads::{UploadError, Uploads};
 #[derive(Clone, Debug)]
 pub struct Host {
     front: Arc<Front>,
-}
-
-/// A conversation was deleted where nobody can tell OpenCode so.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the session {session} of a deleted conversation stays on its server: no worker runs in this process"
-)]
-struct NoWorker {
-    session: String,
 }
 
 /// What to submit beside the prompt.
@@ -208,10 +199,11 @@ impl Host {
     /// Deletes a conversation. Answers whether there was one.
     ///
     /// Its rows, with all turns, messages and attachments, go at once, in one transaction: whoever runs a turn of it
-    /// loses the lease with them, and stops. The rest is attempted once, before this returns: a worker of this process
-    /// stops its session and those of its sub-agents and deletes the session upstream (5 s at most), and the
-    /// sandbox is removed. What of that fails is reported and not tried again: the session stays on the server, the
-    /// folder on the disk. So does the session where this process has no worker.
+    /// loses the lease with them, and stops. What is outside the database is noted in that transaction, and a worker
+    /// does it, tries it again while it fails, and once more when the last lease on a turn of it has ended: its session and
+    /// those of its sub-agents are stopped, the session is deleted upstream, and its sandbox is removed.
+    /// [`Reader::effects`] lists what is not done. Where this process has a worker, the first try is over when this
+    /// returns (about 5 s at most).
     ///
     /// The bytes of its files go with the next [sweep](Host::sweep_blobs), unless another
     /// message has the same.
@@ -219,32 +211,14 @@ impl Host {
     /// # Errors
     /// See [`StoreError`]; nothing was deleted then.
     pub async fn delete_conversation(&self, id: ConversationId) -> Result<bool, StoreError> {
-        // The rows first: whoever runs a turn of it loses its lease with them.
-        let Some(conversation) = self.front.store.delete_conversation(id).await? else {
+        let store = &self.front.store;
+        if store.delete_conversation(id, None).await?.is_none() {
             return Ok(false);
-        };
-        if let Some(session) = &conversation.session {
-            let workers = self.front.workers();
-            if workers.is_empty() {
-                let context = [("action", "session.remove".into())];
-                let left = NoWorker {
-                    session: session.id.to_string(),
-                };
-                self.front
-                    .telemetry
-                    .report(&left, Severity::Warning, context);
-            }
-            for worker in workers {
-                worker.remove_session(id, session).await;
-            }
         }
-        if let (Some(root), Ok(sandbox)) = (self.front.sandboxes.clone(), id.to_string().parse())
-            && let Err(error) = sandbox::blocking(move || root.remove(&sandbox)).await
-        {
-            let context = [("action", "sandbox.remove".into())];
-            self.front
-                .telemetry
-                .report(&error, Severity::Warning, context);
+        self.front.effect_noted.notify_waiters();
+        if let Some(worker) = self.front.workers().first() {
+            // What is tried after that is tried behind this.
+            let _ = tokio::time::timeout(DELETING, worker.do_effects()).await;
         }
         Ok(true)
     }

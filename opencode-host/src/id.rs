@@ -54,6 +54,10 @@ row_id!(
     TurnId
 );
 row_id!(
+    /// What a commit owes to the world outside the database.
+    EffectId
+);
+row_id!(
     /// A file of a message.
     AttachmentId
 );

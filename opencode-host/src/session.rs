@@ -239,13 +239,19 @@ impl Session<'_> {
         stopped
     }
 
-    /// Stops a session that no conversation names any more, and removes it, as
-    /// far as the server can be reached. Errors are reported.
-    pub async fn remove(&self, conversation: ConversationId, session: &SessionRecord) {
+    /// Stops a session that no conversation names any more, and removes it.
+    ///
+    /// # Errors
+    /// What kept it from being removed. That it is not there does not.
+    pub async fn remove(
+        &self,
+        conversation: ConversationId,
+        session: &SessionRecord,
+    ) -> Result<(), ClientError> {
         if let Err(error) = self.abort(conversation, session).await {
             self.report(conversation, "abort", &error);
         }
-        self.discard(conversation, session).await;
+        self.delete(session).await
     }
 
     async fn mint(
@@ -450,6 +456,12 @@ impl Session<'_> {
     }
 
     async fn discard(&self, conversation: ConversationId, session: &SessionRecord) {
+        if let Err(error) = self.delete(session).await {
+            self.report(conversation, "delete", &error);
+        }
+    }
+
+    async fn delete(&self, session: &SessionRecord) -> Result<(), ClientError> {
         let client = session.client(self.client);
         let deleting = client.delete_session(&session.id);
         let deleted = tokio::time::timeout(DISCARD_LIMIT, deleting).await;
@@ -457,8 +469,9 @@ impl Session<'_> {
             call: "DELETE /session/:id".to_owned(),
             seconds: DISCARD_LIMIT.as_secs(),
         };
-        if let Err(error) = deleted.map_err(late).flatten() {
-            self.report(conversation, "delete", &error);
+        match deleted.map_err(late).flatten() {
+            Err(ClientError::SessionNotFound { .. }) => Ok(()),
+            deleted => deleted,
         }
     }
 

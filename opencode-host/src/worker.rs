@@ -6,6 +6,7 @@
 mod answering;
 mod builder;
 mod drive;
+mod effects;
 mod leases;
 mod shared;
 mod sweep;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use opencode_client::{Client, Error as ClientError};
+use opencode_client::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -26,11 +27,9 @@ pub use builder::{BuildError, WorkerBuilder};
 use crate::configuration_guard::Unguarded;
 use crate::front::{Front, LocalWorker};
 use crate::host::Host;
-use crate::id::{ConversationId, TurnId};
-use crate::product::PlainProduct;
+use crate::id::TurnId;
 use crate::reporter::Severity;
-use crate::session::{REMOVING, Session};
-use crate::store::{Conversation, SessionRecord, StoreError};
+use crate::store::{Conversation, StoreError};
 use crate::turn::places::Places;
 
 /// How long drivers get to write down what there is when the process ends.
@@ -93,6 +92,9 @@ impl Worker {
         let keeper = tokio::spawn(leases::keep(Arc::clone(shared), run));
         let sweeper = tokio::spawn(sweep::sweep(Arc::clone(shared)));
         let listener = tokio::spawn(listen(Arc::clone(&shared.front)));
+        let over = shutdown.child_token();
+        let doing = effects::keep_doing(Arc::clone(shared), over.clone());
+        let mut doing = tokio::spawn(doing);
         let places = Places::new(shared.workshop.options.concurrency);
         let mut drivers = JoinSet::new();
         let mut awake = tokio::time::Instant::now();
@@ -148,12 +150,17 @@ impl Worker {
             }
         };
         shared.release(run);
-        let drained = async { while drivers.join_next().await.is_some() {} };
+        over.cancel();
+        let drained = async {
+            while drivers.join_next().await.is_some() {}
+            let _ = (&mut doing).await;
+        };
         // Whoever does not make it in time is taken over when its lease runs out.
         let _ = tokio::time::timeout(RELEASE_GRACE, drained).await;
         keeper.abort();
         sweeper.abort();
         listener.abort();
+        doing.abort();
         outcome
     }
 
@@ -241,28 +248,7 @@ impl LocalWorker for Shared {
         answering::send_open(&self, turn);
     }
 
-    async fn remove_session(&self, of: ConversationId, session: &SessionRecord) {
-        let client = self
-            .workshop
-            .client
-            .with_patience(self.workshop.options.limits.pace.answer);
-        let sessions = Session {
-            client: &client,
-            store: &*self.front.store,
-            product: &PlainProduct,
-            sub_agents: &self.workshop.sub_agents,
-            telemetry: &self.front.telemetry,
-        };
-        let removing = sessions.remove(of, session);
-        if tokio::time::timeout(REMOVING, removing).await.is_err() {
-            let context = [("action", "session.remove".into())];
-            let late = ClientError::Timeout {
-                call: "DELETE /session".to_owned(),
-                seconds: REMOVING.as_secs(),
-            };
-            self.front
-                .telemetry
-                .report(&late, Severity::Warning, context);
-        }
+    async fn do_effects(&self) {
+        effects::do_due(self, &CancellationToken::new()).await;
     }
 }

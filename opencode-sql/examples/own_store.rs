@@ -1,10 +1,8 @@
-//! A store on tables that an application has already: `chats`, `jobs`, `posts` and `uploads`, on SQLite through sqlx.
+//! A store on tables that an application has already: `chats`, `jobs`, `posts`, `uploads` and `todos`, on SQLite through sqlx.
 //!
 //! What a table is asked about is a column. What only opencode-host reads is JSON in the column `row`, so that a field
 //! which a later version adds is kept without a migration. This file finds rows and writes them, in transactions that
-//! have SQLite's write lock from their start; what becomes of the rows is [`RowStore`]'s.
-//!
-//! `tests/it/own_store.rs` runs the conformance suite on it.
+//! have SQLite's write lock from their start; what becomes of the rows is [`RowStore`]'s. `tests/it/own_store.rs` runs the conformance suite on it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,16 +11,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use opencode_host::blobs::Digest;
 use opencode_host::clock::{Clock, SystemClock, Timestamp};
-use opencode_host::id::{AttachmentId, ConversationId, MessageId, TurnId};
+use opencode_host::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnId};
 use opencode_host::store::column::{from_json, to_json};
 use opencode_host::store::{
-    Attachment, ConversationCursor, ConversationRow, Conversations as _, MessageEntry, MessageRow,
-    Phase, RowStore, Rows, StoreError, StoreResult, Tables, Tenant, TurnRow,
+    Attachment, ConversationCursor, ConversationRow, Conversations as _, Effect, MessageEntry,
+    MessageRow, Phase, RowStore, Rows, StoreError, StoreResult, Tables, Tenant, TurnRow,
 };
 use serde::de::DeserializeOwned;
 use sqlx::error::ErrorKind;
 use sqlx::query::Query;
-use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{Row as _, Sqlite, SqlitePool, Transaction};
 
 const SCHEMA: &str = r"
@@ -43,14 +41,14 @@ CREATE TABLE IF NOT EXISTS posts (
     chat TEXT NOT NULL REFERENCES chats ON DELETE CASCADE, row TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS posts_by_chat ON posts (chat, n);
 CREATE TABLE IF NOT EXISTS uploads (
-    n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
-    post TEXT NOT NULL REFERENCES posts (id) ON DELETE CASCADE, chat TEXT NOT NULL,
+    n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, chat TEXT NOT NULL,
+    post TEXT NOT NULL REFERENCES posts (id) ON DELETE CASCADE,
     name TEXT NOT NULL, digest TEXT NOT NULL, row TEXT NOT NULL, UNIQUE (post, name));
 CREATE INDEX IF NOT EXISTS uploads_by_chat ON uploads (chat, n);
 CREATE INDEX IF NOT EXISTS uploads_by_digest ON uploads (digest);
+CREATE TABLE IF NOT EXISTS todos (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, row TEXT NOT NULL);
 ";
 
-/// The store.
 pub(crate) type OwnStore = RowStore<OwnTables>;
 
 /// The application's tables.
@@ -64,11 +62,10 @@ pub(crate) struct OwnRows(Transaction<'static, Sqlite>);
 
 type Found<T> = StoreResult<Option<T>>;
 type Listed<T> = StoreResult<Vec<T>>;
-type Sql = &'static str;
 /// The parameters of a statement. SQLite compares each as the column it is held against.
 type Args<'a> = &'a [&'a (dyn ToString + Sync)];
 
-fn bound<'q>(sql: Sql, args: Args<'_>) -> Query<'q, Sqlite, SqliteArguments> {
+fn bound<'q>(sql: &'static str, args: Args<'_>) -> Query<'q, Sqlite, SqliteArguments> {
     let query = sqlx::query(sql);
     args.iter()
         .fold(query, |query, arg| query.bind(arg.to_string()))
@@ -90,8 +87,6 @@ impl OwnTables {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
-            .foreign_keys(true)
-            .journal_mode(SqliteJournalMode::Wal)
             .busy_timeout(Duration::from_secs(30));
         let pool = SqlitePoolOptions::new().max_connections(1);
         let db = pool.connect_with(options).await.map_err(told)?;
@@ -101,13 +96,13 @@ impl OwnTables {
 }
 
 impl OwnRows {
-    async fn run(&mut self, sql: Sql, args: Args<'_>) -> StoreResult<()> {
+    async fn run(&mut self, sql: &'static str, args: Args<'_>) -> StoreResult<()> {
         let ran = bound(sql, args).execute(&mut *self.0).await;
         ran.map(drop).map_err(told)
     }
 
     /// The rows of a query for an id and JSON.
-    async fn all<T: DeserializeOwned>(&mut self, sql: Sql, args: Args<'_>) -> Listed<T> {
+    async fn all<T: DeserializeOwned>(&mut self, sql: &'static str, args: Args<'_>) -> Listed<T> {
         let rows = bound(sql, args).fetch_all(&mut *self.0).await;
         let parsed = rows.map_err(told)?.into_iter().map(|row| {
             let id: String = row.try_get(0).map_err(told)?;
@@ -118,7 +113,7 @@ impl OwnRows {
         parsed.collect()
     }
 
-    async fn one<T: DeserializeOwned>(&mut self, sql: Sql, args: Args<'_>) -> Found<T> {
+    async fn one<T: DeserializeOwned>(&mut self, sql: &'static str, args: Args<'_>) -> Found<T> {
         Ok(self.all(sql, args).await?.pop())
     }
 }
@@ -148,13 +143,9 @@ impl Rows for OwnRows {
         self.one(chat, &[&id]).await
     }
 
-    async fn conversation_named(
-        &mut self,
-        customer: &Tenant,
-        name: &str,
-    ) -> Found<ConversationRow> {
+    async fn conversation_named(&mut self, of: &Tenant, name: &str) -> Found<ConversationRow> {
         let chat = "SELECT id, row FROM chats WHERE customer = ? AND title = ?";
-        self.one(chat, &[customer, &name]).await
+        self.one(chat, &[of, &name]).await
     }
 
     async fn newest_conversations(
@@ -181,8 +172,8 @@ impl Rows for OwnRows {
     }
 
     async fn turn(&mut self, id: TurnId) -> Found<TurnRow> {
-        self.one("SELECT id, row FROM jobs WHERE id = ?", &[&id])
-            .await
+        let job = "SELECT id, row FROM jobs WHERE id = ?";
+        self.one(job, &[&id]).await
     }
 
     async fn turn_with_key(&mut self, chat: ConversationId, key: &str) -> Found<TurnRow> {
@@ -211,14 +202,12 @@ impl Rows for OwnRows {
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO UPDATE
             SET queued = ?4, settled = ?5, leased_at = ?6, lease_end = ?7, row = ?8";
         let (turn, json) = (&row.turn, &to_json(&row)?);
-        let queued = u8::from(turn.phase() == Phase::Queued);
-        let settled = u8::from(row.is_settled());
-        let lease = row
-            .lease
-            .map(|lease| (lease.taken_at.0, lease.expires_at.0));
-        let (taken, end) = lease.unwrap_or_default();
+        let queued = &u8::from(turn.phase() == Phase::Queued);
+        let settled = &u8::from(row.is_settled());
+        let lease = row.lease.map(|held| (held.taken_at.0, held.expires_at.0));
+        let (taken, end) = &lease.unwrap_or_default();
         let (id, chat, post) = (&turn.id, &turn.conversation, &turn.message);
-        let args: Args<'_> = &[id, chat, post, &queued, &settled, &taken, &end, json];
+        let args: Args<'_> = &[id, chat, post, queued, settled, taken, end, json];
         self.run(put, args).await
     }
 
@@ -253,8 +242,8 @@ impl Rows for OwnRows {
     async fn put_message(&mut self, row: MessageRow) -> StoreResult<()> {
         let put = "INSERT INTO posts (id, chat, row) VALUES (?1, ?2, ?3)
             ON CONFLICT (id) DO UPDATE SET row = ?3";
-        let (post, json) = (&row.message, &to_json(&row)?);
-        self.run(put, &[&post.id, &post.conversation, json]).await
+        let (id, chat, json) = (row.message.id, row.message.conversation, to_json(&row)?);
+        self.run(put, &[&id, &chat, &json]).await
     }
 
     async fn file(&mut self, id: AttachmentId) -> Found<Attachment> {
@@ -274,11 +263,24 @@ impl Rows for OwnRows {
     }
 
     async fn add_file(&mut self, file: Attachment) -> StoreResult<()> {
-        let add =
-            "INSERT INTO uploads (id, post, chat, name, digest, row) VALUES (?, ?, ?, ?, ?, ?)";
+        let add = "INSERT INTO uploads (id, post, chat, name, digest, row)
+            VALUES (?, ?, ?, ?, ?, ?)";
         let (post, chat, json) = (&file.message, &file.conversation, &to_json(&file)?);
         let args: Args<'_> = &[&file.id, post, chat, &file.name, &file.digest, json];
         self.run(add, args).await
+    }
+
+    async fn effects(&mut self) -> Listed<Effect> {
+        self.all("SELECT id, row FROM todos ORDER BY n", &[]).await
+    }
+
+    async fn set_effect(&mut self, id: EffectId, todo: Option<Effect>) -> StoreResult<()> {
+        let Some(todo) = todo else {
+            return self.run("DELETE FROM todos WHERE id = ?", &[&id]).await;
+        };
+        let put = "INSERT INTO todos (id, row) VALUES (?1, ?2)
+            ON CONFLICT (id) DO UPDATE SET row = ?2";
+        self.run(put, &[&id, &to_json(&todo)?]).await
     }
 
     async fn delete_file(&mut self, id: AttachmentId) -> StoreResult<()> {
@@ -289,9 +291,8 @@ impl Rows for OwnRows {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = OwnTables::open(Path::new("own.db"), Arc::new(SystemClock)).await?;
-    let chat = store
-        .open_conversation(&Tenant::default(), "garden")
-        .await?;
+    let customer = Tenant::from("acme");
+    let chat = store.open_conversation(&customer, "garden").await?;
     println!("{} is conversation {}", chat.name, chat.id);
     Ok(())
 }

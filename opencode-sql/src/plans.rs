@@ -7,7 +7,7 @@ use crate::engine::Sql;
 use crate::options::Dialect;
 use crate::schema::STEPS;
 use crate::tables::{
-    answers, attachments, claims, conversations, endings, leases, messages, turns,
+    answers, attachments, claims, conversations, effects, endings, leases, messages, turns,
 };
 
 /// A statement, the index it is to use, and the types of its parameters.
@@ -74,6 +74,8 @@ const EXPECTED: &[Expected] = &[
         "conversations_by_tenant",
         LISTED_OF_TENANT,
     ),
+    (effects::TAKE, "effects_due", "bigint, bigint"),
+    (effects::OLDEST, "effects_by_age", "bigint"),
     (endings::SETTLE, "(id", "text, bigint"),
     (leases::RENEW, "(id", "text, bigint, bigint"),
     (leases::CHECK, "(id", "text"),
@@ -125,6 +127,7 @@ const OLD_TURNS: &str = "
     INSERT INTO opencode_attachments (id, message, conversation, name, digest, size, mime_type, source, trust, created_at)
       SELECT 'f' || n, 'm' || n, 'c' || (n % 20000), 'report.md', 'd' || n, 1, 'text/markdown', 'tool', '{}', n FROM numbers;
     INSERT INTO opencode_answers (turn, request, given, given_at, state, open) SELECT 't' || n, 'per', '{}', 1, '{}', 0 FROM numbers;
+    INSERT INTO opencode_effects (id, tenant, kind, created_at, set_at, due_at, attempts) SELECT 'e' || n, '', '{}', n, 1, n, 0 FROM numbers;
     INSERT INTO opencode_turn_events (turn, name, payload, at) SELECT 't' || n, 'turn.finished', '{}', 1 FROM numbers;
 ";
 
@@ -132,6 +135,7 @@ const OLD_TURNS: &str = "
 fn scans(line: &str) -> bool {
     let ordered = [
         "turns_queued",
+        "effects_by_age",
         "conversations_by_use",
         "USING INTEGER PRIMARY KEY",
     ];

@@ -46,6 +46,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(3, "0003_lost_sessions.sql", "lost_sessions", was "ad7fe3050cdc05ba", "5c575bba005b7d18"),
     step!(4, "0004_answers.sql", "answers", was "54ece3faa8a7dbf8", "181d53426fec8368"),
     step!(5, "0005_people.sql", "people"),
+    step!(6, "0006_effects.sql", "effects"),
 ];
 
 /// The newest version that this program knows.

@@ -8,17 +8,18 @@ use opencode_host::clock::Timestamp;
 use opencode_host::id::{AttachmentId, ConversationId, MessageId, TurnId};
 use opencode_host::store::{
     AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
-    Conversation, ConversationFilter, ConversationSummary, Conversations, Files, Finish, Finished,
-    Lease, LeaseStatus, Message, MessageEntry, Messages, Metadata, NewAnswer, NewAttachment,
-    NewTurn, Note, Page, Queue, RequestAnswer, SessionGates, SessionLock, SessionRecord,
-    StoreError, StoreResult, Submitted, Swapped, Tenant, Turn, TurnEvent, lock_in_process,
+    Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
+    Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages, Metadata, NewAnswer,
+    NewAttachment, NewTurn, Note, Page, Queue, RequestAnswer, SessionGates, SessionLock,
+    SessionRecord, StoreError, StoreResult, Submitted, Swapped, Tenant, Tried, Turn, TurnEvent,
+    lock_in_process,
 };
 
 use crate::engine::{Engine, Handle as _};
 use crate::failure::{Failure, SqlResult};
 use crate::tables::claims::{self, Taken};
 use crate::tables::{
-    answers, attachments, conversations, endings, leases, messages, submits, turns,
+    answers, attachments, conversations, effects, endings, leases, messages, submits, turns,
 };
 
 /// How often a piece of work is run that collides with others.
@@ -162,9 +163,15 @@ impl<E: Engine> Conversations for SqlStore<E> {
         })
     }
 
-    async fn delete_conversation(&self, id: ConversationId) -> StoreResult<Option<Conversation>> {
+    async fn delete_conversation(
+        &self,
+        id: ConversationId,
+        unused_since: Option<Timestamp>,
+    ) -> StoreResult<Option<Conversation>> {
         transaction!(self, "delete_conversation", |on| conversations::delete(
-            &mut on, id
+            &mut on,
+            id,
+            unused_since
         ))
     }
 
@@ -416,5 +423,22 @@ impl<E: Engine> Files for SqlStore<E> {
 
     async fn detach(&self, id: AttachmentId) -> StoreResult<Option<Attachment>> {
         statement!(self.writer, "detach", |on| attachments::remove(&mut on, id))
+    }
+}
+
+#[async_trait]
+impl<E: Engine> Effects for SqlStore<E> {
+    async fn take_effect(&self, lease: Duration) -> StoreResult<Option<Effect>> {
+        transaction!(self, "take_effect", |on| effects::take(&mut on, lease))?
+    }
+
+    async fn settle_effect(&self, taken: &Effect, tried: &Tried) -> StoreResult<()> {
+        statement!(self.writer, "settle_effect", |on| effects::settle(
+            &mut on, taken, tried
+        ))
+    }
+
+    async fn effects(&self, limit: u32) -> StoreResult<Vec<Effect>> {
+        statement!(self.reader, "effects", |on| effects::oldest(&mut on, limit))
     }
 }

@@ -25,6 +25,9 @@ use crate::upstream::{Kind, NO_MODELS, SHOWS_PASSWORD, UNASKED, Upstream, locate
 /// How long an event stream may take to say that it is there.
 const EVENTS_WITHIN: Duration = Duration::from_secs(5);
 
+/// The most of what is not done yet that is counted.
+const OWED: u32 = 1000;
+
 /// Checks everything there is. Nothing is asked of a model.
 pub(crate) async fn run(args: DoctorArgs) -> Result<ExitCode, Failure> {
     let mut report = Report {
@@ -187,6 +190,29 @@ async fn check_database(store: &StoreArgs, report: &mut Report) {
         }
         Err(error) => report.broken("database", error.to_string(), None),
     }
+    check_effects(&*opened, report).await;
+}
+
+/// What was deleted here and is not gone elsewhere yet. Says nothing where nothing is overdue.
+async fn check_effects(store: &dyn Store, report: &mut Report) {
+    let effects = match store.effects(OWED).await {
+        Ok(effects) => effects,
+        Err(error) => return report.broken("not done yet", error.to_string(), None),
+    };
+    let Some(oldest) = effects.first() else {
+        return;
+    };
+    let (count, what) = (effects.len(), &oldest.kind);
+    let tried = match (oldest.attempts, &oldest.error) {
+        (0, _) => "not tried yet".to_owned(),
+        (attempts, None) => format!("tries: {attempts}"),
+        (attempts, Some(error)) => format!("tries: {attempts}; {error}"),
+    };
+    report.warning(
+        "not done yet",
+        format!("{count}, the oldest: {what} ({tried})"),
+        "run `serve` or `worker` with OpenCode within reach: it goes on trying",
+    );
 }
 
 /// What is wrong with the messages that are stored, in words.

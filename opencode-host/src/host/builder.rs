@@ -99,6 +99,7 @@ impl HostBuilder {
                 placing: SessionGates::default(),
                 listening: tokio::sync::Mutex::default(),
                 queue_changed: Arc::new(Notify::new()),
+                effect_noted: Arc::default(),
                 answered: Arc::default(),
                 workers: Mutex::default(),
             }),

@@ -10,11 +10,11 @@ use async_trait::async_trait;
 use super::submit::check_length;
 use super::{
     AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
-    Conversation, ConversationFilter, ConversationSummary, Conversations, Files, Finish, Finished,
-    Lease, LeaseStatus, MAX_ATTACHMENT_NAME, MAX_KEY_CHARS, MAX_TENANT_CHARS, Message,
-    MessageEntry, Messages, Metadata, NewAnswer, NewAttachment, NewTurn, Note, Page, Queue,
-    RequestAnswer, SessionGates, SessionLock, SessionRecord, Store, StoreResult, Submitted,
-    Swapped, Tenant, Turn, TurnEvent,
+    Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
+    Finish, Finished, Lease, LeaseStatus, MAX_ATTACHMENT_NAME, MAX_KEY_CHARS, MAX_TENANT_CHARS,
+    Message, MessageEntry, Messages, Metadata, NewAnswer, NewAttachment, NewTurn, Note, Page,
+    Queue, RequestAnswer, SessionGates, SessionLock, SessionRecord, Store, StoreResult, Submitted,
+    Swapped, Tenant, Tried, Turn, TurnEvent,
 };
 use crate::blobs::Digest;
 use crate::clock::Timestamp;
@@ -55,7 +55,7 @@ forward! { Conversations {
     conversation_named(tenant: &Tenant, name: &str) -> Option<Conversation>;
     conversations(filter: &ConversationFilter, page: &Page) -> Vec<ConversationSummary>;
     set_metadata(id: ConversationId, metadata: &Metadata) -> ();
-    delete_conversation(id: ConversationId) -> Option<Conversation>;
+    delete_conversation(id: ConversationId, unused_since: Option<Timestamp>) -> Option<Conversation>;
     lock_session(id: ConversationId, wait: Duration) -> Box<dyn SessionLock + '_>;
     swap_session(id: ConversationId, expected: Option<&SessionRecord>, new: &SessionRecord) -> Swapped;
 }
@@ -123,3 +123,9 @@ forward! { Files {
         self.0.attach(file).await
     }
 }
+
+forward! { Effects {
+    take_effect(lease: Duration) -> Option<Effect>;
+    settle_effect(taken: &Effect, tried: &Tried) -> ();
+    effects(limit: u32) -> Vec<Effect>;
+} }

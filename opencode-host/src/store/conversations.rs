@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ConversationCursor, ConversationFilter, Metadata, Page, SessionGate, SessionGates,
-    SessionRecord, StoreError, StoreResult, Tenant,
+    ConversationCursor, ConversationFilter, Effect, EffectKind, Metadata, Page, SessionGate,
+    SessionGates, SessionRecord, StoreError, StoreResult, Tenant,
 };
 use crate::clock::Timestamp;
-use crate::id::ConversationId;
+use crate::id::{ConversationId, EffectId};
 
 /// Conversations, and the one upstream session of each.
 ///
@@ -47,8 +47,15 @@ pub trait Conversations: Send + Sync {
     async fn set_metadata(&self, id: ConversationId, metadata: &Metadata) -> StoreResult<()>;
 
     /// Deletes a conversation with its messages and turns, a running one too;
-    /// its worker learns it by [`LeaseLost`](super::StoreError::LeaseLost). Answers what was deleted.
-    async fn delete_conversation(&self, id: ConversationId) -> StoreResult<Option<Conversation>>;
+    /// its worker learns it by [`LeaseLost`](super::StoreError::LeaseLost). Notes in the same transaction what is to go
+    /// with it outside the database ([`Conversation::deletion`]). Answers what was deleted.
+    ///
+    /// With `unused_since`: nothing, if it was used since then or has a turn that is queued or runs.
+    async fn delete_conversation(
+        &self,
+        id: ConversationId,
+        unused_since: Option<Timestamp>,
+    ) -> StoreResult<Option<Conversation>>;
 
     /// Puts `new` in the place of the conversation's session, if that still is `expected`: `None` where there is none yet.
     ///
@@ -198,6 +205,21 @@ impl Conversation {
             session: None,
             created_at,
         }
+    }
+}
+
+impl Conversation {
+    /// What is to go with it outside the database when it is deleted `now`. `leased_until` is when the last lease on a turn
+    /// of it ends.
+    pub fn deletion(&self, leased_until: Option<Timestamp>, now: Timestamp) -> Effect {
+        let kind = EffectKind::Deletion {
+            conversation: self.id,
+            session: self.session.clone(),
+            until: leased_until.unwrap_or(now),
+        };
+        // It is deleted once.
+        let id = EffectId::from_uuid(self.id.as_uuid());
+        Effect::new(id, &self.tenant, kind, now)
     }
 }
 

@@ -8,12 +8,12 @@ use opencode_client::reply::PersistedPart;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{
-    Attachment, Conversation, ConversationCursor, ConversationRow, Lease, LeaseStatus, Message,
-    MessageEntry, MessageRow, RowStore, Rows, StoreResult, Tables, Tenant, TurnRow,
+    Attachment, Conversation, ConversationCursor, ConversationRow, Effect, Lease, LeaseStatus,
+    Message, MessageEntry, MessageRow, RowStore, Rows, StoreResult, Tables, Tenant, TurnRow,
 };
 use crate::blobs::Digest;
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
+use crate::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnId};
 
 /// A store that is gone with its process: for tests, and for turns nobody needs
 /// to find again. The rules are those of every [`Store`](super::Store).
@@ -64,6 +64,7 @@ struct Maps {
     messages: BTreeMap<u64, MessageRow>,
     message_numbers: HashMap<MessageId, u64>,
     files: BTreeMap<u64, Attachment>,
+    effects: Vec<Effect>,
     last_number: u64,
 }
 
@@ -284,6 +285,18 @@ impl Rows for MemoryRows {
 
     async fn delete_file(&mut self, id: AttachmentId) -> StoreResult<()> {
         self.0.files.retain(|_, file| file.id != id);
+        Ok(())
+    }
+
+    async fn effects(&mut self) -> StoreResult<Vec<Effect>> {
+        Ok(self.0.effects.clone())
+    }
+
+    async fn set_effect(&mut self, id: EffectId, effect: Option<Effect>) -> StoreResult<()> {
+        let effects = &mut self.0.effects;
+        let known = effects.iter().position(|known| known.id == id);
+        let place = known.unwrap_or(effects.len());
+        effects.splice(place..(place + 1).min(effects.len()), effect);
         Ok(())
     }
 

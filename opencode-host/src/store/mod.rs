@@ -1,6 +1,7 @@
 //! Where conversations, messages and turns are kept.
 //!
-//! A [`Store`] is four things: [`Conversations`], the [`Queue`] of turns, [`Messages`] and [`Files`].
+//! A [`Store`] is five things: [`Conversations`], the [`Queue`] of turns, [`Messages`], [`Files`], and the [`Effects`] that commits
+//! owe to the world outside.
 //!
 //! The turns table is the queue: queued → running (a lease: owner, generation,
 //! expiry) → finished → settled. A [`Store`] promises, and the suite behind the
@@ -52,8 +53,8 @@
 //! 3. Run the suite: `store_conformance!` in your tests, with the feature `conformance`. A test that fails names the promise
 //!    that the store breaks.
 //!
-//! Where reading whole rows costs too much, implement [`Conversations`], [`Queue`], [`Messages`] and [`Files`]
-//! yourself, in statements that change columns, as opencode-sql does.
+//! Where reading whole rows costs too much, implement [`Conversations`], [`Queue`], [`Messages`], [`Files`] and
+//! [`Effects`] yourself, in statements that change columns, as opencode-sql does.
 //!
 //! # Adding a method
 //!
@@ -70,6 +71,7 @@ pub mod column;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod conversations;
+mod effects;
 mod files;
 mod finish;
 mod listing;
@@ -97,6 +99,7 @@ pub(crate) use checked::Checked;
 pub use conversations::{
     Conversation, ConversationSummary, Conversations, SessionLock, Swapped, lock_in_process,
 };
+pub use effects::{Effect, EffectKind, Effects, Tried};
 pub use files::Files;
 pub use finish::{Finish, TurnEvent};
 pub use listing::{BadCursor, ConversationCursor, ConversationFilter, Order, Page};
@@ -226,9 +229,9 @@ pub type StoreResult<T> = Result<T, StoreError>;
 
 /// Where conversations, messages and turns are kept. See the [module](self) for
 /// what an implementation promises.
-pub trait Store: Conversations + Queue + Messages + Files + 'static {}
+pub trait Store: Conversations + Queue + Messages + Files + Effects + 'static {}
 
-impl<S: Conversations + Queue + Messages + Files + 'static> Store for S {}
+impl<S: Conversations + Queue + Messages + Files + Effects + 'static> Store for S {}
 
 /// A store need not be [`Debug`](fmt::Debug) for what holds it to be.
 impl fmt::Debug for dyn Store + '_ {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Attachment, Conversation, ConversationFilter, ConversationSummary, Message, MessageEntry, Page,
-    RequestAnswer, Store, StoreResult, Tenant, Turn, TurnEvent,
+    Attachment, Conversation, ConversationFilter, ConversationSummary, Effect, Message,
+    MessageEntry, Page, RequestAnswer, Store, StoreResult, Tenant, Turn, TurnEvent,
 };
 use crate::clock::Timestamp;
 use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
@@ -81,6 +81,8 @@ reads! {
     answers(turn: TurnId) -> Vec<RequestAnswer>;
     /// The oldest turn that has to be settled before this one can be claimed.
     turn_ahead(id: TurnId) -> Option<TurnId>;
+    /// What commits owe to the world outside and what is not done yet, oldest first, at most `limit`: deletions that go on.
+    effects(limit: u32) -> Vec<Effect>;
     /// One file.
     attachment(id: AttachmentId) -> Option<Attachment>;
     /// The files of a message, in the order they were attached.

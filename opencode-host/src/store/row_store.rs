@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use super::turn_row::{Changed, MessageWrite};
 use super::{
     AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
-    Conversation, ConversationFilter, ConversationRow, ConversationSummary, Conversations, Files,
-    Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages, Metadata, NewAnswer,
-    NewAttachment, NewTurn, Note, OnBusy, Page, Queue, RequestAnswer, Rows, SessionGates,
-    SessionRecord, StoreError, StoreResult, Submitted, Swapped, Tables, Tenant, Turn, TurnEvent,
-    TurnRow,
+    Conversation, ConversationFilter, ConversationRow, ConversationSummary, Conversations, Effect,
+    Effects, Files, Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages,
+    Metadata, NewAnswer, NewAttachment, NewTurn, Note, OnBusy, Page, Queue, RequestAnswer, Rows,
+    SessionGates, SessionRecord, StoreError, StoreResult, Submitted, Swapped, Tables, Tenant,
+    Tried, Turn, TurnEvent, TurnRow,
 };
 use crate::blobs::Digest;
 use crate::clock::Timestamp;
@@ -102,6 +102,22 @@ async fn unfinished(on: &mut impl Rows, conversation: ConversationId) -> StoreRe
         }
     }
     Ok(unfinished)
+}
+
+/// When the last lease on a turn of a conversation ends.
+async fn leased_until(
+    on: &mut impl Rows,
+    conversation: ConversationId,
+) -> StoreResult<Option<Timestamp>> {
+    let mut until = None;
+    for turn in on.unsettled(conversation).await? {
+        match on.turn(turn).await {
+            Ok(row) => until = until.max(row.and_then(|row| row.lease).map(|held| held.expires_at)),
+            Err(StoreError::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(until)
 }
 
 async fn cancel(on: &mut impl Rows, turn: TurnId, now: Timestamp) -> StoreResult<CancelOutcome> {
@@ -230,12 +246,26 @@ impl<T: Tables> Conversations for RowStore<T> {
         on.commit().await
     }
 
-    async fn delete_conversation(&self, id: ConversationId) -> StoreResult<Option<Conversation>> {
-        let (mut on, _) = self.begin().await?;
-        let row = on.conversation(id).await?;
+    async fn delete_conversation(
+        &self,
+        id: ConversationId,
+        unused_since: Option<Timestamp>,
+    ) -> StoreResult<Option<Conversation>> {
+        let (mut on, now) = self.begin().await?;
+        let Some(row) = on.conversation(id).await? else {
+            return Ok(None);
+        };
+        if unused_since.is_some_and(|since| row.used_at >= since)
+            || unused_since.is_some() && !unfinished(&mut on, id).await?.is_empty()
+        {
+            return Ok(None);
+        }
+        let until = leased_until(&mut on, id).await?;
+        let deletion = row.conversation.deletion(until, now);
+        on.set_effect(deletion.id, Some(deletion)).await?;
         on.delete_conversation(id).await?;
         on.commit().await?;
-        Ok(row.map(|row| row.conversation))
+        Ok(Some(row.conversation))
     }
 
     async fn swap_session(
@@ -521,5 +551,38 @@ impl<T: Tables> Files for RowStore<T> {
         on.delete_file(id).await?;
         on.commit().await?;
         Ok(file)
+    }
+}
+
+#[async_trait]
+impl<T: Tables> Effects for RowStore<T> {
+    async fn take_effect(&self, lease: Duration) -> StoreResult<Option<Effect>> {
+        let (mut on, now) = self.begin().await?;
+        let effects = on.effects().await?.into_iter();
+        let due = effects.filter(|effect| effect.is_due(now));
+        let Some(mut effect) = due.min_by_key(|effect| (effect.due_at, effect.id)) else {
+            return Ok(None);
+        };
+        effect.take(lease, now);
+        on.set_effect(effect.id, Some(effect.clone())).await?;
+        on.commit().await?;
+        Ok(Some(effect))
+    }
+
+    async fn settle_effect(&self, taken: &Effect, tried: &Tried) -> StoreResult<()> {
+        let (mut on, now) = self.begin().await?;
+        let is_it = |known: &Effect| known.id == taken.id && known.attempts == taken.attempts;
+        if !on.effects().await?.iter().any(is_it) {
+            return Ok(());
+        }
+        let kept = taken.clone().tried(tried, now);
+        on.set_effect(taken.id, kept).await?;
+        on.commit().await
+    }
+
+    async fn effects(&self, limit: u32) -> StoreResult<Vec<Effect>> {
+        let mut effects = self.tables.begin_reading().await?.effects().await?;
+        effects.truncate(limit as usize);
+        Ok(effects)
     }
 }

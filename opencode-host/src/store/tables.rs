@@ -6,12 +6,12 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attachment, Conversation, ConversationCursor, Lease, LeaseStatus, Message, MessageEntry, Order,
-    Page, StoreResult, Tenant, TurnRow,
+    Attachment, Conversation, ConversationCursor, Effect, Lease, LeaseStatus, Message,
+    MessageEntry, Order, Page, StoreResult, Tenant, TurnRow,
 };
 use crate::blobs::Digest;
 use crate::clock::{Clock, Timestamp};
-use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
+use crate::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnId};
 
 /// How many conversations a default method reads at a time.
 const PAGE: u32 = 64;
@@ -173,6 +173,12 @@ pub trait Rows: Send {
 
     /// Deletes a file.
     async fn delete_file(&mut self, id: AttachmentId) -> StoreResult<()>;
+
+    /// The effects that are not done, oldest first: few, as a rule.
+    async fn effects(&mut self) -> StoreResult<Vec<Effect>>;
+
+    /// Puts an effect in the place of the one of this id; `None` deletes that.
+    async fn set_effect(&mut self, id: EffectId, effect: Option<Effect>) -> StoreResult<()>;
 
     /// How a lease stands. This default reads the turn.
     async fn lease_status(&mut self, lease: &Lease) -> StoreResult<LeaseStatus> {

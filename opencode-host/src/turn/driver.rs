@@ -158,8 +158,10 @@ impl Driver {
         });
         let sessions = tools.sessions();
         let removing = sessions.remove(tools.context.conversation.id, session);
-        // What is not done then, a sandbox that is gone keeps from doing harm.
-        let _ = timeout(REMOVING, removing).await;
+        // What is not done then is what the deletion owes.
+        if let Ok(Err(error)) = timeout(REMOVING, removing).await {
+            tools.report(&error);
+        }
     }
 
     /// Does a step, unless other orders or the end of the turn's time come first: no step outlasts them. A step that

@@ -10,10 +10,11 @@ use opencode_host::clock::Timestamp;
 use opencode_host::id::{AttachmentId, ConversationId, MessageId, TurnId};
 use opencode_host::store::{
     AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
-    Conversation, ConversationFilter, ConversationSummary, Conversations, Files, Finish, Finished,
-    Lease, LeaseStatus, Message, MessageEntry, Messages, Metadata, NewAnswer, NewAttachment,
-    NewTurn, Note, Page, Queue, RequestAnswer, SessionGates, SessionLock, SessionRecord, Store,
-    StoreError, StoreResult, Submitted, Swapped, Tenant, Turn, TurnEvent,
+    Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
+    Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages, Metadata, NewAnswer,
+    NewAttachment, NewTurn, Note, Page, Queue, RequestAnswer, SessionGates, SessionLock,
+    SessionRecord, Store, StoreError, StoreResult, Submitted, Swapped, Tenant, Tried, Turn,
+    TurnEvent,
 };
 use tokio::sync::Notify;
 
@@ -163,7 +164,7 @@ forward! { Conversations {
     through conversation_named(tenant: &Tenant, name: &str) -> Option<Conversation>;
     through conversations(filter: &ConversationFilter, page: &Page) -> Vec<ConversationSummary>;
     through set_metadata(id: ConversationId, metadata: &Metadata) -> ();
-    through delete_conversation(id: ConversationId) -> Option<Conversation>;
+    through delete_conversation(id: ConversationId, unused_since: Option<Timestamp>) -> Option<Conversation>;
     through swap_session(id: ConversationId, expected: Option<&SessionRecord>, new: &SessionRecord) -> Swapped;
 }
     fn session_gates(&self) -> &SessionGates {
@@ -208,6 +209,12 @@ forward! { Messages {
     through turn_events(id: TurnId) -> Vec<TurnEvent>;
     through answers(turn: TurnId) -> Vec<RequestAnswer>;
     through turn_ahead(id: TurnId) -> Option<TurnId>;
+} }
+
+forward! { Effects {
+    through take_effect(lease: Duration) -> Option<Effect>;
+    through settle_effect(taken: &Effect, tried: &Tried) -> ();
+    through effects(limit: u32) -> Vec<Effect>;
 } }
 
 forward! { Files {

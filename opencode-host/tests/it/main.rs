@@ -12,6 +12,7 @@ mod blueprint;
 mod bounds;
 mod cases;
 mod configuration_guard;
+mod deletion;
 mod event_table;
 mod faulty_store;
 mod folders;

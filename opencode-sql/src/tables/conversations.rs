@@ -7,6 +7,7 @@ use opencode_host::store::{
     StoreError, StoreResult, Swapped, Tenant,
 };
 
+use super::effects;
 use crate::columns::{Columns, escape, json};
 use crate::engine::{Handle, Row, Sql, args, locking, sql};
 use crate::failure::SqlResult;
@@ -33,6 +34,15 @@ const LOCK: Sql = Sql {
     sqlite: "UPDATE opencode_conversations SET created_at = created_at WHERE id = $1 RETURNING id",
     postgres: "SELECT id FROM opencode_conversations WHERE id = $1 FOR UPDATE",
 };
+const UNUSED: Sql = sql!(
+    "SELECT c.id FROM opencode_conversations AS c WHERE c.id = $1 AND c.used_at < $2 AND NOT EXISTS ( \
+       SELECT 1 FROM opencode_turns AS t \
+       WHERE t.conversation = c.id AND t.settled = 0 AND t.state <> 'finished')"
+);
+const LEASED_UNTIL: Sql = sql!(
+    "SELECT MAX(conversation) AS id, CAST(MAX(lease_expires_at) AS BIGINT) AS until \
+     FROM opencode_turns WHERE conversation = $1 AND settled = 0 AND lease_expires_at IS NOT NULL"
+);
 const DELETE: Sql = sql!("DELETE FROM opencode_conversations WHERE id = $1");
 /// Whether a turn is queued or runs.
 macro_rules! busy {
@@ -124,16 +134,34 @@ pub(crate) async fn lock(on: &mut impl Handle, id: ConversationId) -> SqlResult<
     Ok(row.map(drop).ok_or_else(|| not_found(id))?)
 }
 
+/// Deletes a conversation, and notes what is to go with it outside the database. With `unused_since`, only if it was not
+/// used since then and has no turn that is queued or runs.
 pub(crate) async fn delete(
     on: &mut impl Handle,
     id: ConversationId,
+    unused_since: Option<Timestamp>,
 ) -> SqlResult<Option<Conversation>> {
     if on.row(LOCK, args![id]).await?.is_none() {
+        return Ok(None);
+    }
+    if let Some(since) = unused_since
+        && on.row(UNUSED, args![id, since]).await?.is_none()
+    {
         return Ok(None);
     }
     // A mint that is under way ends first, so that its session is in the answer.
     on.row(LOCK_SESSION, args![id]).await?;
     let conversation = by_id(on, id).await?;
+    if let Some(conversation) = &conversation {
+        let now = on.now().await?;
+        let row = on.row(LEASED_UNTIL, args![id]).await?;
+        let until = match &row {
+            Some(row) => Columns::new(row, "conversations", "id")?.optional_time("until")?,
+            None => None,
+        };
+        let deletion = conversation.deletion(until, now);
+        effects::add(on, &deletion).await?;
+    }
     on.execute(DELETE, args![id]).await?;
     Ok(conversation)
 }

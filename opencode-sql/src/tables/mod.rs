@@ -4,6 +4,7 @@ pub(crate) mod answers;
 pub(crate) mod attachments;
 pub(crate) mod claims;
 pub(crate) mod conversations;
+pub(crate) mod effects;
 pub(crate) mod endings;
 pub(crate) mod leases;
 pub(crate) mod messages;

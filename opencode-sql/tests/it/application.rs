@@ -298,7 +298,10 @@ async fn the_settings_of_a_pool_do_not_matter_but_for_those_that_are_told() {
         .unwrap()
         .turn
         .id;
-    shared.delete_conversation(conversation).await.unwrap();
+    shared
+        .delete_conversation(conversation, None)
+        .await
+        .unwrap();
     assert_eq!(shared.turn(turn).await.unwrap(), None);
     let mode = sqlx::query("PRAGMA journal_mode")
         .fetch_one(&pool)

@@ -234,3 +234,24 @@ fn broken(ran: &Ran) -> Vec<String> {
         .map(|line| line["check"].as_str().unwrap().to_owned())
         .collect()
 }
+
+/// A conversation that was deleted while no worker ran: its session is still there.
+#[tokio::test]
+async fn what_is_not_done_yet_is_told() {
+    let impostor = Impostor::start().await.unwrap();
+    let chat = Chat::with(&impostor);
+    let ran = chat.run(&["doctor", "--json"]).await;
+    assert!(!ran.stdout.contains("not done yet"), "{ran:?}");
+    let store = opencode_sql::connect(chat.database().to_str().unwrap())
+        .await
+        .unwrap();
+    let host = opencode_host::Host::builder(store).build();
+    let tenant = opencode_host::store::Tenant::default();
+    let conversation = host.open_conversation(&tenant, "garden").await.unwrap().id;
+    assert!(host.delete_conversation(conversation).await.unwrap());
+    let ran = chat.run(&["doctor", "--json"]).await;
+    let (status, detail) = found(&ran, "not done yet");
+    assert_eq!((status.as_str(), ran.code), ("warning", 0));
+    assert!(detail.contains(&conversation.to_string()), "{detail}");
+    assert!(detail.contains("not tried yet"), "{detail}");
+}

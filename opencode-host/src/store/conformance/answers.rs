@@ -305,7 +305,7 @@ pub async fn deletion_takes_answers(on: &dyn Fixture) {
     store.answer(turn, &yes("per_1")).await.unwrap();
     let other = on.another().await;
     other
-        .delete_conversation(claimed.conversation.id)
+        .delete_conversation(claimed.conversation.id, None)
         .await
         .unwrap();
     assert_eq!(on.answers(turn).await, []);

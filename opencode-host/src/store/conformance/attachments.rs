@@ -368,7 +368,7 @@ pub async fn deletion_takes_files(on: &dyn Fixture) {
         on.store().attach(file).await.unwrap();
     }
     on.store()
-        .delete_conversation(conversation.id)
+        .delete_conversation(conversation.id, None)
         .await
         .unwrap();
     assert_eq!(on.store().attachment(gone.id).await.unwrap(), None);

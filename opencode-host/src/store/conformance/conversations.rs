@@ -189,7 +189,7 @@ pub async fn deletion_takes_messages_and_turns(on: &dyn Fixture) {
 
     let deleted = on
         .store()
-        .delete_conversation(conversation.id)
+        .delete_conversation(conversation.id, None)
         .await
         .unwrap()
         .unwrap();
@@ -201,7 +201,7 @@ pub async fn deletion_takes_messages_and_turns(on: &dyn Fixture) {
     assert_eq!(deleted.id, conversation.id);
     assert_eq!(
         on.store()
-            .delete_conversation(conversation.id)
+            .delete_conversation(conversation.id, None)
             .await
             .unwrap(),
         None
@@ -239,7 +239,7 @@ pub async fn deletion_spares_other_conversations(on: &dyn Fixture) {
     let kept = on.running("kept").await;
     let gone = on.running("gone").await;
     on.store()
-        .delete_conversation(gone.conversation.id)
+        .delete_conversation(gone.conversation.id, None)
         .await
         .unwrap();
     assert_eq!(on.turn(kept.turn.id).await, kept.turn);

@@ -151,7 +151,7 @@ pub async fn a_deleted_turn_takes_no_more(on: &dyn Fixture) {
     let running = on.running("garden").await;
     on.another()
         .await
-        .delete_conversation(running.conversation.id)
+        .delete_conversation(running.conversation.id, None)
         .await
         .unwrap();
     every_write_is_refused(&*on.store(), &running.lease).await;

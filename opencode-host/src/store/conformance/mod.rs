@@ -70,6 +70,7 @@ pub mod attachments;
 pub mod claims;
 pub mod content;
 pub mod conversations;
+pub mod effects;
 pub mod endings;
 pub mod fencing;
 pub mod nodes;
@@ -203,6 +204,9 @@ macro_rules! store_conformance {
             content: messages_are_found_one_by_one, a_prompt_record_is_kept, the_first_replacement_stays, an_unreachable_server_is_noted, a_checkpoint_is_kept, an_equal_checkpoint_is_no_progress,
                 any_text_is_kept, deep_nesting_is_kept, five_megabytes_are_kept, numbers_are_kept,
                 messages_are_read_backwards, places_of_other_conversations_are_refused, messages_come_in_pages;
+            effects: a_deletion_is_noted_with_its_session, an_effect_is_its_takers_for_a_time, an_effect_is_tried_again,
+                effects_come_by_when_they_are_due, a_clock_put_back_holds_up_no_effect, each_effect_is_taken_once,
+                what_is_used_is_not_deleted_as_unused;
             attachments: a_file_is_kept, a_name_is_one_file, one_of_many_attaches_wins,
                 a_file_needs_its_message, a_submit_brings_its_files, uploads_have_a_quota,
                 a_quota_is_kept_by_many_at_once, the_newest_files_come_first,
@@ -239,6 +243,7 @@ mod tests {
             ("claims", include_str!("claims.rs")),
             ("content", include_str!("content.rs")),
             ("conversations", include_str!("conversations.rs")),
+            ("effects", include_str!("effects.rs")),
             ("endings", include_str!("endings.rs")),
             ("fencing", include_str!("fencing.rs")),
             ("nodes", include_str!("nodes.rs")),

@@ -54,7 +54,7 @@ pub async fn names_are_unique_within_a_tenant(on: &dyn Fixture) {
     on.submit(&of_two, "Hello").await;
     let claimed = on.claim().await.unwrap();
     assert_eq!(claimed.conversation.tenant, two);
-    let deleted = store.delete_conversation(of_one.id).await.unwrap();
+    let deleted = store.delete_conversation(of_one.id, None).await.unwrap();
     assert_eq!(deleted.unwrap().tenant, one);
     assert_eq!(open(on, &two, "garden").await.id, of_two.id);
 }
@@ -141,7 +141,10 @@ pub async fn metadata_is_kept_and_replaced(on: &dyn Fixture) {
     assert!(
         matches!(refused, Err(StoreError::NotFound { what: "conversation", id }) if id == unknown.to_string())
     );
-    let deleted = store.delete_conversation(conversation.id).await.unwrap();
+    let deleted = store
+        .delete_conversation(conversation.id, None)
+        .await
+        .unwrap();
     assert_eq!(deleted.unwrap().metadata, noted);
 }
 
@@ -215,7 +218,7 @@ pub async fn lists_come_in_pages_either_way(on: &dyn Fixture) {
     let all = listed(on, &ConversationFilter::default(), &Page::newest(3)).await;
     let place = all[0].cursor();
     let gone = all[0].conversation.id;
-    on.store().delete_conversation(gone).await.unwrap();
+    on.store().delete_conversation(gone, None).await.unwrap();
     let rest = Page::newest(2).after(place);
     assert_eq!(
         listed(on, &ConversationFilter::default(), &rest).await,

@@ -203,7 +203,12 @@ pub async fn a_deleted_conversation_has_no_session(on: &dyn Fixture) {
     let conversation = on.open("garden").await;
     let lock = store.lock_session(conversation.id, PATIENCE).await.unwrap();
     // The deletion may have to wait for the lock.
-    let delete = async { store.delete_conversation(conversation.id).await.unwrap() };
+    let delete = async {
+        store
+            .delete_conversation(conversation.id, None)
+            .await
+            .unwrap()
+    };
     let minted = session("ses_1");
     let (deleted, set) = tokio::join!(delete, lock.set(&minted));
     assert!(deleted.is_some());

@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use opencode_host::blobs::Digest;
 use opencode_host::clock::{Clock, Timestamp};
-use opencode_host::id::{AttachmentId, ConversationId, MessageId, TurnId};
+use opencode_host::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnId};
 use opencode_host::store::conformance::{
     Fixture, answers, attachments, claims, conversations, endings, fencing, run, sessions, submits,
 };
 use opencode_host::store::{
-    Attachment, ConversationCursor, ConversationRow, MemoryRows, MemoryTables, MessageEntry,
-    MessageRow, RowStore, Rows, StoreResult, Tables, Tenant, TurnRow,
+    Attachment, ConversationCursor, ConversationRow, Effect, MemoryRows, MemoryTables,
+    MessageEntry, MessageRow, RowStore, Rows, StoreResult, Tables, Tenant, TurnRow,
 };
 
 use super::{Memory, manual_clock};
@@ -78,6 +78,8 @@ rows! { {
     file(id: AttachmentId) -> Option<Attachment>;
     newest_files(conversation: ConversationId, limit: u32) -> Vec<Attachment>;
     digests_in_use(digests: &[Digest]) -> Vec<Digest>;
+    effects() -> Vec<Effect>;
+    set_effect(id: EffectId, effect: Option<Effect>) -> ();
     delete_file(id: AttachmentId) -> ();
 }
     async fn commit(self) -> StoreResult<()> {

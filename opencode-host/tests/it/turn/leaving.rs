@@ -103,7 +103,10 @@ async fn a_conversation_deleted_under_a_running_turn_stops_it() {
     test.shown(turn, "Half").await;
     test.shown(beside, "Half").await;
     // As another application on the same tables does it.
-    let deleted = test.store.delete_conversation(test.conversation).await;
+    let deleted = test
+        .store
+        .delete_conversation(test.conversation, None)
+        .await;
     let session = deleted.unwrap().unwrap().session.unwrap().id;
 
     let outcome = tokio::time::timeout(PATIENCE, working).await.unwrap();
