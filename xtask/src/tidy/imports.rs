@@ -11,12 +11,13 @@ use super::finding::Finding;
 use super::paths::{Import, imports, paths, without_tests};
 
 /// The crates by floor. A crate uses those on floors below its own.
-const FLOORS: [(&str, u8); 7] = [
+const FLOORS: [(&str, u8); 8] = [
     ("opencode-client", 0),
     ("opencode-impostor", 0),
     ("xtask", 0),
     ("opencode-host", 1),
     ("opencode-sql", 2),
+    ("opencode-axum", 2),
     ("opencode-chat", 3),
     ("opencode-bench", 3),
 ];

@@ -1,0 +1,376 @@
+//! A reply as an AI SDK UI message stream.
+//!
+//! The encoder compares the reply as it is with what it has sent, by the places of the parts. What only grew is
+//! appended. The protocol cannot replace a part, so anything else is a `reset-step`, which drops what the step held,
+//! and the whole reply behind it. So the front end holds the last view whatever came between: a take-over, a
+//! snapshot, a watcher that was too slow for single changes.
+
+use std::collections::BTreeMap;
+use std::mem;
+
+use opencode_client::reply::{Notice, PartKind, PersistedPart, ToolPart, ToolStatus, View};
+use opencode_host::outcome::{Answer, Reason};
+use opencode_host::store::TurnStatus;
+use serde_json::{Value, json};
+
+use super::chunk::{Chunk, FinishReason};
+
+/// Encodes the reply to one turn, for one front end that reads it from the beginning.
+///
+/// A front end that comes back gets an encoder of its own: `start` with the message's id empties the message there.
+#[derive(Debug)]
+pub struct UiMessages {
+    message: String,
+    started: bool,
+    over: bool,
+    /// How often the reply was replaced. Block ids of before are not used again.
+    round: u64,
+    sent: Vec<Block>,
+    /// The requests that were sent; true while they wait.
+    requests: BTreeMap<String, bool>,
+    notice: Option<Notice>,
+}
+
+/// A file of a finished reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Where the front end gets it.
+    pub url: String,
+    /// Its media type.
+    pub media_type: String,
+}
+
+/// A part as it was sent.
+#[derive(Clone, Debug, PartialEq)]
+enum Block {
+    Words {
+        kind: PartKind,
+        content: String,
+        open: bool,
+    },
+    Tool(Call),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Call {
+    /// The model's id of the call, as the part has it.
+    known_as: Option<String>,
+    tool: String,
+    status: ToolStatus,
+    input: Value,
+    title: Option<String>,
+    /// What came out, or why it failed.
+    end: String,
+}
+
+impl UiMessages {
+    /// Begins the stream of the message that a turn fills.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            started: false,
+            over: false,
+            round: 0,
+            sent: Vec::new(),
+            requests: BTreeMap::new(),
+            notice: None,
+        }
+    }
+
+    /// Returns what takes the front end from the last view to this one. Nothing behind the end.
+    pub fn view(&mut self, view: &View) -> Vec<Chunk> {
+        let mut chunks = Vec::new();
+        if self.over {
+            return chunks;
+        }
+        self.start(&mut chunks);
+        let parts: Vec<_> = view.parts().map(|part| &part.part).collect();
+        self.parts(&parts, false, &mut chunks);
+        self.requests(view, &mut chunks);
+        if self.notice.as_ref() != view.notice() {
+            self.notice = view.notice().cloned();
+            let notice = self.notice.as_ref().map(serde_json::to_value);
+            let data = notice.and_then(Result::ok);
+            chunks.push(Chunk::DataNotice {
+                data: data.unwrap_or_else(|| json!({"type": "none"})),
+                transient: true,
+            });
+        }
+        chunks
+    }
+
+    /// Returns what is missing of the answer, and the end: `finish`, `abort` or `error`. Nothing the second time.
+    pub fn finished(
+        &mut self,
+        status: TurnStatus,
+        answer: &Answer,
+        files: impl IntoIterator<Item = File>,
+    ) -> Vec<Chunk> {
+        let mut chunks = Vec::new();
+        if mem::replace(&mut self.over, true) {
+            return chunks;
+        }
+        self.start(&mut chunks);
+        let parts: Vec<_> = answer.parts.iter().collect();
+        self.parts(&parts, true, &mut chunks);
+        self.close_requests(&mut chunks);
+        chunks.extend(
+            files
+                .into_iter()
+                .map(|File { url, media_type }| Chunk::File { url, media_type }),
+        );
+        chunks.push(Chunk::FinishStep);
+        chunks.push(match status {
+            TurnStatus::Completed => Chunk::Finish {
+                finish_reason: if answer.truncated || answer.reason == Some(Reason::Length) {
+                    FinishReason::Length
+                } else {
+                    FinishReason::Stop
+                },
+            },
+            TurnStatus::Cancelled => Chunk::Abort,
+            _ => Chunk::Error {
+                error_text: answer
+                    .error
+                    .as_ref()
+                    .map_or_else(|| answer.content.clone(), |error| error.message.clone()),
+            },
+        });
+        chunks
+    }
+
+    fn start(&mut self, chunks: &mut Vec<Chunk>) {
+        if !mem::replace(&mut self.started, true) {
+            chunks.push(Chunk::Start {
+                message_id: self.message.clone(),
+            });
+            chunks.push(Chunk::StartStep);
+        }
+    }
+
+    fn parts(&mut self, parts: &[&PersistedPart], last: bool, chunks: &mut Vec<Chunk>) {
+        // A block without words shows nothing, and an answer may not keep it.
+        let blank = |part: &PersistedPart, is_blank: fn(&str) -> bool| match part {
+            PersistedPart::Text { content } | PersistedPart::Reasoning { content } => {
+                is_blank(content)
+            }
+            PersistedPart::Tool(_) => false,
+        };
+        let mut shown = parts.to_vec();
+        shown.retain(|part| !blank(part, str::is_empty));
+        // Whether white space at the very end stays is not known before the end.
+        shown.pop_if(|part| !last && blank(part, |words| words.trim_end().is_empty()));
+        let open = |at| !last && at + 1 == shown.len();
+        let wanted: Vec<_> = (shown.iter().enumerate())
+            .map(|(at, part)| Block::of(part, open(at)))
+            .collect();
+        let mut new = Vec::new();
+        let grew = self.sent.len() <= wanted.len()
+            && (wanted.iter().enumerate())
+                .all(|(at, now)| now.since(self.sent.get(at), &self.id(at), &mut new));
+        if grew {
+            chunks.append(&mut new);
+        } else {
+            self.round += 1;
+            self.requests.clear();
+            chunks.push(Chunk::ResetStep);
+            for (at, now) in wanted.iter().enumerate() {
+                now.since(None, &self.id(at), chunks);
+            }
+        }
+        self.sent = wanted;
+    }
+
+    /// The id of the block in this place. Tool calls have such ids too: two parts may name the same call.
+    fn id(&self, at: usize) -> String {
+        format!("{}-{at}", self.round)
+    }
+
+    fn requests(&mut self, view: &View, chunks: &mut Vec<Chunk>) {
+        for (id, waits) in &mut self.requests {
+            if *waits && view.requests().all(|request| request.id() != id) {
+                *waits = false;
+                chunks.push(closed(id));
+            }
+        }
+        for request in view.requests() {
+            if self.requests.get(request.id()) != Some(&true) {
+                self.requests.insert(request.id().to_owned(), true);
+                chunks.push(Chunk::DataRequest {
+                    id: request.id().to_owned(),
+                    data: json!({"state": "pending", "request": request}),
+                });
+            }
+        }
+    }
+
+    fn close_requests(&mut self, chunks: &mut Vec<Chunk>) {
+        let waiting = mem::take(&mut self.requests).into_iter();
+        chunks.extend(
+            waiting
+                .filter(|(_, waits)| *waits)
+                .map(|(id, _)| closed(&id)),
+        );
+    }
+}
+
+fn closed(id: &str) -> Chunk {
+    Chunk::DataRequest {
+        id: id.to_owned(),
+        data: json!({"state": "closed"}),
+    }
+}
+
+impl Block {
+    /// The part as it is sent. White space at the end of one that still grows is held back: OpenCode trims a text
+    /// once it is done.
+    fn of(part: &PersistedPart, open: bool) -> Self {
+        let words = |kind, content: &str| {
+            let content = if open { content.trim_end() } else { content };
+            Self::Words {
+                kind,
+                content: content.to_owned(),
+                open,
+            }
+        };
+        match part {
+            PersistedPart::Text { content } => words(PartKind::Text, content),
+            PersistedPart::Reasoning { content } => words(PartKind::Reasoning, content),
+            PersistedPart::Tool(tool) => Self::Tool(Call::of(tool)),
+        }
+    }
+
+    /// Says what makes this of what was sent; false when appending cannot.
+    fn since(&self, before: Option<&Self>, id: &str, chunks: &mut Vec<Chunk>) -> bool {
+        match (before, self) {
+            (
+                before,
+                Self::Words {
+                    kind,
+                    content,
+                    open,
+                },
+            ) => {
+                let (sent, was_open) = match before {
+                    None => ("", true),
+                    Some(Self::Words {
+                        kind: was,
+                        content,
+                        open,
+                    }) if was == kind => (content.as_str(), *open),
+                    Some(_) => return false,
+                };
+                let Some(delta) = content.strip_prefix(sent) else {
+                    return false;
+                };
+                if !was_open {
+                    return delta.is_empty() && !open;
+                }
+                let id = || id.to_owned();
+                let text = *kind == PartKind::Text;
+                if before.is_none() {
+                    chunks.push(if text {
+                        Chunk::TextStart { id: id() }
+                    } else {
+                        Chunk::ReasoningStart { id: id() }
+                    });
+                }
+                if !delta.is_empty() {
+                    let (id, delta) = (id(), delta.to_owned());
+                    chunks.push(if text {
+                        Chunk::TextDelta { id, delta }
+                    } else {
+                        Chunk::ReasoningDelta { id, delta }
+                    });
+                }
+                if !open {
+                    chunks.push(if text {
+                        Chunk::TextEnd { id: id() }
+                    } else {
+                        Chunk::ReasoningEnd { id: id() }
+                    });
+                }
+                true
+            }
+            (None, Self::Tool(call)) => {
+                call.since(None, id, chunks);
+                true
+            }
+            (Some(Self::Tool(before)), Self::Tool(call)) => {
+                let same = before.known_as == call.known_as && before.tool == call.tool;
+                let onward = before.status == call.status
+                    || (before.status < call.status && !before.status.is_terminal());
+                if same && onward && before != call {
+                    call.since(Some(before), id, chunks);
+                }
+                same && onward
+            }
+            (Some(_), Self::Tool(_)) => false,
+        }
+    }
+}
+
+impl Call {
+    fn of(part: &ToolPart) -> Self {
+        let end = match part.status {
+            ToolStatus::Completed => part.output.clone(),
+            ToolStatus::Error => part.error.clone(),
+            ToolStatus::Pending | ToolStatus::Running => None,
+        };
+        let written = part.status > ToolStatus::Pending;
+        Self {
+            known_as: part.call_id.clone(),
+            tool: part.tool.clone(),
+            status: part.status,
+            input: part.input.clone().filter(|_| written).unwrap_or(json!({})),
+            title: part.title.clone().filter(|_| written),
+            end: end.unwrap_or_default(),
+        }
+    }
+
+    /// Says the call as it is, from where it was.
+    fn since(&self, before: Option<&Self>, id: &str, chunks: &mut Vec<Chunk>) {
+        let (dynamic, provider_executed) = (true, true);
+        let tool_call_id = || id.to_owned();
+        if before.is_none() {
+            chunks.push(Chunk::ToolInputStart {
+                tool_call_id: tool_call_id(),
+                tool_name: self.tool.clone(),
+                dynamic,
+                provider_executed,
+            });
+        }
+        let is_told = before.is_some_and(|before| {
+            before.status > ToolStatus::Pending
+                && (&before.input, &before.title) == (&self.input, &self.title)
+        });
+        if self.status > ToolStatus::Pending && !is_told {
+            chunks.push(Chunk::ToolInputAvailable {
+                tool_call_id: tool_call_id(),
+                tool_name: self.tool.clone(),
+                input: self.input.clone(),
+                title: self.title.clone(),
+                dynamic,
+                provider_executed,
+            });
+        }
+        match self.status {
+            ToolStatus::Completed => chunks.push(Chunk::ToolOutputAvailable {
+                tool_call_id: tool_call_id(),
+                output: self.end.clone(),
+                dynamic,
+                provider_executed,
+            }),
+            ToolStatus::Error => chunks.push(Chunk::ToolOutputError {
+                tool_call_id: tool_call_id(),
+                error_text: self.end.clone(),
+                dynamic,
+                provider_executed,
+            }),
+            ToolStatus::Pending | ToolStatus::Running => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
