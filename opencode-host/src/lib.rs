@@ -149,7 +149,8 @@ pub use host::{
 };
 pub use opencode_client as client;
 pub use options::{
-    DEFAULT_MAX_PROMPT, DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA, HostOptions, WorkerOptions,
+    DEFAULT_MAX_PROMPT, DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA, HostOptions, Retention,
+    WorkerOptions,
 };
 pub use session::UnsafeServer;
 pub use worker::{BuildError, Worker, WorkerBuilder};

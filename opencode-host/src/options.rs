@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::store::Tenant;
 use crate::turn::{DEFAULT_MAX_TRANSCRIPT, Limits};
 
 /// The largest prompt, in bytes of text, unless the options say otherwise.
@@ -41,6 +42,44 @@ impl Default for HostOptions {
     }
 }
 
+/// Deletes conversations that nobody has used for a time, as [`Host::delete_conversation`](crate::Host::delete_conversation)
+/// does. One with a turn that is queued or runs is in use.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use opencode_host::{Retention, WorkerOptions};
+/// let month = Duration::from_secs(30 * 24 * 3600);
+/// let options = WorkerOptions {
+///     retention: vec![Retention::after(12 * month), Retention::after(month).of("trial")],
+///     ..WorkerOptions::default()
+/// };
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retention {
+    /// How long a conversation is kept since its newest turn was submitted; since it was made, without one.
+    pub after: Duration,
+    /// Whose conversations; everybody's without it.
+    pub tenant: Option<Tenant>,
+}
+
+impl Retention {
+    /// Keeps everybody's conversations for so long.
+    pub fn after(after: Duration) -> Self {
+        let tenant = None;
+        Self { after, tenant }
+    }
+
+    /// Keeps one tenant's for so long.
+    #[must_use]
+    pub fn of(self, tenant: impl Into<Tenant>) -> Self {
+        Self {
+            tenant: Some(tenant.into()),
+            ..self
+        }
+    }
+}
+
 /// How a worker behaves.
 #[derive(Clone, Debug)]
 pub struct WorkerOptions {
@@ -63,6 +102,8 @@ pub struct WorkerOptions {
     /// The age at which bytes that no message names are removed, once an hour; `None` for never. Only where no other
     /// store names the same blobs. Default: never.
     pub sweep: Option<Duration>,
+    /// Which conversations are deleted after a time without use, once an hour. Default: none.
+    pub retention: Vec<Retention>,
     /// While a turn waits for a person its timeout is paused, provided the server was heard from within this time.
     /// Default 45 s.
     pub heartbeat_limit: Duration,
@@ -81,6 +122,7 @@ impl Default for WorkerOptions {
             concurrency: 2048,
             max_transcript: DEFAULT_MAX_TRANSCRIPT,
             sweep: None,
+            retention: Vec::new(),
             heartbeat_limit: Duration::from_secs(45),
             plug_in_limit: Duration::from_secs(30),
         }

@@ -1,13 +1,18 @@
-//! Removing what crashed processes left on the disk.
+//! Removing what crashed processes left on the disk, and conversations that are kept no longer.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::shared::Shared;
+use crate::options::Retention;
 use crate::reporter::Severity;
+use crate::store::{ConversationFilter, Page, StoreError};
 
 /// A file that has been on its way into a sandbox for so long was left behind.
 const LEFT_BEHIND: Duration = Duration::from_secs(24 * 3600);
+
+/// How many conversations are read at a time.
+const PAGE: u32 = 100;
 
 /// How long between two sweeps.
 const PAUSE: Duration = Duration::from_secs(3600);
@@ -21,6 +26,11 @@ pub(super) async fn sweep(shared: Arc<Shared>) {
         telemetry.report(error, Severity::Warning, [("action", "sweep".into())]);
     };
     loop {
+        for retention in &shared.workshop.options.retention {
+            if let Err(error) = expire(&shared, retention).await {
+                report(&error);
+            }
+        }
         if let Some(age) = shared.workshop.options.sweep {
             match shared.front.sweep_blobs(age).await {
                 Ok(swept) => tracing::debug!(?swept, "swept blobs"),
@@ -35,5 +45,32 @@ pub(super) async fn sweep(shared: Arc<Shared>) {
             report(&error);
         }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Deletes the conversations that were used too long ago.
+async fn expire(shared: &Shared, retention: &Retention) -> Result<(), StoreError> {
+    let store = &shared.front.store;
+    let unused_since = store.now().await?.before(retention.after);
+    let mut filter = ConversationFilter::default()
+        .busy(false)
+        .used_before(unused_since);
+    filter.tenant.clone_from(&retention.tenant);
+    let mut page = Page::oldest(PAGE);
+    loop {
+        let expired = store.conversations(&filter, &page).await?;
+        let Some(last) = expired.last() else {
+            return Ok(());
+        };
+        page = page.after(last.cursor());
+        for summary in &expired {
+            // It may have been used since it was read.
+            let id = summary.conversation.id;
+            let deleted = store.delete_conversation(id, Some(unused_since)).await?;
+            if deleted.is_some() {
+                tracing::debug!(conversation = %id, "deleted by retention");
+                shared.front.effect_noted.notify_waiters();
+            }
+        }
     }
 }

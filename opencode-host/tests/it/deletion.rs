@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use opencode_host::Host;
+use opencode_client::wire::Prompt;
 use opencode_host::clock::{Clock as _, ManualClock, Timestamp};
 use opencode_host::sandbox::SandboxRoot;
 use opencode_host::store::{Claim, Effect, MemoryStore, Store, Tenant};
+use opencode_host::{Host, Retention, SubmitOptions, WorkerOptions};
 use opencode_impostor::{Calls, Impostor, Script, Step};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -63,14 +64,19 @@ impl Used {
 
     /// Works, until what is not done yet looks like this.
     async fn works_until(&self, is_there: impl Fn(&[Effect]) -> bool) {
-        let (worker, shutdown) = (self.test.worker.clone(), CancellationToken::new());
-        let stop = shutdown.clone();
-        let working = tokio::spawn(async move { worker.run(stop).await });
-        let looking = async {
+        self.works_for(async {
             while !is_there(&self.effects().await) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
-        };
+        })
+        .await;
+    }
+
+    /// Works for as long as something is looked for.
+    async fn works_for(&self, looking: impl Future<Output = ()>) {
+        let (worker, shutdown) = (self.test.worker.clone(), CancellationToken::new());
+        let stop = shutdown.clone();
+        let working = tokio::spawn(async move { worker.run(stop).await });
         tokio::time::timeout(PATIENCE, looking).await.unwrap();
         shutdown.cancel();
         working.await.unwrap().unwrap();
@@ -153,4 +159,58 @@ async fn what_a_late_worker_makes_anew_goes_too() {
     clock.advance(lease);
     used.works_until(<[_]>::is_empty).await;
     assert!(!used.folder().exists());
+}
+
+#[tokio::test]
+async fn what_nobody_has_used_for_long_enough_is_deleted() {
+    let began = Timestamp(1_800_000_000_000);
+    let clock = Arc::new(ManualClock::at(began));
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
+    let hour = Duration::from_secs(3600);
+    let used = Used::on(Arc::clone(&store)).await;
+    let (nobody, trial) = (Tenant::default(), Tenant::from("trial"));
+    let open = async |tenant, name| store.open_conversation(tenant, name).await.unwrap().id;
+    let busy = open(&nobody, "busy").await;
+    used.test
+        .host
+        .submit(busy, Prompt::text("wait"), SubmitOptions::default())
+        .await
+        .unwrap();
+    // Its worker is at it.
+    store
+        .claim(&Claim::new("elsewhere", 100 * hour))
+        .await
+        .unwrap()
+        .unwrap();
+    let of_trial = open(&trial, "old").await;
+    clock.advance(hour);
+    let (kept, young_trial) = (open(&nobody, "young").await, open(&trial, "young").await);
+    clock.advance(hour);
+    let options = WorkerOptions {
+        retention: vec![
+            Retention::after(hour + hour / 2),
+            Retention::after(hour / 2).of("trial"),
+        ],
+        ..quick()
+    };
+    let root = used.root.clone();
+    let test = used.test.rebuilt(Arc::clone(&store), options, |builder| {
+        builder.sandboxes(root)
+    });
+    let used = Used { test, ..used };
+    let first = used.test.conversation;
+    let expired = [first, of_trial, young_trial];
+    used.works_for(async {
+        for id in expired {
+            while store.conversation(id).await.unwrap().is_some() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    })
+    .await;
+    used.works_until(<[_]>::is_empty).await;
+    for id in [busy, kept] {
+        assert!(store.conversation(id).await.unwrap().is_some());
+    }
+    assert_eq!((used.sessions(), used.folder().exists()), (0, false));
 }
