@@ -1,6 +1,7 @@
 //! The library's front: what an application builds once and calls.
 
 mod builder;
+mod export;
 mod prepared;
 mod requests;
 mod watch;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use opencode_client::wire::Prompt;
 
 pub use builder::HostBuilder;
+pub use export::{Export, Exported};
 pub use prepared::Prepared;
 pub use requests::AnswerError;
 pub use watch::{LiveStream, ViewStream};

@@ -144,8 +144,8 @@ mod worker;
 
 pub use configuration_guard::Unguarded;
 pub use host::{
-    AnswerError, Host, HostBuilder, LiveStream, Prepared, SubmitError, SubmitOptions, ViewStream,
-    check_prompt,
+    AnswerError, Export, Exported, Host, HostBuilder, LiveStream, Prepared, SubmitError,
+    SubmitOptions, ViewStream, check_prompt,
 };
 pub use opencode_client as client;
 pub use options::{

@@ -14,6 +14,7 @@ mod cases;
 mod configuration_guard;
 mod deletion;
 mod event_table;
+mod export;
 mod faulty_store;
 mod folders;
 mod hosting;

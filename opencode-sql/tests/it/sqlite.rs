@@ -1,7 +1,10 @@
 //! What is SQLite's own: its file, and what can be wrong with it.
 
+use futures_util::StreamExt as _;
+use opencode_client::wire::Prompt;
 use opencode_host::store::conformance::Fixture as _;
 use opencode_host::store::{ConversationFilter, Page, Store, StoreError, Tenant};
+use opencode_host::{Exported, Host, SubmitOptions};
 use opencode_sql::{Dialect, connect, damage, describe};
 use sqlx::Connection as _;
 
@@ -305,4 +308,58 @@ async fn a_new_database_is_for_its_user_alone() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).unwrap();
     connect(path.to_str().unwrap()).await.unwrap();
     assert_eq!(mode(&path), 0o660);
+}
+
+#[tokio::test]
+async fn an_export_tells_what_cannot_be_read_and_goes_on() {
+    let file = SqliteFile::new();
+    let store = connect(&file.url()).await.unwrap();
+    let host = Host::builder(store).build();
+    let tenant = Tenant::default();
+    let conversation = host.open_conversation(&tenant, "garden").await.unwrap().id;
+    let mut turns = Vec::new();
+    for text in ["one", "two", "three"] {
+        let prompt = Prompt::text(text);
+        let submitted = host.submit(conversation, prompt, SubmitOptions::default());
+        turns.push(submitted.await.unwrap().turn);
+    }
+    let mut beside = file.connection().await;
+    for (damage, id) in [
+        (
+            "UPDATE opencode_messages SET parts = '{' WHERE id = ",
+            turns[0].user_message.to_string(),
+        ),
+        (
+            "UPDATE opencode_turns SET prompt = '{' WHERE id = ",
+            turns[1].id.to_string(),
+        ),
+    ] {
+        let damage = sqlx::AssertSqlSafe(format!("{damage}'{id}'"));
+        sqlx::raw_sql(damage).execute(&mut beside).await.unwrap();
+    }
+    let export = host.export(conversation).await.unwrap().unwrap();
+    let told: Vec<_> = export
+        .map(|record| match record {
+            Ok(Exported::Conversation { .. }) => "conversation".to_owned(),
+            Ok(Exported::Turn { .. }) => "turn".to_owned(),
+            Ok(Exported::Message { message }) => message.role.to_string(),
+            Ok(other) => panic!("{other:?}"),
+            Err(StoreError::Corrupt { table, .. }) => format!("unreadable: {table}"),
+            Err(error) => panic!("{error:?}"),
+        })
+        .collect()
+        .await;
+    let expected = [
+        "conversation",
+        "unreadable: messages",
+        "turn",
+        "assistant",
+        "unreadable: turns",
+        "user",
+        "assistant",
+        "turn",
+        "user",
+        "assistant",
+    ];
+    assert_eq!(told, expected);
 }
