@@ -1,7 +1,8 @@
 //! What a front end needs of [`opencode_host`].
 //!
-//! So far this is one encoding of a turn's stream: [`UiMessages`](stream::UiMessages) writes the reply as an *AI SDK UI
-//! message stream*, version 1, which `useChat` reads. It knows no web framework: a route of the application sends the
+//! So far this is a turn's stream in two encodings. [`change_event`](stream::change_event) writes every change, with the
+//! cursor as the event's id. [`UiMessages`](stream::UiMessages) writes the reply as an *AI SDK UI message stream*,
+//! version 1, which `useChat` of npm `ai` 7 reads. The crate knows no web framework: a route of the application sends the
 //! lines as `text/event-stream`, with the header [`UI_MESSAGE_STREAM`](stream::UI_MESSAGE_STREAM).
 //!
 //! ```

@@ -15,7 +15,12 @@ use crate::cargo_tools::PUBLIC_API;
 use crate::{process, workspace};
 
 /// The crates that others build on.
-const LIBRARIES: [&str; 3] = ["opencode-client", "opencode-host", "opencode-sql"];
+const LIBRARIES: [&str; 4] = [
+    "opencode-client",
+    "opencode-host",
+    "opencode-sql",
+    "opencode-axum",
+];
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {

@@ -1,7 +1,9 @@
-//! Encodings of a turn's stream for front ends that others wrote.
+//! Encodings of a turn's stream for front ends: every change, for one of your own, and what those that others wrote read.
 
+mod changes;
 mod chunk;
 mod ui_messages;
 
+pub use changes::change_event;
 pub use chunk::{Chunk, DONE, FinishReason, UI_MESSAGE_STREAM};
 pub use ui_messages::{File, UiMessages};

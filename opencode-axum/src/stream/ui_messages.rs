@@ -17,7 +17,10 @@ use super::chunk::{Chunk, FinishReason};
 
 /// Encodes the reply to one turn, for one front end that reads it from the beginning.
 ///
-/// A front end that comes back gets an encoder of its own: `start` with the message's id empties the message there.
+/// A front end that comes back gets an encoder of its own, which says the whole again: `DefaultChatTransport` empties
+/// the message at the first `start` of a resumed stream (`resumeStreamIsReplay`, its default).
+///
+/// What a sub-agent does within a `task` call is not told, nor what a tool prints before it ends.
 #[derive(Debug)]
 pub struct UiMessages {
     message: String,
