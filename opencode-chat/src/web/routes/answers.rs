@@ -6,7 +6,7 @@ use axum::response::Response;
 use opencode_host::client::wire::PermissionReply;
 use opencode_host::client::{PermissionId, QuestionId};
 
-use crate::web::address::id;
+use crate::web::address::find_turn;
 use crate::web::app::App;
 use crate::web::form::done::done;
 use crate::web::form::fields::Fields;
@@ -22,7 +22,7 @@ pub(crate) async fn question(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let turn = id(&turn)?;
+    let turn = find_turn(&app, &turn).await?.0.id;
     let question = QuestionId::from(known(question)?);
     let count = fields
         .first("count")
@@ -58,7 +58,7 @@ pub(crate) async fn reject(
     Path((turn, question)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let turn = id(&turn)?;
+    let turn = find_turn(&app, &turn).await?.0.id;
     app.host
         .reject_question(turn, &QuestionId::from(known(question)?))
         .await?;
@@ -73,7 +73,7 @@ pub(crate) async fn permission(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let turn = id(&turn)?;
+    let turn = find_turn(&app, &turn).await?.0.id;
     let permission = PermissionId::from(known(permission)?);
     let reply = match fields.first("reply") {
         Some("once") => PermissionReply::Once,

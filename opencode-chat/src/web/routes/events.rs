@@ -24,7 +24,7 @@ use opencode_host::store::Turn;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 
-use crate::web::address::id;
+use crate::web::address::find_turn;
 use crate::web::app::App;
 use crate::web::problem::Problem;
 use crate::web::views::file_card;
@@ -98,15 +98,7 @@ struct Feed {
 
 impl Feed {
     async fn open(app: &App, turn: &str, after: Option<Cursor>) -> Result<Self, Problem> {
-        let store = app.host.store();
-        let turn = store
-            .turn(id(turn)?)
-            .await?
-            .ok_or_else(Problem::no_such_page)?;
-        let conversation = store
-            .conversation(turn.conversation)
-            .await?
-            .ok_or_else(Problem::no_such_page)?;
+        let (turn, conversation) = find_turn(app, turn).await?;
         let folder = folder_of(&conversation).map(str::to_owned);
         let mut answer = LiveAnswer::new(app.base.clone(), turn.id, turn.message, folder);
         let after = after.filter(|after| *after != Cursor::START);

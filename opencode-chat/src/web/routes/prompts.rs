@@ -10,7 +10,7 @@ use opencode_host::outcome::Reason;
 use opencode_host::store::Turn;
 use opencode_host::uploads::Uploads;
 
-use crate::web::address::{find, id};
+use crate::web::address::{find, find_turn};
 use crate::web::app::App;
 use crate::web::form::done::{back_to, done};
 use crate::web::form::prompt::{check, said, send};
@@ -111,7 +111,7 @@ pub(crate) async fn cancel(
     Path(turn): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let turn = id(&turn)?;
+    let turn = find_turn(&app, &turn).await?.0.id;
     app.host.cancel(turn).await?;
     done(&app, turn, &headers).await
 }
@@ -123,10 +123,7 @@ pub(crate) async fn retry(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let store = app.host.store();
-    let failed = store
-        .turn(id(&turn)?)
-        .await?
-        .ok_or_else(Problem::no_such_page)?;
+    let (failed, _) = find_turn(&app, &turn).await?;
     let message = store
         .message(failed.message)
         .await?

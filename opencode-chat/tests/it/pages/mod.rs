@@ -11,4 +11,5 @@ mod sending;
 mod showing;
 mod site;
 mod streams;
+mod tenants;
 mod uploading;

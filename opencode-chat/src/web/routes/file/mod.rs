@@ -15,11 +15,11 @@ use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use opencode_host::blobs::{BlobError, Blobs};
-use opencode_host::id::{AttachmentId, ConversationId};
+use opencode_host::id::AttachmentId;
 use opencode_host::store::Attachment;
 use serde::Deserialize;
 
-use crate::web::address::id;
+use crate::web::address::{self, id};
 use crate::web::app::App;
 use crate::web::disposition::disposition;
 use crate::web::looks::Looks;
@@ -72,7 +72,7 @@ pub(crate) async fn get(
 
 /// The file, if it is one of this conversation.
 async fn find(app: &App, conversation: &str, file: &str) -> Result<Attachment, Problem> {
-    let conversation: ConversationId = id(conversation)?;
+    let conversation = address::find(app, conversation).await?.id;
     let file: AttachmentId = id(file)?;
     let file = app.host.store().attachment(file).await?;
     file.filter(|file| file.conversation == conversation)
