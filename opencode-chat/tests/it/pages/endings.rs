@@ -120,7 +120,7 @@ async fn a_refused_prompt_says_why() {
     site.page(conversation).await.shows(&[
         "draw the secret plan",
         "not passed on to the agent",
-        "Secrets are &lt;not&gt; drawn.",
+        "Secrets are &#60;not&#62; drawn.",
     ]);
 }
 
