@@ -81,6 +81,7 @@ pub struct SubmitOptions {
 
 /// Why a prompt was not taken.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SubmitError {
     /// There are no words in it.
     #[error("the prompt is empty: write what you want to ask")]

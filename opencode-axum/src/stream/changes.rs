@@ -50,11 +50,12 @@ fn written(name: &str, cursor: Option<Cursor>, data: &impl Serialize) -> String 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use opencode_client::reply::{Change, PartKind, PersistedPart, SnapshotPart, View};
+    use opencode_client::wire::Prompt;
+    use opencode_host::clock::Timestamp;
     use opencode_host::outcome::Answer;
-    use opencode_host::store::{Metadata, TurnStatus};
+    use opencode_host::store::{Message, MessageRole, Turn, TurnState};
     use opencode_host::turn::TurnResult;
     use serde_json::Value;
 
@@ -119,22 +120,20 @@ mod tests {
 
     #[test]
     fn the_end_says_how_it_ended_and_with_what() {
-        let result = TurnResult {
-            turn: "00000000-0000-7000-8000-000000000001".parse().unwrap(),
-            conversation: "00000000-0000-7000-8000-000000000002".parse().unwrap(),
-            message: "00000000-0000-7000-8000-000000000003".parse().unwrap(),
-            metadata: Metadata::default(),
-            status: TurnStatus::Completed,
-            answer: Answer::text("All of it"),
-            duration: Duration::ZERO,
-            session: None,
-            prompt: None,
-            artifacts: Vec::new(),
-        };
+        let at = Timestamp(1_800_000_000_000);
+        let id = "00000000-0000-7000-8000-000000000001".parse().unwrap();
+        let conversation = "00000000-0000-7000-8000-000000000002".parse().unwrap();
+        let message = "00000000-0000-7000-8000-000000000003".parse().unwrap();
+        let prompt = Prompt::text("Go");
+        let mut turn = Turn::new(id, conversation, message, message, prompt, at);
+        turn.state = TurnState::NeverStarted { at, settled: true };
+        let mut answered = Message::new(message, conversation, id, MessageRole::Assistant, at);
+        answered.answer = Answer::text("All of it");
+        let result = TurnResult::of(&turn, &answered, Vec::new()).unwrap();
         let (name, id, data) = read(&LiveEvent::Finished(Box::new(result.clone())));
         assert_eq!((name.as_str(), id), ("finished", None));
         assert_eq!(data["message"], result.message.to_string());
-        assert_eq!(data["status"], "completed");
+        assert_eq!(data["status"], "cancelled");
         assert_eq!(data["answer"]["content"], "All of it");
     }
 

@@ -8,6 +8,7 @@ use crate::store::{Attachment, Message, Metadata, Phase, Turn, TurnStatus};
 
 /// What came of a turn.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct TurnResult {
     /// The turn.
     pub turn: TurnId,
