@@ -23,7 +23,7 @@ use crate::id::{ConversationId, TurnId};
 use crate::store::{
     CancelOutcome, Conversation, Metadata, OnBusy, Reader, Store, StoreError, Submitted, Tenant,
 };
-use crate::turn::TurnResult;
+use crate::turn::{Deadlines, TurnResult};
 use crate::uploads::{UploadError, Uploads};
 
 /// How long a deletion is waited for.
@@ -57,7 +57,7 @@ const DELETING: Duration = Duration::from_secs(10);
 /// assert!(!again.created);
 ///
 /// // Nothing works on it yet: it waits in the queue, and can be cancelled there.
-/// host.cancel(first.turn.id).await?;
+/// host.cancel(first.turn.id, None).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -75,6 +75,8 @@ pub struct SubmitOptions {
     pub metadata: Metadata,
     /// What to do when the conversation has unfinished turns.
     pub on_busy: OnBusy,
+    /// Deadlines of this turn. Where its worker's [`Limits`](crate::turn::Limits) are shorter, those hold.
+    pub deadlines: Deadlines,
     /// The files that come with the prompt; see [`Host::uploads`].
     pub uploads: Option<Uploads>,
 }
@@ -95,6 +97,12 @@ pub enum SubmitError {
         bytes: usize,
         /// How many are allowed.
         limit: usize,
+    },
+    /// It would have no time at all.
+    #[error("the turn's deadline {deadline:?} is zero: give it time, or leave the deadline out")]
+    NoTime {
+        /// Which deadline.
+        deadline: &'static str,
     },
     /// The files that came with it were not kept.
     #[error(transparent)]
@@ -180,10 +188,18 @@ impl Host {
     /// Cancels a turn, wherever it runs: the row first, then its worker stops
     /// it upstream and keeps what had come.
     ///
+    /// `reason` says why, or who did it, in the application's words. It is kept with the turn, and is in its
+    /// [`TurnResult`] and in its `turn.finished` event. The first cancel's stays.
+    ///
     /// # Errors
-    /// See [`StoreError`].
-    pub async fn cancel(&self, turn: TurnId) -> Result<CancelOutcome, StoreError> {
-        let outcome = self.front.store.request_cancel(turn).await?;
+    /// [`StoreError::TooLong`] for a reason of more than [`MAX_CANCEL_REASON`](crate::store::MAX_CANCEL_REASON)
+    /// characters, [`StoreError::NotFound`] without the turn; see [`StoreError`].
+    pub async fn cancel(
+        &self,
+        turn: TurnId,
+        reason: Option<&str>,
+    ) -> Result<CancelOutcome, StoreError> {
+        let outcome = self.front.store.request_cancel(turn, reason).await?;
         match outcome {
             CancelOutcome::Requested => {
                 for worker in self.front.workers() {

@@ -47,6 +47,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(4, "0004_answers.sql", "answers", was "54ece3faa8a7dbf8", "181d53426fec8368"),
     step!(5, "0005_people.sql", "people"),
     step!(6, "0006_effects.sql", "effects"),
+    step!(7, "0007_policy.sql", "policy"),
 ];
 
 /// The newest version that this program knows.

@@ -213,9 +213,13 @@ impl<E: Engine> Queue for SqlStore<E> {
         transaction!(self, "submit", |on| submits::submit(&mut on, turn))
     }
 
-    async fn request_cancel(&self, turn: TurnId) -> StoreResult<CancelOutcome> {
+    async fn request_cancel(
+        &self,
+        turn: TurnId,
+        reason: Option<&str>,
+    ) -> StoreResult<CancelOutcome> {
         transaction!(self, "request_cancel", |on| endings::request_cancel(
-            &mut on, turn
+            &mut on, turn, reason
         ))
     }
 

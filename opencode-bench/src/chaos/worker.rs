@@ -83,7 +83,7 @@ pub(crate) async fn work(args: WorkerArgs) -> anyhow::Result<()> {
 /// Cancels a turn.
 pub(crate) async fn cancel(args: CancelArgs) -> anyhow::Result<()> {
     let store = opencode_sql::connect(&args.database).await?;
-    store.request_cancel(args.turn).await?;
+    store.request_cancel(args.turn, None).await?;
     Ok(())
 }
 

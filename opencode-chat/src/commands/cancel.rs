@@ -13,7 +13,7 @@ use crate::terminal;
 /// Notes that the turn is to be cancelled; its worker stops it.
 pub(crate) async fn run(args: CancelArgs) -> Result<ExitCode, Failure> {
     let store = open_store(&args.store).await?;
-    match store.request_cancel(args.turn).await? {
+    match store.request_cancel(args.turn, None).await? {
         CancelOutcome::Cancelled => terminal::say("cancelled before it began"),
         CancelOutcome::Requested => terminal::say("asked its worker to stop"),
         CancelOutcome::Already(status) => {

@@ -98,7 +98,7 @@ async fn drive(worker: &Worker, args: &TurnArgs, prompt: Prompt) -> Result<ExitC
         async move {
             interrupted.cancelled().await;
             terminal::tell("stopping …");
-            if let Err(error) = host.cancel(turn).await {
+            if let Err(error) = host.cancel(turn, None).await {
                 terminal::tell(format_args!("error: {error}"));
             }
         }

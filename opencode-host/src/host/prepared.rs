@@ -40,9 +40,13 @@ impl Prepared {
         options: SubmitOptions,
     ) -> Result<Self, SubmitError> {
         check_prompt(&prompt.text, front.options.max_prompt)?;
+        if let Some(deadline) = options.deadlines.none_left() {
+            return Err(SubmitError::NoTime { deadline });
+        }
         let mut turn = NewTurn::new(conversation, prompt, &*front.clock);
         turn.client_key = options.client_key;
         turn.metadata = options.metadata;
+        turn.deadlines = options.deadlines;
         turn.on_busy = options.on_busy;
         turn.check()?;
         let mut prepared = Self {

@@ -11,10 +11,10 @@ use super::submit::check_length;
 use super::{
     AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
     Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
-    Finish, Finished, Lease, LeaseStatus, MAX_ATTACHMENT_NAME, MAX_KEY_CHARS, MAX_TENANT_CHARS,
-    Message, MessageEntry, Messages, Metadata, NewAnswer, NewAttachment, NewTurn, Note, Page,
-    Queue, RequestAnswer, SessionGates, SessionLock, SessionRecord, Store, StoreResult, Submitted,
-    Swapped, Tenant, Tried, Turn, TurnEvent,
+    Finish, Finished, Lease, LeaseStatus, MAX_ATTACHMENT_NAME, MAX_CANCEL_REASON, MAX_KEY_CHARS,
+    MAX_TENANT_CHARS, Message, MessageEntry, Messages, Metadata, NewAnswer, NewAttachment, NewTurn,
+    Note, Page, Queue, RequestAnswer, SessionGates, SessionLock, SessionRecord, Store, StoreResult,
+    Submitted, Swapped, Tenant, Tried, Turn, TurnEvent,
 };
 use crate::blobs::Digest;
 use crate::clock::Timestamp;
@@ -72,7 +72,6 @@ forward! { Conversations {
 
 forward! { Queue {
     now() -> Timestamp;
-    request_cancel(turn: TurnId) -> CancelOutcome;
     answered(lease: &Lease, request: &str, state: Option<&AnswerState>) -> ();
     claim(claim: &Claim) -> Option<ClaimedTurn>;
     renew(leases: &[Lease], length: Duration) -> Vec<LeaseStatus>;
@@ -89,6 +88,11 @@ forward! { Queue {
 
     async fn listen(&self, wake: &(dyn Fn() + Send + Sync)) {
         self.0.listen(wake).await;
+    }
+
+    async fn request_cancel(&self, turn: TurnId, reason: Option<&str>) -> StoreResult<CancelOutcome> {
+        check_length("reason of a cancel", reason.unwrap_or_default(), MAX_CANCEL_REASON)?;
+        self.0.request_cancel(turn, reason).await
     }
 
     async fn answer(&self, turn: TurnId, answer: &NewAnswer) -> StoreResult<AnswerOutcome> {

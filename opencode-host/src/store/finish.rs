@@ -22,6 +22,8 @@ pub struct Finish {
     pub duration: Duration,
     /// From the first claim to the first word, if there was one.
     pub first_token: Option<Duration>,
+    /// Why the turn was cancelled, or by whom. The store sets it, from the row.
+    pub cancel_reason: Option<String>,
 }
 
 /// What is written where a turn was cancelled before anything came of it.
@@ -38,6 +40,7 @@ impl Finish {
             answer,
             duration,
             first_token: None,
+            cancel_reason: None,
         }
     }
 
@@ -48,10 +51,11 @@ impl Finish {
         Self::new(TurnStatus::Cancelled, answer, waited)
     }
 
-    /// This end for a turn whose cancel was asked for before: a completion
+    /// This end for a turn whose cancel was asked for before, with its reason: a completion
     /// becomes cancelled; any other end stays as it is.
     #[must_use]
-    pub fn after_cancel(mut self) -> Self {
+    pub fn after_cancel(mut self, reason: Option<String>) -> Self {
+        self.cancel_reason = reason;
         if self.status == TurnStatus::Completed {
             self.status = TurnStatus::Cancelled;
             self.answer.reason = Some(Reason::Cancelled);
@@ -59,8 +63,8 @@ impl Finish {
         self
     }
 
-    /// The payload of the [`EVENT`](Self::EVENT). What there is not is left out: `reason`, `first_token_ms`, `error`
-    /// (its name) and `error_message` (200 characters at most).
+    /// The payload of the [`EVENT`](Self::EVENT). What there is not is left out: `reason`, `cancel_reason`,
+    /// `first_token_ms`, `error` (its name) and `error_message` (200 characters at most).
     pub fn event(&self) -> Value {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let is_tool = |part: &&PersistedPart| matches!(part, PersistedPart::Tool(_));
@@ -80,6 +84,9 @@ impl Finish {
         put("cache_write_tokens", json!(usage.cache_write_tokens));
         if let Some(reason) = self.answer.reason {
             put("reason", json!(reason));
+        }
+        if let Some(reason) = &self.cancel_reason {
+            put("cancel_reason", json!(reason));
         }
         if let Some(first_token) = self.first_token {
             put("first_token_ms", json!(millis(first_token)));
@@ -152,11 +159,14 @@ mod tests {
 
     #[test]
     fn a_completion_behind_a_cancel_is_cancelled_in_its_event_too() {
-        let end = |status| Finish::new(status, Answer::text("Hi"), Duration::ZERO).after_cancel();
+        let end = |status| {
+            Finish::new(status, Answer::text("Hi"), Duration::ZERO)
+                .after_cancel(Some("ada".to_owned()))
+        };
         let event = end(TurnStatus::Completed).event();
         assert_eq!(
-            (&event["status"], &event["reason"]),
-            (&json!("cancelled"), &json!("cancelled"))
+            (&event["status"], &event["reason"], &event["cancel_reason"]),
+            (&json!("cancelled"), &json!("cancelled"), &json!("ada"))
         );
         assert_eq!(end(TurnStatus::Error).event()["status"], "error");
     }

@@ -224,6 +224,9 @@ impl StoreError {
 /// The most characters a conversation's name or a client key may have.
 pub const MAX_KEY_CHARS: usize = 512;
 
+/// The most characters that the reason of a cancel may have.
+pub const MAX_CANCEL_REASON: usize = 1000;
+
 /// What a store answers.
 pub type StoreResult<T> = Result<T, StoreError>;
 

@@ -44,11 +44,17 @@ pub trait Queue: Send + Sync {
     /// earlier ones of its conversation are. One that was prompted needs a worker
     /// to stop it upstream too.
     ///
+    /// The reason is kept with the turn, and is a part of its `turn.finished` event. The first cancel's stays.
+    ///
     /// A row that cannot be read is settled with its cancel: no worker could claim it.
     ///
     /// # Errors
     /// [`NotFound`](super::StoreError::NotFound).
-    async fn request_cancel(&self, turn: TurnId) -> StoreResult<CancelOutcome>;
+    async fn request_cancel(
+        &self,
+        turn: TurnId,
+        reason: Option<&str>,
+    ) -> StoreResult<CancelOutcome>;
 
     /// Keeps an answer to a request of a turn that was prompted and has not ended, for the turn's worker to send. The
     /// first one to a request wins ([`AnswerOutcome::of`]).

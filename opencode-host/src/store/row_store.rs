@@ -120,13 +120,18 @@ async fn leased_until(
     Ok(until)
 }
 
-async fn cancel(on: &mut impl Rows, turn: TurnId, now: Timestamp) -> StoreResult<CancelOutcome> {
+async fn cancel(
+    on: &mut impl Rows,
+    turn: TurnId,
+    reason: Option<&str>,
+    now: Timestamp,
+) -> StoreResult<CancelOutcome> {
     let mut row = match on.turn(turn).await {
         Ok(row) => row.ok_or_else(|| StoreError::not_found("turn", turn))?,
         Err(StoreError::Corrupt { .. }) => return cancel_unread(on, turn, now).await,
         Err(error) => return Err(error),
     };
-    let cancelled = row.cancel(now);
+    let cancelled = row.cancel(reason, now);
     write(on, row, cancelled.message, now).await?;
     Ok(cancelled.answer)
 }
@@ -320,7 +325,7 @@ impl<T: Tables> Queue for RowStore<T> {
             }
             OnBusy::Interrupt => {
                 for turn in unfinished(&mut on, id).await? {
-                    cancel(&mut on, turn, now).await?;
+                    cancel(&mut on, turn, None, now).await?;
                 }
             }
         }
@@ -341,9 +346,13 @@ impl<T: Tables> Queue for RowStore<T> {
         Ok(Submitted::new(turn))
     }
 
-    async fn request_cancel(&self, turn: TurnId) -> StoreResult<CancelOutcome> {
+    async fn request_cancel(
+        &self,
+        turn: TurnId,
+        reason: Option<&str>,
+    ) -> StoreResult<CancelOutcome> {
         let (mut on, now) = self.begin().await?;
-        let cancelled = cancel(&mut on, turn, now).await?;
+        let cancelled = cancel(&mut on, turn, reason, now).await?;
         on.commit().await?;
         Ok(cancelled)
     }

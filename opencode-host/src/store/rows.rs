@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Conversation, Metadata, Phase, TurnState, TurnStatus};
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
+use crate::turn::Deadlines;
 
 /// A worker's name, unique among all that run: host, process, number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -54,6 +55,12 @@ pub struct Turn {
     /// What the application has noted at it.
     #[serde(default)]
     pub metadata: Metadata,
+    /// Its own deadlines, tighter than those of its worker.
+    #[serde(default)]
+    pub deadlines: Deadlines,
+    /// Why it was cancelled, or by whom, as the first cancel said.
+    #[serde(default)]
+    pub cancel_reason: Option<String>,
     /// How far it is, and when what had happened.
     #[serde(flatten)]
     pub state: TurnState,
@@ -128,6 +135,8 @@ impl Turn {
             message,
             prompt,
             client_key: None,
+            deadlines: Deadlines::default(),
+            cancel_reason: None,
             metadata: Metadata::default(),
             state: TurnState::Queued,
             generation: 0,

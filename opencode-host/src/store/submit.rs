@@ -9,6 +9,7 @@ use super::{
 };
 use crate::clock::{Clock, Timestamp};
 use crate::id::{ConversationId, MessageId, TurnId};
+use crate::turn::Deadlines;
 
 /// A turn to be.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +29,8 @@ pub struct NewTurn {
     pub client_key: Option<String>,
     /// What the application notes at the turn.
     pub metadata: Metadata,
+    /// Its own deadlines, tighter than those of its worker.
+    pub deadlines: Deadlines,
     /// What to do when the conversation has unfinished turns.
     pub on_busy: OnBusy,
     /// What the prompt was made of, where files came with it.
@@ -45,6 +48,7 @@ impl NewTurn {
             prompt,
             client_key: None,
             metadata: Metadata::default(),
+            deadlines: Deadlines::default(),
             on_busy: OnBusy::Enqueue,
             uploads: None,
         }
@@ -62,6 +66,7 @@ impl NewTurn {
             now,
         );
         turn.client_key.clone_from(&self.client_key);
+        turn.deadlines = self.deadlines;
         turn.metadata.clone_from(&self.metadata);
         turn
     }

@@ -259,7 +259,7 @@ impl TurnRow {
         let work = self.check_running(lease)?;
         let mut finish = finish.clone();
         if work.cancel_requested_at.is_some() {
-            finish = finish.after_cancel();
+            finish = finish.after_cancel(self.turn.cancel_reason.clone());
         }
         self.end(work, &finish, now);
         Ok(Changed::end(Finished::Stored(finish.status), finish))
@@ -288,8 +288,17 @@ impl TurnRow {
 
     /// Cancels the turn. One that was never prompted ends here, and is left to a worker to be settled; any other needs
     /// a worker to stop it upstream.
-    pub(super) fn cancel(&mut self, now: Timestamp) -> Changed<CancelOutcome> {
-        let never_started = Finish::never_started(now.since(self.turn.created_at));
+    pub(super) fn cancel(
+        &mut self,
+        reason: Option<&str>,
+        now: Timestamp,
+    ) -> Changed<CancelOutcome> {
+        if self.is_unfinished() && self.turn.cancel_requested_at().is_none() {
+            self.turn.cancel_reason = reason.map(str::to_owned);
+        }
+        let waited = now.since(self.turn.created_at);
+        let never_started =
+            Finish::never_started(waited).after_cancel(self.turn.cancel_reason.clone());
         match self.turn.state {
             TurnState::NeverStarted { .. } => {
                 Changed::row(CancelOutcome::Already(TurnStatus::Cancelled))

@@ -166,7 +166,7 @@ impl Facts {
         now: Instant,
     ) -> Self {
         Self {
-            limits,
+            limits: limits.tightened(&turn.deadlines),
             heartbeat_limit,
             orders,
             claim: Claimed {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// How patient a turn is with what servers do in passing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
@@ -70,5 +72,110 @@ impl Default for Limits {
             attempts: 5,
             pace: Pace::default(),
         }
+    }
+}
+
+/// Deadlines of one turn, given with its submit. They tighten the [`Limits`] of the worker that runs it: of the two the
+/// shorter holds. In JSON: milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Deadlines {
+    /// As [`Limits::first_event`].
+    #[serde(with = "millis", skip_serializing_if = "Option::is_none")]
+    pub first_event: Option<Duration>,
+    /// As [`Limits::idle`].
+    #[serde(with = "millis", skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Duration>,
+    /// As [`Limits::turn`].
+    #[serde(with = "millis", skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Duration>,
+    /// As [`Limits::unreachable`].
+    #[serde(with = "millis", skip_serializing_if = "Option::is_none")]
+    pub unreachable: Option<Duration>,
+}
+
+impl Deadlines {
+    /// A deadline that leaves no time: less than the millisecond that is kept.
+    pub(crate) fn none_left(&self) -> Option<&'static str> {
+        let all = [
+            ("first_event", self.first_event),
+            ("idle", self.idle),
+            ("turn", self.turn),
+            ("unreachable", self.unreachable),
+        ];
+        let none = |time: Duration| time < Duration::from_millis(1);
+        let mut left = all.into_iter().filter(|(_, time)| time.is_some_and(none));
+        left.next().map(|(name, _)| name)
+    }
+}
+
+impl Limits {
+    /// These limits, where a turn's own deadlines are no shorter.
+    pub(crate) fn tightened(self, by: &Deadlines) -> Self {
+        let shorter =
+            |limit: Duration, own: Option<Duration>| own.map_or(limit, |own| own.min(limit));
+        Self {
+            first_event: shorter(self.first_event, by.first_event),
+            idle: self.idle.map(|idle| shorter(idle, by.idle)).or(by.idle),
+            turn: shorter(self.turn, by.turn),
+            unreachable: shorter(self.unreachable, by.unreachable),
+            ..self
+        }
+    }
+}
+
+/// Durations as whole milliseconds.
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde's signature")]
+    pub(super) fn serialize<S: Serializer>(
+        time: &Option<Duration>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        let millis = time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        millis.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(from)?.map(Duration::from_millis))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_limit_and_a_deadline_the_shorter_holds() {
+        let (short, long) = (Duration::from_millis(1), Duration::from_secs(1_000_000));
+        for (own, expected) in [(short, short), (long, Limits::default().turn)] {
+            let deadlines = Deadlines {
+                turn: Some(own),
+                idle: Some(own),
+                ..Deadlines::default()
+            };
+            let limits = Limits::default().tightened(&deadlines);
+            assert_eq!((limits.turn, limits.idle), (expected, Some(own)));
+            let idle = Limits {
+                idle: Some(Duration::from_secs(60)),
+                ..Limits::default()
+            };
+            let expected = own.min(Duration::from_secs(60));
+            assert_eq!(idle.tightened(&deadlines).idle, Some(expected));
+            assert_eq!(limits.first_event, Limits::default().first_event);
+            let json = serde_json::to_string(&deadlines).unwrap();
+            assert_eq!(serde_json::from_str::<Deadlines>(&json).unwrap(), deadlines);
+        }
+        assert_eq!(Deadlines::default().none_left(), None);
+        let none = Deadlines {
+            idle: Some(Duration::from_micros(999)),
+            ..Deadlines::default()
+        };
+        assert_eq!(none.none_left(), Some("idle"));
     }
 }

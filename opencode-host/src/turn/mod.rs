@@ -35,6 +35,6 @@ pub(crate) mod workshop;
 
 pub(crate) use driver::Driver;
 pub(crate) use leaving::Driven;
-pub use limits::{Limits, Pace};
+pub use limits::{Deadlines, Limits, Pace};
 pub use result::TurnResult;
 pub(crate) use transcript::DEFAULT_MAX_TRANSCRIPT;

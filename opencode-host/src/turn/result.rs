@@ -20,6 +20,8 @@ pub struct TurnResult {
     pub metadata: Metadata,
     /// How it ended.
     pub status: TurnStatus,
+    /// Why it was cancelled, or by whom, where a cancel said so.
+    pub cancel_reason: Option<String>,
     /// What it came to: what its message says.
     pub answer: Answer,
     /// From the first claim to the end.
@@ -46,6 +48,7 @@ impl TurnResult {
             message: message.id,
             metadata: turn.metadata.clone(),
             status,
+            cancel_reason: turn.cancel_reason.clone(),
             answer: message.answer.clone(),
             duration: finished.since(turn.started_at().unwrap_or(finished)),
             session: turn

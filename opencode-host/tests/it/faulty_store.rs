@@ -181,7 +181,7 @@ forward! { Conversations {
 forward! { Queue {
     through now() -> Timestamp;
     through submit(turn: &NewTurn) -> Submitted;
-    through request_cancel(turn: TurnId) -> CancelOutcome;
+    through request_cancel(turn: TurnId, reason: Option<&str>) -> CancelOutcome;
     through answer(turn: TurnId, answer: &NewAnswer) -> AnswerOutcome;
     through answered(lease: &Lease, request: &str, state: Option<&AnswerState>) -> ();
     counted claim(claim: &Claim) -> Option<ClaimedTurn>;

@@ -485,7 +485,7 @@ async fn a_cancel_and_the_turn_after_it(upstream: &Upstream) {
     let live = Live::on(upstream).await;
     let (turn, working) = live.submit("go on [[slow]]").await;
     live.text(turn).await;
-    live.host.cancel(turn).await.unwrap();
+    live.host.cancel(turn, None).await.unwrap();
     let result = live.finished(turn, working).await;
     assert_eq!(
         (result.status, result.answer.reason.unwrap().as_str()),

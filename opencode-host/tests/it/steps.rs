@@ -204,7 +204,7 @@ impl Stage {
             }
             Play::Cancel => {
                 self.impostor.gate("never").reached().await.unwrap();
-                self.store.request_cancel(self.turn).await.unwrap();
+                self.store.request_cancel(self.turn, None).await.unwrap();
             }
         }
         std::future::pending::<()>().await;

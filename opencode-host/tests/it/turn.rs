@@ -177,7 +177,7 @@ async fn a_cancel_keeps_what_had_streamed() {
     let working = test.work(turn);
     test.shown(turn, "Some words").await;
     assert_eq!(
-        test.host.cancel(turn).await.unwrap(),
+        test.host.cancel(turn, None).await.unwrap(),
         CancelOutcome::Requested
     );
     let result = test.finished(turn, working).await;
@@ -191,7 +191,7 @@ async fn a_cancel_keeps_what_had_streamed() {
     assert_eq!(ledger.count("POST /session/:id/abort"), 1);
     assert!(ledger.busy().is_empty(), "the server is told to stop");
     assert!(matches!(
-        test.host.cancel(turn).await.unwrap(),
+        test.host.cancel(turn, None).await.unwrap(),
         CancelOutcome::Already(TurnStatus::Cancelled)
     ));
 }
@@ -202,7 +202,7 @@ async fn a_cancel_before_the_first_word_says_so() {
     let turn = test.submit("go").await;
     let working = test.work(turn);
     test.impostor.gate("hold").reached().await.unwrap();
-    test.host.cancel(turn).await.unwrap();
+    test.host.cancel(turn, None).await.unwrap();
     let result = test.finished(turn, working).await;
     assert_ended(
         &result,
@@ -217,7 +217,7 @@ async fn a_queued_turn_is_cancelled_without_a_word_to_the_server() {
     let test = hosting([Step::text("never asked")]).await;
     let turn = test.submit("go").await;
     assert_eq!(
-        test.host.cancel(turn).await.unwrap(),
+        test.host.cancel(turn, None).await.unwrap(),
         CancelOutcome::Cancelled
     );
     assert_eq!(

@@ -6,7 +6,7 @@ use opencode_host::store::{CancelOutcome, Finish, Finished, Lease, Phase, StoreE
 
 use super::messages;
 use super::turns::{self, Standing, lost};
-use crate::columns::{json, word};
+use crate::columns::{escape, json, word};
 use crate::engine::{Handle, Sql, args, sql};
 use crate::failure::{Failure, SqlResult};
 
@@ -28,7 +28,7 @@ const LEAVE_BEHIND: Sql =
 const SETTLE_UNREADABLE: Sql =
     sql!("UPDATE opencode_turns SET settled = 1 WHERE id = $1 AND state = 'finished'");
 const REQUEST_CANCEL: Sql = sql!(
-    "UPDATE opencode_turns SET cancel_requested_at = COALESCE(cancel_requested_at, $2) WHERE id = $1"
+    "UPDATE opencode_turns SET cancel_requested_at = $2, cancel_reason = $3 WHERE id = $1 AND cancel_requested_at IS NULL"
 );
 
 /// Writes an end: to the turn, its message and its record.
@@ -71,7 +71,9 @@ pub(crate) async fn finish(
         Phase::Running | Phase::Queued => return Err(lost(lease.turn).into()),
     }
     let now = on.now().await?;
-    let cancelled = turn.cancel_requested.then(|| finish.clone().after_cancel());
+    let cancelled = turn
+        .cancel_requested
+        .then(|| finish.clone().after_cancel(turn.cancel_reason.clone()));
     let finish = cancelled.as_ref().unwrap_or(finish);
     end(on, &turn, finish, now).await?;
     Ok(Finished::Stored(finish.status))
@@ -96,36 +98,44 @@ pub(crate) async fn settle(on: &mut impl Handle, lease: &Lease) -> SqlResult<boo
     }
 }
 
-pub(crate) async fn request_cancel(on: &mut impl Handle, id: TurnId) -> SqlResult<CancelOutcome> {
+pub(crate) async fn request_cancel(
+    on: &mut impl Handle,
+    id: TurnId,
+    reason: Option<&str>,
+) -> SqlResult<CancelOutcome> {
     let turn = turns::standing(on, id).await?;
     let turn = turn.ok_or_else(|| StoreError::NotFound {
         what: "turn",
         id: id.to_string(),
     })?;
     let now = on.now().await?;
-    cancel(on, &turn, now).await
+    cancel(on, &turn, reason, now).await
 }
 
 /// Cancels a turn whose row is locked.
 pub(crate) async fn cancel(
     on: &mut impl Handle,
     turn: &Standing,
+    reason: Option<&str>,
     now: Timestamp,
 ) -> SqlResult<CancelOutcome> {
     if let Phase::Finished { status, .. } = turn.phase {
         return Ok(CancelOutcome::Already(status));
     }
-    on.execute(REQUEST_CANCEL, args![turn.id, now]).await?;
+    let kept = reason.map(|reason| escape(reason).into_owned());
+    on.execute(REQUEST_CANCEL, args![turn.id, now, kept])
+        .await?;
     if turn.phase != Phase::Queued || turn.prompted {
         return Ok(CancelOutcome::Requested);
     }
-    end(
-        on,
-        turn,
-        &Finish::never_started(now.since(turn.created_at)),
-        now,
-    )
-    .await?;
+    let reason = if turn.cancel_requested {
+        turn.cancel_reason.clone()
+    } else {
+        reason.map(str::to_owned)
+    };
+    let waited = now.since(turn.created_at);
+    let never_started = Finish::never_started(waited).after_cancel(reason);
+    end(on, turn, &never_started, now).await?;
     let rest = match turns::by_id(on, turn.id).await {
         Err(Failure::Store(StoreError::Corrupt { .. })) => SETTLE_UNREADABLE,
         read => read.map(|_| LEAVE_BEHIND)?,

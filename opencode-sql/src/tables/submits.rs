@@ -32,7 +32,7 @@ pub(crate) async fn submit(on: &mut impl Handle, new: &NewTurn) -> SqlResult<Sub
         }
         OnBusy::Interrupt => {
             for turn in turns::unfinished(on, new.conversation).await? {
-                endings::cancel(on, &turn, now).await?;
+                endings::cancel(on, &turn, None, now).await?;
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::failure::SqlResult;
 /// The columns that [`read`] needs.
 macro_rules! turn_columns {
     () => {
-        "id, version, conversation, user_message, message, prompt, client_key, metadata, state, status, settled, \
+        "id, version, conversation, user_message, message, prompt, client_key, metadata, deadlines, cancel_reason, state, status, settled, \
          generation, attempts, prompted, resends, replaced, unreachable, cancel_requested_at, checkpoint, \
          created_at, started_at, progress_at, finished_at"
     };
@@ -33,9 +33,9 @@ pub(crate) const BY_CLIENT_KEY: Sql = sql!(
     " FROM opencode_turns WHERE conversation = $1 AND client_key = $2"
 );
 const ADD: Sql = sql!(
-    "INSERT INTO opencode_turns (id, version, conversation, user_message, message, prompt, client_key, metadata, state, \
-       checkpoint, created_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'queued', $9, $10)"
+    "INSERT INTO opencode_turns (id, version, conversation, user_message, message, prompt, client_key, metadata, deadlines, \
+       state, checkpoint, created_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'queued', $10, $11)"
 );
 pub(crate) const AHEAD: Sql = sql!(
     "SELECT e.id FROM opencode_turns AS t JOIN opencode_turns AS e \
@@ -69,6 +69,8 @@ pub(crate) fn read(row: &impl Row) -> StoreResult<Turn> {
     );
     turn.client_key = columns.optional_text("client_key")?;
     turn.metadata = columns.json("metadata")?;
+    turn.deadlines = columns.optional_json("deadlines")?.unwrap_or_default();
+    turn.cancel_reason = columns.optional_text("cancel_reason")?;
     let mut state = StateRow::new(phase(&columns)?);
     state.cancel_requested_at = columns.optional_time("cancel_requested_at")?;
     state.started_at = columns.optional_time("started_at")?;
@@ -127,6 +129,7 @@ pub(crate) async fn add(on: &mut impl Handle, turn: &Turn) -> SqlResult<()> {
             .as_deref()
             .map(|key| escape(key).into_owned()),
         json(&turn.metadata)?,
+        json(&turn.deadlines)?,
         json(&turn.checkpoint)?,
         turn.created_at,
     ];
@@ -173,12 +176,14 @@ pub(crate) struct Standing {
     pub(crate) leased: bool,
     pub(crate) prompted: bool,
     pub(crate) cancel_requested: bool,
+    pub(crate) cancel_reason: Option<String>,
     pub(crate) created_at: Timestamp,
 }
 
 macro_rules! standing_columns {
     () => {
-        "id, message, state, status, settled, generation, worker, prompted, cancel_requested_at, created_at"
+        "id, message, state, status, settled, generation, worker, prompted, cancel_requested_at, \
+         cancel_reason, created_at"
     };
 }
 
@@ -208,6 +213,7 @@ fn read_standing(row: &impl Row) -> StoreResult<Standing> {
         leased: columns.optional_raw("worker")?.is_some(),
         prompted: columns.optional_raw("prompted")?.is_some(),
         cancel_requested: columns.optional_time("cancel_requested_at")?.is_some(),
+        cancel_reason: columns.optional_text("cancel_reason")?,
         created_at: columns.time("created_at")?,
     })
 }

@@ -230,7 +230,7 @@ async fn a_deadlock_is_survived() {
         let message = AssertSqlSafe(update("opencode_messages", turn.message.to_string()));
         sqlx::raw_sql(message).execute(&mut *theirs).await.unwrap();
         // The cancel locks the turn and then wants the message.
-        let cancel = tokio::spawn(async move { store.request_cancel(turn.id).await });
+        let cancel = tokio::spawn(async move { store.request_cancel(turn.id, None).await });
         let waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
         let mut watch = database.connection().await;
         while sqlx::query(waiting).fetch_optional(&mut watch).await.unwrap().is_none() {

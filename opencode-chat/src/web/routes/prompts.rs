@@ -112,7 +112,7 @@ pub(crate) async fn cancel(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let turn = find_turn(&app, &turn).await?.0.id;
-    app.host.cancel(turn).await?;
+    app.host.cancel(turn, None).await?;
     done(&app, turn, &headers).await
 }
 

@@ -306,7 +306,7 @@ async fn a_turn_that_nobody_works_on_waits_quietly() {
     site.page(conversation)
         .await
         .shows(&["aria-busy=\"true\"", "Thinking…"]);
-    site.host.cancel(turn).await.unwrap();
+    site.host.cancel(turn, None).await.unwrap();
     watch.until_done().await;
     assert_eq!(
         site.answer(conversation).await.status,

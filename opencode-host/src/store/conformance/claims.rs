@@ -228,7 +228,7 @@ pub async fn a_renewed_lease_lasts(on: &dyn Fixture) {
 pub async fn leases_are_told_in_order(on: &dyn Fixture) {
     let (one, two) = (on.running("one").await, on.running("two").await);
     assert_eq!(
-        on.store().request_cancel(two.turn.id).await.unwrap(),
+        on.store().request_cancel(two.turn.id, None).await.unwrap(),
         CancelOutcome::Requested
     );
     let unknown = Lease {
@@ -404,7 +404,7 @@ pub async fn an_unreadable_turn_is_told_and_passed_over(on: &dyn Fixture) {
     assert_eq!(on.claim().await.unwrap().turn.id, fine.id);
     // The person can stop it, and the conversation goes on.
     assert_eq!(
-        on.store().request_cancel(broken.id).await.unwrap(),
+        on.store().request_cancel(broken.id, None).await.unwrap(),
         CancelOutcome::Cancelled
     );
     assert_eq!(on.claim().await.unwrap().turn.id, behind.id);

@@ -252,6 +252,17 @@ pub async fn any_text_is_kept(on: &dyn Fixture) {
     );
 }
 
+/// A turn's own deadlines are there for whichever worker claims it.
+pub async fn a_turns_deadlines_are_kept(on: &dyn Fixture) {
+    let conversation = on.open("garden").await;
+    let mut new = on.new_turn(&conversation, "Hello");
+    new.deadlines.turn = Some(Duration::from_millis(90_001));
+    new.deadlines.idle = Some(Duration::from_secs(30));
+    on.store().submit(&new).await.unwrap();
+    let claimed = on.claim_only(new.id).await.unwrap();
+    assert_eq!(claimed.turn.deadlines, new.deadlines);
+}
+
 /// What nests as deep as a server can send it is kept.
 pub async fn deep_nesting_is_kept(on: &dyn Fixture) {
     let deep = (0..128).fold(json!("core"), |inner, _| json!([inner]));

@@ -113,7 +113,7 @@ pub async fn an_end_is_final(on: &dyn Fixture) {
 pub async fn a_cancel_wins_over_a_completion(on: &dyn Fixture) {
     let ClaimedTurn { lease, turn, .. } = on.running("garden").await;
     assert_eq!(
-        on.store().request_cancel(turn.id).await.unwrap(),
+        on.store().request_cancel(turn.id, None).await.unwrap(),
         CancelOutcome::Requested
     );
     let finished = on
@@ -135,7 +135,7 @@ pub async fn a_cancel_wins_over_a_completion(on: &dyn Fixture) {
         }]
     );
     let events = on.store().turn_events(turn.id).await.unwrap();
-    let told = finish(TurnStatus::Completed, "All of it").after_cancel();
+    let told = finish(TurnStatus::Completed, "All of it").after_cancel(None);
     assert_eq!(told.event()["status"], "cancelled");
     assert_eq!(events.len(), 1);
     assert_eq!(
@@ -145,11 +145,46 @@ pub async fn a_cancel_wins_over_a_completion(on: &dyn Fixture) {
     );
 }
 
+/// Who cancels a turn, or why, is kept with it and recorded with its end, whatever state it is cancelled in.
+pub async fn the_first_reason_of_a_cancel_is_kept(on: &dyn Fixture) {
+    let cancel = async |turn, reason| on.store().request_cancel(turn, reason).await.unwrap();
+    let odd = super::content::odd_text();
+    for (first, kept) in [(Some(odd.as_str()), Some(odd.clone())), (None, None)] {
+        let queued = on.submit(&on.open("queue").await, "Hello").await;
+        assert_eq!(cancel(queued.id, first).await, CancelOutcome::Cancelled);
+        let ClaimedTurn { lease, turn, .. } = on.running("garden").await;
+        assert_eq!(cancel(turn.id, first).await, CancelOutcome::Requested);
+        assert_eq!(
+            cancel(turn.id, Some("too late")).await,
+            CancelOutcome::Requested
+        );
+        let end = finish(TurnStatus::Completed, "All of it");
+        on.store().finish(&lease, &end).await.unwrap();
+        for id in [queued.id, turn.id] {
+            let already = CancelOutcome::Already(TurnStatus::Cancelled);
+            assert_eq!(cancel(id, Some("later still")).await, already);
+            let turn = on.another().await.turn(id).await.unwrap().unwrap();
+            assert_eq!(turn.cancel_reason, kept);
+            let events = on.store().turn_events(id).await.unwrap();
+            let recorded = events[0].payload.get("cancel_reason");
+            assert_eq!(recorded, kept.clone().map(Into::into).as_ref());
+        }
+        on.store().settle(&lease).await.unwrap();
+        let left = on.claim_only(queued.id).await.unwrap();
+        on.store().settle(&left.lease).await.unwrap();
+    }
+    let ClaimedTurn { lease, turn, .. } = on.running("garden").await;
+    on.store().release(&lease).await.unwrap();
+    assert_eq!(cancel(turn.id, Some("ada")).await, CancelOutcome::Cancelled);
+    let events = on.store().turn_events(turn.id).await.unwrap();
+    assert_eq!(events[0].payload["cancel_reason"], "ada", "given back");
+}
+
 /// A cancel does not hide that the turn had failed.
 pub async fn an_error_stays_an_error_after_a_cancel(on: &dyn Fixture) {
     for status in [TurnStatus::Error, TurnStatus::Failed] {
         let ClaimedTurn { lease, turn, .. } = on.running(&format!("{status:?}")).await;
-        on.store().request_cancel(turn.id).await.unwrap();
+        on.store().request_cancel(turn.id, None).await.unwrap();
         assert_eq!(
             on.store()
                 .finish(&lease, &finish(status, ""))
@@ -224,7 +259,11 @@ pub async fn a_queued_turn_is_cancelled_at_once(on: &dyn Fixture) {
     let next = on.submit(&conversation, "Next").await;
     on.clock().advance(Duration::from_secs(2));
     assert_eq!(
-        on.another().await.request_cancel(turn.id).await.unwrap(),
+        on.another()
+            .await
+            .request_cancel(turn.id, None)
+            .await
+            .unwrap(),
         CancelOutcome::Cancelled
     );
     let now = on.clock().now();
@@ -258,7 +297,7 @@ pub async fn a_queued_turn_is_cancelled_at_once(on: &dyn Fixture) {
             at: now
         }]
     );
-    let again = on.store().request_cancel(turn.id).await.unwrap();
+    let again = on.store().request_cancel(turn.id, None).await.unwrap();
     assert_eq!(again, CancelOutcome::Already(TurnStatus::Cancelled));
     assert_eq!(on.ends(turn.id).await, 1);
     let settling = on.claim().await.unwrap();
@@ -277,7 +316,7 @@ pub async fn a_cancel_in_the_queue_is_settled_in_order(on: &dyn Fixture) {
     let first = on.running("garden").await;
     let second = on.submit(&first.conversation, "Me too").await;
     let third = on.submit(&first.conversation, "And me").await;
-    on.store().request_cancel(second.id).await.unwrap();
+    on.store().request_cancel(second.id, None).await.unwrap();
     assert!(on.turn(second.id).await.is_over(), "it ends at once");
     for waits in [second.id, third.id] {
         let claimed = on.claim_only(waits).await;
@@ -303,12 +342,12 @@ pub async fn a_running_turn_is_cancelled_by_its_worker(on: &dyn Fixture) {
     let asked_at = on.clock().now();
     let other = on.another().await;
     assert_eq!(
-        other.request_cancel(turn.id).await.unwrap(),
+        other.request_cancel(turn.id, None).await.unwrap(),
         CancelOutcome::Requested
     );
     on.clock().advance(Duration::from_secs(1));
     assert_eq!(
-        other.request_cancel(turn.id).await.unwrap(),
+        other.request_cancel(turn.id, None).await.unwrap(),
         CancelOutcome::Requested
     );
     let row = on.turn(turn.id).await;
@@ -351,7 +390,7 @@ pub async fn a_prompted_turn_is_cancelled_by_a_worker(on: &dyn Fixture) {
         .unwrap();
     on.store().release(&lease).await.unwrap();
     assert_eq!(
-        on.store().request_cancel(turn.id).await.unwrap(),
+        on.store().request_cancel(turn.id, None).await.unwrap(),
         CancelOutcome::Requested
     );
     assert_eq!(on.turn(turn.id).await.phase(), Phase::Queued);
@@ -362,7 +401,10 @@ pub async fn a_prompted_turn_is_cancelled_by_a_worker(on: &dyn Fixture) {
     let unprompted = on.running("unprompted").await;
     on.store().release(&unprompted.lease).await.unwrap();
     assert_eq!(
-        on.store().request_cancel(unprompted.turn.id).await.unwrap(),
+        on.store()
+            .request_cancel(unprompted.turn.id, None)
+            .await
+            .unwrap(),
         CancelOutcome::Cancelled
     );
 }
@@ -376,15 +418,21 @@ pub async fn an_ended_turn_is_not_cancelled(on: &dyn Fixture) {
         .unwrap();
     let (row, message) = (on.turn(turn.id).await, on.message(turn.message).await);
     let already = CancelOutcome::Already(TurnStatus::Completed);
-    assert_eq!(on.store().request_cancel(turn.id).await.unwrap(), already);
+    assert_eq!(
+        on.store().request_cancel(turn.id, None).await.unwrap(),
+        already
+    );
     assert_eq!(
         (on.turn(turn.id).await, on.message(turn.message).await),
         (row, message)
     );
     assert!(on.store().settle(&lease).await.unwrap());
-    assert_eq!(on.store().request_cancel(turn.id).await.unwrap(), already);
+    assert_eq!(
+        on.store().request_cancel(turn.id, None).await.unwrap(),
+        already
+    );
     let unknown = TurnId::from_uuid(on.clock().new_uuid());
-    let refused = on.store().request_cancel(unknown).await;
+    let refused = on.store().request_cancel(unknown, None).await;
     assert!(
         matches!(refused, Err(StoreError::NotFound { what: "turn", .. })),
         "{refused:?}"
@@ -403,7 +451,8 @@ pub async fn cancel_and_finish_agree(on: &dyn Fixture) {
                 .await
                 .unwrap()
         });
-        let cancelling = tokio::spawn(async move { other.request_cancel(turn.id).await.unwrap() });
+        let cancelling =
+            tokio::spawn(async move { other.request_cancel(turn.id, None).await.unwrap() });
         match (finishing.await.unwrap(), cancelling.await.unwrap()) {
             (Finished::Stored(TurnStatus::Cancelled), CancelOutcome::Requested) => {
                 assert_eq!(

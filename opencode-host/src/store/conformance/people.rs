@@ -288,7 +288,7 @@ pub async fn active_turns_are_those_that_are_queued_or_run(on: &dyn Fixture) {
     assert_eq!(active(9).await, turns, "one runs");
     on.complete(&claimed.lease).await;
     assert_eq!(active(9).await, turns[1..]);
-    on.store().request_cancel(turns[2]).await.unwrap();
+    on.store().request_cancel(turns[2], None).await.unwrap();
     assert_eq!(active(9).await, turns[1..2]);
     let unknown = ConversationId::from_uuid(on.clock().new_uuid());
     assert_eq!(on.store().active_turns(unknown, 9).await.unwrap(), []);

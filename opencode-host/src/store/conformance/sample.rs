@@ -15,6 +15,7 @@ use crate::store::{
     Claim, ClaimedTurn, Conversation, Finish, Finished, Lease, Message, Metadata, NewTurn, OnBusy,
     PromptRecord, SessionRecord, Store, StoreResult, Submitted, Tenant, Turn, TurnStatus, WorkerId,
 };
+use crate::turn::Deadlines;
 
 /// How long the leases of the promises last.
 pub(super) const LEASE: Duration = Duration::from_secs(15);
@@ -30,6 +31,7 @@ impl dyn Fixture + '_ {
             prompt: Prompt::text(text),
             client_key: None,
             metadata: Metadata::default(),
+            deadlines: Deadlines::default(),
             on_busy: OnBusy::Enqueue,
             uploads: None,
         }

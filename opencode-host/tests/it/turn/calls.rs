@@ -59,7 +59,7 @@ async fn a_cancel_waits_for_no_call() {
         test.impostor.drop_streams();
         let waiting = |ledger: &opencode_impostor::Ledger| ledger.waiting_at("never answered") > 0;
         test.impostor.wait_for(waiting).await.unwrap();
-        test.host.cancel(turn).await.unwrap();
+        test.host.cancel(turn, None).await.unwrap();
         let result = test.finished(turn, working).await;
         assert_ended(&result, TurnStatus::Cancelled, Some("cancelled"), "Half");
         assert!(test.impostor.ledger().busy().is_empty(), "{call}");

@@ -129,7 +129,7 @@ async fn files_and_broken_off_answers_are_named() {
     let turn = test.submit("stop").await;
     let working = test.work(turn);
     test.shown(turn, "Half an answer").await;
-    test.host.cancel(turn).await.unwrap();
+    test.host.cancel(turn, None).await.unwrap();
     let lost = test.finished(turn, working).await;
     let file = NewAttachment::new(
         AttachmentId::from_uuid(SystemClock.new_uuid()),
@@ -225,7 +225,7 @@ async fn a_cancel_does_not_wait_for_the_transcript() {
     let turn = test.submit("two").await;
     let working = test.work(turn);
     test.impostor.gate("transcript").reached().await.unwrap();
-    test.host.cancel(turn).await.unwrap();
+    test.host.cancel(turn, None).await.unwrap();
     let result = test.finished(turn, working).await;
     assert_eq!(result.status, TurnStatus::Cancelled);
     test.impostor.gate("transcript").open();

@@ -163,7 +163,7 @@ async fn a_late_idle_of_an_aborted_turn_does_not_end_the_next() {
     let first = test.submit("first").await;
     let working = test.work(first);
     test.shown(first, "Aborted").await;
-    test.host.cancel(first).await.unwrap();
+    test.host.cancel(first, None).await.unwrap();
     test.finished(first, working).await;
     let second = test.submit("second").await;
     let working = test.work(second);

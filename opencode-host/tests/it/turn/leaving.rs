@@ -26,7 +26,7 @@ async fn a_cancel_reaches_the_sub_agents_of_sub_agents() {
     let turn = test.submit("go").await;
     let working = test.work(turn);
     test.impostor.gate("deep").reached().await.unwrap();
-    test.host.cancel(turn).await.unwrap();
+    test.host.cancel(turn, None).await.unwrap();
     let result = test.finished(turn, working).await;
     assert_eq!(result.status, TurnStatus::Cancelled);
     let ledger = test.impostor.ledger();
@@ -77,7 +77,7 @@ async fn a_cancel_stops_the_model_and_its_sub_agents_on_every_version() {
                 "{version}"
             );
         }
-        test.host.cancel(turn).await.unwrap();
+        test.host.cancel(turn, None).await.unwrap();
         let result = test.finished(turn, working).await;
         assert_eq!(result.status, TurnStatus::Cancelled, "{version}");
         let ledger = test.impostor.ledger();
@@ -224,7 +224,7 @@ async fn a_lost_word_to_stop_is_said_again() {
     let turn = test.submit("one").await;
     let working = test.work(turn);
     test.shown(turn, "Half").await;
-    test.host.cancel(turn).await.unwrap();
+    test.host.cancel(turn, None).await.unwrap();
     let result = test.finished(turn, working).await;
     assert_ended(&result, TurnStatus::Cancelled, Some("cancelled"), "Half");
     assert!(test.impostor.ledger().busy().is_empty());
@@ -245,7 +245,7 @@ async fn what_an_earlier_turn_left_at_work_is_stopped_before_the_next_prompt() {
     let turn = test.submit("one").await;
     let working = test.work(turn);
     test.shown(turn, "Half").await;
-    test.host.cancel(turn).await.unwrap();
+    test.host.cancel(turn, None).await.unwrap();
     let result = test.finished(turn, working).await;
     assert_eq!(result.status, TurnStatus::Cancelled);
     assert_eq!(test.impostor.ledger().busy().len(), 1, "nothing reached it");
@@ -285,7 +285,7 @@ async fn every_call_about_a_session_names_its_folder() {
     let turn = test.submit("go").await;
     let working = test.work(turn);
     test.impostor.gate("deep").reached().await.unwrap();
-    test.host.cancel(turn).await.unwrap();
+    test.host.cancel(turn, None).await.unwrap();
     test.finished(turn, working).await;
     // A lost session is replaced and deleted, another policy is told, and in the end all is removed.
     let conversation = test.store.conversation(test.conversation).await.unwrap();

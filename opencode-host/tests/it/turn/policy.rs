@@ -3,7 +3,11 @@
 use std::sync::Mutex;
 
 use opencode_client::wire::{Prompt, System};
+use opencode_host::SubmitError;
+use opencode_host::outcome::Reason;
 use opencode_host::product::Verdict;
+use opencode_host::store::{MAX_CANCEL_REASON, StoreError};
+use opencode_host::turn::Deadlines;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -211,8 +215,64 @@ async fn a_cancel_does_not_wait_for_the_products_word() {
         }
     };
     tokio::time::timeout(PATIENCE, reached).await.unwrap();
-    test.host.cancel(turn).await.unwrap();
+    test.host.cancel(turn, None).await.unwrap();
     let result = test.finished(turn, working).await;
     assert_eq!(result.status, TurnStatus::Cancelled);
     assert_eq!(test.impostor.ledger().sessions_created(), 0);
+}
+
+/// A turn with a deadline of its own ends there, and the next one has its worker's again.
+#[tokio::test]
+async fn a_turn_has_deadlines_of_its_own() {
+    let script = Script::new()
+        .once("one", [Step::text("Half"), Step::gate("hold")])
+        .otherwise([Step::text("Fine.")]);
+    let test = Hosting::new(Impostor::scripted(script).await.unwrap()).await;
+    let deadlines = |millis| SubmitOptions {
+        deadlines: Deadlines {
+            turn: Some(Duration::from_millis(millis)),
+            ..Deadlines::default()
+        },
+        ..SubmitOptions::default()
+    };
+    let submit = async |text: &str, millis| {
+        let prompt = Prompt::text(text);
+        let submitted = test
+            .host
+            .submit(test.conversation, prompt, deadlines(millis));
+        submitted.await.map(|submitted| submitted.turn)
+    };
+    let refused = submit("none", 0).await;
+    assert!(
+        matches!(refused, Err(SubmitError::NoTime { deadline: "turn" })),
+        "{refused:?}"
+    );
+    let turn = submit("one", 700).await.unwrap();
+    let result = test.finished(turn.id, test.work(turn.id)).await;
+    // How much had come by then is not the matter here.
+    assert_eq!(result.answer.reason, Some(Reason::Timeout));
+    let next = test.turn("two").await;
+    assert_ended(&next, TurnStatus::Completed, None, "Fine.");
+}
+
+#[tokio::test]
+async fn why_a_turn_was_cancelled_is_in_its_result_and_its_event() {
+    let script = Script::always([Step::text("Half"), Step::gate("hold")]);
+    let test = Hosting::new(Impostor::scripted(script).await.unwrap()).await;
+    let turn = test.submit("go").await;
+    let working = test.work(turn);
+    test.shown(turn, "Half").await;
+    test.host.cancel(turn, Some("closed by ada")).await.unwrap();
+    test.host.cancel(turn, Some("later")).await.unwrap();
+    let result = test.finished(turn, working).await;
+    assert_ended(&result, TurnStatus::Cancelled, Some("cancelled"), "Half");
+    assert_eq!(result.cancel_reason.as_deref(), Some("closed by ada"));
+    let ended = test.recorder.named("turn.finished").remove(0);
+    assert_eq!(ended["cancel_reason"], "closed by ada");
+    let long = "x".repeat(MAX_CANCEL_REASON + 1);
+    let refused = test.host.cancel(turn, Some(&long)).await;
+    assert!(
+        matches!(refused, Err(StoreError::TooLong { .. })),
+        "{refused:?}"
+    );
 }

@@ -283,7 +283,7 @@ async fn a_cancel_keeps_what_came_and_replaces_the_session() {
     let working = test.work(turn);
     test.impostor.gate("hold").reached().await.unwrap();
     test.shown(turn, "Half").await;
-    test.host.cancel(turn).await.unwrap();
+    test.host.cancel(turn, None).await.unwrap();
     let result = test.finished(turn, working).await;
     assert_ended(&result, TurnStatus::Cancelled, Some("cancelled"), "Half");
     assert!(test.impostor.ledger().busy().is_empty());

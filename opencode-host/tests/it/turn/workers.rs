@@ -73,7 +73,7 @@ async fn a_turn_cancelled_in_the_queue_has_its_hooks_run_once_by_a_worker() {
     let next = test.submit("go on").await;
     // As another process has it: no worker.
     let elsewhere = opencode_host::Host::builder(Arc::clone(&test.store)).build();
-    let cancelled = elsewhere.cancel(turn).await.unwrap();
+    let cancelled = elsewhere.cancel(turn, None).await.unwrap();
     assert_eq!(cancelled, CancelOutcome::Cancelled);
     let result = elsewhere.result(turn).await.unwrap().unwrap();
     assert_eq!(result.answer.content, "Cancelled before it started.");
@@ -115,7 +115,7 @@ async fn a_turn_cancelled_in_the_queue_takes_no_file_of_another() {
     })
     .await;
     let turn = test.submit("never").await;
-    test.host.cancel(turn).await.unwrap();
+    test.host.cancel(turn, None).await.unwrap();
     let sandbox = root.provision(&test.conversation.to_string().parse().unwrap());
     std::fs::write(sandbox.unwrap().path().join("late.md"), "# Another turn's").unwrap();
     let result = test.finished(turn, test.work(turn)).await;
