@@ -194,7 +194,7 @@ macro_rules! store_conformance {
                 an_unreadable_turn_is_told_and_passed_over;
             fencing: a_late_worker_changes_nothing, a_worker_that_gave_back_changes_nothing,
                 an_ended_turn_takes_no_more, a_deleted_turn_takes_no_more;
-            endings: an_end_is_whole, an_end_is_final, a_cancel_wins_over_a_completion,
+            endings: an_end_is_whole, an_end_is_final, a_cancel_wins_over_a_completion, the_first_reason_of_a_cancel_is_kept,
                 an_error_stays_an_error_after_a_cancel, one_of_many_finishers_wins,
                 settling_happens_once, a_queued_turn_is_cancelled_at_once,
                 a_cancel_in_the_queue_is_settled_in_order,
