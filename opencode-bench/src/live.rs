@@ -1,6 +1,5 @@
 //! How late a browser hears of what the server says: paced, stamped deltas, through the whole host.
 
-use opencode_host::store::Tenant;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -8,6 +7,7 @@ use futures_util::TryStreamExt as _;
 use opencode_client::reply::Change;
 use opencode_client::wire::Prompt;
 use opencode_host::live::{Cursor, LiveEvent};
+use opencode_host::store::Tenant;
 use opencode_host::{Host, SubmitOptions, Worker};
 use serde::Serialize;
 use tokio::task::JoinSet;

@@ -236,8 +236,7 @@ impl Host {
         }
         self.front.effect_noted.notify_waiters();
         if let Some(worker) = self.front.workers().first() {
-            // What is tried after that is tried behind this.
-            let _ = tokio::time::timeout(DELETING, worker.do_effects()).await;
+            worker.do_effects(DELETING).await;
         }
         Ok(true)
     }

@@ -248,7 +248,14 @@ impl LocalWorker for Shared {
         answering::send_open(&self, turn);
     }
 
-    async fn do_effects(&self) {
-        effects::do_due(self, &CancellationToken::new()).await;
+    async fn do_effects(&self, at_most: Duration) {
+        let over = CancellationToken::new();
+        let doing = effects::do_due(self, &over);
+        tokio::pin!(doing);
+        if tokio::time::timeout(at_most, &mut doing).await.is_err() {
+            // What is broken off is due again at once, and told so before this returns.
+            over.cancel();
+            doing.await;
+        }
     }
 }

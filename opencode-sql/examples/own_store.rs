@@ -1,8 +1,9 @@
-//! A store on tables that an application has already: `chats`, `jobs`, `posts`, `uploads` and `todos`, on SQLite through sqlx.
+//! A store on tables that an application has already, on SQLite through sqlx: `chats`, `jobs`, `posts`, `uploads`, `todos`.
 //!
 //! What a table is asked about is a column. What only opencode-host reads is JSON in the column `row`, so that a field
 //! which a later version adds is kept without a migration. This file finds rows and writes them, in transactions that
-//! have SQLite's write lock from their start; what becomes of the rows is [`RowStore`]'s. `tests/it/own_store.rs` runs the conformance suite on it.
+//! have SQLite's write lock from their start; what becomes of the rows is [`RowStore`]'s.
+//! `tests/it/own_store.rs` runs the conformance suite on it.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -433,6 +433,12 @@ impl<E: Engine> Files for SqlStore<E> {
 #[async_trait]
 impl<E: Engine> Effects for SqlStore<E> {
     async fn take_effect(&self, lease: Duration) -> StoreResult<Option<Effect>> {
+        let is_any_waiting = statement!(self.reader, "is_any_waiting", |on| {
+            effects::is_any_waiting(&mut on)
+        });
+        if !is_any_waiting? {
+            return Ok(None);
+        }
         transaction!(self, "take_effect", |on| effects::take(&mut on, lease))?
     }
 

@@ -193,7 +193,7 @@ async fn check_database(store: &StoreArgs, report: &mut Report) {
     check_effects(&*opened, report).await;
 }
 
-/// What was deleted here and is not gone elsewhere yet. Says nothing where nothing is overdue.
+/// What was deleted here and is not gone elsewhere yet. Says nothing where all is done.
 async fn check_effects(store: &dyn Store, report: &mut Report) {
     let effects = match store.effects(OWED).await {
         Ok(effects) => effects,

@@ -93,12 +93,7 @@ pub(crate) async fn run(args: ShowArgs) -> Result<ExitCode, Failure> {
 
 /// The message of an entry; `None` for one that was deleted meanwhile.
 pub(super) async fn read(store: &dyn Store, entry: &MessageEntry) -> StoreResult<Option<Message>> {
-    let id = entry.id.parse().map_err(|error| StoreError::Corrupt {
-        table: "messages",
-        id: entry.id.clone(),
-        detail: format!("column id: {error}"),
-    })?;
-    store.message(id).await
+    store.message(entry.message()?).await
 }
 
 fn print_unreadable(entry: &MessageEntry, error: &StoreError, json: bool) {

@@ -1,8 +1,8 @@
 //! `submit`: queues a turn and returns.
 
-use opencode_host::store::Tenant;
 use std::process::ExitCode;
 
+use opencode_host::store::Tenant;
 use opencode_host::{Host, SubmitOptions};
 use serde_json::json;
 

@@ -4,13 +4,13 @@ mod answerer;
 mod lines;
 mod output;
 
-use opencode_host::store::Tenant;
 use std::process::ExitCode;
 
 use futures_util::TryStreamExt as _;
 use opencode_client::Client;
 use opencode_client::wire::Prompt;
 use opencode_host::live::{Cursor, LiveEvent};
+use opencode_host::store::Tenant;
 use opencode_host::turn::TurnResult;
 use opencode_host::{Host, LiveStream, SubmitOptions, Worker};
 use tokio_util::sync::CancellationToken;

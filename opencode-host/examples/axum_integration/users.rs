@@ -1,6 +1,5 @@
 //! The application's own users: who has which token, and whose conversation is which.
 
-use opencode_host::store::Tenant;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,6 +7,7 @@ use axum::extract::{Form, FromRequestParts, State};
 use axum::http::{StatusCode, header, request::Parts};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use opencode_host::id::ConversationId;
+use opencode_host::store::Tenant;
 use serde::Deserialize;
 use uuid::Uuid;
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::Host;
 use crate::clock::Timestamp;
-use crate::id::{ConversationId, MessageId, TurnId};
+use crate::id::{ConversationId, TurnId};
 use crate::store::{
     Attachment, Message, MessageEntry, Metadata, Reader, RequestAnswer, StoreError, StoreResult,
     Tenant, Turn, TurnEvent,
@@ -157,11 +157,7 @@ impl Exporting {
 
     /// Reads a message with what belongs to it. What is deleted meanwhile is passed over.
     async fn read(&mut self, entry: &MessageEntry) -> StoreResult<()> {
-        let id: MessageId = entry.id.parse().map_err(|error| StoreError::Corrupt {
-            table: "messages",
-            id: entry.id.clone(),
-            detail: format!("column id: {error}"),
-        })?;
+        let id = entry.message()?;
         let Some(message) = self.reader.message(id).await? else {
             return Ok(());
         };

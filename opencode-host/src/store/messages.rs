@@ -138,13 +138,7 @@ async fn entered<S: Messages + ?Sized>(
     store: &S,
     entry: &MessageEntry,
 ) -> StoreResult<Option<Message>> {
-    let id = entry.id.parse();
-    let id = id.map_err(|error| StoreError::Corrupt {
-        table: "messages",
-        id: entry.id.clone(),
-        detail: format!("column id: {error}"),
-    })?;
-    store.message(id).await
+    store.message(entry.message()?).await
 }
 
 /// Who wrote a message.
@@ -195,6 +189,19 @@ pub struct MessageEntry {
 }
 
 impl MessageEntry {
+    /// The message's id.
+    ///
+    /// # Errors
+    /// [`Corrupt`](super::StoreError::Corrupt) where it is none.
+    pub fn message(&self) -> StoreResult<MessageId> {
+        let id = self.id.parse();
+        id.map_err(|error| StoreError::Corrupt {
+            table: "messages",
+            id: self.id.clone(),
+            detail: format!("column id: {error}"),
+        })
+    }
+
     /// The entry of one message.
     pub fn new(place: u64, id: impl Into<String>, bytes: u64) -> Self {
         Self {

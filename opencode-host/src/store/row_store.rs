@@ -260,8 +260,8 @@ impl<T: Tables> Conversations for RowStore<T> {
         let Some(row) = on.conversation(id).await? else {
             return Ok(None);
         };
-        if unused_since.is_some_and(|since| row.used_at >= since)
-            || unused_since.is_some() && !unfinished(&mut on, id).await?.is_empty()
+        if let Some(since) = unused_since
+            && (row.used_at >= since || !unfinished(&mut on, id).await?.is_empty())
         {
             return Ok(None);
         }

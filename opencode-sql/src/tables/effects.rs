@@ -43,6 +43,9 @@ const TAKE_AHEAD: Sql = Sql {
     sqlite: take!("set_at > $1", ""),
     postgres: take!("set_at > $1", " FOR UPDATE SKIP LOCKED"),
 };
+/// Whether any waits for a try, due or not: as a rule none does.
+pub(crate) const WAITING: Sql =
+    sql!("SELECT id FROM opencode_effects WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1");
 const SET: Sql = sql!(
     "UPDATE opencode_effects SET set_at = $3, due_at = $4, error = $5 WHERE id = $1 AND attempts = $2"
 );
@@ -90,6 +93,11 @@ fn due(effect: &Effect) -> Arg<'_> {
 
 fn error(effect: &Effect) -> Arg<'_> {
     Arg::Text(effect.error.as_deref().map(escape))
+}
+
+/// Whether there may be something to take. Writes nothing, so that looking often holds nobody up.
+pub(crate) async fn is_any_waiting(on: &mut impl Handle) -> SqlResult<bool> {
+    Ok(on.row(WAITING, &[]).await?.is_some())
 }
 
 /// Takes what is due longest. A row that cannot be read is taken too, so that it holds up no other.

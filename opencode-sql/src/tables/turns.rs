@@ -14,8 +14,8 @@ use crate::failure::SqlResult;
 /// The columns that [`read`] needs.
 macro_rules! turn_columns {
     () => {
-        "id, version, conversation, user_message, message, prompt, client_key, metadata, deadlines, cancel_reason, state, status, settled, \
-         generation, attempts, prompted, resends, replaced, unreachable, cancel_requested_at, checkpoint, \
+        "id, version, conversation, user_message, message, prompt, client_key, metadata, deadlines, \
+         cancel_reason, state, status, settled, generation, attempts, prompted, resends, replaced, unreachable, cancel_requested_at, checkpoint, \
          created_at, started_at, progress_at, finished_at"
     };
 }

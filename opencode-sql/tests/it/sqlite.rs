@@ -1,5 +1,7 @@
 //! What is SQLite's own: its file, and what can be wrong with it.
 
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
 use opencode_client::wire::Prompt;
 use opencode_host::store::conformance::Fixture as _;
@@ -362,4 +364,32 @@ async fn an_export_tells_what_cannot_be_read_and_goes_on() {
         "assistant",
     ];
     assert_eq!(told, expected);
+}
+
+/// As one that a newer version has noted.
+#[tokio::test]
+async fn an_effect_that_cannot_be_read_is_told_and_holds_up_no_other() {
+    let file = SqliteFile::new();
+    let store = connect(&file.url()).await.unwrap();
+    let lease = Duration::from_secs(60);
+    assert_eq!(store.take_effect(lease).await.unwrap(), None);
+    let mut ids = Vec::new();
+    for name in ["one", "two"] {
+        let made = store.open_conversation(&Tenant::default(), name).await;
+        let id = made.unwrap().id;
+        store.delete_conversation(id, None).await.unwrap().unwrap();
+        ids.push(id.to_string());
+    }
+    let odd = "UPDATE opencode_effects SET kind = '{\"kind\":\"bill\"}', due_at = 1 WHERE id = ";
+    let odd = sqlx::AssertSqlSafe(format!("{odd}'{}'", ids[0]));
+    let mut beside = file.connection().await;
+    sqlx::raw_sql(odd).execute(&mut beside).await.unwrap();
+    let told = store.take_effect(lease).await.unwrap_err();
+    assert!(
+        matches!(&told, StoreError::Corrupt { table: "effects", id, .. } if *id == ids[0]),
+        "{told:?}"
+    );
+    let taken = store.take_effect(lease).await.unwrap().unwrap();
+    assert_eq!(taken.id.to_string(), ids[1]);
+    assert_eq!(store.take_effect(lease).await.unwrap(), None);
 }

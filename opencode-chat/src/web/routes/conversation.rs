@@ -177,11 +177,7 @@ async fn newest(
 
 /// A message, read alone where it is large: however many readers there are, one such is in memory.
 async fn load(app: &App, entry: &MessageEntry) -> StoreResult<Option<Message>> {
-    let id = entry.id.parse().map_err(|_| StoreError::Corrupt {
-        table: "messages",
-        id: entry.id.clone(),
-        detail: "column id: it is none".to_owned(),
-    })?;
+    let id = entry.message()?;
     let _alone = match entry.bytes {
         bytes if bytes > LARGE => Some(app.large.lock().await),
         _ => None,

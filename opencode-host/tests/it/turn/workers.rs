@@ -1,6 +1,5 @@
 //! Hooks, workers, sessions, recordings.
 
-use opencode_host::store::Tenant;
 use std::sync::Mutex;
 
 use opencode_client::wire::Prompt;
@@ -12,6 +11,7 @@ use opencode_host::sandbox::SandboxRoot;
 use opencode_host::store::NewTurn;
 
 use super::*;
+use opencode_host::store::Tenant;
 
 #[derive(Debug)]
 struct FailingHooks;
