@@ -4,6 +4,7 @@ mod builder;
 mod export;
 mod prepared;
 mod requests;
+mod tenant_host;
 mod watch;
 
 use std::sync::Arc;
@@ -15,11 +16,13 @@ pub use builder::HostBuilder;
 pub use export::{Export, Exported};
 pub use prepared::Prepared;
 pub use requests::AnswerError;
+pub use tenant_host::TenantHost;
 pub use watch::{LiveStream, ViewStream};
 
 use crate::blobs::{Blobs, SweepError, Swept};
 use crate::front::Front;
 use crate::id::{ConversationId, TurnId};
+use crate::options::HostOptions;
 use crate::store::{
     CancelOutcome, Conversation, Metadata, OnBusy, Reader, Store, StoreError, Submitted, Tenant,
 };
@@ -264,6 +267,11 @@ impl Host {
     /// See [`SweepError`].
     pub async fn sweep_blobs(&self, age: Duration) -> Result<Swept, SweepError> {
         self.front.sweep_blobs(age).await
+    }
+
+    /// What the host takes from people, and how it follows other processes.
+    pub fn options(&self) -> &HostOptions {
+        &self.front.options
     }
 
     /// Where the bytes of files are kept, if anywhere.

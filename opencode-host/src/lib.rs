@@ -145,7 +145,7 @@ mod worker;
 pub use configuration_guard::Unguarded;
 pub use host::{
     AnswerError, Export, Exported, Host, HostBuilder, LiveStream, Prepared, SubmitError,
-    SubmitOptions, ViewStream, check_prompt,
+    SubmitOptions, TenantHost, ViewStream, check_prompt,
 };
 pub use opencode_client as client;
 pub use options::{

@@ -4,6 +4,6 @@ mod changes;
 mod chunk;
 mod ui_messages;
 
-pub use changes::change_event;
+pub use changes::{NotAPlace, Place, change_event};
 pub use chunk::{Chunk, DONE, FinishReason, UI_MESSAGE_STREAM};
 pub use ui_messages::{File, UiMessages};

@@ -11,7 +11,6 @@ mod authority;
 mod base_path;
 mod connections;
 mod conversation_name;
-mod disposition;
 mod fnv1a;
 mod form;
 mod in_words;

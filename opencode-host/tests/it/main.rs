@@ -24,6 +24,7 @@ mod sandbox;
 mod steps;
 #[cfg(feature = "conformance")]
 mod store;
+mod tenants;
 mod tool_display;
 mod turn;
 mod uploaded_files_prompt;

@@ -3,7 +3,6 @@
 pub(crate) mod beginnings;
 pub(crate) mod done;
 pub(crate) mod fields;
-pub(crate) mod multipart;
 pub(crate) mod prompt;
 pub(crate) mod refused;
 pub(crate) mod submission;

@@ -5,12 +5,13 @@
 
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
+use opencode_axum::file::is_plain_type;
+use opencode_axum::multipart::{Multipart, MultipartError, Part};
 use opencode_host::id::ConversationId;
 use opencode_host::uploads::{MAX_FILES, Uploads};
 use tokio::io::AsyncReadExt as _;
 
 use super::fields::Fields;
-use super::multipart::{Multipart, MultipartError, Part};
 use super::refused::{cut, refused};
 use crate::web::app::{App, MAX_BODY};
 use crate::web::problem::Problem;
@@ -184,19 +185,6 @@ async fn begin(app: &App, conversation: Option<ConversationId>) -> Result<Upload
     begun.map_err(|error| refused(error, "The first file"))
 }
 
-/// A type that says something: `application/octet-stream` is what browsers say when they do not know, and the name may
-/// say more.
-fn is_plain_type(kind: &str) -> bool {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte);
-    let halves = kind.split_once('/');
-    kind != "application/octet-stream"
-        && halves.is_some_and(|(kind, subtype)| {
-            !kind.is_empty()
-                && !subtype.is_empty()
-                && kind.bytes().chain(subtype.bytes()).all(token)
-        })
-}
-
 fn stopped() -> Problem {
     let text = "The application is being stopped. Send it again when it is back.";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Nothing was sent", text)
@@ -206,7 +194,7 @@ fn unreadable(error: &MultipartError) -> Problem {
     match error {
         MultipartError::Cut => cut(error),
         MultipartError::TooMuch => Problem::too_much(),
-        MultipartError::Malformed(_) => {
+        _ => {
             tracing::debug!(%error, "form");
             Problem::unreadable_form(StatusCode::BAD_REQUEST)
         }

@@ -3,13 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use askama::Template;
+use opencode_axum::file::segment;
 use opencode_host::id::{AttachmentId, MessageId};
 use opencode_host::product::vouches_for;
 use opencode_host::store::{Attachment, AttachmentSource, Conversation};
 
 use crate::web::app::App;
 use crate::web::base_path::BasePath;
-use crate::web::disposition::segment;
 use crate::web::in_words::bytes;
 use crate::web::looks::Looks;
 use crate::web::problem::Problem;

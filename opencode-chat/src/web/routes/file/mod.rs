@@ -6,29 +6,22 @@
 //! own transform made, in a frame that can do nothing.
 
 mod preview;
-mod range;
-mod whole;
 
-use axum::body::Body;
 use axum::extract::{Path, Query, State};
+use axum::http::Method;
 use axum::http::header::{self, HeaderMap, HeaderValue};
-use axum::http::{Method, StatusCode};
-use axum::response::{IntoResponse as _, Response};
-use opencode_host::blobs::{BlobError, Blobs};
-use opencode_host::id::AttachmentId;
+use axum::response::Response;
+use opencode_axum::file::{SAVED, disposition, harmless_type, respond};
+use opencode_host::blobs::Blobs;
 use opencode_host::store::Attachment;
 use serde::Deserialize;
 
 use crate::web::address::{self, id};
 use crate::web::app::App;
-use crate::web::disposition::disposition;
 use crate::web::looks::Looks;
 use crate::web::problem::Problem;
 use crate::web::views::file_card;
-use range::Asked;
 
-/// Nothing at all, and an origin of its own.
-const SAVED: &str = "default-src 'none'; sandbox";
 /// A picture alone in its window has a style that the browser makes.
 const PICTURE: &str = "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'";
 /// Browsers show no PDF in a sandbox. The viewer is no part of this site, and runs nothing of the document in it.
@@ -64,7 +57,7 @@ pub(crate) async fn get(
         Some(_) => Given::inline(&app, blobs, &file).await?,
         None => Given::saved(&file),
     };
-    let response = serve(&app, blobs, &file, &method, &headers).await;
+    let response = respond(blobs, &file, &method, &headers, &app.shutdown).await;
     let mut response = response.map_err(|error| Problem::of_file(&error, &file))?;
     given.put_on(response.headers_mut(), &file);
     Ok(response)
@@ -73,9 +66,9 @@ pub(crate) async fn get(
 /// The file, if it is one of this conversation.
 async fn find(app: &App, conversation: &str, file: &str) -> Result<Attachment, Problem> {
     let conversation = address::find(app, conversation).await?.id;
-    let file: AttachmentId = id(file)?;
-    let file = app.host.store().attachment(file).await?;
-    file.filter(|file| file.conversation == conversation)
+    let file = address::people(app).attachment(id(file)?).await?;
+    Some(file)
+        .filter(|file| file.conversation == conversation)
         .ok_or_else(Problem::no_such_page)
 }
 
@@ -127,91 +120,5 @@ impl Given {
             header::CONTENT_SECURITY_POLICY,
             HeaderValue::from_static(self.policy),
         );
-    }
-}
-
-/// The declared type, unless a page could load the file by it as a script or a style of its own.
-fn harmless_type(declared: &str) -> HeaderValue {
-    let declared = declared.to_ascii_lowercase();
-    let runs = ["script", "css", "html", "xml", "wasm"];
-    let kind = HeaderValue::try_from(&declared)
-        .ok()
-        .filter(|_| declared.contains('/') && !runs.iter().any(|word| declared.contains(word)));
-    kind.unwrap_or(HeaderValue::from_static("application/octet-stream"))
-}
-
-/// The bytes that are asked for.
-async fn serve(
-    app: &App,
-    blobs: &Blobs,
-    file: &Attachment,
-    method: &Method,
-    headers: &HeaderMap,
-) -> Result<Response, BlobError> {
-    let tag = format!("\"{}\"", file.digest);
-    let is_look = *method == Method::HEAD;
-    let asked = match range::asked(headers, &tag, file.size) {
-        // Ranges are for GET alone (RFC 9110, 14.2).
-        Asked::Part(_) | Asked::Outside if is_look => Asked::Whole,
-        asked => asked,
-    };
-    let mut response = match asked {
-        Asked::Nothing => StatusCode::NOT_MODIFIED.into_response(),
-        Asked::Outside => {
-            let range = format!("bytes */{}", file.size);
-            (
-                StatusCode::RANGE_NOT_SATISFIABLE,
-                [(header::CONTENT_RANGE, range)],
-            )
-                .into_response()
-        }
-        Asked::Part(range) => {
-            let stream = blobs.get_range(&file.digest, range.clone()).await?;
-            check_size(file, stream.size)?;
-            let said = format!("bytes {}-{}/{}", range.start, range.end - 1, file.size);
-            let headers = [
-                (header::CONTENT_RANGE, said),
-                (
-                    header::CONTENT_LENGTH,
-                    (range.end - range.start).to_string(),
-                ),
-            ];
-            let body = whole::body(stream, file, &app.shutdown).await?;
-            (StatusCode::PARTIAL_CONTENT, headers, body).into_response()
-        }
-        Asked::Whole => {
-            let length = [(header::CONTENT_LENGTH, file.size.to_string())];
-            let body = if is_look {
-                let size = blobs.size(&file.digest).await?;
-                let digest = file.digest;
-                check_size(file, size.ok_or(BlobError::Missing { digest })?)?;
-                Body::empty()
-            } else {
-                let stream = blobs.get(&file.digest).await?;
-                check_size(file, stream.size)?;
-                whole::body(stream, file, &app.shutdown).await?
-            };
-            (length, body).into_response()
-        }
-    };
-    let headers = response.headers_mut();
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    if let Ok(tag) = HeaderValue::try_from(tag) {
-        headers.insert(header::ETAG, tag);
-    }
-    headers.insert(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("private, max-age=31536000, immutable"),
-    );
-    Ok(response)
-}
-
-/// Bytes of another number are not the file's.
-fn check_size(file: &Attachment, size: u64) -> Result<(), BlobError> {
-    if size == file.size {
-        Ok(())
-    } else {
-        let digest = file.digest;
-        Err(BlobError::Corrupt { digest })
     }
 }

@@ -1,7 +1,7 @@
 //! File names in headers and addresses.
 
 /// A `Content-Disposition` (RFC 6266): the name as it is for those who know RFC 8187, and in plain letters for others.
-pub(crate) fn disposition(kind: &str, name: &str) -> String {
+pub fn disposition(kind: &str, name: &str) -> String {
     let plain: String = name
         .chars()
         .map(|c| match c {
@@ -20,7 +20,7 @@ pub(crate) fn disposition(kind: &str, name: &str) -> String {
 
 /// A name as one segment of an address. It is for people and for the name a browser saves under: the id before it says
 /// which file.
-pub(crate) fn segment(name: &str) -> String {
+pub fn segment(name: &str) -> String {
     // Browsers take these for steps, escaped or not.
     if matches!(name, "" | "." | "..") {
         return "file".to_owned();

@@ -25,11 +25,12 @@ const MAX_HEAD: usize = 16 << 10;
 const MAX_BOUNDARY: usize = 70;
 
 /// The most parts a form may have.
-pub(crate) const MAX_PARTS: usize = 1024;
+pub const MAX_PARTS: usize = 1024;
 
 /// Why a form could not be read on.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum MultipartError {
+#[non_exhaustive]
+pub enum MultipartError {
     /// The connection ended, or failed, before the form did.
     #[error("the form was cut off on its way here")]
     Cut,
@@ -43,18 +44,19 @@ pub(crate) enum MultipartError {
 
 /// What the headers of a part say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Part {
+#[non_exhaustive]
+pub struct Part {
     /// The field's name.
-    pub(crate) name: String,
+    pub name: String,
     /// The file's name, for a file; empty where a form was sent without choosing one.
-    pub(crate) file_name: Option<String>,
+    pub file_name: Option<String>,
     /// The type the browser takes the file for.
-    pub(crate) content_type: Option<String>,
+    pub content_type: Option<String>,
 }
 
 /// A form that is being read.
 #[derive(Debug)]
-pub(crate) struct Multipart {
+pub struct Multipart {
     body: BodyDataStream,
     /// What came and is not given out yet.
     buffer: BytesMut,
@@ -79,7 +81,7 @@ enum State {
 
 impl Multipart {
     /// A form of these headers, with so many bytes at most; `None` where they tell of another content.
-    pub(crate) fn new(headers: &HeaderMap, body: Body, limit: u64) -> Option<Self> {
+    pub fn new(headers: &HeaderMap, body: Body, limit: u64) -> Option<Self> {
         let boundary = boundary(headers.get(CONTENT_TYPE)?.to_str().ok()?)?;
         let delimiter = format!("\r\n--{boundary}");
         Some(Self {
@@ -94,7 +96,10 @@ impl Multipart {
     }
 
     /// The next part; what is left of the one before is passed over. `None` at the end.
-    pub(crate) async fn next_part(&mut self) -> Result<Option<Part>, MultipartError> {
+    ///
+    /// # Errors
+    /// See [`MultipartError`].
+    pub async fn next_part(&mut self) -> Result<Option<Part>, MultipartError> {
         while self.chunk().await?.is_some() {}
         if self.state == State::Ended {
             return Ok(None);
@@ -112,7 +117,10 @@ impl Multipart {
     }
 
     /// More of the current part's content; `None` at its end.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, MultipartError> {
+    ///
+    /// # Errors
+    /// See [`MultipartError`].
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, MultipartError> {
         if self.state != State::Content {
             return Ok(None);
         }
@@ -137,7 +145,7 @@ impl Multipart {
     }
 
     /// The current part's content.
-    pub(crate) fn content(&mut self) -> impl AsyncRead + Send + Unpin + '_ {
+    pub fn content(&mut self) -> impl AsyncRead + Send + Unpin + '_ {
         let chunks = stream::unfold(self, async |form| {
             let chunk = form.chunk().await.map_err(io::Error::other).transpose()?;
             Some((chunk, form))
@@ -146,7 +154,7 @@ impl Multipart {
     }
 
     /// Passes over the rest of the form, so that who sends it hears the answer.
-    pub(crate) async fn pass_over(&mut self) {
+    pub async fn pass_over(&mut self) {
         self.buffer.clear();
         while self.more().await.is_ok() {
             self.buffer.clear();

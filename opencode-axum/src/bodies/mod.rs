@@ -1,0 +1,15 @@
+//! What the routes say and are told, as JSON: documents of the router's own, so that what a store keeps for itself stays
+//! there, and what is said does not change with it.
+//!
+//! Times are milliseconds since 1970 (UTC). Ids are UUIDs.
+
+mod conversations;
+mod messages;
+mod parts;
+mod turns;
+
+pub(crate) use conversations::{Conversation, ConversationPage, NewConversation};
+pub(crate) use messages::{Message, MessagePage};
+pub(crate) use turns::{
+    Answered, Cancel, Cancelled, NewTurn, RequestAnswer, Result, Turn, TurnPage,
+};

@@ -1,0 +1,169 @@
+//! What a request says, read so that whatever cannot be read is a problem document.
+
+use std::str::FromStr;
+
+use axum::Json as AxumJson;
+use axum::body::Bytes;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{
+    FromRequest, FromRequestParts, OptionalFromRequest, Query as AxumQuery, RawPathParams, Request,
+};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
+
+use crate::problem::Problem;
+
+/// The last parameter of a path, which is an id. What is no id names nothing.
+#[derive(Debug)]
+pub(crate) struct Id<T>(pub(crate) T);
+
+impl<S, T> FromRequestParts<S> for Id<T>
+where
+    S: Send + Sync,
+    T: FromStr,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let [last] = last_parameters(parts, state).await?;
+        Ok(Self(id(&last)?))
+    }
+}
+
+/// The last parameters of a path: those before are the application's, where it has mounted the router.
+pub(crate) async fn last_parameters<S, const N: usize>(
+    parts: &mut Parts,
+    state: &S,
+) -> Result<[String; N], Problem>
+where
+    S: Send + Sync,
+{
+    let all = RawPathParams::from_request_parts(parts, state).await;
+    let all = all.map_err(|_| nowhere())?;
+    let all: Vec<_> = all.iter().map(|(_, value)| value.to_owned()).collect();
+    let last = all.last_chunk::<N>();
+    last.cloned().ok_or_else(nowhere)
+}
+
+/// An id, as a path has it.
+pub(crate) fn id<T: FromStr>(text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|_| nowhere())
+}
+
+/// The address names nothing.
+pub(crate) fn nowhere() -> Problem {
+    Problem::not_found("There is nothing at this address.")
+}
+
+/// The query of an address.
+#[derive(Debug)]
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<S, T> FromRequestParts<S> for Query<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match AxumQuery::from_request_parts(parts, state).await {
+            Ok(AxumQuery(query)) => Ok(Self(query)),
+            Err(QueryRejection::FailedToDeserializeQueryString(error)) => {
+                Err(Problem::unreadable("bad_query", error.body_text()))
+            }
+            Err(_) => Err(Problem::unreadable(
+                "bad_query",
+                "The query cannot be read.",
+            )),
+        }
+    }
+}
+
+/// A body of JSON.
+#[derive(Debug)]
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<S, T> FromRequest<S> for Json<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        match <AxumJson<T> as FromRequest<S>>::from_request(request, state).await {
+            Ok(AxumJson(body)) => Ok(Self(body)),
+            Err(rejection) => Err(refused(&rejection)),
+        }
+    }
+}
+
+impl<S, T> OptionalFromRequest<S> for Json<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned,
+{
+    type Rejection = Problem;
+
+    /// No body is none, and needs no type.
+    async fn from_request(request: Request, state: &S) -> Result<Option<Self>, Problem> {
+        if request.headers().contains_key(CONTENT_TYPE) {
+            let body = <Self as FromRequest<S>>::from_request(request, state).await?;
+            return Ok(Some(body));
+        }
+        let body = Bytes::from_request(request, state).await;
+        match body {
+            Ok(body) if body.is_empty() => Ok(None),
+            Ok(_) => Err(wrong_type("application/json")),
+            Err(rejection) => Err(unread(rejection.status())),
+        }
+    }
+}
+
+fn refused(rejection: &JsonRejection) -> Problem {
+    match rejection {
+        JsonRejection::JsonDataError(error) => {
+            Problem::unprocessable("bad_body", error.body_text())
+        }
+        JsonRejection::JsonSyntaxError(error) => Problem::unreadable("bad_json", error.body_text()),
+        JsonRejection::MissingJsonContentType(_) => wrong_type("application/json"),
+        rejection => unread(rejection.status()),
+    }
+}
+
+/// A body that was not read to its end.
+fn unread(status: StatusCode) -> Problem {
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        let detail = "The body is larger than this application takes.";
+        return Problem::too_large("body_too_large", detail);
+    }
+    Problem::unreadable("cut_off", "The body could not be read to its end.")
+}
+
+/// What was sent is of another type than is taken.
+pub(crate) fn wrong_type(wanted: &str) -> Problem {
+    Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "wrong_content_type",
+        "This is of another type",
+        format!("Send {wanted}, and say so in the header Content-Type."),
+    )
+}
+
+/// A text that a database can keep: Postgres has no character U+0000.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Text(pub(crate) String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        if text.contains('\0') {
+            return Err(D::Error::custom("the character U+0000 cannot be kept"));
+        }
+        Ok(Self(text))
+    }
+}

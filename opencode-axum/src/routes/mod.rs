@@ -1,0 +1,37 @@
+//! The routes: a file per noun. Each is described where it is, and what is described is what is routed.
+
+mod conversations;
+mod description;
+mod events;
+mod export;
+mod files;
+mod messages;
+mod requests;
+mod submit;
+mod turns;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::settings::Settings;
+
+/// All routes, and their description.
+pub(crate) fn all() -> OpenApiRouter<Settings> {
+    OpenApiRouter::with_openapi(description::base())
+        .routes(routes!(conversations::list, conversations::open))
+        .routes(routes!(conversations::show, conversations::delete))
+        .routes(routes!(conversations::note))
+        .routes(routes!(export::export))
+        .routes(routes!(messages::list))
+        .routes(routes!(messages::show))
+        .routes(routes!(turns::active, submit::submit))
+        .routes(routes!(turns::show))
+        .routes(routes!(turns::result))
+        .routes(routes!(turns::cancel))
+        .routes(routes!(events::events))
+        .routes(routes!(requests::answer))
+        .routes(routes!(files::show))
+        .routes(routes!(description::show))
+}
+
+pub(crate) use description::finished;

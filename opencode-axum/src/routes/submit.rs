@@ -1,0 +1,244 @@
+//! A prompt on its way in: JSON, or a form with files.
+//!
+//! A form has the field `turn` first, which is what is sent without files, and then the files. So all is known, and found
+//! good, before the first of their bytes is kept; they go through as they come.
+
+use axum::Json as Answer;
+use axum::extract::{FromRequest as _, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, HeaderMap, LOCATION};
+use axum::response::{IntoResponse as _, Response};
+use opencode_client::wire::Prompt;
+use opencode_host::SubmitOptions;
+use opencode_host::id::ConversationId;
+use opencode_host::store::Submitted;
+use opencode_host::uploads::{MAX_FILES, Upload, Uploads};
+use tokio::io::AsyncReadExt as _;
+use utoipa::ToSchema;
+
+use crate::authorize::Scope;
+use crate::bodies::{NewTurn, Turn};
+use crate::file::is_plain_type;
+use crate::multipart::{Multipart, MultipartError, Part};
+use crate::problem::Problem;
+use crate::request::{Id, Json, wrong_type};
+use crate::settings::Settings;
+
+/// What is asked, and the files that come with it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the schema of a form")]
+pub(crate) struct TurnForm {
+    /// The first field: what is asked, as JSON.
+    turn: NewTurn,
+    /// The files, behind it.
+    #[schema(value_type = Vec<String>, format = Binary)]
+    files: Vec<Vec<u8>>,
+}
+
+/// Asks something: queues a turn, which a worker takes up. With an `Idempotency-Key`, the same request is the same turn
+/// however often it is sent; another request with that key is refused.
+#[utoipa::path(
+    post,
+    path = "/conversations/{conversation}/turns",
+    tag = "turns",
+    operation_id = "submit_turn",
+    params(
+        ("conversation" = Uuid, Path, description = "The conversation."),
+        ("idempotency-key" = Option<String>, Header, description = "A key of the caller's own for this request.", min_length = 1, max_length = 512)
+    ),
+    request_body(content((NewTurn = "application/json"), (TurnForm = "multipart/form-data"))),
+    responses(
+        (status = 201, description = "The turn is queued.", body = Turn, headers(("location" = String, description = "Where the turn is."))),
+        (status = 200, description = "The turn that this request has made before.", body = Turn)
+    )
+)]
+pub(crate) async fn submit(
+    State(settings): State<Settings>,
+    scope: Scope,
+    Id(conversation): Id<ConversationId>,
+    request: Request,
+) -> Result<Response, Problem> {
+    scope.host.conversation(conversation).await?;
+    let client_key = client_key(request.headers())?;
+    let submission = tokio::select! {
+        submission = Submission::read(request, &settings, &scope, conversation) => submission?,
+        // An application that stops waits for nobody's upload.
+        () = settings.shutdown.cancelled() => {
+            let detail = "The application is being stopped. Send it again when it is back.";
+            return Err(Problem::unavailable(detail));
+        }
+    };
+    let Submission { new, uploads } = submission;
+    let metadata = new.metadata.unwrap_or_default();
+    if !metadata.is_empty() {
+        scope.check_notes()?;
+    }
+    let files = uploads.as_ref().map(|uploads| uploads.files().to_vec());
+    let prompt = Prompt::text(new.prompt.0);
+    let options = SubmitOptions {
+        client_key,
+        metadata: metadata.clone(),
+        on_busy: new.on_busy,
+        uploads,
+        ..SubmitOptions::default()
+    };
+    let submitted = scope.host.submit(conversation, prompt.clone(), options);
+    let submitted = submitted.await?;
+    if !submitted.created {
+        let is_same = submitted.turn.metadata == metadata
+            && is_same(&scope, &submitted, &prompt, &files.unwrap_or_default()).await?;
+        if !is_same {
+            let detail = "The Idempotency-Key was used for another request in this conversation. Use a new one.";
+            return Err(Problem::conflict("key_reused", detail));
+        }
+    }
+    let status = if submitted.created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    // From this address, wherever the router is mounted.
+    let place = format!("../../turns/{}", submitted.turn.id);
+    Ok((
+        status,
+        [(LOCATION, place)],
+        Answer(Turn::from(submitted.turn)),
+    )
+        .into_response())
+}
+
+/// The caller's key of a request.
+fn client_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut keys = headers.get_all("idempotency-key").iter();
+    let (Some(key), more) = (keys.next(), keys.next()) else {
+        return Ok(None);
+    };
+    let key = key.to_str().ok().filter(|key| !key.is_empty());
+    match key {
+        Some(key) if more.is_none() => Ok(Some(key.to_owned())),
+        _ => {
+            let detail = "The Idempotency-Key is one text of visible ASCII characters.";
+            Err(Problem::unreadable("bad_idempotency_key", detail))
+        }
+    }
+}
+
+/// Whether a turn that was there is what this request asks for.
+async fn is_same(
+    scope: &Scope,
+    submitted: &Submitted,
+    prompt: &Prompt,
+    files: &[Upload],
+) -> Result<bool, Problem> {
+    let turn = &submitted.turn;
+    // Of a prompt with files the text names them, as they are called in the sandbox.
+    let said = scope.host.message(turn.user_message).await?.answer.content;
+    let known = Prompt {
+        text: said,
+        ..turn.prompt.clone()
+    };
+    let kept = scope.host.attachments(turn.user_message).await?;
+    let same_file = |(kept, new): (&opencode_host::store::Attachment, &Upload)| {
+        kept.name == new.name && kept.digest == new.digest
+    };
+    Ok(known == *prompt && kept.len() == files.len() && kept.iter().zip(files).all(same_file))
+}
+
+/// What came.
+struct Submission {
+    new: NewTurn,
+    uploads: Option<Uploads>,
+}
+
+impl Submission {
+    async fn read(
+        request: Request,
+        settings: &Settings,
+        scope: &Scope,
+        conversation: ConversationId,
+    ) -> Result<Self, Problem> {
+        let kind = request.headers().get(CONTENT_TYPE);
+        let is_form = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"multipart/"));
+        if !is_form {
+            let Json(new) = Json::from_request(request, settings).await?;
+            return Ok(Self { new, uploads: None });
+        }
+        let (parts, body) = request.into_parts();
+        let fields = 2 * settings.max_body as u64;
+        let files = settings.max_upload.saturating_mul(MAX_FILES as u64);
+        let form = Multipart::new(&parts.headers, body, files.saturating_add(fields));
+        let mut form = form.ok_or_else(|| wrong_type("application/json or multipart/form-data"))?;
+        let read = Self::of_form(&mut form, settings, scope, conversation).await;
+        if read.is_err() {
+            // Who sends a form reads no answer before all is sent.
+            form.pass_over().await;
+        }
+        read
+    }
+
+    async fn of_form(
+        form: &mut Multipart,
+        settings: &Settings,
+        scope: &Scope,
+        conversation: ConversationId,
+    ) -> Result<Self, Problem> {
+        let first = form.next_part().await?;
+        let is_turn = |part: &Part| part.name == "turn" && part.file_name.is_none();
+        if !first.is_some_and(|part| is_turn(&part)) {
+            return Err(malformed("the first field is to be \"turn\""));
+        }
+        let mut json = Vec::new();
+        while let Some(chunk) = form.chunk().await? {
+            if json.len() + chunk.len() > settings.max_body {
+                let detail = "The field \"turn\" is larger than this application takes.";
+                return Err(Problem::too_large("body_too_large", detail));
+            }
+            json.extend_from_slice(&chunk);
+        }
+        let new = serde_json::from_slice::<NewTurn>(&json).map_err(|error| {
+            let detail = format!("The field \"turn\": {error}.");
+            if error.is_data() {
+                Problem::unprocessable("bad_body", detail)
+            } else {
+                Problem::unreadable("bad_json", detail)
+            }
+        })?;
+        let mut uploads: Option<Uploads> = None;
+        while let Some(part) = form.next_part().await? {
+            let Some(name) = part.file_name else {
+                return Err(malformed("behind the field \"turn\" there are files only"));
+            };
+            let first = form.chunk().await?;
+            // A form without a file has one without a name and a byte.
+            if first.is_none() && name.is_empty() {
+                continue;
+            }
+            let uploads = match &mut uploads {
+                Some(uploads) => uploads,
+                none => none.insert(scope.host.uploads(conversation).await?),
+            };
+            let first = first.unwrap_or_default();
+            let content = first.chain(form.content());
+            let kind = part.content_type.filter(|kind| is_plain_type(kind));
+            uploads.add(&name, kind.as_deref(), content).await?;
+        }
+        Ok(Self { new, uploads })
+    }
+}
+
+impl From<MultipartError> for Problem {
+    fn from(error: MultipartError) -> Self {
+        match error {
+            MultipartError::Cut => Self::unreadable("cut_off", "The form was cut off on its way."),
+            MultipartError::Malformed(how) => malformed(how),
+            MultipartError::TooMuch => {
+                Self::too_large("body_too_large", "The form is larger than one may be.")
+            }
+        }
+    }
+}
+
+fn malformed(how: &str) -> Problem {
+    let detail = format!("The form is not built as it should be: {how}.");
+    Problem::unreadable("bad_form", detail)
+}

@@ -1,0 +1,306 @@
+//! Prompts, cancels and answers.
+
+use axum::http::{Method, StatusCode};
+use opencode_impostor::{Script, Step};
+use serde_json::{Value, json};
+
+use crate::site::{Event, Site};
+
+/// The turn's result, once it is settled.
+async fn result(site: &Site, turn: &str) -> Value {
+    let path = format!("/turns/{turn}/events");
+    let events = site.ask("acme", Method::GET, &path).events().await;
+    let last = events.all().await.pop().unwrap();
+    assert_eq!(last.name, "finished");
+    let page = site.get(&format!("/turns/{turn}/result")).await.ok();
+    assert_eq!(last.data["answer"], page["answer"]);
+    page
+}
+
+#[tokio::test]
+async fn a_prompt_is_answered() {
+    let site = Site::new([
+        Step::tool("read", json!({"path": "a.txt"}), "alpha"),
+        Step::text("It says alpha."),
+    ])
+    .await;
+    let conversation = site.conversation().await;
+    let path = format!("/conversations/{conversation}/turns");
+    let sent = site
+        .post(&path, &json!({"prompt": "What does it say?"}))
+        .await;
+    assert_eq!(sent.status, StatusCode::CREATED);
+    let turn = sent.json();
+    let id = turn["id"].as_str().unwrap();
+    assert_eq!(sent.header("location"), format!("../../turns/{id}"));
+    assert_eq!(turn["conversation"], conversation.to_string());
+
+    let result = result(&site, id).await;
+    assert_eq!(result["status"], "completed");
+    assert_eq!(result["answer"]["content"], "It says alpha.");
+    let shown = site.get(&format!("/turns/{id}")).await.ok();
+    assert_eq!(
+        (&shown["state"], &shown["status"]),
+        (&json!("settled"), &json!("completed"))
+    );
+
+    let message = site
+        .get(&format!("/messages/{}", turn["message"].as_str().unwrap()))
+        .await
+        .ok();
+    assert_eq!(message["role"], "assistant");
+    assert_eq!(message["parts"][0]["tool"], "read");
+    assert_eq!(
+        message["parts"][1],
+        json!({"type": "text", "content": "It says alpha."})
+    );
+    let asked = format!("/messages/{}", turn["user_message"].as_str().unwrap());
+    assert_eq!(site.get(&asked).await.ok()["content"], "What does it say?");
+}
+
+#[tokio::test]
+async fn a_key_makes_a_request_one_turn_and_fits_no_other_request() {
+    let site = Site::without_worker(Script::new()).await;
+    let path = format!("/conversations/{}/turns", site.conversation().await);
+    let keyed = async |token: &str, body: Value| {
+        let asking = site.ask(token, Method::POST, &path);
+        asking
+            .header("idempotency-key", "form-7")
+            .json(&body)
+            .page()
+            .await
+    };
+    let noted = json!({"prompt": "Hello", "metadata": {"ticket": 42}});
+    let first = keyed("acme ada notes", noted.clone()).await;
+    assert_eq!(first.status, StatusCode::CREATED);
+    let again = keyed("acme ada notes", noted).await;
+    assert_eq!(again.status, StatusCode::OK);
+    assert_eq!(first.json(), again.json());
+    assert_eq!(again.json()["metadata"]["ticket"], 42);
+    for other in [
+        json!({"prompt": "Hello!", "metadata": {"ticket": 42}}),
+        json!({"prompt": "Hello", "metadata": {"ticket": 43}}),
+        json!({"prompt": "Hello"}),
+    ] {
+        let page = keyed("acme ada notes", other).await;
+        page.is_problem(StatusCode::CONFLICT, "key_reused");
+    }
+    let active = site.get(&path).await.ok();
+    assert_eq!(active["turns"], json!([first.json()]));
+
+    for keys in [&[""][..], &["a", "a"]] {
+        let asking = site.ask("acme", Method::POST, &path);
+        let asking = keys
+            .iter()
+            .fold(asking, |asking, key| asking.header("idempotency-key", key));
+        let page = asking.json(&json!({"prompt": "Hello"})).page().await;
+        page.is_problem(StatusCode::BAD_REQUEST, "bad_idempotency_key");
+    }
+    let asking = site
+        .ask("acme", Method::POST, &path)
+        .json(&json!({"prompt": "Hello"}));
+    let long = asking
+        .header("idempotency-key", &"x".repeat(513))
+        .page()
+        .await;
+    long.is_problem(StatusCode::UNPROCESSABLE_ENTITY, "too_long");
+}
+
+#[tokio::test]
+async fn metadata_is_written_by_who_may() {
+    let site = Site::without_worker(Script::new()).await;
+    let conversation = site.conversation().await;
+    let turns = format!("/conversations/{conversation}/turns");
+    let noted = json!({"prompt": "Hello", "metadata": {"plan": "gold"}});
+    site.post(&turns, &noted)
+        .await
+        .is_problem(StatusCode::FORBIDDEN, "forbidden");
+    let place = format!("/conversations/{conversation}/metadata");
+    let put = async |token: &str, body: &Value| {
+        site.ask(token, Method::PUT, &place).json(body).page().await
+    };
+    let refused = put("acme ada", &json!({"plan": "gold"})).await;
+    refused.is_problem(StatusCode::FORBIDDEN, "forbidden");
+    let path = format!("/conversations/{conversation}");
+    assert_eq!(site.get(&path).await.ok()["metadata"], json!({}));
+
+    let noted = put("acme ada notes", &json!({"plan": "gold"})).await;
+    assert_eq!(noted.status, StatusCode::NO_CONTENT);
+    assert_eq!(
+        site.get(&path).await.ok()["metadata"],
+        json!({"plan": "gold"})
+    );
+    for bad in [
+        json!([]),
+        json!("gold"),
+        json!(null),
+        json!({"a": "x".repeat(17_000)}),
+    ] {
+        let page = put("acme ada notes", &bad).await;
+        page.is_problem(StatusCode::UNPROCESSABLE_ENTITY, "bad_body");
+    }
+    assert_eq!(
+        site.get(&path).await.ok()["metadata"],
+        json!({"plan": "gold"})
+    );
+}
+
+#[tokio::test]
+async fn a_prompt_says_what_becomes_of_the_turns_before_it() {
+    let site = Site::without_worker(Script::new()).await;
+    let first = site.turn("One").await;
+    let path = format!("/conversations/{}/turns", site.conversation().await);
+    let busy = site
+        .post(&path, &json!({"prompt": "Two", "on_busy": "reject"}))
+        .await;
+    busy.is_problem(StatusCode::CONFLICT, "busy");
+    let second = site
+        .post(&path, &json!({"prompt": "Two", "on_busy": "interrupt"}))
+        .await;
+    assert_eq!(second.status, StatusCode::CREATED);
+    assert_eq!(site.get(&path).await.ok()["turns"], json!([second.json()]));
+    let first = site.get(&format!("/turns/{first}")).await.ok();
+    assert_eq!(first["status"], "cancelled");
+}
+
+#[tokio::test]
+async fn a_cancel_says_what_became_of_it() {
+    let site = Site::new([Step::text("Half"), Step::gate("never"), Step::text("whole")]).await;
+    let turn = site.turn("Go").await;
+    let path = format!("/turns/{turn}/events");
+    let mut events = site.ask("acme", Method::GET, &path).events().await;
+    let mut shown = Vec::<Event>::new();
+    while !crate::site::text_of(&shown).contains("Half") {
+        shown.push(events.next().await.unwrap());
+    }
+    let early = site.get(&format!("/turns/{turn}/result")).await;
+    early.is_problem(StatusCode::CONFLICT, "not_ended");
+    let path = format!("/turns/{turn}/cancel");
+    let cancelled = site.post(&path, &json!({"reason": "enough"})).await.ok();
+    assert_eq!(cancelled, json!({"outcome": "requested", "status": null}));
+    let rest = events.all().await;
+    let last = rest.last().unwrap();
+    assert_eq!(
+        (last.name.as_str(), &last.data["status"]),
+        ("finished", &json!("cancelled"))
+    );
+    assert_eq!(last.data["cancel_reason"], "enough");
+    assert_eq!(last.data["answer"]["content"], "Half");
+    // Without a body too.
+    let again = site.ask("acme", Method::POST, &path).page().await.ok();
+    assert_eq!(again, json!({"outcome": "already", "status": "cancelled"}));
+    let untyped = site
+        .ask("acme", Method::POST, &path)
+        .body("{}")
+        .page()
+        .await;
+    untyped.is_problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong_content_type");
+    let long = site.post(&path, &json!({"reason": "x".repeat(1001)})).await;
+    long.is_problem(StatusCode::UNPROCESSABLE_ENTITY, "too_long");
+}
+
+#[tokio::test]
+async fn a_question_is_answered_once_and_by_name() {
+    let site = Site::new([Step::question("Go on?", ["Yes"]), Step::text("Done.")]).await;
+    let turn = site.turn("Go").await;
+    let request = site.request(turn).await;
+    let path = format!("/turns/{turn}/requests/{request}");
+    let answer = json!({"type": "answers", "answers": [["Yes"]]});
+    let asking = site.ask("acme ada", Method::POST, &path).json(&answer);
+    assert_eq!(asking.page().await.ok(), json!({"state": "arrived"}));
+    let second = site.post(&path, &answer).await;
+    assert_eq!(second.status, StatusCode::CONFLICT);
+    let given = site.host.store().answers(turn).await.unwrap();
+    assert_eq!(given.len(), 1);
+    assert_eq!(given[0].answer.by.as_deref(), Some("ada"));
+    assert_eq!(
+        result(&site, &turn.to_string()).await["status"],
+        "completed"
+    );
+    let late = site.post(&path, &answer).await;
+    late.is_problem(StatusCode::CONFLICT, "not_waiting");
+}
+
+#[tokio::test]
+async fn a_permission_is_granted_or_refused_with_a_word() {
+    let site = Site::new([Step::ask_bash("echo hi", "hi\n"), Step::text("Done.")]).await;
+    let turn = site.turn("Go").await;
+    let request = site.request(turn).await;
+    let path = format!("/turns/{turn}/requests/{request}");
+    for (bad, code) in [
+        (json!({"type": "permission", "reply": "maybe"}), "bad_body"),
+        (json!({"type": "permission"}), "bad_body"),
+        (json!({"type": "answers", "answers": ["Yes"]}), "bad_body"),
+        (json!({"type": "rejection", "why": "no"}), "bad_body"),
+        (
+            json!({"type": "permission", "reply": "reject", "message": "a\u{0}b"}),
+            "bad_body",
+        ),
+    ] {
+        let page = site.post(&path, &bad).await;
+        page.is_problem(StatusCode::UNPROCESSABLE_ENTITY, code);
+    }
+    let odd = site
+        .post(
+            &format!("/turns/{turn}/requests/per%2F..%2F1"),
+            &json!({"type": "rejection"}),
+        )
+        .await;
+    odd.is_problem(StatusCode::NOT_FOUND, "not_found");
+    let granted = json!({"type": "permission", "reply": "once"});
+    assert_eq!(
+        site.post(&path, &granted).await.ok(),
+        json!({"state": "arrived"})
+    );
+    assert_eq!(
+        result(&site, &turn.to_string()).await["answer"]["content"],
+        "Done."
+    );
+}
+
+#[tokio::test]
+async fn prompts_that_cannot_be_are_refused_and_leave_nothing() {
+    let site = Site::without_worker(Script::new()).await;
+    let path = format!("/conversations/{}/turns", site.conversation().await);
+    for (bad, status, code) in [
+        (
+            json!({"prompt": " \n"}),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "empty_prompt",
+        ),
+        (
+            json!({"prompt": "x".repeat(5001)}),
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "prompt_too_long",
+        ),
+        (
+            json!({"prompt": "a\u{0}b"}),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "bad_body",
+        ),
+        (
+            json!({"prompt": 1}),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "bad_body",
+        ),
+        (json!({}), StatusCode::UNPROCESSABLE_ENTITY, "bad_body"),
+        (
+            json!({"prompt": "x", "model": "large"}),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "bad_body",
+        ),
+        (
+            json!({"prompt": "x", "on_busy": "wait"}),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "bad_body",
+        ),
+        (
+            json!({"prompt": "x".repeat(60_000)}),
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+        ),
+    ] {
+        site.post(&path, &bad).await.is_problem(status, code);
+    }
+    assert_eq!(site.get(&path).await.ok(), json!({"turns": []}));
+}

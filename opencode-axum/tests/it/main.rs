@@ -1,0 +1,16 @@
+//! The integration tests of `opencode-axum`: one binary, a module per part.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod asking;
+mod description;
+mod files;
+mod following;
+mod lists;
+mod problems;
+mod site;
+mod tenants;

@@ -1,0 +1,354 @@
+//! The router over a host on a store in memory, mounted below `/api`, with a worker on the impostor.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::{Body, BodyDataStream, to_bytes};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use axum::response::Response;
+use futures_util::StreamExt as _;
+use opencode_axum::{Api, Authorize, Caller, PROBLEM_JSON, Problem, router};
+use opencode_client::Client;
+use opencode_host::blobs::Blobs;
+use opencode_host::id::{ConversationId, TurnId};
+use opencode_host::sandbox::SandboxRoot;
+use opencode_host::store::{MemoryStore, Tenant};
+use opencode_host::turn::{Limits, Pace};
+use opencode_host::{Host, HostOptions, Worker, WorkerOptions};
+use opencode_impostor::{Impostor, Script, Step};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+/// No step of a test takes longer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The most bytes of a file.
+pub(crate) const MAX_UPLOAD: u64 = 1000;
+
+/// The most bytes of another body.
+pub(crate) const MAX_BODY: usize = 50_000;
+
+/// Whoever has a token is of the tenant that it names: `acme`, `acme ada` (with a name), and `acme ada notes` for who may
+/// write metadata.
+struct Tokens;
+
+#[async_trait]
+impl Authorize for Tokens {
+    async fn authorize(&self, request: &Parts) -> Result<Caller, Problem> {
+        let token = request.headers.get(header::AUTHORIZATION);
+        let token = token.and_then(|token| token.to_str().unwrap().strip_prefix("Bearer "));
+        let token = token.ok_or_else(|| Problem::unauthenticated("Bearer"))?;
+        let mut words = token.split(' ');
+        let caller = Caller::new(words.next().unwrap());
+        let caller = match words.next() {
+            Some(name) => caller.named(name),
+            None => caller,
+        };
+        Ok(match words.next() {
+            Some("notes") => caller.may_note(),
+            _ => caller,
+        })
+    }
+}
+
+/// The router under test.
+pub(crate) struct Site {
+    pub(crate) impostor: Impostor,
+    pub(crate) host: Host,
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) router: Router,
+    _folder: TempDir,
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// What a request was answered with.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Page {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name);
+        value.map_or("", |value| value.to_str().unwrap())
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| {
+            panic!(
+                "{error}: {} {:?}",
+                self.status,
+                String::from_utf8_lossy(&self.body)
+            )
+        })
+    }
+
+    /// What a success says.
+    #[track_caller]
+    pub(crate) fn ok(&self) -> Value {
+        assert!(self.status.is_success(), "{} {}", self.status, self.json());
+        self.json()
+    }
+
+    /// It is a problem document of this status and code.
+    #[track_caller]
+    pub(crate) fn is_problem(&self, status: StatusCode, code: &str) -> Value {
+        let problem = self.json();
+        assert_eq!(
+            (self.status, &problem["code"]),
+            (status, &json!(code)),
+            "{problem}"
+        );
+        assert_eq!(self.header("content-type"), PROBLEM_JSON);
+        assert_eq!(problem["status"], status.as_u16());
+        assert_eq!(
+            problem["type"],
+            format!("urn:problem-type:opencode-host:{code}")
+        );
+        for field in ["title", "detail"] {
+            assert!(!problem[field].as_str().unwrap().is_empty(), "{problem}");
+        }
+        problem
+    }
+}
+
+/// A request that grows.
+pub(crate) struct Asking<'a> {
+    site: &'a Site,
+    request: axum::http::request::Builder,
+    body: Body,
+}
+
+impl Asking<'_> {
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.header(name, value);
+        self
+    }
+
+    pub(crate) fn json(self, body: &Value) -> Self {
+        let mut asking = self.header("content-type", "application/json");
+        asking.body = Body::from(body.to_string());
+        asking
+    }
+
+    pub(crate) fn body(mut self, body: impl Into<Body>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// The answer, while its body comes.
+    pub(crate) async fn begun(self) -> Response {
+        let request = self.request.body(self.body).unwrap();
+        let answer = self.site.router.clone().oneshot(request);
+        timeout(PATIENCE, answer).await.unwrap().unwrap()
+    }
+
+    /// The answer, whole.
+    pub(crate) async fn page(self) -> Page {
+        let (parts, body) = self.begun().await.into_parts();
+        let body = timeout(PATIENCE, to_bytes(body, usize::MAX));
+        Page {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.await.unwrap().unwrap().into(),
+        }
+    }
+
+    /// The answer's events, as they come.
+    pub(crate) async fn events(self) -> Events {
+        let response = self.begun().await;
+        assert_eq!(response.status(), StatusCode::OK);
+        Events {
+            headers: response.headers().clone(),
+            body: response.into_body().into_data_stream(),
+            text: String::new(),
+        }
+    }
+}
+
+impl Site {
+    pub(crate) async fn new(steps: impl IntoIterator<Item = Step>) -> Self {
+        Self::scripted(Script::always(steps)).await
+    }
+
+    pub(crate) async fn scripted(script: Script) -> Self {
+        let site = Self::without_worker(script).await;
+        let worker = Worker::builder(Client::builder(site.impostor.url()).build().unwrap());
+        let pace = Pace {
+            confirm: Duration::from_millis(200),
+            unseen: Duration::from_millis(400),
+            lost: Duration::from_millis(400),
+            ..Pace::default()
+        };
+        let options = WorkerOptions {
+            limits: Limits {
+                pace,
+                ..Limits::default()
+            },
+            poll_interval: Duration::from_millis(50),
+            ..WorkerOptions::default()
+        };
+        let worker = worker.options(options).build(&site.host).unwrap();
+        let shutdown = site.shutdown.clone();
+        tokio::spawn(async move { worker.run(shutdown).await.unwrap() });
+        site
+    }
+
+    pub(crate) async fn without_worker(script: Script) -> Self {
+        Self::adjusted(script, |api| api).await
+    }
+
+    pub(crate) async fn adjusted(script: Script, adjust: impl FnOnce(Api) -> Api) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(MemoryStore::default());
+        let options = HostOptions {
+            max_upload: MAX_UPLOAD,
+            upload_quota: 2 * MAX_UPLOAD,
+            max_prompt: 5000,
+            poll_interval: Duration::from_millis(50),
+            ..HostOptions::default()
+        };
+        let host = Host::builder(store.clone())
+            .options(options)
+            .blobs(Blobs::in_folder(folder.path().join("blobs")).unwrap())
+            .sandboxes(SandboxRoot::open(folder.path().join("sandboxes")).unwrap())
+            .build();
+        let shutdown = CancellationToken::new();
+        let api = Api::new(host.clone(), Tokens)
+            .max_body(MAX_BODY)
+            .shutdown(shutdown.clone());
+        Self {
+            impostor: Impostor::scripted(script).await.unwrap(),
+            router: Router::new().nest("/api", router(adjust(api))),
+            host,
+            store,
+            shutdown,
+            _folder: folder,
+        }
+    }
+
+    /// A request of `token` to an address below the mount.
+    pub(crate) fn ask(&self, token: &str, method: Method, path: &str) -> Asking<'_> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/api{path}"))
+            .header(header::AUTHORIZATION, format!("Bearer {token}"));
+        Asking {
+            site: self,
+            request,
+            body: Body::empty(),
+        }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Page {
+        self.ask("acme", Method::GET, path).page().await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Page {
+        let asking = self.ask("acme", Method::POST, path);
+        asking.json(body).page().await
+    }
+
+    /// A conversation of acme's.
+    pub(crate) async fn conversation(&self) -> ConversationId {
+        let acme = Tenant::from("acme");
+        let opened = self.host.open_conversation(&acme, "garden").await;
+        opened.unwrap().id
+    }
+
+    /// A turn in a conversation of acme's.
+    pub(crate) async fn turn(&self, prompt: &str) -> TurnId {
+        let conversation = self.conversation().await;
+        let path = format!("/conversations/{conversation}/turns");
+        let turn = self.post(&path, &json!({"prompt": prompt})).await;
+        assert_eq!(turn.status, StatusCode::CREATED, "{}", turn.json());
+        turn.json()["id"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// What the turn asks a person, once it does: its id.
+    pub(crate) async fn request(&self, turn: TurnId) -> String {
+        let path = format!("/turns/{turn}/events");
+        let mut events = self.ask("acme", Method::GET, &path).events().await;
+        loop {
+            let event = events.next().await.expect("nothing was asked");
+            if let Some(id) = event.data["request"]["id"].as_str() {
+                return id.to_owned();
+            }
+            if let Some(id) = event.data["requests"][0]["id"].as_str() {
+                return id.to_owned();
+            }
+        }
+    }
+}
+
+/// Server-sent events as they come.
+pub(crate) struct Events {
+    pub(crate) headers: HeaderMap,
+    body: BodyDataStream,
+    text: String,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Event {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) data: Value,
+}
+
+impl Events {
+    /// The next event; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Option<Event> {
+        loop {
+            while let Some((block, rest)) = self.text.split_once("\n\n") {
+                let (block, rest) = (block.to_owned(), rest.to_owned());
+                self.text = rest;
+                let field = |name: &str| {
+                    let mut lines = block.lines();
+                    lines.find_map(|line| Some(line.strip_prefix(name)?.to_owned()))
+                };
+                if let Some(data) = field("data: ") {
+                    return Some(Event {
+                        name: field("event: ").unwrap_or_default(),
+                        id: field("id: ").unwrap_or_default(),
+                        data: serde_json::from_str(&data).unwrap(),
+                    });
+                }
+            }
+            let chunk = timeout(PATIENCE, self.body.next()).await.unwrap()?.unwrap();
+            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+
+    /// All that come, to the end.
+    pub(crate) async fn all(mut self) -> Vec<Event> {
+        let mut all = Vec::new();
+        while let Some(event) = self.next().await {
+            all.push(event);
+        }
+        all
+    }
+}
+
+/// The text that changes come to.
+pub(crate) fn text_of(events: &[Event]) -> String {
+    let deltas = events.iter();
+    deltas
+        .filter_map(|event| event.data["delta"].as_str())
+        .collect()
+}

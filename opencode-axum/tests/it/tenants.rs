@@ -1,0 +1,243 @@
+//! Two tenants and every route there is, as the description of the router lists them.
+
+use std::collections::BTreeSet;
+
+use axum::http::{Method, StatusCode};
+use opencode_host::blobs::Digest;
+use opencode_host::clock::{Clock as _, SystemClock};
+use opencode_host::id::AttachmentId;
+use opencode_host::store::{AttachmentSource, Files as _, NewAttachment};
+use opencode_impostor::Step;
+use serde_json::{Value, json};
+
+use crate::site::{Page, Site};
+
+/// Routes that name nothing of a tenant's.
+const NAMELESS: [&str; 3] = [
+    "list_conversations",
+    "open_conversation",
+    "show_description",
+];
+
+/// A route, as it is described.
+#[derive(Debug)]
+struct Route {
+    id: String,
+    method: Method,
+    path: String,
+    takes_body: bool,
+}
+
+/// Every route there is.
+fn routes() -> Vec<Route> {
+    let description: Value = serde_json::from_str(&opencode_axum::openapi()).unwrap();
+    let mut routes = Vec::new();
+    for (path, item) in description["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let Ok(method) = method.to_uppercase().parse::<Method>() else {
+                panic!("{path}: {method}");
+            };
+            routes.push(Route {
+                id: operation["operationId"].as_str().unwrap().to_owned(),
+                method,
+                path: path.clone(),
+                takes_body: operation.get("requestBody").is_some(),
+            });
+        }
+    }
+    // What ends something comes last, so that the others find what they ask for.
+    routes.sort_by_key(|route| match route.id.as_str() {
+        "answer_request" => 0,
+        "cancel_turn" => 2,
+        _ if route.method == Method::DELETE => 3,
+        _ => 1,
+    });
+    routes
+}
+
+/// What acme has.
+struct Theirs {
+    conversation: String,
+    message: String,
+    turn: String,
+    request: String,
+    file: String,
+}
+
+impl Theirs {
+    async fn in_site(site: &Site) -> Self {
+        let turn = site.turn("secret").await;
+        let request = site.request(turn).await;
+        let row = site.host.store().turn(turn).await.unwrap().unwrap();
+        let blobs = site.host.blobs().unwrap();
+        let kept = blobs.put(&b"a,b"[..], 3).await.unwrap();
+        assert_eq!(kept.digest, Digest::of(b"a,b"));
+        let file = NewAttachment::new(
+            AttachmentId::from_uuid(SystemClock.new_uuid()),
+            row.message,
+            "table.csv",
+            kept.digest,
+            3,
+            "text/csv",
+            AttachmentSource::Sandbox,
+        );
+        let file = site.store.attach(&file).await.unwrap().attachment;
+        Self {
+            conversation: row.conversation.to_string(),
+            message: row.message.to_string(),
+            turn: turn.to_string(),
+            request,
+            file: file.id.to_string(),
+        }
+    }
+
+    /// The route's address, of what is theirs.
+    fn address(&self, path: &str) -> String {
+        let mut address = path.to_owned();
+        for (name, id) in [
+            ("conversation", &self.conversation),
+            ("message", &self.message),
+            ("turn", &self.turn),
+            ("request", &self.request),
+            ("file", &self.file),
+        ] {
+            address = address.replace(&format!("{{{name}}}"), id);
+        }
+        assert!(
+            !address.contains('{'),
+            "{path} names what this test does not have: add it"
+        );
+        address
+    }
+}
+
+/// A body that the route takes from who may use it.
+fn body(route: &Route) -> Value {
+    match route.id.as_str() {
+        "open_conversation" => json!({"name": "garden"}),
+        "note_at_conversation" => json!({"ticket": 42}),
+        "submit_turn" => json!({"prompt": "Go on"}),
+        "cancel_turn" => json!({"reason": "enough"}),
+        "answer_request" => json!({"type": "answers", "answers": [["Yes"]]}),
+        other => panic!("{other} takes a body that this test does not have: add one"),
+    }
+}
+
+async fn send(site: &Site, token: &str, route: &Route, address: &str) -> Page {
+    let asking = site.ask(token, route.method.clone(), address);
+    let asking = if route.takes_body {
+        asking.json(&body(route))
+    } else {
+        asking
+    };
+    // The body of a stream does not end; nothing but its status is of interest here.
+    if route.id == "follow_turn" {
+        let response = asking.begun().await;
+        if response.status().is_success() {
+            return Page {
+                status: response.status(),
+                headers: response.headers().clone(),
+                body: Vec::new(),
+            };
+        }
+        return site.ask(token, Method::GET, address).page().await;
+    }
+    asking.page().await
+}
+
+#[tokio::test]
+async fn nothing_of_anothers_is_found_on_any_route() {
+    let site = Site::new([Step::question("Go on?", ["Yes"]), Step::text("Done.")]).await;
+    let theirs = Theirs::in_site(&site).await;
+    let (mut named, mut nameless) = (0, BTreeSet::new());
+    for route in routes() {
+        if !route.path.contains('{') {
+            nameless.insert(route.id);
+            continue;
+        }
+        let address = theirs.address(&route.path);
+        let page = send(&site, "other mallory notes", &route, &address).await;
+        let problem = page.is_problem(StatusCode::NOT_FOUND, "not_found");
+        // In the words for what was never there.
+        let nowhere = "01890a5d-ac96-774b-bcce-b302099a8057";
+        let mut never = route.path.clone();
+        for name in ["conversation", "message", "turn", "file"] {
+            never = never.replace(&format!("{{{name}}}"), nowhere);
+        }
+        let never = never.replace("{request}", &theirs.request);
+        let page = send(&site, "other mallory notes", &route, &never).await;
+        let mut expected = page.is_problem(StatusCode::NOT_FOUND, "not_found");
+        let id = [
+            &theirs.conversation,
+            &theirs.message,
+            &theirs.turn,
+            &theirs.file,
+        ];
+        let id = id.into_iter().find(|id| address.contains(*id)).unwrap();
+        let detail = expected["detail"].as_str().unwrap().replace(nowhere, id);
+        expected["detail"] = detail.into();
+        assert_eq!(problem, expected, "{}", route.path);
+        named += 1;
+    }
+    assert_eq!(nameless, BTreeSet::from(NAMELESS.map(str::to_owned)));
+    assert!(named > 10, "{named} routes");
+
+    // Nothing was done: each is there for who has it, the request still waits, and the deletion finds it all.
+    for route in routes() {
+        let address = theirs.address(&route.path);
+        let page = send(&site, "acme ada notes", &route, &address).await;
+        let is_early = route.id == "show_result" && page.status == StatusCode::CONFLICT;
+        assert!(
+            page.status.is_success() || is_early,
+            "{} {address}: {} {}",
+            route.method,
+            page.status,
+            String::from_utf8_lossy(&page.body)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_lists_and_opens_its_own() {
+    let site = Site::new([Step::text("Hi.")]).await;
+    let theirs = site.conversation().await.to_string();
+    let open = site.ask("other", Method::POST, "/conversations");
+    let opened = open.json(&json!({"name": "garden"})).page().await.ok();
+    assert_ne!(opened["id"], theirs);
+    let listed = site
+        .ask("other", Method::GET, "/conversations")
+        .page()
+        .await
+        .ok();
+    let ids: Vec<_> = listed["conversations"].as_array().unwrap().iter().collect();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(ids[0]["id"], opened["id"]);
+}
+
+#[tokio::test]
+async fn every_route_asks_who_is_there_before_it_says_anything() {
+    let site = Site::new([Step::question("Go on?", ["Yes"])]).await;
+    let theirs = Theirs::in_site(&site).await;
+    let mut all: Vec<_> = routes()
+        .into_iter()
+        .map(|route| (route.method, theirs.address(&route.path)))
+        .collect();
+    all.push((Method::GET, "/nowhere".to_owned()));
+    all.push((Method::GET, String::new()));
+    all.push((Method::PATCH, "/conversations".to_owned()));
+    for (method, address) in all {
+        let request = axum::http::Request::builder()
+            .method(method.clone())
+            .uri(format!("/api{address}"))
+            .body(axum::body::Body::empty())
+            .unwrap();
+        let response = tower::ServiceExt::oneshot(site.router.clone(), request);
+        let response = response.await.unwrap();
+        assert_eq!(
+            response.status(),
+            StatusCode::UNAUTHORIZED,
+            "{method} {address}"
+        );
+        assert_eq!(response.headers()["www-authenticate"], "Bearer");
+    }
+}
