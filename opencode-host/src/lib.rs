@@ -88,6 +88,8 @@
 //! }
 //! ```
 //!
+//! What the agent may call in your process, [`Product::tools`](product::Product::tools) says: see [`tools`].
+//!
 //! # What people see and answer
 //!
 //! [`Host::live`] gives every change with a cursor to come back with; [`Host::views`] gives the reply as it is, as often
@@ -108,6 +110,7 @@
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
 //! | `files` | yes | sandboxes, uploads, artifacts and blobs; without it `object_store` and `cap-std` are not built |
+//! | `tools` | yes | [`tools`]: functions of the application that the agent calls; without it neither `rmcp` nor `schemars` is built |
 //! | `s3` | no | blobs on S3 and what speaks like it |
 //! | `conformance` | no | the suite that a store of your own has to pass |
 
@@ -134,6 +137,8 @@ pub mod sub_agents;
 #[doc(hidden)]
 pub mod telemetry;
 pub mod tool_display;
+#[cfg(feature = "tools")]
+pub mod tools;
 pub mod tracer;
 pub mod turn;
 #[doc(hidden)]

@@ -13,6 +13,8 @@ use crate::artifacts::{DefaultAttach, Transform};
 use crate::id::TurnId;
 use crate::sandbox::{OwnConfiguration, default_permission_rules};
 use crate::store::{Attachment, AttachmentSource, Conversation, Message, Metadata, Tenant, Turn};
+#[cfg(feature = "tools")]
+use crate::tools::ToolSet;
 use crate::turn::TurnResult;
 
 /// The turn that a product is asked about.
@@ -115,6 +117,21 @@ pub trait Product: Send + Sync + 'static {
     async fn permission_rules(&self, turn: &TurnContext) -> Result<Vec<PermissionRule>, HookError> {
         let _ = turn;
         Ok(default_permission_rules())
+    }
+
+    /// Functions of the application that the agent may call, and which run in this process. None by default.
+    ///
+    /// They are offered to the conversation's folder alone, and answer in this turn only. So the turn fails where another
+    /// conversation works in the same folder; where OpenCode has a tool of the same name already; and where the set does
+    /// not pass [`ToolSet::check`]. What an earlier turn offered, a model may still be told of in a turn that offers nothing:
+    /// its calls are refused. Permission rules name a tool as the model does: `app_lookup`.
+    ///
+    /// # Errors
+    /// The turn then fails, and the error is reported.
+    #[cfg(feature = "tools")]
+    async fn tools(&self, turn: &TurnContext) -> Result<ToolSet, HookError> {
+        let _ = turn;
+        Ok(ToolSet::default())
     }
 
     /// Whether the turn may begin. Asked before anything of the turn goes to a server, once its worker has time for it:

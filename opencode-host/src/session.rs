@@ -196,6 +196,22 @@ impl Session<'_> {
         })
     }
 
+    /// Another conversation that has a session in the client's folder.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    #[cfg(feature = "tools")]
+    pub(crate) async fn other_in(
+        &self,
+        client: &Client,
+        own: ConversationId,
+    ) -> Result<Option<String>, ClientError> {
+        let own = own.to_string();
+        let sessions = client.sessions(LOOKED_THROUGH).await?;
+        let mut marked = sessions.iter().filter_map(Mark::conversation_of);
+        Ok(marked.find(|marked| *marked != own).map(str::to_owned))
+    }
+
     /// Stops what the session and the sessions below it do, as far as the server
     /// can be reached. What keeps a session below from being stopped is reported.
     ///

@@ -179,6 +179,11 @@ impl Impostor {
         });
     }
 
+    /// Forgets the servers of tools that were added, in all folders, as where a folder's instance is disposed of.
+    pub fn forget_tools(&self) {
+        self.world.update(|state| state.mcp.clear());
+    }
+
     /// Sends an event of a session to everybody who listens.
     pub fn emit(&self, session: &str, kind: &str, properties: &Value) {
         self.world

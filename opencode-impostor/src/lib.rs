@@ -59,6 +59,8 @@ mod impostor;
 mod json_text;
 mod ledger;
 mod listener;
+mod mcp;
+mod mcp_call;
 mod model;
 mod odd;
 mod prefixed;
@@ -88,9 +90,9 @@ pub use ledger::{Ledger, Outcome, PromptPost, Request};
 pub use model::{ModelRule, ModelScript, ModelServer, Round, opencode_config};
 pub use odd::{LONE_SURROGATE, nested, raw_json};
 pub use script::{
-    ApplyPatch, Deltas, Edit, Flood, Garbage, PatchKind, PatchedFile, Permission, ProviderError,
-    Question, RawEvent, Retry, Rule, Script, Step, Streamed, Subtask, Todo, Tool, ToolError,
-    WriteFile, attachment,
+    ApplyPatch, Delivery, Deltas, Edit, Flood, Garbage, McpCall, PatchKind, PatchedFile,
+    Permission, ProviderError, Question, RawEvent, Retry, Rule, Script, Step, Streamed, Subtask,
+    Todo, Tool, ToolError, WriteFile, attachment,
 };
 pub use standard::UNICODE_TEXT;
 pub use tape::{

@@ -20,6 +20,7 @@ use crate::state::{State, World};
 use crate::{prompt, run, streams};
 
 mod asks;
+mod mcp;
 mod names;
 mod paging;
 
@@ -50,6 +51,9 @@ pub(crate) fn router(world: Arc<World>) -> Router {
         )
         .route("/agent", get(names::agents))
         .route("/config/providers", get(names::providers))
+        .route("/mcp", get(mcp::statuses).post(mcp::add))
+        .route("/config", get(mcp::config))
+        .route("/experimental/tool/ids", get(mcp::own_tools))
         .route("/question", get(asks::questions))
         .route("/question/{id}/reply", post(asks::answer_question))
         .route("/question/{id}/reject", post(asks::reject_question))

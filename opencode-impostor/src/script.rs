@@ -26,8 +26,9 @@ mod kinds;
 mod step;
 
 pub use kinds::{
-    ApplyPatch, Deltas, Edit, Flood, Garbage, PatchKind, PatchedFile, Permission, ProviderError,
-    Question, RawEvent, Retry, Streamed, Todo, Tool, ToolError, WriteFile, attachment,
+    ApplyPatch, Delivery, Deltas, Edit, Flood, Garbage, McpCall, PatchKind, PatchedFile,
+    Permission, ProviderError, Question, RawEvent, Retry, Streamed, Todo, Tool, ToolError,
+    WriteFile, attachment,
 };
 pub use step::{Step, Subtask};
 

@@ -16,6 +16,7 @@ use crate::faults::{EventFate, FaultTable, Record, Seen};
 use crate::gates::Gates;
 use crate::ids::Ids;
 use crate::ledger::Ledger;
+use crate::mcp::Added;
 use crate::script::Script;
 use crate::sessions::{Message, Session};
 use crate::tape::Tape;
@@ -56,6 +57,7 @@ impl World {
             questions: BTreeMap::new(),
             permissions: BTreeMap::new(),
             held: HashMap::new(),
+            mcp: BTreeMap::new(),
             stalled_by: None,
             directories: Vec::new(),
             script,
@@ -196,6 +198,8 @@ pub(crate) struct State {
     pub(crate) questions: BTreeMap<String, Ask>,
     pub(crate) permissions: BTreeMap<String, Ask>,
     held: HashMap<String, Vec<Event>>,
+    /// Servers of tools, by folder and name.
+    pub(crate) mcp: BTreeMap<(String, String), Added>,
     stalled_by: Option<String>,
     pub(crate) directories: Vec<String>,
     pub(crate) script: Script,
@@ -437,6 +441,7 @@ impl State {
         self.questions.clear();
         self.permissions.clear();
         self.held.clear();
+        self.mcp.clear();
         self.stalled_by = None;
         self.bus.clear();
         self.faults.died();

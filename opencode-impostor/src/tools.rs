@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::faults::Record;
 use crate::files;
+use crate::mcp_call;
 use crate::script::{Permission, Question, Step, Todo, Tool};
 use crate::state::{Answer, Ask, World};
 
@@ -143,6 +144,17 @@ impl Call {
         self.completed_with(&tool.output, title, &tool.metadata, &tool.attachments);
     }
 
+    /// A tool that there is not.
+    fn unknown(&mut self, name: &str) {
+        let error = format!("Model tried to call unavailable tool '{name}'.");
+        self.pending(name, json!({"tool": name, "error": error}));
+        // From here on the server calls it by another name.
+        "invalid".clone_into(&mut self.tool);
+        self.running();
+        let output = format!("The arguments provided to the tool are invalid: {error}");
+        self.completed(&output, "Invalid Tool", &Map::new());
+    }
+
     /// Does what a tool does to files.
     fn change(&self, change: &files::Change) {
         match change.apply(&self.directory) {
@@ -197,14 +209,15 @@ pub(crate) async fn finish(mut call: Call, step: Step) -> Verdict {
     match step {
         Step::Tool(tool) => call.complete(&tool),
         Step::ToolError(tool) => call.failed(&tool.error),
-        Step::UnknownTool(name) => {
-            let error = format!("Model tried to call unavailable tool '{name}'.");
-            call.pending(&name, json!({"tool": name, "error": error}));
-            // From here on the server calls it by another name.
-            "invalid".clone_into(&mut call.tool);
+        Step::UnknownTool(name) => call.unknown(&name),
+        Step::Mcp(asked) => {
+            call.pending(&asked.tool, asked.input.clone());
             call.running();
-            let output = format!("The arguments provided to the tool are invalid: {error}");
-            call.completed(&output, "Invalid Tool", &Map::new());
+            match mcp_call::call(&call.world, &call.directory, &asked).await {
+                Some(Ok(output)) => call.completed(&output, "", &Map::new()),
+                Some(Err(error)) => call.failed(&error),
+                None => call.unknown(&asked.tool),
+            }
         }
         Step::Todos(todos) => write_todos(&mut call, &todos),
         Step::Question(question) => return ask(&mut call, &question).await,

@@ -59,12 +59,25 @@ pub(crate) fn dependencies() -> Result<()> {
 
 /// Builds the libraries with less than all of their features, and looks whether what they are to be spared is spared.
 fn features() -> Result<()> {
-    const LESS: [(&str, &str, &[&str]); 3] = [
+    const LESS: [(&str, &str, &[&str]); 5] = [
         (
             "opencode-host",
             "",
-            &["object_store", "cap-std", "cap-fs-ext"],
+            &[
+                "object_store",
+                "cap-std",
+                "cap-fs-ext",
+                "rmcp",
+                "schemars",
+                "jsonschema",
+            ],
         ),
+        (
+            "opencode-host",
+            "files",
+            &["rmcp", "schemars", "jsonschema"],
+        ),
+        ("opencode-host", "tools", &["object_store", "cap-std"]),
         ("opencode-sql", "sqlite", &["object_store", "sqlx-postgres"]),
         (
             "opencode-sql",

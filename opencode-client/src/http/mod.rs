@@ -3,6 +3,7 @@
 
 mod builder;
 mod client;
+mod mcp;
 mod messages;
 mod requests;
 mod send;
@@ -12,6 +13,7 @@ mod settings;
 
 pub use builder::ClientBuilder;
 pub use client::Client;
+pub use mcp::{RemoteTools, ToolsStatus};
 pub use messages::{MessagePage, PageCursor};
 pub(crate) use send::{MAX_BODY, network_detail};
 pub use server::{Health, Models};

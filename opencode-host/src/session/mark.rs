@@ -31,6 +31,14 @@ impl Mark {
         }
     }
 
+    /// The conversation whose mark a session carries.
+    #[cfg(feature = "tools")]
+    pub(super) fn conversation_of(session: &UpstreamSession) -> Option<&str> {
+        let marks = session.permission.iter();
+        let mark = marks.rev().find(|rule| rule.permission == PERMISSION)?;
+        mark.pattern.split(' ').next()
+    }
+
     pub(super) fn is_on(&self, session: &UpstreamSession) -> bool {
         session.parent_id.is_none() && session.permission.contains(&self.rule())
     }

@@ -15,7 +15,7 @@ use super::plan::{Ending, Step, plan};
 use super::settle::settle;
 use super::tools::{Outcome, Tools};
 use super::workshop::Workshop;
-use super::{carry_over, connecting, follow, inspect, names, prompting};
+use super::{carry_over, connecting, follow, inspect, names, offering, prompting};
 use crate::front::Front;
 use crate::live::LiveTurn;
 use crate::session::REMOVING;
@@ -49,7 +49,7 @@ impl Driver {
     ) -> Self {
         let now = Instant::now();
         let ears = Ears::new(std::mem::take(&mut claimed.turn.checkpoint), now);
-        let facts = Facts::of(
+        let mut facts = Facts::of(
             &claimed.turn,
             claimed.conversation.session.clone(),
             control.orders(),
@@ -57,6 +57,7 @@ impl Driver {
             workshop.options.heartbeat_limit,
             now,
         );
+        facts.has_tools = offering::has_tools(&product.policy);
         let tools = Tools::new(front, workshop, product, claimed, control, live, now);
         Self { tools, facts, ears }
     }
@@ -97,11 +98,16 @@ impl Driver {
             let now = Instant::now();
             let waits = self.facts.waits_for_a_person(now) && !self.facts.is_stopping(now);
             self.tools.control.waits(waits);
+            if self.facts.is_stopping(now) {
+                offering::stop_calls(&self.tools);
+            }
             let step = match plan(&self.facts, now) {
                 Step::End(ending) => {
+                    offering::stop_calls(&self.tools);
                     self.tools.control.waits(false);
                     return end(&self.tools, &self.facts, &mut self.ears, ending).await;
                 }
+                // What is called then is cut off with the offer.
                 Step::Leave => return leave(&self.tools, &mut self.ears).await,
                 step => step,
             };
@@ -188,6 +194,7 @@ async fn perform(tools: &Tools, facts: &Facts, ears: &mut Ears, step: &Step) -> 
         Step::Mint => prompting::mint(tools, facts, ears).await,
         Step::Look => prompting::look(tools, facts).await,
         Step::Post { fenced } => prompting::post(tools, facts, *fenced).await,
+        Step::Offer => offering::offer_again(tools, facts).await,
         Step::Follow { at_most } | Step::Wait { pause: at_most } => {
             follow::follow(tools, facts, ears, *at_most).await
         }

@@ -41,6 +41,8 @@ pub(crate) struct Facts {
     pub(crate) heartbeat_limit: Duration,
     /// What is to become of the turn, by those who may say so.
     pub(crate) orders: Orders,
+    /// There are tools that the agent may call.
+    pub(crate) has_tools: bool,
     /// What earlier claims have done, and this one with the turn's row.
     pub(crate) claim: Claimed,
     /// The session, as the conversation's row has it.
@@ -110,6 +112,8 @@ pub(crate) struct Link {
     pub(crate) live: bool,
     /// It has missed nothing since the session was taken up.
     pub(crate) whole: bool,
+    /// The server was told where the turn's tools are, and has not been started anew since.
+    pub(crate) offered: bool,
     /// How often the transcript could not be carried over.
     pub(crate) not_carried: u32,
 }
@@ -119,6 +123,7 @@ impl Link {
         Self {
             live,
             whole: live,
+            offered: false,
             not_carried: 0,
         }
     }
@@ -168,6 +173,7 @@ impl Facts {
         Self {
             limits: limits.tightened(&turn.deadlines),
             heartbeat_limit,
+            has_tools: false,
             orders,
             claim: Claimed {
                 attempts: turn.attempts,
@@ -254,8 +260,15 @@ impl Facts {
                 }
                 self.failed(failure, now);
             }
-            Learned::Recorded { record, fenced } => self.prompt.recorded(record, fenced),
-            Learned::Absent { fenced } => self.prompt.is_absent(fenced),
+            Learned::Recorded { record, fenced } => {
+                self.offered();
+                self.prompt.recorded(record, fenced);
+            }
+            Learned::Absent { fenced } => {
+                self.offered();
+                self.prompt.is_absent(fenced);
+            }
+            Learned::Offered => self.offered(),
             Learned::Found {
                 seen,
                 names,
@@ -314,6 +327,13 @@ impl Facts {
         self.spent.counted = now;
     }
 
+    /// Whoever sees to it that a prompt can be posted offers the tools first.
+    fn offered(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.offered = true;
+        }
+    }
+
     /// The session that replaces the prompt's knows nothing of it.
     fn prompt_lost(&mut self) {
         self.claim.resent |= self.prompt.record().is_some();
@@ -370,6 +390,8 @@ impl Facts {
         if let Some(live) = heard.reconnected {
             if let Some(link) = &mut self.link {
                 link.live = live;
+                // It may have been started anew, and forgotten them.
+                link.offered &= !live;
             }
             self.prompt.unbroken = false;
             if live {
@@ -411,6 +433,11 @@ impl Facts {
     /// The session, where it is there and listened to.
     pub(crate) fn linked_session(&self) -> Option<&SessionRecord> {
         self.link.and(self.session.as_ref())
+    }
+
+    /// The server is to be told where the turn's tools are.
+    pub(crate) fn owes_tools(&self) -> bool {
+        self.has_tools && self.link.is_some_and(|link| !link.offered)
     }
 
     /// The session replaces another, and has not got the transcript yet.

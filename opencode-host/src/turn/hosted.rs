@@ -17,6 +17,8 @@ use crate::product::{HookError, Product, TurnContext, Verdict};
 use crate::sandbox::{OwnConfiguration, SandboxId, SandboxRoot, blocking};
 use crate::store::{Conversation, Message};
 use crate::telemetry::Telemetry;
+#[cfg(feature = "tools")]
+use crate::tools::{ReadySet, ToolSet};
 use crate::turn::TurnResult;
 
 /// Where a host's agents work when the product names no folder.
@@ -58,6 +60,9 @@ pub(crate) struct Policy {
     pub(crate) own_configuration: OwnConfiguration,
     pub(crate) default_attach: DefaultAttach,
     pub(crate) transforms: Vec<Arc<dyn Transform>>,
+    /// What the agent may call; `None` where there is nothing.
+    #[cfg(feature = "tools")]
+    pub(crate) tools: Option<Arc<ReadySet>>,
     permission_rules: Vec<PermissionRule>,
     session_title: Option<String>,
 }
@@ -85,6 +90,8 @@ impl Policy {
             system_context: product.system_context(turn).await?,
             permission_rules: product.permission_rules(turn).await?,
             session_title: product.session_title(turn).await?,
+            #[cfg(feature = "tools")]
+            tools: ReadySet::of(product.tools(turn).await?)?.map(Arc::new),
             ..settling
         })
     }
@@ -98,6 +105,8 @@ impl Policy {
             own_configuration: OwnConfiguration::Remove,
             default_attach: DefaultAttach::None,
             transforms: Vec::new(),
+            #[cfg(feature = "tools")]
+            tools: None,
             permission_rules: Vec::new(),
             session_title: None,
         }
@@ -107,7 +116,7 @@ impl Policy {
 /// A product for one claim of a turn: what it says does not change meanwhile, and calling it neither panics nor hangs.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    hosted: Arc<Hosted>,
+    pub(super) hosted: Arc<Hosted>,
     pub(crate) policy: Policy,
 }
 
@@ -175,6 +184,12 @@ impl Product for Asked {
 
     async fn session_title(&self, _: &TurnContext) -> Result<Option<String>, HookError> {
         Ok(self.policy.session_title.clone())
+    }
+
+    #[cfg(feature = "tools")]
+    async fn tools(&self, _: &TurnContext) -> Result<ToolSet, HookError> {
+        let ready = self.policy.tools.as_deref();
+        Ok(ready.map_or_else(ToolSet::default, ReadySet::set))
     }
 
     fn default_attach(&self, _: &Conversation) -> DefaultAttach {

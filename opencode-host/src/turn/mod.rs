@@ -20,6 +20,11 @@ mod leaving;
 mod limits;
 mod names;
 pub(crate) mod observing;
+#[cfg(feature = "tools")]
+mod offering;
+#[cfg(not(feature = "tools"))]
+#[path = "not_offering.rs"]
+mod offering;
 mod pacing;
 pub(crate) mod places;
 mod plan;

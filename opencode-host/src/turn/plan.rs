@@ -163,6 +163,9 @@ fn answer(facts: &Facts, now: Instant, ago: Duration) -> Step {
     } else if hopeless {
         return Step::Inspect;
     }
+    if facts.owes_tools() && !hopeless {
+        return Step::Offer;
+    }
     let heard = since(prompt.heard).unwrap_or(ago);
     let quiet = heard.min(since(prompt.looks.at).unwrap_or(ago));
     let patience = patience(facts);

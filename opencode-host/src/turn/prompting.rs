@@ -9,6 +9,7 @@ use super::ears::Ears;
 use super::facts::{Consulted, Facts, Learned, Names};
 use super::history::{history_failed, not_minted};
 use super::names::{asked, named, names_known};
+use super::offering::offer;
 use super::tools::{Outcome, Tools, Trouble};
 use super::unknown_name::refuses;
 use crate::product::{Product as _, Verdict};
@@ -46,6 +47,7 @@ pub(super) async fn mint(tools: &Tools, facts: &Facts, ears: &mut Ears) -> Outco
         minted = mint().await;
     }
     let ids = minted.map_err(|error| not_minted(tools, facts, error))?;
+    offer(tools, session).await?;
     let record = PromptRecord {
         session: session.id.clone(),
         ids,
@@ -95,6 +97,7 @@ pub(super) async fn look(tools: &Tools, facts: &Facts) -> Outcome {
         Ok(false) => {
             tools.guard_prompt().await?;
             check(tools, session).await?;
+            offer(tools, session).await?;
             let fenced = Instant::now();
             // Still ours? Whoever else has it may have posted it meanwhile.
             let noting = Note::Prompt(prompted);

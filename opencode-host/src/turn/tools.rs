@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use opencode_client::{Client, Error as ClientError};
+#[cfg(feature = "tools")]
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
 use super::control::Control;
@@ -22,6 +24,8 @@ use crate::reporter::Severity;
 use crate::sandbox::OwnConfiguration;
 use crate::session::{Session, SessionError};
 use crate::store::{ClaimedTurn, Lease, Note, StoreError, Turn};
+#[cfg(feature = "tools")]
+use crate::tools::Offering;
 
 /// How long the note for watchers of other processes may take.
 const NOTING: Duration = Duration::from_secs(1);
@@ -89,6 +93,9 @@ pub(super) struct Tools {
     pub(super) server: Client,
     /// How long a look may be without an answer.
     pub(super) patience: Duration,
+    /// What the agent can call now.
+    #[cfg(feature = "tools")]
+    pub(super) offering: OnceCell<Offering>,
     /// Something was moved out of the folder: it is looked at again before a prompt.
     moved: AtomicBool,
     /// Watchers were told that the server is out of reach.
@@ -116,6 +123,8 @@ impl Tools {
             started: now,
             server: workshop.client.clone(),
             patience: workshop.options.limits.pace.answer,
+            #[cfg(feature = "tools")]
+            offering: OnceCell::new(),
             moved: AtomicBool::new(false),
             unreachable: AtomicBool::new(false),
             product,

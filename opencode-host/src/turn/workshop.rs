@@ -5,6 +5,8 @@ use opencode_client::{Client, EventHub};
 use super::observing::MakeObserver;
 use crate::options::WorkerOptions;
 use crate::sub_agents::SubAgents;
+#[cfg(feature = "tools")]
+use crate::tools::ToolServer;
 
 /// A worker's server, and how its turns are driven there. What keeps the turns is the host's
 /// [`Front`](crate::front::Front).
@@ -13,5 +15,8 @@ pub(crate) struct Workshop {
     pub(crate) hub: EventHub,
     pub(crate) sub_agents: SubAgents,
     pub(crate) options: WorkerOptions,
+    /// Where the tools of its turns are called.
+    #[cfg(feature = "tools")]
+    pub(crate) tools: ToolServer,
     pub(crate) observers: Vec<MakeObserver>,
 }

@@ -1,6 +1,8 @@
 //! How a [`Worker`] is built, and why one is refused.
 
 use std::collections::HashMap;
+#[cfg(feature = "tools")]
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, Weak};
 
@@ -15,6 +17,8 @@ use crate::product::{PlainProduct, Product};
 use crate::reporter::Severity;
 use crate::store::{Turn, WorkerId};
 use crate::sub_agents::SubAgents;
+#[cfg(feature = "tools")]
+use crate::tools::ToolServer;
 use crate::turn::hosted::{Folders, Hosted};
 use crate::turn::observing::MakeObserver;
 use crate::turn::workshop::Workshop;
@@ -44,6 +48,10 @@ pub struct WorkerBuilder {
     id: Option<WorkerId>,
     elsewhere: Option<Elsewhere>,
     sub_agents: SubAgents,
+    #[cfg(feature = "tools")]
+    tools_address: SocketAddr,
+    #[cfg(feature = "tools")]
+    tools_url: Option<String>,
 }
 
 /// Where agents work whose host has no sandboxes.
@@ -73,6 +81,10 @@ impl WorkerBuilder {
             id: None,
             elsewhere: None,
             sub_agents: SubAgents::default(),
+            #[cfg(feature = "tools")]
+            tools_address: (Ipv4Addr::LOCALHOST, 0).into(),
+            #[cfg(feature = "tools")]
+            tools_url: None,
         }
     }
 
@@ -130,6 +142,26 @@ impl WorkerBuilder {
     /// asks for nothing that they do.
     pub fn sub_agents(mut self, sub_agents: SubAgents) -> Self {
         self.sub_agents = sub_agents;
+        self
+    }
+
+    /// Where the worker listens for calls of [`Product::tools`]. Default: a free port of 127.0.0.1. Nothing is listened to
+    /// before a turn has tools.
+    ///
+    /// Each claim of a turn has an address and a token of its own there, and nothing is answered without the token. That
+    /// keeps out other conversations, and not a shell of the Unix user that OpenCode runs as.
+    #[cfg(feature = "tools")]
+    pub fn tools_address(mut self, address: SocketAddr) -> Self {
+        self.tools_address = address;
+        self
+    }
+
+    /// Where OpenCode reaches [`tools_address`](Self::tools_address), if not there: `https://app.example/tools`, say, with a
+    /// proxy that passes on what is below this path. Each worker needs one of its own. Where the token crosses a network,
+    /// use https.
+    #[cfg(feature = "tools")]
+    pub fn tools_url(mut self, url: impl Into<String>) -> Self {
+        self.tools_url = Some(url.into());
         self
     }
 
@@ -191,6 +223,8 @@ impl WorkerBuilder {
             hub: EventHub::new(self.client.clone(), self.hub),
             client: self.client,
             sub_agents: self.sub_agents,
+            #[cfg(feature = "tools")]
+            tools: ToolServer::new(self.tools_address, self.tools_url),
             options: self.options,
             observers: self.observers,
         };

@@ -70,7 +70,8 @@ pub(super) async fn drive(
             .telemetry
             .report(error, Severity::Error, context);
     }
-    match AssertUnwindSafe(driving).catch_unwind().await {
+    // On the heap: the future of a whole turn is large.
+    match Box::pin(AssertUnwindSafe(driving).catch_unwind()).await {
         Ok(Driven::Finished) => {}
         Ok(Driven::Lost | Driven::Released) => live.leave(),
         Err(_) => {

@@ -341,7 +341,8 @@ impl Hosting {
             traced[0]["status"],
             serde_json::to_value(result.status).unwrap()
         );
-        assert_eq!(self.recorder.named(UNKNOWN), []);
+        let unknown = self.recorder.named(UNKNOWN);
+        assert!(unknown.is_empty(), "{unknown:?}");
         let message = self.store.message(result.message).await.unwrap().unwrap();
         assert_eq!(message.status, MessageStatus::from(result.status));
         result

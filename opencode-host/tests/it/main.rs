@@ -26,6 +26,7 @@ mod steps;
 mod store;
 mod tenants;
 mod tool_display;
+mod tools;
 mod turn;
 mod uploaded_files_prompt;
 mod versions;

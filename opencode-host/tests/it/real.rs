@@ -33,6 +33,7 @@ use crate::hosting::{Builder, Recorder, assert_ended};
 mod odd;
 mod restarts;
 mod sub_agents;
+mod tools;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

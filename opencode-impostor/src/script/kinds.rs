@@ -377,3 +377,30 @@ pub struct Flood {
     /// Bytes of text in each.
     pub size: usize,
 }
+
+/// A call over MCP.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct McpCall {
+    /// The tool, as a model is told it: the server's name, `_`, the tool's.
+    pub tool: String,
+    /// Its arguments.
+    pub input: Value,
+    /// What becomes of it on the way.
+    pub delivery: Delivery,
+}
+
+/// What becomes of a call on the way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// It arrives, and so does its answer.
+    #[default]
+    Once,
+    /// Its answer is lost, so it is sent again.
+    AnswerLost,
+    /// It is sent twice at once.
+    Twice,
+    /// It is given up when this gate opens, unless the answer is there before.
+    GivenUp(String),
+}

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::kinds::{
-    ApplyPatch, Deltas, Edit, Flood, Garbage, Permission, ProviderError, Question, RawEvent, Retry,
-    Streamed, Todo, Tool, ToolError, WriteFile, default_priority,
+    ApplyPatch, Delivery, Deltas, Edit, Flood, Garbage, McpCall, Permission, ProviderError,
+    Question, RawEvent, Retry, Streamed, Todo, Tool, ToolError, WriteFile, default_priority,
 };
 
 /// One step of an answer.
@@ -32,6 +32,9 @@ pub enum Step {
     ToolError(ToolError),
     /// A call of a tool that there is not: it begins under its own name, and the server renames it `invalid`.
     UnknownTool(String),
+    /// A call of a tool that a client has added with `POST /mcp`: really made, over MCP. Where there is no such tool, as
+    /// `UnknownTool`.
+    Mcp(McpCall),
     /// Several tool steps in one assistant message.
     Parallel(Vec<Step>),
     /// The `write` tool. The file is really written when the session's directory exists.
@@ -121,6 +124,20 @@ impl Step {
             tool: tool.into(),
             input,
             error: error.into(),
+        })
+    }
+
+    /// A call of a tool that a client has added, such as `app_lookup`.
+    pub fn mcp(tool: impl Into<String>, input: Value) -> Self {
+        Self::mcp_delivered(tool, input, Delivery::Once)
+    }
+
+    /// The same, with trouble on the way.
+    pub fn mcp_delivered(tool: impl Into<String>, input: Value, delivery: Delivery) -> Self {
+        Self::Mcp(McpCall {
+            tool: tool.into(),
+            input,
+            delivery,
         })
     }
 
@@ -235,6 +252,7 @@ impl Step {
             Self::Tool(_)
                 | Self::ToolError(_)
                 | Self::UnknownTool(_)
+                | Self::Mcp(_)
                 | Self::Parallel(_)
                 | Self::WriteFile(_)
                 | Self::Edit(_)

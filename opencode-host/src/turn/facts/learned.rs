@@ -46,6 +46,8 @@ pub(crate) enum Learned {
         /// The store was asked then, and said that the turn is ours.
         fenced: Instant,
     },
+    /// The server can call the turn's tools here, or cannot be brought to.
+    Offered,
     /// The prompt is upstream, or nobody can see whether. Or it is not, and too many workers died over it.
     Found {
         /// Its message is there.
@@ -141,6 +143,7 @@ impl Learned {
             | Self::Row(_)
             | Self::Recorded { .. }
             | Self::Absent { .. }
+            | Self::Offered
             | Self::Found { .. }
             | Self::Posted { .. }
             | Self::PostRefused(_)

@@ -27,6 +27,8 @@ pub(crate) enum Step {
         /// When the store last said that the turn is ours. The post goes out soon after, or not at all.
         fenced: Instant,
     },
+    /// Let the server that is at work call the turn's tools here.
+    Offer,
     /// Listen, for so long at most.
     Follow {
         /// At most.
@@ -127,6 +129,7 @@ impl Step {
             | Self::Mint
             | Self::Look
             | Self::Post { .. }
+            | Self::Offer
             | Self::Inspect
             | Self::AskNames
             | Self::Recreate

@@ -2,6 +2,7 @@
 
 mod known;
 mod limits;
+mod offering;
 
 use opencode_client::UpstreamError;
 
@@ -65,6 +66,7 @@ fn running() -> Known {
         aborted_again: None,
         abort_heard: false,
         in_flight: false,
+        tools_owed: false,
     }
 }
 

@@ -58,6 +58,7 @@ pub(super) struct Known {
     pub(super) aborted_again: Option<Duration>,
     pub(super) abort_heard: bool,
     pub(super) in_flight: bool,
+    pub(super) tools_owed: bool,
 }
 
 /// What the turn does next.
@@ -99,6 +100,7 @@ impl Known {
         Facts {
             limits: *limits,
             heartbeat_limit: secs(45),
+            has_tools: self.tools_owed,
             orders: Orders {
                 cancel: self.cancel,
                 ..Orders::default()
