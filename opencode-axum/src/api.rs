@@ -40,7 +40,8 @@ pub const DEFAULT_MAX_STREAMS: usize = 1000;
 pub struct Api {
     gate: Gate,
     max_body: usize,
-    max_streams: usize,
+    streams: Arc<Semaphore>,
+    seen_at: Option<String>,
     shutdown: CancellationToken,
 }
 
@@ -49,7 +50,8 @@ impl fmt::Debug for Api {
         f.debug_struct("Api")
             .field("host", &self.gate.host)
             .field("max_body", &self.max_body)
-            .field("max_streams", &self.max_streams)
+            .field("streams", &self.streams)
+            .field("seen_at", &self.seen_at)
             .finish_non_exhaustive()
     }
 }
@@ -63,7 +65,8 @@ impl Api {
                 authorize: Arc::new(authorize),
             },
             max_body: DEFAULT_MAX_BODY,
-            max_streams: DEFAULT_MAX_STREAMS,
+            streams: Arc::new(Semaphore::new(DEFAULT_MAX_STREAMS)),
+            seen_at: None,
             shutdown: CancellationToken::new(),
         }
     }
@@ -76,8 +79,19 @@ impl Api {
 
     /// Maximum number of streams and exports at once. Default 1000; more are refused with 503. Each holds a connection.
     pub fn max_streams(self, max_streams: usize) -> Self {
+        self.streams(Arc::new(Semaphore::new(max_streams)))
+    }
+
+    /// Has streams and exports take permits that others take too: one each.
+    pub fn streams(self, streams: Arc<Semaphore>) -> Self {
+        Self { streams, ..self }
+    }
+
+    /// The path below which browsers see the router, without a slash at its end. Default: where it is mounted, which is
+    /// something else behind a proxy that takes a part of the path off.
+    pub fn seen_at(self, path: impl Into<String>) -> Self {
         Self {
-            max_streams,
+            seen_at: Some(path.into()),
             ..self
         }
     }
@@ -100,7 +114,8 @@ pub fn router(api: Api) -> Router {
         blobs: host.blobs().cloned(),
         max_upload: host.options().max_upload,
         max_body: api.max_body,
-        streams: Arc::new(Semaphore::new(api.max_streams)),
+        seen_at: api.seen_at,
+        streams: api.streams,
         shutdown: api.shutdown,
         description: Bytes::from(json(description)),
     };

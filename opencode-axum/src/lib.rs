@@ -71,9 +71,11 @@
 mod api;
 mod authorize;
 mod bodies;
+mod encoders;
 pub mod file;
 pub mod multipart;
 mod problem;
+mod replies;
 mod request;
 mod routes;
 mod settings;

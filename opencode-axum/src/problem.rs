@@ -289,7 +289,7 @@ impl From<AnswerError> for Problem {
 }
 
 /// An error as a sentence: with a capital at its beginning and a full stop at its end.
-fn sentence(error: &impl std::fmt::Display) -> String {
+pub(crate) fn sentence(error: &impl std::fmt::Display) -> String {
     let text = error.to_string();
     let mut chars = text.chars();
     let first = chars.next().map(|first| first.to_uppercase().to_string());

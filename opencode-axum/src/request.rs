@@ -1,20 +1,24 @@
 //! What a request says, read so that whatever cannot be read is a problem document.
 
+use std::convert::Infallible;
 use std::str::FromStr;
 
 use axum::Json as AxumJson;
 use axum::body::Bytes;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{
-    FromRequest, FromRequestParts, OptionalFromRequest, Query as AxumQuery, RawPathParams, Request,
+    DefaultBodyLimit, FromRequest, FromRequestParts, OptionalFromRequest, OriginalUri,
+    Query as AxumQuery, RawPathParams, Request,
 };
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
+use opencode_host::store::MAX_KEY_CHARS;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 
 use crate::problem::Problem;
+use crate::settings::Settings;
 
 /// The last parameter of a path, which is an id. What is no id names nothing.
 #[derive(Debug)]
@@ -56,6 +60,80 @@ pub(crate) fn id<T: FromStr>(text: &str) -> Result<T, Problem> {
 /// The address names nothing.
 pub(crate) fn nowhere() -> Problem {
     Problem::not_found("There is nothing at this address.")
+}
+
+/// The last parameter of a path, which is a name.
+#[derive(Debug)]
+pub(crate) struct Name(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let [last] = last_parameters(parts, state).await?;
+        // Nothing can have such a name, and Postgres has no character U+0000.
+        if last.contains('\0') || last.chars().nth(MAX_KEY_CHARS).is_some() {
+            return Err(nowhere());
+        }
+        Ok(Self(last))
+    }
+}
+
+/// The path below which browsers see the router: `/api`.
+#[derive(Clone, Debug)]
+pub(crate) struct Mount(pub(crate) String);
+
+impl FromRequestParts<Settings> for Mount {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Settings) -> Result<Self, Infallible> {
+        if let Some(path) = &state.seen_at {
+            return Ok(Self(path.clone()));
+        }
+        let OriginalUri(all) = OriginalUri::from_request_parts(parts, state).await?;
+        let mount = all.path().strip_suffix(parts.uri.path());
+        Ok(Self(mount.unwrap_or_default().to_owned()))
+    }
+}
+
+/// A body of JSON that is read in place, and of which much may be passed over.
+#[derive(Debug)]
+pub(crate) struct Borrowed(Bytes);
+
+/// How many times as large as another body it may be.
+const MORE: usize = 8;
+
+impl FromRequest<Settings> for Borrowed {
+    type Rejection = Problem;
+
+    async fn from_request(mut request: Request, state: &Settings) -> Result<Self, Problem> {
+        let kind = request.headers().get(CONTENT_TYPE);
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        if !kind.eq_ignore_ascii_case("application/json") {
+            return Err(wrong_type("application/json"));
+        }
+        DefaultBodyLimit::max(state.max_body.saturating_mul(MORE)).apply(&mut request);
+        let body = Bytes::from_request(request, state).await;
+        let body = body.map_err(|rejection| unread(rejection.status()))?;
+        Ok(Self(body))
+    }
+}
+
+impl Borrowed {
+    pub(crate) fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Problem> {
+        serde_json::from_slice(&self.0).map_err(|error| unfit("The body", &error))
+    }
+}
+
+/// JSON that is none, or says something else than is asked for.
+pub(crate) fn unfit(what: &str, error: &serde_json::Error) -> Problem {
+    let detail = format!("{what}: {error}.");
+    if error.is_data() {
+        Problem::unprocessable("bad_body", detail)
+    } else {
+        Problem::unreadable("bad_json", detail)
+    }
 }
 
 /// The query of an address.

@@ -17,6 +17,8 @@ pub(crate) struct Settings {
     pub(crate) max_upload: u64,
     /// The most bytes of a body that is no file.
     pub(crate) max_body: usize,
+    /// The path below which browsers see the router, where that is not the one that it is mounted under.
+    pub(crate) seen_at: Option<String>,
     /// Answers of unknown length that there may be at once.
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) shutdown: CancellationToken,

@@ -17,6 +17,7 @@ mod apt;
 mod cargo_tools;
 mod chaos;
 mod check;
+mod clients;
 mod guard;
 mod mutants;
 mod opencode;

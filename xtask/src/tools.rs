@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 
 use crate::guard::Guarded;
-use crate::{apt, opencode, process};
+use crate::{apt, clients, opencode, process};
 
 /// Tells the tests where Postgres is; a value given from outside is used instead of a throwaway one.
 pub(crate) const POSTGRES_URL: &str = "OPENCODE_HOST_TEST_POSTGRES";
@@ -15,6 +15,8 @@ pub(crate) const POSTGRES_URL: &str = "OPENCODE_HOST_TEST_POSTGRES";
 pub(crate) const OPENCODE_BIN: &str = "OPENCODE_BIN";
 /// Tells the tests where the browser is; a value given from outside is used as it is.
 pub(crate) const CHROMIUM_BIN: &str = "CHROMIUM_BIN";
+/// Tells the tests where the clients that others wrote are.
+pub(crate) const CLIENTS: &str = "OPENCODE_HOST_CLIENTS";
 /// Tells the tests that everything they can use is there: nothing may be skipped.
 const FROM_XTASK: &str = "OPENCODE_HOST_XTASK";
 
@@ -62,6 +64,8 @@ pub(crate) struct Tools {
     pub(crate) opencode: PathBuf,
     pub(crate) postgres: Postgres,
     pub(crate) chromium: PathBuf,
+    /// The folder of the clients that others wrote.
+    pub(crate) clients: PathBuf,
 }
 
 impl Tools {
@@ -74,6 +78,7 @@ impl Tools {
                 apt::install("chromium")
             })?,
             opencode: find_or(find_opencode, "opencode", install, install_opencode)?,
+            clients: find_or(|| Ok(clients::find()), "clients", install, clients::install)?,
         })
     }
 
@@ -85,7 +90,7 @@ impl Tools {
             Some(&self.opencode),
             Some(&self.chromium),
         );
-        command.env(FROM_XTASK, "1");
+        command.env(CLIENTS, &self.clients).env(FROM_XTASK, "1");
     }
 }
 
@@ -123,7 +128,8 @@ impl fmt::Display for Tools {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "postgres  {}", self.postgres)?;
         writeln!(out, "chromium  {}", self.chromium.display())?;
-        writeln!(out, "opencode  {}", self.opencode.display())
+        writeln!(out, "opencode  {}", self.opencode.display())?;
+        writeln!(out, "clients   {}", self.clients.display())
     }
 }
 
@@ -176,10 +182,17 @@ pub(crate) fn print() -> Result<ExitCode> {
             "opencode",
             find_opencode()?.map(|path| path.display().to_string()),
         ),
+        (
+            "clients",
+            clients::find().map(|path| path.display().to_string()),
+        ),
     ];
     for (name, place) in &found {
         let place = place.as_deref();
-        println!("{name}  {}", place.unwrap_or("missing: cargo xtask setup"));
+        println!(
+            "{name:8}  {}",
+            place.unwrap_or("missing: cargo xtask setup")
+        );
     }
     let complete = found.iter().all(|(_, place)| place.is_some());
     Ok(if complete {

@@ -141,7 +141,7 @@ enum CancelOutcome {
 /// An answer to what the agent asks: to its question, for each part of it the chosen labels or own words; a
 /// refusal to answer, which ends the turn; or to its request for permission.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+#[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum RequestAnswer {
     Answers {
         #[schema(value_type = Vec<Vec<String>>)]

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::authorize::Scope;
 use crate::bodies::{Conversation, ConversationPage, NewConversation};
-use crate::problem::Problem;
+use crate::problem::{Problem, sentence};
 use crate::request::{Id, Json, Query};
 
 /// Which conversations are listed.
@@ -23,6 +23,7 @@ pub(crate) struct ListQuery {
     #[param(value_type = Option<ListOrder>, inline)]
     order: Order,
     /// The `next` of the part before.
+    #[param(pattern = r"^-?[0-9]{1,18}\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
     cursor: Option<String>,
     /// How many there are at most.
     #[serde(default = "fifty")]
@@ -80,9 +81,8 @@ pub(crate) async fn list(
     page.order = query.order;
     if let Some(cursor) = query.cursor {
         let place = cursor.parse::<ConversationCursor>();
-        page.after = Some(
-            place.map_err(|error| Problem::unreadable("bad_cursor", format!("The {error}.")))?,
-        );
+        page.after =
+            Some(place.map_err(|error| Problem::unreadable("bad_cursor", sentence(&error)))?);
     }
     let found = scope.host.conversations(filter, &page).await?;
     Ok(Answer(ConversationPage::of(found, query.limit as usize)))

@@ -10,9 +10,11 @@ use opencode_host::live::Cursor;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::encoding::{Encoding, wanted};
+use super::ui_chat;
 use crate::authorize::Scope;
-use crate::problem::Problem;
-use crate::request::{Id, Query};
+use crate::problem::{Problem, sentence};
+use crate::request::{Id, Mount, Query};
 use crate::settings::Settings;
 use crate::sse;
 use crate::stream::{NotAPlace, Place, change_event};
@@ -26,11 +28,19 @@ const RETRY: &str = "retry: 1000\n\n";
 #[into_params(parameter_in = Query)]
 pub(crate) struct From {
     /// The id of an event, to go on behind it, for who cannot send the header `Last-Event-ID`.
+    #[param(
+        pattern = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(end|[0-9]{1,18}-[0-9]{1,18})$"
+    )]
     after: Option<String>,
+    /// The encoding: `changes`, the default, or `ui-messages`. The header `Accept` can name it too, as the parameter
+    /// `encoding` of `text/event-stream`.
+    #[param(value_type = Option<Encoding>, inline)]
+    encoding: Option<Encoding>,
 }
 
 /// Streams what becomes of a turn, from its beginning or from behind an event. Events are `change`, `snapshot` (the reply
 /// as a whole, in place of what was shown), and at the end `finished` or `deleted`. Behind the end there is nothing: 204.
+/// In the encoding `ui-messages` it is a UI message stream of the AI SDK, always from the beginning.
 #[utoipa::path(
     get,
     path = "/turns/{turn}/events",
@@ -39,7 +49,7 @@ pub(crate) struct From {
     params(
         ("turn" = Uuid, Path, description = "The turn."),
         From,
-        ("last-event-id" = Option<String>, Header, description = "The id of the last event that came, to go on behind it.")
+        ("last-event-id" = Option<String>, Header, pattern = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(end|[0-9]{1,18}-[0-9]{1,18})$", description = "The id of the last event that came, to go on behind it.")
     ),
     responses(
         (status = 200, description = "Server-sent events.", body = String, content_type = "text/event-stream"),
@@ -51,9 +61,14 @@ pub(crate) async fn events(
     scope: Scope,
     Id(turn): Id<TurnId>,
     Query(from): Query<From>,
+    mount: Mount,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    scope.host.turn(turn).await?;
+    let row = scope.host.turn(turn).await?;
+    if wanted(from.encoding, &headers)? == Encoding::UiMessages {
+        let seat = settings.seat()?;
+        return ui_chat::stream(settings, &scope, mount, &row, seat).await;
+    }
     let Some(cursor) = place(turn, &headers, from.after.as_deref())? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
@@ -73,7 +88,7 @@ fn place(
     headers: &HeaderMap,
     after: Option<&str>,
 ) -> Result<Option<Cursor>, Problem> {
-    let bad = |error: NotAPlace| Problem::unreadable("bad_cursor", format!("The {error}."));
+    let bad = |error: NotAPlace| Problem::unreadable("bad_cursor", sentence(&error));
     let last = headers.get("last-event-id");
     let last = last.map(|last| last.to_str().map_err(|_| bad(NotAPlace)));
     let Some(text) = last.transpose()?.or(after) else {
@@ -82,7 +97,7 @@ fn place(
     let place: Place = text.parse().map_err(bad)?;
     if place.turn != turn {
         let detail = "The id of the event is of another turn: follow this one from its beginning.";
-        return Err(Problem::unreadable("cursor_of_another_turn", detail));
+        return Err(Problem::conflict("cursor_of_another_turn", detail));
     }
     Ok(place.cursor)
 }

@@ -2,6 +2,7 @@
 
 mod conversations;
 mod description;
+mod encoding;
 mod events;
 mod export;
 mod files;
@@ -9,6 +10,7 @@ mod messages;
 mod requests;
 mod submit;
 mod turns;
+mod ui_chat;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -31,6 +33,9 @@ pub(crate) fn all() -> OpenApiRouter<Settings> {
         .routes(routes!(events::events))
         .routes(routes!(requests::answer))
         .routes(routes!(files::show))
+        .routes(routes!(ui_chat::send))
+        .routes(routes!(ui_chat::resume))
+        .routes(routes!(ui_chat::stop))
         .routes(routes!(description::show))
 }
 

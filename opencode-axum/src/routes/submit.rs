@@ -13,6 +13,7 @@ use opencode_host::SubmitOptions;
 use opencode_host::id::ConversationId;
 use opencode_host::store::Submitted;
 use opencode_host::uploads::{MAX_FILES, Upload, Uploads};
+use serde::Deserialize;
 use tokio::io::AsyncReadExt as _;
 use utoipa::ToSchema;
 
@@ -21,17 +22,18 @@ use crate::bodies::{NewTurn, Turn};
 use crate::file::is_plain_type;
 use crate::multipart::{Multipart, MultipartError, Part};
 use crate::problem::Problem;
-use crate::request::{Id, Json, wrong_type};
+use crate::request::{Id, Json, unfit, wrong_type};
 use crate::settings::Settings;
 
 /// What is asked, and the files that come with it.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "the schema of a form")]
 pub(crate) struct TurnForm {
     /// The first field: what is asked, as JSON.
     turn: NewTurn,
     /// The files, behind it.
-    #[schema(value_type = Vec<String>, format = Binary)]
+    #[schema(value_type = Vec<String>, format = Binary, required = false)]
     files: Vec<Vec<u8>>,
 }
 
@@ -73,25 +75,14 @@ pub(crate) async fn submit(
     if !metadata.is_empty() {
         scope.check_notes()?;
     }
-    let files = uploads.as_ref().map(|uploads| uploads.files().to_vec());
-    let prompt = Prompt::text(new.prompt.0);
     let options = SubmitOptions {
         client_key,
-        metadata: metadata.clone(),
+        metadata,
         on_busy: new.on_busy,
         uploads,
         ..SubmitOptions::default()
     };
-    let submitted = scope.host.submit(conversation, prompt.clone(), options);
-    let submitted = submitted.await?;
-    if !submitted.created {
-        let is_same = submitted.turn.metadata == metadata
-            && is_same(&scope, &submitted, &prompt, &files.unwrap_or_default()).await?;
-        if !is_same {
-            let detail = "The Idempotency-Key was used for another request in this conversation. Use a new one.";
-            return Err(Problem::conflict("key_reused", detail));
-        }
-    }
+    let submitted = submit_once(&scope, conversation, Prompt::text(new.prompt.0), options).await?;
     let status = if submitted.created {
         StatusCode::CREATED
     } else {
@@ -105,6 +96,33 @@ pub(crate) async fn submit(
         Answer(Turn::from(submitted.turn)),
     )
         .into_response())
+}
+
+/// Queues a turn, or finds the one that the same request has made before.
+///
+/// # Errors
+/// `key_reused` where the client key is that of another request.
+pub(crate) async fn submit_once(
+    scope: &Scope,
+    conversation: ConversationId,
+    prompt: Prompt,
+    options: SubmitOptions,
+) -> Result<Submitted, Problem> {
+    let metadata = options.metadata.clone();
+    let files = options.uploads.as_ref();
+    let files = files.map_or_else(Vec::new, |uploads| uploads.files().to_vec());
+    let submitted = scope.host.submit(conversation, prompt.clone(), options);
+    let submitted = submitted.await?;
+    if submitted.created {
+        return Ok(submitted);
+    }
+    let is_same =
+        submitted.turn.metadata == metadata && is_same(scope, &submitted, &prompt, &files).await?;
+    if is_same {
+        return Ok(submitted);
+    }
+    let detail = "The key was used for another request in this conversation. Use a new one.";
+    Err(Problem::conflict("key_reused", detail))
 }
 
 /// The caller's key of a request.
@@ -195,14 +213,8 @@ impl Submission {
             }
             json.extend_from_slice(&chunk);
         }
-        let new = serde_json::from_slice::<NewTurn>(&json).map_err(|error| {
-            let detail = format!("The field \"turn\": {error}.");
-            if error.is_data() {
-                Problem::unprocessable("bad_body", detail)
-            } else {
-                Problem::unreadable("bad_json", detail)
-            }
-        })?;
+        let new = serde_json::from_slice(&json);
+        let new: NewTurn = new.map_err(|error| unfit("The field \"turn\"", &error))?;
         let mut uploads: Option<Uploads> = None;
         while let Some(part) = form.next_part().await? {
             let Some(name) = part.file_name else {

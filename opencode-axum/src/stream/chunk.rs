@@ -24,6 +24,9 @@ pub enum Chunk {
     Start {
         /// The message that the chunks make.
         message_id: String,
+        /// What the front end keeps with it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message_metadata: Option<Value>,
     },
     /// A step begins. All parts of a reply are in one.
     StartStep,

@@ -24,6 +24,7 @@ use super::chunk::{Chunk, FinishReason};
 #[derive(Debug)]
 pub struct UiMessages {
     message: String,
+    metadata: Option<Value>,
     started: bool,
     over: bool,
     /// How often the reply was replaced. Block ids of before are not used again.
@@ -71,12 +72,22 @@ impl UiMessages {
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
+            metadata: None,
             started: false,
             over: false,
             round: 0,
             sent: Vec::new(),
             requests: BTreeMap::new(),
             notice: None,
+        }
+    }
+
+    /// Has the front end keep `metadata` with the message.
+    #[must_use]
+    pub fn metadata(self, metadata: Value) -> Self {
+        Self {
+            metadata: Some(metadata),
+            ..self
         }
     }
 
@@ -142,10 +153,26 @@ impl UiMessages {
         chunks
     }
 
+    /// Returns the end of a turn whose conversation was deleted: `error`. Nothing the second time.
+    pub fn deleted(&mut self) -> Vec<Chunk> {
+        let mut chunks = Vec::new();
+        if mem::replace(&mut self.over, true) {
+            return chunks;
+        }
+        self.start(&mut chunks);
+        self.close_requests(&mut chunks);
+        chunks.push(Chunk::FinishStep);
+        chunks.push(Chunk::Error {
+            error_text: "The conversation was deleted.".to_owned(),
+        });
+        chunks
+    }
+
     fn start(&mut self, chunks: &mut Vec<Chunk>) {
         if !mem::replace(&mut self.started, true) {
             chunks.push(Chunk::Start {
                 message_id: self.message.clone(),
+                message_metadata: self.metadata.clone(),
             });
             chunks.push(Chunk::StartStep);
         }

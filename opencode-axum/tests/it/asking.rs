@@ -231,7 +231,6 @@ async fn a_permission_is_granted_or_refused_with_a_word() {
         (json!({"type": "permission", "reply": "maybe"}), "bad_body"),
         (json!({"type": "permission"}), "bad_body"),
         (json!({"type": "answers", "answers": ["Yes"]}), "bad_body"),
-        (json!({"type": "rejection", "why": "no"}), "bad_body"),
         (
             json!({"type": "permission", "reply": "reject", "message": "a\u{0}b"}),
             "bad_body",

@@ -7,6 +7,7 @@
 )]
 
 mod asking;
+mod clients;
 mod description;
 mod files;
 mod following;
@@ -14,3 +15,4 @@ mod lists;
 mod problems;
 mod site;
 mod tenants;
+mod ui_chat;

@@ -1,5 +1,6 @@
 //! The router over a host on a store in memory, mounted below `/api`, with a worker on the impostor.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use opencode_host::{Host, HostOptions, Worker, WorkerOptions};
 use opencode_impostor::{Impostor, Script, Step};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -64,7 +66,7 @@ pub(crate) struct Site {
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) router: Router,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Drop for Site {
@@ -188,7 +190,14 @@ impl Site {
 
     pub(crate) async fn scripted(script: Script) -> Self {
         let site = Self::without_worker(script).await;
-        let worker = Worker::builder(Client::builder(site.impostor.url()).build().unwrap());
+        let worker = site.worker(&site.host);
+        let shutdown = site.shutdown.clone();
+        tokio::spawn(async move { worker.run(shutdown).await.unwrap() });
+        site
+    }
+
+    fn worker(&self, host: &Host) -> Worker {
+        let worker = Worker::builder(Client::builder(self.impostor.url()).build().unwrap());
         let pace = Pace {
             confirm: Duration::from_millis(200),
             unseen: Duration::from_millis(400),
@@ -200,13 +209,31 @@ impl Site {
                 pace,
                 ..Limits::default()
             },
+            lease: Duration::from_secs(2),
             poll_interval: Duration::from_millis(50),
+            snapshot_interval: Duration::from_millis(20),
             ..WorkerOptions::default()
         };
-        let worker = worker.options(options).build(&site.host).unwrap();
-        let shutdown = site.shutdown.clone();
-        tokio::spawn(async move { worker.run(shutdown).await.unwrap() });
-        site
+        worker.options(options).build(host).unwrap()
+    }
+
+    /// A worker as another process has it: it shares the store and the folders, and nothing else.
+    pub(crate) fn other_worker(&self) -> Worker {
+        let folder = self.folder.path();
+        let host = Host::builder(self.store.clone())
+            .blobs(Blobs::in_folder(folder.join("blobs")).unwrap())
+            .sandboxes(SandboxRoot::open(folder.join("sandboxes")).unwrap())
+            .build();
+        self.worker(&host)
+    }
+
+    /// Serves the router on loopback, for as long as the test runs.
+    pub(crate) async fn serve(&self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = self.router.clone();
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        address
     }
 
     pub(crate) async fn without_worker(script: Script) -> Self {
@@ -238,7 +265,7 @@ impl Site {
             host,
             store,
             shutdown,
-            _folder: folder,
+            folder,
         }
     }
 

@@ -10,7 +10,7 @@ use axum::http::Uri;
 use tower::util::MapRequest;
 
 /// Where the pages of this application begin: another path before them could not be told from one of these.
-const OWN: [&str; 4] = ["conversations", "turns", "assets", "health"];
+const OWN: [&str; 5] = ["conversations", "turns", "assets", "health", "api"];
 
 /// Nothing, or a path such as `/chat`. Every address that a page names begins with it.
 ///

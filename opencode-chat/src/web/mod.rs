@@ -6,6 +6,7 @@
 //! turn (`routes::events`).
 
 mod address;
+mod api;
 mod app;
 mod authority;
 mod base_path;
@@ -92,6 +93,9 @@ pub(crate) async fn serve(
 /// The pages of a site. Live streams and uploads end with `shutdown`.
 pub fn router(site: Site, shutdown: CancellationToken) -> Router {
     let names = origin::Names::new(&site.allowed_hosts);
+    let streams = Arc::new(Semaphore::new(site.streams));
+    let seen_at = format!("{}/api", site.base);
+    let api = api::router(site.host.clone(), seen_at, &streams, &shutdown);
     let app = App {
         host: site.host,
         product: site.product,
@@ -101,7 +105,7 @@ pub fn router(site: Site, shutdown: CancellationToken) -> Router {
         unasked: site.unasked,
         max_upload: site.max_upload,
         beginnings: Beginnings::default(),
-        streams: Arc::new(Semaphore::new(site.streams)),
+        streams,
         large: Arc::default(),
         wholes: Arc::new(Semaphore::new(site.wholes)),
         seen: Seen::default(),
@@ -142,6 +146,7 @@ pub fn router(site: Site, shutdown: CancellationToken) -> Router {
         )
         .route("/health", get(health::check))
         .route("/assets/{file}", get(assets::get))
+        .nest_service("/api", api)
         .fallback(async || Problem::no_such_page())
         .method_not_allowed_fallback(async || Problem::no_such_action())
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -105,6 +105,15 @@ impl TenantHost {
         self.host.store().conversations(&filter, page).await
     }
 
+    /// The conversation of this name, if there is one. Unlike [`open_conversation`](Self::open_conversation), none is made.
+    ///
+    /// # Errors
+    /// What reading may fail with: see [`store`](crate::store).
+    pub async fn conversation_named(&self, name: &str) -> StoreResult<Option<Conversation>> {
+        let store = self.host.store();
+        store.conversation_named(&self.tenant, name).await
+    }
+
     /// One conversation.
     ///
     /// # Errors

@@ -58,6 +58,11 @@ async fn what_is_anothers_is_not_there() {
         std::slice::from_ref(&file)
     );
 
+    assert_eq!(
+        acme.conversation_named("garden").await.unwrap(),
+        Some(theirs.clone())
+    );
+    assert_eq!(other.conversation_named("garden").await.unwrap(), None);
     let told = missing(other.conversation(conversation).await);
     assert_eq!(told, format!("there is no conversation {conversation}"));
     assert_eq!(

@@ -1,5 +1,6 @@
 //! The pages against the impostor, through the router.
 
+mod api;
 mod artifacts;
 mod asking;
 mod below;

@@ -1,0 +1,262 @@
+//! `/ui/chat`: what `useChat` of the AI SDK (npm `ai` 7) asks by its `DefaultChatTransport`, with `api` set to it.
+//!
+//! The chat's id is the name of the conversation. A front end sends all of its messages; read is the last, which is the
+//! person's. A message is one turn, however often it is sent; one that is sent in the place of an earlier one, or to have
+//! it answered again, is a new turn.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::{HeaderName, HeaderValue};
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use opencode_client::wire::Prompt;
+use opencode_host::SubmitOptions;
+use opencode_host::id::ConversationId;
+use opencode_host::store::Turn;
+use opencode_host::uploads::Uploads;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::submit::submit_once;
+use crate::authorize::Scope;
+use crate::encoders::UiEncoder;
+use crate::file::is_plain_type;
+use crate::problem::Problem;
+use crate::replies::encoded;
+use crate::request::{Borrowed, Mount, Name, Text, unfit};
+use crate::settings::Settings;
+use crate::sse;
+use crate::stream::UI_MESSAGE_STREAM;
+
+/// What a front end sends.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UiChatRequest<'a> {
+    /// The chat: the name of the conversation.
+    #[schema(value_type = String, max_length = 512)]
+    id: Text,
+    /// All messages. Read is the last.
+    #[serde(borrow)]
+    #[schema(value_type = Vec<UiMessage>, min_items = 1)]
+    messages: Vec<&'a RawValue>,
+    trigger: UiTrigger,
+    /// The message to answer again, or the one that the last takes the place of.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    message_id: Option<Text>,
+}
+
+/// Why a front end asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+enum UiTrigger {
+    SubmitMessage,
+    RegenerateMessage,
+}
+
+/// A message of a front end's.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct UiMessage {
+    #[schema(value_type = String)]
+    id: Text,
+    role: UiRole,
+    parts: Vec<UiPart>,
+}
+
+/// Who wrote a message.
+#[derive(Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum UiRole {
+    User,
+    Assistant,
+    System,
+}
+
+/// A part of a message. Of a person's, those that are none of these say nothing.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(
+    tag = "type",
+    rename_all = "lowercase",
+    rename_all_fields = "camelCase"
+)]
+enum UiPart {
+    Text {
+        #[schema(value_type = String)]
+        text: Text,
+    },
+    /// A file, as a `data:` URL.
+    File {
+        url: String,
+        #[serde(default)]
+        media_type: Option<String>,
+        #[serde(default)]
+        filename: Option<String>,
+    },
+    #[serde(other)]
+    Other,
+}
+
+/// Sends a message, or has one answered again. The answer is a UI message stream (version 1) of the turn. The turn goes on
+/// when the connection ends: see `/ui/chat/{chat}/stream` and `/ui/chat/{chat}/stop`.
+#[utoipa::path(
+    post,
+    path = "/ui/chat",
+    tag = "ui",
+    operation_id = "send_ui_message",
+    request_body = UiChatRequest<'_>,
+    responses((status = 200, description = "A UI message stream.", body = String, content_type = "text/event-stream"))
+)]
+pub(crate) async fn send(
+    State(settings): State<Settings>,
+    scope: Scope,
+    mount: Mount,
+    body: Borrowed,
+) -> Result<Response, Problem> {
+    let request: UiChatRequest<'_> = body.json()?;
+    let Some(last) = request.messages.last() else {
+        return Err(no_prompt());
+    };
+    let message = serde_json::from_str(last.get());
+    let message: UiMessage = message.map_err(|error| unfit("The last message", &error))?;
+    if message.role != UiRole::User {
+        return Err(no_prompt());
+    }
+    let client_key = match (request.trigger, request.message_id) {
+        (UiTrigger::SubmitMessage, None) => Some(format!("ui:submit:{}", message.id.0)),
+        // In the place of an earlier message: whoever sends it so means it.
+        (UiTrigger::SubmitMessage, Some(_)) | (UiTrigger::RegenerateMessage, None) => None,
+        (UiTrigger::RegenerateMessage, Some(answer)) => Some(format!("ui:again:{}", answer.0)),
+    };
+    let seat = settings.seat()?;
+    let conversation = scope.host.open_conversation(&request.id.0).await?.id;
+    let (text, uploads) = read(&scope, conversation, message.parts).await?;
+    let options = SubmitOptions {
+        client_key,
+        uploads,
+        ..SubmitOptions::default()
+    };
+    let submitted = submit_once(&scope, conversation, Prompt::text(text), options).await?;
+    stream(settings, &scope, mount, &submitted.turn, seat).await
+}
+
+/// The words and the files of a message.
+async fn read(
+    scope: &Scope,
+    conversation: ConversationId,
+    parts: Vec<UiPart>,
+) -> Result<(String, Option<Uploads>), Problem> {
+    let (mut text, mut uploads) = (Vec::new(), None::<Uploads>);
+    for part in parts {
+        match part {
+            UiPart::Text { text: words } => text.push(words.0),
+            UiPart::File {
+                url,
+                media_type,
+                filename,
+            } => {
+                let (said, bytes) = data_of(&url)?;
+                let kind = media_type.filter(|kind| !kind.is_empty());
+                let kind = kind.or(said).filter(|kind| is_plain_type(kind));
+                let uploads = match &mut uploads {
+                    Some(uploads) => uploads,
+                    none => none.insert(scope.host.uploads(conversation).await?),
+                };
+                let name = filename.unwrap_or_default();
+                uploads.add(&name, kind.as_deref(), &bytes[..]).await?;
+            }
+            UiPart::Other => {}
+        }
+    }
+    Ok((text.join("\n\n"), uploads))
+}
+
+/// The media type and the bytes of a `data:` URL (RFC 2397). Nothing is fetched from elsewhere.
+fn data_of(url: &str) -> Result<(Option<String>, Vec<u8>), Problem> {
+    let bad = || {
+        let detail = "A file comes as a data: URL in base64.";
+        Problem::unprocessable("bad_file", detail)
+    };
+    let (head, data) = url
+        .strip_prefix("data:")
+        .and_then(|rest| rest.split_once(','))
+        .ok_or_else(bad)?;
+    let kind = head.strip_suffix(";base64").ok_or_else(bad)?;
+    let bytes = BASE64_STANDARD.decode(data).map_err(|_| bad())?;
+    let kind = kind.split(';').next().filter(|kind| !kind.is_empty());
+    Ok((kind.map(str::to_owned), bytes))
+}
+
+fn no_prompt() -> Problem {
+    let detail = "The last message is to be the person's.";
+    Problem::unprocessable("no_prompt", detail)
+}
+
+/// Streams the turn of a chat that is queued or runs, from its beginning. 204 where none does.
+#[utoipa::path(
+    get,
+    path = "/ui/chat/{chat}/stream",
+    tag = "ui",
+    operation_id = "resume_ui_stream",
+    params(("chat" = String, Path, description = "The chat: the name of the conversation.", max_length = 512)),
+    responses(
+        (status = 200, description = "A UI message stream.", body = String, content_type = "text/event-stream"),
+        (status = 204, description = "Nothing runs.")
+    )
+)]
+pub(crate) async fn resume(
+    State(settings): State<Settings>,
+    scope: Scope,
+    mount: Mount,
+    Name(chat): Name,
+) -> Result<Response, Problem> {
+    let Some(turn) = active(&scope, &chat, 1).await?.into_iter().next() else {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
+    let seat = settings.seat()?;
+    stream(settings, &scope, mount, &turn, seat).await
+}
+
+/// Stops what runs or waits in a chat: cancels its turns.
+#[utoipa::path(
+    post,
+    path = "/ui/chat/{chat}/stop",
+    tag = "ui",
+    operation_id = "stop_ui_chat",
+    params(("chat" = String, Path, description = "The chat: the name of the conversation.", max_length = 512)),
+    responses((status = 204, description = "Nothing runs any more, or is told to stop."))
+)]
+pub(crate) async fn stop(scope: Scope, Name(chat): Name) -> Result<StatusCode, Problem> {
+    // The newest first, so that none begins in the place of another.
+    for turn in active(&scope, &chat, u32::MAX).await?.into_iter().rev() {
+        scope.host.cancel(turn.id, None).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The turns of a chat that are queued or run, oldest first.
+async fn active(scope: &Scope, chat: &str, limit: u32) -> Result<Vec<Turn>, Problem> {
+    let Some(conversation) = scope.host.conversation_named(chat).await? else {
+        return Ok(Vec::new());
+    };
+    Ok(scope.host.active_turns(conversation.id, limit).await?)
+}
+
+/// The reply to a turn, as a UI message stream.
+pub(crate) async fn stream(
+    settings: Settings,
+    scope: &Scope,
+    mount: Mount,
+    turn: &Turn,
+    seat: tokio::sync::OwnedSemaphorePermit,
+) -> Result<Response, Problem> {
+    let lines = encoded(&scope.host, turn.id, UiEncoder::new(turn, mount)).await?;
+    let mut response = sse::response(lines, seat, settings.shutdown);
+    let (name, value) = UI_MESSAGE_STREAM;
+    response.headers_mut().insert(
+        HeaderName::from_static(name),
+        HeaderValue::from_static(value),
+    );
+    Ok(response)
+}

@@ -1,0 +1,191 @@
+//! Clients that others wrote, against the router on loopback: what they show is what is kept.
+//!
+//! Their packages are in the folder that `OPENCODE_HOST_CLIENTS` names; `cargo xtask test` installs them and names it.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use opencode_impostor::{Script, Step};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::site::Site;
+
+/// No step of a client's takes longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A client at work. It says what it sees on lines of JSON.
+struct Running {
+    _process: Child,
+    said: Lines<BufReader<ChildStdout>>,
+}
+
+impl Running {
+    /// Starts the AI SDK's client.
+    async fn ai_sdk(site: &Site, act: &str) -> Self {
+        Self::start(site, include_str!("../clients/ai_sdk.mjs"), act).await
+    }
+
+    async fn start(site: &Site, program: &str, act: &str) -> Self {
+        let packages = std::env::var_os("OPENCODE_HOST_CLIENTS").map(PathBuf::from);
+        let packages = packages
+            .filter(|folder| folder.join("node_modules").is_dir())
+            .expect(
+                "OPENCODE_HOST_CLIENTS names no folder with the clients: run `cargo xtask test`",
+            );
+        let address = site.serve().await;
+        let mut process = Command::new("node")
+            .current_dir(packages)
+            .args(["--input-type=module", "--eval", program, "--"])
+            .args([&format!("http://{address}/api"), "acme", act])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("node is not installed");
+        let said = BufReader::new(process.stdout.take().unwrap()).lines();
+        Self {
+            _process: process,
+            said,
+        }
+    }
+
+    /// What it says next.
+    async fn says(&mut self) -> Value {
+        let line = timeout(PATIENCE, self.said.next_line());
+        let line = line.await.expect("the client says nothing").unwrap();
+        let line = line.expect("the client ended early");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+
+    /// What it says once it is done: it shows what is kept.
+    async fn shows_what_is_kept(&mut self) -> Value {
+        let said = self.says().await;
+        assert_eq!(said["status"], "ready", "{said}");
+        assert_eq!(said["message"], true, "{said}");
+        assert_eq!(said["shown"], said["kept"], "{said}");
+        said
+    }
+}
+
+#[tokio::test]
+async fn the_ai_sdk_shows_an_answer_with_its_tools_and_files() {
+    let site = Site::new([
+        Step::reasoning("Let me see."),
+        Step::tool("read", json!({"path": "a.txt"}), "alpha"),
+        Step::tool_error("read", json!({"path": "b.txt"}), "no such file"),
+        Step::write_file("out.txt", "done"),
+        Step::text("It grows."),
+    ])
+    .await;
+    let said = Running::ai_sdk(&site, "answer")
+        .await
+        .shows_what_is_kept()
+        .await;
+    let parts = said["parts"].as_array().unwrap();
+    let of = |kind: &str| -> Vec<_> { parts.iter().filter(|part| part["type"] == kind).collect() };
+    assert_eq!(of("reasoning")[0]["text"], "Let me see.");
+    let tools = of("dynamic-tool");
+    assert_eq!(tools[0]["state"], "output-available");
+    assert_eq!(tools[0]["output"], "alpha");
+    assert_eq!(tools[1]["state"], "output-error");
+    assert_eq!(tools[1]["errorText"], "no such file");
+    assert_eq!(of("file").len(), 1, "{said}");
+    assert_eq!(said["shown"], json!(["It grows."]));
+}
+
+#[tokio::test]
+async fn the_ai_sdk_is_stopped_and_keeps_its_half() {
+    let site = Site::new([Step::text("Half"), Step::gate("never"), Step::text("whole")]).await;
+    let said = Running::ai_sdk(&site, "stop")
+        .await
+        .shows_what_is_kept()
+        .await;
+    assert_eq!(said["shown"], json!(["Half"]));
+}
+
+#[tokio::test]
+async fn the_ai_sdk_goes_on_after_a_cut() {
+    let site = Site::new([Step::text("One. "), Step::gate("two"), Step::text("Two.")]).await;
+    let mut client = Running::ai_sdk(&site, "resume").await;
+    assert_eq!(client.says().await, json!({"at": "resumed"}));
+    site.impostor.gate("two").open();
+    let said = client.shows_what_is_kept().await;
+    assert_eq!(said["shown"], json!(["One. ", "Two."]));
+    assert_eq!(said["messages"], 2, "{said}");
+    // Nothing runs any more, and nothing is shown anew.
+    assert_eq!(client.says().await, json!({"again": 2, "status": "ready"}));
+}
+
+#[tokio::test]
+async fn the_ai_sdk_shows_the_text_once_after_a_take_over() {
+    let script = Script::always([Step::text("One. "), Step::gate("two"), Step::text("Two.")]);
+    let site = Site::without_worker(script).await;
+    // Workers of other processes: the router reads what they save.
+    let dying = Runtime::new().unwrap();
+    let worker = site.other_worker();
+    dying.spawn(async move { worker.run(CancellationToken::new()).await });
+    let mut client = Running::ai_sdk(&site, "follow").await;
+    assert_eq!(client.says().await, json!({"at": "half"}));
+    dying.shutdown_background();
+    let worker = site.other_worker();
+    let shutdown = site.shutdown.clone();
+    tokio::spawn(async move { worker.run(shutdown).await.unwrap() });
+    site.impostor.gate("two").open();
+    let said = client.shows_what_is_kept().await;
+    assert_eq!(said["shown"], json!(["One. ", "Two."]));
+    let turn = said["turn"].as_str().unwrap().parse().unwrap();
+    let row = site.host.store().turn(turn).await.unwrap().unwrap();
+    assert_eq!(row.generation, 2, "another worker took it over");
+}
+
+#[tokio::test]
+async fn the_ai_sdk_answers_a_question() {
+    let site = Site::new([Step::question("Go on?", ["Yes"]), Step::text("Done.")]).await;
+    let said = Running::ai_sdk(&site, "question")
+        .await
+        .shows_what_is_kept()
+        .await;
+    assert_eq!(said["shown"], json!(["Done."]));
+}
+
+#[tokio::test]
+async fn the_ai_sdk_has_an_answer_made_again() {
+    let site = Site::new([Step::text("Hi.")]).await;
+    let said = Running::ai_sdk(&site, "again")
+        .await
+        .shows_what_is_kept()
+        .await;
+    assert_eq!(said["turns"], 4, "{said}");
+    assert_eq!(said["messages"], 2, "{said}");
+}
+
+#[tokio::test]
+async fn the_ai_sdk_sends_a_file_and_gets_one() {
+    let site = Site::new([Step::write_file("out.txt", "done"), Step::text("Done.")]).await;
+    let said = Running::ai_sdk(&site, "files")
+        .await
+        .shows_what_is_kept()
+        .await;
+    assert_eq!(said["given"], "done");
+    let conversation = site.conversation().await;
+    let messages = site
+        .get(&format!("/conversations/{conversation}/messages"))
+        .await
+        .ok();
+    assert_eq!(messages["messages"][1]["files"][0]["name"], "a.txt");
+}
+
+#[tokio::test]
+async fn the_ai_sdk_is_told_what_is_wrong() {
+    let site = Site::without_worker(Script::new()).await;
+    let mut client = Running::ai_sdk(&site, "refused").await;
+    let told = client.says().await;
+    assert!(told["error"].as_str().unwrap().contains("empty"), "{told}");
+    assert_eq!(client.says().await["status"], "error");
+}
