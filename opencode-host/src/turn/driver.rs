@@ -15,7 +15,7 @@ use super::plan::{Ending, Step, plan};
 use super::settle::settle;
 use super::tools::{Outcome, Tools};
 use super::workshop::Workshop;
-use super::{carry_over, connecting, follow, inspect, names, offering, prompting};
+use super::{carry_over, connecting, follow, inspect, names, offering, prompting, unanswered};
 use crate::front::Front;
 use crate::live::LiveTurn;
 use crate::session::REMOVING;
@@ -201,6 +201,10 @@ async fn perform(tools: &Tools, facts: &Facts, ears: &mut Ears, step: &Step) -> 
         Step::Inspect => inspect::inspect(tools, facts, ears).await,
         Step::AskNames => names::ask_names(tools, facts, ears).await,
         Step::Recreate => connecting::recreate(tools, facts, ears).await,
+        Step::Decline { request } => {
+            // Rare, and no reason for all turns to be larger.
+            Box::pin(unanswered::decline(tools, facts, ears, request)).await
+        }
         Step::Abort { .. } => connecting::abort(tools, facts).await,
         Step::End(_) | Step::Leave => Ok(Learned::Nothing),
     }

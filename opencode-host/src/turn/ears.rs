@@ -69,7 +69,11 @@ impl Ears {
                 tools: reply.has_ended_tool(),
                 error: reply.error().cloned(),
                 retries: reply.retries(),
-                asks: !reply.requests().is_empty(),
+                asks: reply
+                    .requests()
+                    .iter()
+                    .map(|request| request.id().to_owned())
+                    .collect(),
             });
         Heard {
             said,

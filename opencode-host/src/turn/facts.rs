@@ -234,7 +234,7 @@ impl Facts {
         match learned {
             Learned::Ordered(orders) => self.orders = orders,
             Learned::LeaseLost => self.orders.lost = true,
-            Learned::Heard(heard) => self.heard(heard),
+            Learned::Heard(heard) => self.heard(heard, now),
             Learned::Connected { session, live } => {
                 let prompted = self.prompt.record();
                 if prompted.is_some_and(|prompted| prompted.session != session.id) {
@@ -319,6 +319,7 @@ impl Facts {
                 self.prompt_lost();
                 self.linked(session, live);
             }
+            Learned::Declined(request) => self.prompt.declined(&request, now),
             Learned::Aborted => self.prompt.abort_heard(),
             Learned::Failed(failure) => self.failed(failure, now),
             Learned::Done | Learned::Nothing => {}
@@ -369,7 +370,7 @@ impl Facts {
         self.calls.unanswered = self.calls.unanswered.saturating_add(call.into());
     }
 
-    fn heard(&mut self, heard: Heard) {
+    fn heard(&mut self, heard: Heard, now: Instant) {
         let prompted = self.prompt.is_posted();
         if let Some(alive) = heard.alive {
             self.spent.alive = alive;
@@ -400,7 +401,7 @@ impl Facts {
             }
         }
         self.prompt.looks.due |= heard.error && prompted;
-        self.prompt.said = heard.said;
+        self.prompt.said(heard.said, now);
     }
 
     /// What a failed read of the history amounts to.
@@ -467,7 +468,16 @@ impl Facts {
 
     /// A person is asked. Their time does not count, as long as the server shows that it is there.
     pub(crate) fn waits_for_a_person(&self, now: Instant) -> bool {
-        self.prompt.said.asks && now.duration_since(self.spent.alive) < self.heartbeat_limit
+        let asked = !self.prompt.said.asks.is_empty();
+        asked && now.duration_since(self.spent.alive) < self.heartbeat_limit
+    }
+
+    /// The request that nobody will answer in time first, and how long it still has.
+    pub(crate) fn oldest_wait(&self, now: Instant) -> Option<(&str, Duration)> {
+        let waiting = self.limits.waiting?;
+        let (request, since) = self.prompt.oldest_request()?;
+        let left = waiting.at_most.saturating_sub(now.duration_since(since));
+        self.waits_for_a_person(now).then_some((request, left))
     }
 
     /// How long the turn has run, waiting for a person not counted.

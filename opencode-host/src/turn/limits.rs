@@ -1,4 +1,4 @@
-//! How long a turn may take, and how patient it is on its way.
+//! How long a turn may take and wait for a person, and how patient it is on its way.
 
 use std::time::Duration;
 
@@ -41,6 +41,41 @@ impl Default for Pace {
     }
 }
 
+/// How long a request waits for a person, and what the agent is told then.
+///
+/// The worker answers in the person's place, with an answer like any other ([`RequestAnswer`](crate::store::RequestAnswer),
+/// by [`Waiting::BY`]): a person who answers afterwards is told that it was answered before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// How long each request waits, counted from when the worker heard of it; one that takes the turn over counts anew.
+    pub at_most: Duration,
+    /// What the agent is told then.
+    pub then: Unanswered,
+}
+
+impl Waiting {
+    /// Who gives the answer that nobody gave in time, as [`NewAnswer::by`](crate::store::NewAnswer::by) has it.
+    pub const BY: &str = "the time limit";
+
+    /// So long, and then this.
+    pub fn new(at_most: Duration, then: Unanswered) -> Self {
+        Self { at_most, then }
+    }
+}
+
+/// What the agent is told where nobody answers its request in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unanswered {
+    /// No, without a word. The agent stops, and the turn ends as
+    /// [`Declined`](crate::outcome::Reason::Declined).
+    #[default]
+    Reject,
+    /// That nobody answered, and that it is to go on without: a permission is refused with these words, a question is
+    /// answered with them. The turn goes on.
+    Deny,
+}
+
 /// The limits of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -51,6 +86,8 @@ pub struct Limits {
     /// The whole turn, waiting for a person not counted; a worker that takes it
     /// over counts anew. Whatever the turn does then is broken off.
     pub turn: Duration,
+    /// How long a request of the agent's may wait for a person. By default as long as it takes.
+    pub waiting: Option<Waiting>,
     /// How long the server may be out of reach.
     pub unreachable: Duration,
     /// How often the server may say that it waits for its provider.
@@ -67,6 +104,7 @@ impl Default for Limits {
             first_event: Duration::from_secs(120),
             idle: None,
             turn: Duration::from_secs(600),
+            waiting: None,
             unreachable: Duration::from_secs(20),
             retries: 10,
             attempts: 5,
@@ -89,6 +127,9 @@ pub struct Deadlines {
     /// As [`Limits::turn`].
     #[serde(with = "millis", skip_serializing_if = "Option::is_none")]
     pub turn: Option<Duration>,
+    /// As [`Waiting::at_most`]. Where the worker has no such limit, the request is then rejected.
+    #[serde(with = "millis", skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Duration>,
     /// As [`Limits::unreachable`].
     #[serde(with = "millis", skip_serializing_if = "Option::is_none")]
     pub unreachable: Option<Duration>,
@@ -101,6 +142,7 @@ impl Deadlines {
             ("first_event", self.first_event),
             ("idle", self.idle),
             ("turn", self.turn),
+            ("waiting", self.waiting),
             ("unreachable", self.unreachable),
         ];
         let none = |time: Duration| time < Duration::from_millis(1);
@@ -114,8 +156,14 @@ impl Limits {
     pub(crate) fn tightened(self, by: &Deadlines) -> Self {
         let shorter =
             |limit: Duration, own: Option<Duration>| own.map_or(limit, |own| own.min(limit));
+        let unlimited = Waiting::new(Duration::MAX, Unanswered::default());
+        let waiting = by.waiting.map(|own| {
+            let limit = self.waiting.unwrap_or(unlimited);
+            Waiting::new(own.min(limit.at_most), limit.then)
+        });
         Self {
             first_event: shorter(self.first_event, by.first_event),
+            waiting: waiting.or(self.waiting),
             idle: self.idle.map(|idle| shorter(idle, by.idle)).or(by.idle),
             turn: shorter(self.turn, by.turn),
             unreachable: shorter(self.unreachable, by.unreachable),
@@ -172,6 +220,24 @@ mod tests {
             assert_eq!(serde_json::from_str::<Deadlines>(&json).unwrap(), deadlines);
         }
         assert_eq!(Deadlines::default().none_left(), None);
+        let waiting = |limit: Option<Waiting>, own| {
+            let limits = Limits {
+                waiting: limit,
+                ..Limits::default()
+            };
+            let deadlines = Deadlines {
+                waiting: own,
+                ..Deadlines::default()
+            };
+            limits.tightened(&deadlines).waiting
+        };
+        let denied = |at_most| Some(Waiting::new(at_most, Unanswered::Deny));
+        assert_eq!(waiting(None, None), None);
+        let rejected = Some(Waiting::new(short, Unanswered::Reject));
+        assert_eq!(waiting(None, Some(short)), rejected);
+        assert_eq!(waiting(denied(long), None), denied(long));
+        assert_eq!(waiting(denied(long), Some(short)), denied(short));
+        assert_eq!(waiting(denied(short), Some(long)), denied(short));
         let none = Deadlines {
             idle: Some(Duration::from_micros(999)),
             ..Deadlines::default()

@@ -35,11 +35,12 @@ mod settle;
 mod simulator;
 mod tools;
 mod transcript;
+mod unanswered;
 mod unknown_name;
 pub(crate) mod workshop;
 
 pub(crate) use driver::Driver;
 pub(crate) use leaving::Driven;
-pub use limits::{Deadlines, Limits, Pace};
+pub use limits::{Deadlines, Limits, Pace, Unanswered, Waiting};
 pub use result::TurnResult;
 pub(crate) use transcript::DEFAULT_MAX_TRANSCRIPT;

@@ -131,6 +131,11 @@ fn answer(facts: &Facts, now: Instant, ago: Duration) -> Step {
         Some(ending) => return stop(facts, now, ending),
         None => {}
     }
+    let waits = facts.oldest_wait(now);
+    if let Some((request, Duration::ZERO)) = waits {
+        let request = request.to_owned();
+        return Step::Decline { request };
+    }
     if prompt.looks.due {
         return Step::Inspect;
     }
@@ -172,8 +177,9 @@ fn answer(facts: &Facts, now: Instant, ago: Duration) -> Step {
     if quiet >= patience {
         Step::Inspect
     } else {
+        let in_time = waits.map_or(Duration::MAX, |(_, left)| left);
         Step::Follow {
-            at_most: patience.saturating_sub(quiet),
+            at_most: patience.saturating_sub(quiet).min(in_time),
         }
     }
 }

@@ -45,6 +45,7 @@ const LIMITS: Limits = Limits {
     first_event: Duration::from_secs(40),
     idle: None,
     turn: Duration::from_secs(100),
+    waiting: None,
     unreachable: Duration::from_secs(10),
     retries: 10,
     attempts: 3,
@@ -131,7 +132,10 @@ fn live(
                     Phase::Finished { .. } => false,
                 };
                 if claimable {
-                    let limits = LIMITS;
+                    let limits = Limits {
+                        waiting: world.waiting(),
+                        ..LIMITS
+                    };
                     workers[at] = Some(Worker::claim(world, limits, cancelled, now));
                 } else {
                     let until = world.row.leased_until.max(now);

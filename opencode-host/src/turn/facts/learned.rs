@@ -95,6 +95,8 @@ pub(crate) enum Learned {
         /// Its stream is connected.
         live: bool,
     },
+    /// This request has an answer: one in the person's place, or a person's.
+    Declined(String),
     /// The server heard that the session is to stop.
     Aborted,
     /// The step did not succeed.
@@ -132,6 +134,7 @@ impl Learned {
             | Self::LeaseLost
             | Self::Heard(_)
             | Self::Consulted(_)
+            | Self::Declined(_)
             | Self::NotCarriedOver(_)
             | Self::NotPosted { .. }
             | Self::NoStatus(_)

@@ -1,5 +1,6 @@
 //! A prompt in one session, and what came of it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use opencode_client::UpstreamError;
@@ -33,6 +34,8 @@ pub(crate) struct PromptRun {
     pub(crate) requests_due: bool,
     /// What the reply holds.
     pub(crate) said: Said,
+    /// The requests that wait for a person, each with when it was first heard of, or declined last.
+    pub(crate) asked: BTreeMap<String, Instant>,
     /// What looks at the server showed.
     pub(crate) looks: Looks,
     /// The session was told to stop.
@@ -77,8 +80,8 @@ pub(crate) struct Said {
     pub(crate) error: Option<UpstreamError>,
     /// How often the provider was waited for.
     pub(crate) retries: u32,
-    /// A question or a permission that a person is asked for.
-    pub(crate) asks: bool,
+    /// The questions and permissions that a person is asked for, by their ids.
+    pub(crate) asks: Vec<String>,
 }
 
 /// What looks at the server showed.
@@ -130,6 +133,7 @@ impl PromptRun {
             orderly_idle: false,
             requests_due: false,
             said: Said::default(),
+            asked: BTreeMap::new(),
             looks: Looks::default(),
             aborts: None,
         }
@@ -221,6 +225,28 @@ impl PromptRun {
         };
         self.looks.last = Some((inspection, first));
         (self.looks.at, self.looks.due) = (Some(now), false);
+    }
+
+    pub(super) fn said(&mut self, said: Said, now: Instant) {
+        self.asked.retain(|request, _| said.asks.contains(request));
+        for request in &said.asks {
+            self.asked.entry(request.clone()).or_insert(now);
+        }
+        self.said = said;
+    }
+
+    /// A request was answered in a person's place, or has another answer. If that does not arrive, it is answered again
+    /// after the same time.
+    pub(super) fn declined(&mut self, request: &str, now: Instant) {
+        if let Some(since) = self.asked.get_mut(request) {
+            *since = now;
+        }
+    }
+
+    /// The request that has waited longest, and since when.
+    pub(crate) fn oldest_request(&self) -> Option<(&str, Instant)> {
+        let oldest = self.asked.iter().min_by_key(|(_, since)| **since);
+        oldest.map(|(request, since)| (request.as_str(), *since))
     }
 
     pub(super) fn abort_begins(&mut self, now: Instant) {

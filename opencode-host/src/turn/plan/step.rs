@@ -40,6 +40,11 @@ pub(crate) enum Step {
     AskNames,
     /// Replace the lost session, and prompt it.
     Recreate,
+    /// Answer a request in the place of the person, whose time for it is up.
+    Decline {
+        /// The request's id.
+        request: String,
+    },
     /// Tell the session to stop.
     Abort {
         /// How the turn ends once it has; `None` where it goes on elsewhere.
@@ -115,7 +120,7 @@ impl Ending {
 }
 
 impl Step {
-    /// Whether the step goes to the server. Such steps are spaced.
+    /// Whether the step goes to the server, or has another go there. Such steps are spaced.
     pub(crate) fn asks(&self) -> bool {
         match self {
             Self::Consult
@@ -133,6 +138,7 @@ impl Step {
             | Self::Inspect
             | Self::AskNames
             | Self::Recreate
+            | Self::Decline { .. }
             | Self::Abort { .. } => true,
         }
     }

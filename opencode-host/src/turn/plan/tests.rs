@@ -7,7 +7,7 @@ mod offering;
 use opencode_client::UpstreamError;
 
 use self::known::{Content, Known, Prompting, plan};
-use super::super::limits::{Limits, Pace};
+use super::super::limits::{Limits, Pace, Unanswered, Waiting};
 use super::{Confirmed, Consulted, Duration, Failure, Inspection, LastMessage, Names, Step};
 use crate::outcome::Reason;
 use crate::store::TurnStatus;
@@ -16,6 +16,7 @@ const LIMITS: Limits = Limits {
     first_event: Duration::from_secs(120),
     idle: Some(Duration::from_secs(60)),
     turn: Duration::from_secs(600),
+    waiting: None,
     unreachable: Duration::from_secs(20),
     retries: 10,
     attempts: 5,
@@ -49,7 +50,7 @@ fn running() -> Known {
         orderly_idle: false,
         unbroken: true,
         reposted: false,
-        waiting: false,
+        waiting: None,
         names: Names::Known,
         elapsed: secs(5),
         transcript_owed: false,

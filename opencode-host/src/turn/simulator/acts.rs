@@ -121,6 +121,12 @@ impl Act<'_> {
                 Names::Known
             }),
             Step::Recreate => self.recreate(world, trouble, dice, now),
+            Step::Decline { request } => {
+                if let Some(id) = linked(self.facts) {
+                    world.answer(&id, now);
+                }
+                Learned::Declined(request.clone())
+            }
             Step::Abort { .. } => {
                 if let Some(id) = linked(self.facts) {
                     world.abort(&id, now);

@@ -19,6 +19,9 @@ use crate::turn::plan::{Step, plan};
 /// The model goes by instants: the times of its row say nothing.
 const WORK: Work = Work::new(Timestamp(0));
 
+/// The request that an agent makes.
+const ASKED: &str = "per_1";
+
 /// How a step fares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fares {
@@ -445,16 +448,17 @@ impl Worker {
                 progress = run.has_text(now) && !self.said.text;
                 self.said.text |= run.has_text(now);
                 heard.idle = within(run.over());
-                self.said.asks = run.asks.is_some_and(|(from, to)| from <= now && now < to);
+                let asks = run.asks.is_some_and(|(from, to)| from <= now && now < to);
+                self.said.asks = asks.then(|| ASKED.to_owned()).into_iter().collect();
             }
             let error = run.error(now).filter(|_| listens);
             heard.error = error.is_some() && self.said.error.is_none();
             self.said.error = error.or(self.said.error.take());
         }
-        if self.said.asks && !begun {
-            self.said.asks = false;
+        if !begun {
+            self.said.asks.clear();
         }
-        if self.said.asks {
+        if !self.said.asks.is_empty() {
             world.waited += now.duration_since(since);
         }
         if progress && self.owns(world) && !world.row.progressed {

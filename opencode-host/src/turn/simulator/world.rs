@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::store::{Phase, SessionRecord, Turn};
 use crate::turn::facts::{Inspection, LastMessage};
+use crate::turn::limits::{Unanswered, Waiting};
 
 /// How long a lease lasts.
 pub(super) const LEASE: Duration = Duration::from_secs(15);
@@ -348,6 +349,25 @@ impl World {
         };
         if let Some(session) = self.session(&post.session) {
             session.runs.push(run);
+        }
+    }
+
+    /// How long a request waits, in half of the runs.
+    pub(super) fn waiting(&self) -> Option<Waiting> {
+        let limit = Waiting::new(Duration::from_secs(20), Unanswered::Deny);
+        self.pace.0.is_multiple_of(2).then_some(limit)
+    }
+
+    /// What the agent asks in this session gets an answer, and it goes on.
+    pub(super) fn answer(&mut self, id: &SessionId, now: Instant) {
+        let Some(session) = self.session(id) else {
+            return;
+        };
+        for run in &mut session.runs {
+            if let Some((from, to)) = run.asks.filter(|(from, to)| *from <= now && now < *to) {
+                run.asks = Some((from, now));
+                run.ends -= to - now;
+            }
         }
     }
 

@@ -3,7 +3,10 @@
 use opencode_client::QuestionId;
 use opencode_client::wire::Prompt;
 use opencode_host::id::{ConversationId, TurnId};
+use opencode_host::outcome::Reason;
 use opencode_host::store::{Phase, Tenant};
+use opencode_host::turn::{Deadlines, Unanswered, Waiting};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -88,4 +91,109 @@ async fn a_turn_that_waits_for_a_person_holds_no_other_up_and_goes_on_though_the
         None,
         "Held",
     );
+}
+
+/// What asks, by the prompt's first word.
+fn asking() -> Script {
+    let asks = |step| [step, Step::text("Gone on.")];
+    Script::new()
+        .on("which", asks(Step::question("Which?", ["Left", "Right"])))
+        .on("may", asks(Step::ask_bash("rm -r build", "")))
+}
+
+#[tokio::test]
+async fn a_request_that_nobody_answers_in_time_is_answered_as_the_worker_says() {
+    let nobody = "Nobody answered within 100ms. Go on without.";
+    for (then, prompt, ended, endpoint, body) in [
+        (
+            Unanswered::Reject,
+            "which",
+            Some("declined"),
+            "POST /question/*/reject",
+            json!({}),
+        ),
+        (
+            Unanswered::Deny,
+            "which",
+            None,
+            "POST /question/*/reply",
+            json!({"answers": [[nobody]]}),
+        ),
+        (
+            Unanswered::Reject,
+            "may",
+            Some("declined"),
+            "POST /permission/*/reply",
+            json!({"reply": "reject"}),
+        ),
+        (
+            Unanswered::Deny,
+            "may",
+            None,
+            "POST /permission/*/reply",
+            json!({"reply": "reject", "message": nobody}),
+        ),
+    ] {
+        let case = format!("{prompt} {then:?}");
+        let waiting = Waiting::new(Duration::from_millis(100), then);
+        let adjust = |options: &mut WorkerOptions| options.limits.waiting = Some(waiting);
+        let test = one_at_a_time(asking(), adjust).await;
+        let turn = submit(&test, "asks", prompt).await;
+        let result = settled(&test, turn).await;
+        let reason = result.answer.reason.map(Reason::as_str);
+        let status = match ended {
+            Some(_) => TurnStatus::Cancelled,
+            None => TurnStatus::Completed,
+        };
+        assert_eq!((result.status, reason), (status, ended), "{case}");
+        assert!(result.duration >= waiting.at_most, "{case}");
+        let sent = test.impostor.with_ledger(|ledger| {
+            let sent = ledger.requests_of(endpoint);
+            sent.iter()
+                .map(|sent| sent.body.clone())
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(sent, [body], "{case}");
+        let answers = test.store.answers(turn).await.unwrap();
+        assert_eq!(answers[0].answer.by.as_deref(), Some(Waiting::BY), "{case}");
+        let traced = test.recorder.named("request.unanswered");
+        assert_eq!(
+            (traced.len(), &traced[0]["taken"]),
+            (1, &json!(true)),
+            "{case}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_submit_may_say_how_long_its_requests_wait() {
+    let test = one_at_a_time(asking(), |_| ()).await;
+    let options = SubmitOptions {
+        deadlines: Deadlines {
+            waiting: Some(Duration::from_millis(50)),
+            ..Deadlines::default()
+        },
+        ..SubmitOptions::default()
+    };
+    let prompt = Prompt::text("which");
+    let submitted = test.host.submit(test.conversation, prompt, options).await;
+    let result = settled(&test, submitted.unwrap().turn.id).await;
+    assert_eq!(result.answer.reason, Some(Reason::Declined));
+}
+
+#[tokio::test]
+async fn a_person_who_answers_in_time_is_heard() {
+    let waiting = Waiting::new(Duration::from_secs(3600), Unanswered::Reject);
+    let adjust = |options: &mut WorkerOptions| options.limits.waiting = Some(waiting);
+    let test = one_at_a_time(asking(), adjust).await;
+    let turn = submit(&test, "asks", "which").await;
+    let asked = question(&test).await;
+    let left = [vec!["Left".to_owned()]];
+    test.host
+        .answer_question(turn, &asked, &left)
+        .await
+        .unwrap();
+    let result = settled(&test, turn).await;
+    assert_ended(&result, TurnStatus::Completed, None, "Gone on.");
+    assert!(test.recorder.named("request.unanswered").is_empty());
 }

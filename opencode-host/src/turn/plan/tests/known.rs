@@ -46,7 +46,8 @@ pub(super) struct Known {
     pub(super) unbroken: bool,
     pub(super) reposted: bool,
     pub(super) names: Names,
-    pub(super) waiting: bool,
+    /// How long a request has waited.
+    pub(super) waiting: Option<Duration>,
     pub(super) elapsed: Duration,
     pub(super) session_error: Option<UpstreamError>,
     pub(super) retries: u32,
@@ -133,8 +134,17 @@ impl Known {
                     tools: self.content.tools,
                     error: self.session_error.clone(),
                     retries: self.retries,
-                    asks: self.waiting,
+                    asks: self
+                        .waiting
+                        .map(|_| "per_1".to_owned())
+                        .into_iter()
+                        .collect(),
                 },
+                asked: self
+                    .waiting
+                    .map(|age| ("per_1".to_owned(), ago(age)))
+                    .into_iter()
+                    .collect(),
                 looks: Looks {
                     // Looks that were made again were made at some time.
                     at: looked.or(last.as_ref().map(|_| now)),

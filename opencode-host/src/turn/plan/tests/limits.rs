@@ -68,7 +68,7 @@ fn is_abort(step: &Step) -> bool {
 #[test]
 fn a_person_is_waited_for() {
     let waiting = Known {
-        waiting: true,
+        waiting: Some(secs(5000)),
         elapsed: secs(6000),
         heard: Some(secs(5000)),
         looked: Some(secs(1)),
@@ -76,6 +76,36 @@ fn a_person_is_waited_for() {
     };
     assert_eq!(ends(&plan(&waiting, &LIMITS)), None);
     assert!(!is_abort(&plan(&waiting, &LIMITS)));
+}
+
+#[test]
+fn a_request_that_waits_too_long_is_declined_and_not_before() {
+    let limits = Limits {
+        waiting: Some(Waiting::new(secs(60), Unanswered::Deny)),
+        ..LIMITS
+    };
+    let waited = |waiting| Known {
+        waiting: Some(waiting),
+        elapsed: secs(6000),
+        heard: Some(secs(1)),
+        looked: Some(secs(1)),
+        ..running()
+    };
+    let request = "per_1".to_owned();
+    assert_eq!(plan(&waited(secs(60)), &limits), Step::Decline { request });
+    // The rest of its time, or until the server is asked.
+    let at_most = |waiting| match plan(&waited(waiting), &limits) {
+        Step::Follow { at_most } => at_most,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(at_most(secs(58)), secs(2));
+    assert_eq!(at_most(secs(1)), LIMITS.pace.silence - secs(1));
+    // A cancel goes before.
+    let cancelled = Known {
+        cancel: true,
+        ..waited(secs(60))
+    };
+    assert!(is_abort(&plan(&cancelled, &limits)));
 }
 
 #[test]
@@ -346,7 +376,7 @@ fn a_turn_that_workers_die_of_is_given_up() {
 
     // A person who is asked takes their time.
     let asked = Known {
-        waiting: true,
+        waiting: Some(secs(5)),
         ..busy
     };
     assert!(matches!(plan(&asked, &LIMITS), Step::Follow { .. }));
