@@ -112,6 +112,7 @@ pub fn router(api: Api) -> Router {
     let host = &api.gate.host;
     let settings = Settings {
         blobs: host.blobs().cloned(),
+        max_prompt: host.options().max_prompt,
         max_upload: host.options().max_upload,
         max_body: api.max_body,
         seen_at: api.seen_at,

@@ -35,7 +35,9 @@
 //! [`change_event`](stream::change_event) writes every change, with the place behind it as the event's id.
 //! [`UiMessages`](stream::UiMessages) writes the reply as an *AI SDK UI message stream*, version 1, which `useChat` of
 //! npm `ai` 7 reads: a route sends the lines as `text/event-stream`, with the header
-//! [`UI_MESSAGE_STREAM`](stream::UI_MESSAGE_STREAM).
+//! [`UI_MESSAGE_STREAM`](stream::UI_MESSAGE_STREAM). [`AgUi`](stream::AgUi) writes it as AG-UI events.
+//!
+//! The router has them all: `/turns/{turn}/events`, `/ui/chat` for `useChat`, and `/ag-ui` for AG-UI's `HttpAgent`.
 //!
 //! ```
 //! use opencode_axum::stream::{DONE, UiMessages};

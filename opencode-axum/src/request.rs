@@ -3,19 +3,19 @@
 use std::convert::Infallible;
 use std::str::FromStr;
 
-use axum::Json as AxumJson;
 use axum::body::Bytes;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{
     DefaultBodyLimit, FromRequest, FromRequestParts, OptionalFromRequest, OriginalUri,
     Query as AxumQuery, RawPathParams, Request,
 };
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, HeaderMap};
 use axum::http::request::Parts;
 use opencode_host::store::MAX_KEY_CHARS;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
 
 use crate::problem::Problem;
 use crate::settings::Settings;
@@ -107,12 +107,7 @@ impl FromRequest<Settings> for Borrowed {
     type Rejection = Problem;
 
     async fn from_request(mut request: Request, state: &Settings) -> Result<Self, Problem> {
-        let kind = request.headers().get(CONTENT_TYPE);
-        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        let kind = kind.split(';').next().unwrap_or_default().trim();
-        if !kind.eq_ignore_ascii_case("application/json") {
-            return Err(wrong_type("application/json"));
-        }
+        check_type(request.headers())?;
         DefaultBodyLimit::max(state.max_body.saturating_mul(MORE)).apply(&mut request);
         let body = Bytes::from_request(request, state).await;
         let body = body.map_err(|rejection| unread(rejection.status()))?;
@@ -122,7 +117,7 @@ impl FromRequest<Settings> for Borrowed {
 
 impl Borrowed {
     pub(crate) fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Problem> {
-        serde_json::from_slice(&self.0).map_err(|error| unfit("The body", &error))
+        read(&self.0)
     }
 }
 
@@ -173,10 +168,10 @@ where
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        match <AxumJson<T> as FromRequest<S>>::from_request(request, state).await {
-            Ok(AxumJson(body)) => Ok(Self(body)),
-            Err(rejection) => Err(refused(&rejection)),
-        }
+        check_type(request.headers())?;
+        let body = Bytes::from_request(request, state).await;
+        let body = body.map_err(|rejection| unread(rejection.status()))?;
+        read(&body).map(Self)
     }
 }
 
@@ -202,15 +197,24 @@ where
     }
 }
 
-fn refused(rejection: &JsonRejection) -> Problem {
-    match rejection {
-        JsonRejection::JsonDataError(error) => {
-            Problem::unprocessable("bad_body", error.body_text())
-        }
-        JsonRejection::JsonSyntaxError(error) => Problem::unreadable("bad_json", error.body_text()),
-        JsonRejection::MissingJsonContentType(_) => wrong_type("application/json"),
-        rejection => unread(rejection.status()),
+/// Refuses a body that says to be something else than JSON.
+fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let kind = headers.get(CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if kind.eq_ignore_ascii_case("application/json") {
+        return Ok(());
     }
+    Err(wrong_type("application/json"))
+}
+
+/// Reads JSON. All bodies are objects; a list of the values of one's fields would be read as well.
+fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Problem> {
+    if json.trim_ascii_start().starts_with(b"[") {
+        let detail = "The body is a list, and is to be an object.";
+        return Err(Problem::unprocessable("bad_body", detail));
+    }
+    serde_json::from_slice(json).map_err(|error| unfit("The body", &error))
 }
 
 /// A body that was not read to its end.
@@ -233,7 +237,8 @@ pub(crate) fn wrong_type(wanted: &str) -> Problem {
 }
 
 /// A text that a database can keep: Postgres has no character U+0000.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, ToSchema)]
+#[schema(value_type = String, pattern = r"^[^\x00]*$")]
 pub(crate) struct Text(pub(crate) String);
 
 impl<'de> Deserialize<'de> for Text {

@@ -13,6 +13,8 @@ use crate::problem::Problem;
 pub(crate) struct Settings {
     /// Where the bytes of files are. They are named by a row that the caller's tenant has.
     pub(crate) blobs: Option<Blobs>,
+    /// The most bytes of a prompt.
+    pub(crate) max_prompt: usize,
     /// The most bytes of one file.
     pub(crate) max_upload: u64,
     /// The most bytes of a body that is no file.

@@ -25,6 +25,7 @@ mod pg;
 mod postgres;
 mod process;
 mod public_api;
+mod schemathesis;
 mod signals;
 mod stages;
 mod test;

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 
 use crate::guard::Guarded;
-use crate::{apt, clients, opencode, process};
+use crate::{apt, clients, opencode, process, schemathesis};
 
 /// Tells the tests where Postgres is; a value given from outside is used instead of a throwaway one.
 pub(crate) const POSTGRES_URL: &str = "OPENCODE_HOST_TEST_POSTGRES";
@@ -17,6 +17,8 @@ pub(crate) const OPENCODE_BIN: &str = "OPENCODE_BIN";
 pub(crate) const CHROMIUM_BIN: &str = "CHROMIUM_BIN";
 /// Tells the tests where the clients that others wrote are.
 pub(crate) const CLIENTS: &str = "OPENCODE_HOST_CLIENTS";
+/// Tells the tests where schemathesis is.
+pub(crate) const SCHEMATHESIS: &str = "OPENCODE_HOST_SCHEMATHESIS";
 /// Tells the tests that everything they can use is there: nothing may be skipped.
 const FROM_XTASK: &str = "OPENCODE_HOST_XTASK";
 
@@ -66,6 +68,7 @@ pub(crate) struct Tools {
     pub(crate) chromium: PathBuf,
     /// The folder of the clients that others wrote.
     pub(crate) clients: PathBuf,
+    pub(crate) schemathesis: PathBuf,
 }
 
 impl Tools {
@@ -79,6 +82,12 @@ impl Tools {
             })?,
             opencode: find_or(find_opencode, "opencode", install, install_opencode)?,
             clients: find_or(|| Ok(clients::find()), "clients", install, clients::install)?,
+            schemathesis: find_or(
+                || Ok(schemathesis::find()),
+                "schemathesis",
+                install,
+                schemathesis::install,
+            )?,
         })
     }
 
@@ -90,7 +99,10 @@ impl Tools {
             Some(&self.opencode),
             Some(&self.chromium),
         );
-        command.env(CLIENTS, &self.clients).env(FROM_XTASK, "1");
+        command
+            .env(CLIENTS, &self.clients)
+            .env(SCHEMATHESIS, &self.schemathesis)
+            .env(FROM_XTASK, "1");
     }
 }
 
@@ -129,7 +141,8 @@ impl fmt::Display for Tools {
         writeln!(out, "postgres  {}", self.postgres)?;
         writeln!(out, "chromium  {}", self.chromium.display())?;
         writeln!(out, "opencode  {}", self.opencode.display())?;
-        writeln!(out, "clients   {}", self.clients.display())
+        writeln!(out, "clients   {}", self.clients.display())?;
+        writeln!(out, "schemathesis  {}", self.schemathesis.display())
     }
 }
 
@@ -185,6 +198,10 @@ pub(crate) fn print() -> Result<ExitCode> {
         (
             "clients",
             clients::find().map(|path| path.display().to_string()),
+        ),
+        (
+            "schemathesis",
+            schemathesis::find().map(|path| path.display().to_string()),
         ),
     ];
     for (name, place) in &found {

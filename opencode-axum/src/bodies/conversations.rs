@@ -12,7 +12,7 @@ use crate::request::Text;
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewConversation {
     /// Its name. Of one name there is one conversation.
-    #[schema(value_type = String, max_length = 512)]
+    #[schema(value_type = String, max_length = 512, pattern = r"^[^\x00]*$")]
     pub(crate) name: Text,
 }
 

@@ -4,11 +4,13 @@
 //! Times are milliseconds since 1970 (UTC). Ids are UUIDs.
 
 mod conversations;
+mod event;
 mod messages;
 mod parts;
 mod turns;
 
 pub(crate) use conversations::{Conversation, ConversationPage, NewConversation};
+pub(crate) use event::ServerSentEvent;
 pub(crate) use messages::{Message, MessagePage};
 pub(crate) use turns::{
     Answered, Cancel, Cancelled, NewTurn, RequestAnswer, Result, Turn, TurnPage,

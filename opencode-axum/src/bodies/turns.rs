@@ -15,7 +15,7 @@ use crate::request::Text;
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewTurn {
     /// The person's words.
-    #[schema(value_type = String, pattern = r"\S")]
+    #[schema(value_type = String, pattern = r"^[^\x00]*[^\s\x00\x85][^\x00]*$")]
     pub(crate) prompt: Text,
     /// What to do while the conversation has unfinished turns.
     #[serde(default)]
@@ -116,7 +116,7 @@ pub(crate) struct Result {
 pub(crate) struct Cancel {
     /// Why, or by whom: it is kept with the turn. The first cancel's stays.
     #[serde(default)]
-    #[schema(value_type = Option<String>, max_length = 1000)]
+    #[schema(value_type = Option<String>, max_length = 1000, pattern = r"^[^\x00]*$")]
     pub(crate) reason: Option<Text>,
 }
 
@@ -144,7 +144,6 @@ enum CancelOutcome {
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum RequestAnswer {
     Answers {
-        #[schema(value_type = Vec<Vec<String>>)]
         answers: Vec<Vec<Text>>,
     },
     Rejection {},
@@ -153,7 +152,6 @@ pub(crate) enum RequestAnswer {
         reply: PermissionReply,
         /// What the agent is told. With it, it goes on after a rejection; without it the turn ends.
         #[serde(default)]
-        #[schema(value_type = Option<String>)]
         message: Option<Text>,
     },
 }

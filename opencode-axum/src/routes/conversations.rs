@@ -23,7 +23,7 @@ pub(crate) struct ListQuery {
     #[param(value_type = Option<ListOrder>, inline)]
     order: Order,
     /// The `next` of the part before.
-    #[param(pattern = r"^-?[0-9]{1,18}\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+    #[param(pattern = r"^(0|-?[1-9][0-9]{0,17})\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
     cursor: Option<String>,
     /// How many there are at most.
     #[serde(default = "fifty")]

@@ -3,8 +3,10 @@
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
+use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::{
-    Content, Info, License, OpenApi, Paths, Ref, RefOr, Response as Answer, ResponseBuilder, Server,
+    Content, Info, License, OpenApi, Paths, Ref, RefOr, Response as Answer, ResponseBuilder,
+    Schema, Server,
 };
 use utoipa::{PartialSchema as _, ToSchema as _};
 
@@ -51,6 +53,11 @@ pub(crate) fn finished(mut description: OpenApi) -> OpenApi {
             &mut item.patch,
         ];
         for operation in operations.into_iter().flatten() {
+            for parameter in operation.parameters.iter_mut().flatten() {
+                if let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema {
+                    never_null(&mut schema.schema_type);
+                }
+            }
             let responses = &mut operation.responses.responses;
             responses.insert("default".to_owned(), RefOr::T(problem()));
         }
@@ -59,6 +66,16 @@ pub(crate) fn finished(mut description: OpenApi) -> OpenApi {
     let name = ProblemDocument::name().into_owned();
     components.schemas.insert(name, ProblemDocument::schema());
     description
+}
+
+/// A parameter that may be absent is never null.
+fn never_null(schema_type: &mut SchemaType) {
+    if let SchemaType::Array(types) = schema_type {
+        types.retain(|known| *known != Type::Null);
+        if let [only] = &types[..] {
+            *schema_type = SchemaType::Type(only.clone());
+        }
+    }
 }
 
 fn problem() -> Answer {

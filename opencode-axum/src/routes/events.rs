@@ -13,6 +13,7 @@ use utoipa::IntoParams;
 use super::encoding::{Encoding, wanted};
 use super::ui_chat;
 use crate::authorize::Scope;
+use crate::bodies::ServerSentEvent;
 use crate::problem::{Problem, sentence};
 use crate::request::{Id, Mount, Query};
 use crate::settings::Settings;
@@ -28,9 +29,6 @@ const RETRY: &str = "retry: 1000\n\n";
 #[into_params(parameter_in = Query)]
 pub(crate) struct From {
     /// The id of an event, to go on behind it, for who cannot send the header `Last-Event-ID`.
-    #[param(
-        pattern = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(end|[0-9]{1,18}-[0-9]{1,18})$"
-    )]
     after: Option<String>,
     /// The encoding: `changes`, the default, or `ui-messages`. The header `Accept` can name it too, as the parameter
     /// `encoding` of `text/event-stream`.
@@ -49,10 +47,10 @@ pub(crate) struct From {
     params(
         ("turn" = Uuid, Path, description = "The turn."),
         From,
-        ("last-event-id" = Option<String>, Header, pattern = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(end|[0-9]{1,18}-[0-9]{1,18})$", description = "The id of the last event that came, to go on behind it.")
+        ("last-event-id" = Option<String>, Header, description = "The id of the last event that came, to go on behind it.")
     ),
     responses(
-        (status = 200, description = "Server-sent events.", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "Server-sent events.", body = ServerSentEvent, content_type = "text/event-stream"),
         (status = 204, description = "All has come.")
     )
 )]
@@ -65,11 +63,12 @@ pub(crate) async fn events(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let row = scope.host.turn(turn).await?;
+    let place = place(turn, &headers, from.after.as_deref())?;
     if wanted(from.encoding, &headers)? == Encoding::UiMessages {
         let seat = settings.seat()?;
         return ui_chat::stream(settings, &scope, mount, &row, seat).await;
     }
-    let Some(cursor) = place(turn, &headers, from.after.as_deref())? else {
+    let Some(cursor) = place else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
     let seat = settings.seat()?;
@@ -88,7 +87,7 @@ fn place(
     headers: &HeaderMap,
     after: Option<&str>,
 ) -> Result<Option<Cursor>, Problem> {
-    let bad = |error: NotAPlace| Problem::unreadable("bad_cursor", sentence(&error));
+    let bad = |error: NotAPlace| Problem::conflict("bad_cursor", sentence(&error));
     let last = headers.get("last-event-id");
     let last = last.map(|last| last.to_str().map_err(|_| bad(NotAPlace)));
     let Some(text) = last.transpose()?.or(after) else {

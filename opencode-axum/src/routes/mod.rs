@@ -1,11 +1,13 @@
 //! The routes: a file per noun. Each is described where it is, and what is described is what is routed.
 
+mod ag_ui;
 mod conversations;
 mod description;
 mod encoding;
 mod events;
 mod export;
 mod files;
+mod inline_files;
 mod messages;
 mod requests;
 mod submit;
@@ -36,6 +38,7 @@ pub(crate) fn all() -> OpenApiRouter<Settings> {
         .routes(routes!(ui_chat::send))
         .routes(routes!(ui_chat::resume))
         .routes(routes!(ui_chat::stop))
+        .routes(routes!(ag_ui::run))
         .routes(routes!(description::show))
 }
 

@@ -1,7 +1,7 @@
 //! A prompt on its way in: JSON, or a form with files.
 //!
-//! A form has the field `turn` first, which is what is sent without files, and then the files. So all is known, and found
-//! good, before the first of their bytes is kept; they go through as they come.
+//! A form has the field `turn`, which is what is sent without files, and the files, which go through as they come. Where
+//! `turn` comes first, a prompt that cannot be is refused before the first byte of a file.
 
 use axum::Json as Answer;
 use axum::extract::{FromRequest as _, Request, State};
@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 use crate::authorize::Scope;
 use crate::bodies::{NewTurn, Turn};
 use crate::file::is_plain_type;
-use crate::multipart::{Multipart, MultipartError, Part};
+use crate::multipart::{Multipart, MultipartError};
 use crate::problem::Problem;
 use crate::request::{Id, Json, unfit, wrong_type};
 use crate::settings::Settings;
@@ -30,9 +30,9 @@ use crate::settings::Settings;
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "the schema of a form")]
 pub(crate) struct TurnForm {
-    /// The first field: what is asked, as JSON.
+    /// What is asked, as JSON.
     turn: NewTurn,
-    /// The files, behind it.
+    /// The files.
     #[schema(value_type = Vec<String>, format = Binary, required = false)]
     files: Vec<Vec<u8>>,
 }
@@ -200,25 +200,14 @@ impl Submission {
         scope: &Scope,
         conversation: ConversationId,
     ) -> Result<Self, Problem> {
-        let first = form.next_part().await?;
-        let is_turn = |part: &Part| part.name == "turn" && part.file_name.is_none();
-        if !first.is_some_and(|part| is_turn(&part)) {
-            return Err(malformed("the first field is to be \"turn\""));
-        }
-        let mut json = Vec::new();
-        while let Some(chunk) = form.chunk().await? {
-            if json.len() + chunk.len() > settings.max_body {
-                let detail = "The field \"turn\" is larger than this application takes.";
-                return Err(Problem::too_large("body_too_large", detail));
-            }
-            json.extend_from_slice(&chunk);
-        }
-        let new = serde_json::from_slice(&json);
-        let new: NewTurn = new.map_err(|error| unfit("The field \"turn\"", &error))?;
-        let mut uploads: Option<Uploads> = None;
+        let (mut new, mut uploads) = (None, None::<Uploads>);
         while let Some(part) = form.next_part().await? {
             let Some(name) = part.file_name else {
-                return Err(malformed("behind the field \"turn\" there are files only"));
+                if part.name != "turn" || new.is_some() {
+                    return Err(malformed("beside one field \"turn\" there are files only"));
+                }
+                new = Some(turn_of(form, settings.max_body).await?);
+                continue;
             };
             let first = form.chunk().await?;
             // A form without a file has one without a name and a byte.
@@ -234,8 +223,22 @@ impl Submission {
             let kind = part.content_type.filter(|kind| is_plain_type(kind));
             uploads.add(&name, kind.as_deref(), content).await?;
         }
+        let new = new.ok_or_else(|| malformed("it has no field \"turn\""))?;
         Ok(Self { new, uploads })
     }
+}
+
+/// What the current part of a form asks.
+async fn turn_of(form: &mut Multipart, max_body: usize) -> Result<NewTurn, Problem> {
+    let mut json = Vec::new();
+    while let Some(chunk) = form.chunk().await? {
+        if json.len() + chunk.len() > max_body {
+            let detail = "The field \"turn\" is larger than this application takes.";
+            return Err(Problem::too_large("body_too_large", detail));
+        }
+        json.extend_from_slice(&chunk);
+    }
+    serde_json::from_slice(&json).map_err(|error| unfit("The field \"turn\"", &error))
 }
 
 impl From<MultipartError> for Problem {

@@ -8,21 +8,18 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse as _, Response};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use opencode_client::wire::Prompt;
-use opencode_host::SubmitOptions;
-use opencode_host::id::ConversationId;
 use opencode_host::store::Turn;
-use opencode_host::uploads::Uploads;
+use opencode_host::{SubmitOptions, check_prompt};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::inline_files::{InlineFile, bad, uploads};
 use super::submit::submit_once;
 use crate::authorize::Scope;
+use crate::bodies::ServerSentEvent;
 use crate::encoders::UiEncoder;
-use crate::file::is_plain_type;
 use crate::problem::Problem;
 use crate::replies::encoded;
 use crate::request::{Borrowed, Mount, Name, Text, unfit};
@@ -35,7 +32,7 @@ use crate::stream::UI_MESSAGE_STREAM;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct UiChatRequest<'a> {
     /// The chat: the name of the conversation.
-    #[schema(value_type = String, max_length = 512)]
+    #[schema(value_type = String, max_length = 512, pattern = r"^[^\x00]*$")]
     id: Text,
     /// All messages. Read is the last.
     #[serde(borrow)]
@@ -44,7 +41,7 @@ pub(crate) struct UiChatRequest<'a> {
     trigger: UiTrigger,
     /// The message to answer again, or the one that the last takes the place of.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, max_length = 500, pattern = r"^[^\x00]*$")]
     message_id: Option<Text>,
 }
 
@@ -59,7 +56,7 @@ enum UiTrigger {
 /// A message of a front end's.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct UiMessage {
-    #[schema(value_type = String)]
+    #[schema(value_type = String, max_length = 500, pattern = r"^[^\x00]*$")]
     id: Text,
     role: UiRole,
     parts: Vec<UiPart>,
@@ -74,28 +71,21 @@ enum UiRole {
     System,
 }
 
-/// A part of a message. Of a person's, those that are none of these say nothing.
+/// A part of a message. Of a person's those are read whose `type` is `text` or `file`.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(
-    tag = "type",
-    rename_all = "lowercase",
-    rename_all_fields = "camelCase"
-)]
-enum UiPart {
-    Text {
-        #[schema(value_type = String)]
-        text: Text,
-    },
-    /// A file, as a `data:` URL.
-    File {
-        url: String,
-        #[serde(default)]
-        media_type: Option<String>,
-        #[serde(default)]
-        filename: Option<String>,
-    },
-    #[serde(other)]
-    Other,
+#[serde(rename_all = "camelCase")]
+struct UiPart {
+    r#type: String,
+    /// Of a text.
+    #[serde(default)]
+    text: Option<Text>,
+    /// Of a file: its content, as a `data:` URL in base64.
+    #[serde(default)]
+    url: Option<String>,
+    #[serde(default)]
+    media_type: Option<String>,
+    #[serde(default)]
+    filename: Option<String>,
 }
 
 /// Sends a message, or has one answered again. The answer is a UI message stream (version 1) of the turn. The turn goes on
@@ -106,7 +96,7 @@ enum UiPart {
     tag = "ui",
     operation_id = "send_ui_message",
     request_body = UiChatRequest<'_>,
-    responses((status = 200, description = "A UI message stream.", body = String, content_type = "text/event-stream"))
+    responses((status = 200, description = "A UI message stream.", body = ServerSentEvent, content_type = "text/event-stream"))
 )]
 pub(crate) async fn send(
     State(settings): State<Settings>,
@@ -129,12 +119,14 @@ pub(crate) async fn send(
         (UiTrigger::SubmitMessage, Some(_)) | (UiTrigger::RegenerateMessage, None) => None,
         (UiTrigger::RegenerateMessage, Some(answer)) => Some(format!("ui:again:{}", answer.0)),
     };
+    let (text, files) = read(message.parts)?;
+    // Before there is a conversation for it.
+    check_prompt(&text, settings.max_prompt)?;
     let seat = settings.seat()?;
     let conversation = scope.host.open_conversation(&request.id.0).await?.id;
-    let (text, uploads) = read(&scope, conversation, message.parts).await?;
     let options = SubmitOptions {
         client_key,
-        uploads,
+        uploads: uploads(&scope, conversation, files).await?,
         ..SubmitOptions::default()
     };
     let submitted = submit_once(&scope, conversation, Prompt::text(text), options).await?;
@@ -142,50 +134,19 @@ pub(crate) async fn send(
 }
 
 /// The words and the files of a message.
-async fn read(
-    scope: &Scope,
-    conversation: ConversationId,
-    parts: Vec<UiPart>,
-) -> Result<(String, Option<Uploads>), Problem> {
-    let (mut text, mut uploads) = (Vec::new(), None::<Uploads>);
+fn read(parts: Vec<UiPart>) -> Result<(String, Vec<InlineFile>), Problem> {
+    let (mut text, mut files) = (Vec::new(), Vec::new());
     for part in parts {
-        match part {
-            UiPart::Text { text: words } => text.push(words.0),
-            UiPart::File {
-                url,
-                media_type,
-                filename,
-            } => {
-                let (said, bytes) = data_of(&url)?;
-                let kind = media_type.filter(|kind| !kind.is_empty());
-                let kind = kind.or(said).filter(|kind| is_plain_type(kind));
-                let uploads = match &mut uploads {
-                    Some(uploads) => uploads,
-                    none => none.insert(scope.host.uploads(conversation).await?),
-                };
-                let name = filename.unwrap_or_default();
-                uploads.add(&name, kind.as_deref(), &bytes[..]).await?;
+        match part.r#type.as_str() {
+            "text" => text.extend(part.text.map(|text| text.0)),
+            "file" => {
+                let url = part.url.ok_or_else(bad)?;
+                files.push(InlineFile::of_url(part.filename, part.media_type, &url)?);
             }
-            UiPart::Other => {}
+            _ => {}
         }
     }
-    Ok((text.join("\n\n"), uploads))
-}
-
-/// The media type and the bytes of a `data:` URL (RFC 2397). Nothing is fetched from elsewhere.
-fn data_of(url: &str) -> Result<(Option<String>, Vec<u8>), Problem> {
-    let bad = || {
-        let detail = "A file comes as a data: URL in base64.";
-        Problem::unprocessable("bad_file", detail)
-    };
-    let (head, data) = url
-        .strip_prefix("data:")
-        .and_then(|rest| rest.split_once(','))
-        .ok_or_else(bad)?;
-    let kind = head.strip_suffix(";base64").ok_or_else(bad)?;
-    let bytes = BASE64_STANDARD.decode(data).map_err(|_| bad())?;
-    let kind = kind.split(';').next().filter(|kind| !kind.is_empty());
-    Ok((kind.map(str::to_owned), bytes))
+    Ok((text.join("\n\n"), files))
 }
 
 fn no_prompt() -> Problem {
@@ -201,7 +162,7 @@ fn no_prompt() -> Problem {
     operation_id = "resume_ui_stream",
     params(("chat" = String, Path, description = "The chat: the name of the conversation.", max_length = 512)),
     responses(
-        (status = 200, description = "A UI message stream.", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "A UI message stream.", body = ServerSentEvent, content_type = "text/event-stream"),
         (status = 204, description = "Nothing runs.")
     )
 )]

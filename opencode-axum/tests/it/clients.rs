@@ -31,6 +31,11 @@ impl Running {
         Self::start(site, include_str!("../clients/ai_sdk.mjs"), act).await
     }
 
+    /// Starts AG-UI's client.
+    async fn ag_ui(site: &Site, act: &str) -> Self {
+        Self::start(site, include_str!("../clients/ag_ui.mjs"), act).await
+    }
+
     async fn start(site: &Site, program: &str, act: &str) -> Self {
         let packages = std::env::var_os("OPENCODE_HOST_CLIENTS").map(PathBuf::from);
         let packages = packages
@@ -124,24 +129,41 @@ async fn the_ai_sdk_goes_on_after_a_cut() {
 
 #[tokio::test]
 async fn the_ai_sdk_shows_the_text_once_after_a_take_over() {
-    let script = Script::always([Step::text("One. "), Step::gate("two"), Step::text("Two.")]);
-    let site = Site::without_worker(script).await;
-    // Workers of other processes: the router reads what they save.
+    let site = Site::without_worker(counting()).await;
+    let mut client = Running::ai_sdk(&site, "follow").await;
+    let dying = worker_that_dies(&site);
+    assert_eq!(client.says().await, json!({"at": "half"}));
+    dying.shutdown_background();
+    take_over(&site);
+    let said = client.shows_what_is_kept().await;
+    assert_eq!(said["shown"], json!(["One. ", "Two."]));
+    was_taken_over(&site, &said).await;
+}
+
+fn counting() -> Script {
+    let steps = [Step::text("One. "), Step::gate("two"), Step::text("Two.")];
+    Script::always(steps)
+}
+
+/// A worker of another process, whose end is that of the runtime. The router reads what it saves.
+fn worker_that_dies(site: &Site) -> Runtime {
     let dying = Runtime::new().unwrap();
     let worker = site.other_worker();
     dying.spawn(async move { worker.run(CancellationToken::new()).await });
-    let mut client = Running::ai_sdk(&site, "follow").await;
-    assert_eq!(client.says().await, json!({"at": "half"}));
-    dying.shutdown_background();
-    let worker = site.other_worker();
-    let shutdown = site.shutdown.clone();
+    dying
+}
+
+/// Another process goes on with the turn, and its answer goes on.
+fn take_over(site: &Site) {
+    let (worker, shutdown) = (site.other_worker(), site.shutdown.clone());
     tokio::spawn(async move { worker.run(shutdown).await.unwrap() });
     site.impostor.gate("two").open();
-    let said = client.shows_what_is_kept().await;
-    assert_eq!(said["shown"], json!(["One. ", "Two."]));
+}
+
+async fn was_taken_over(site: &Site, said: &Value) {
     let turn = said["turn"].as_str().unwrap().parse().unwrap();
     let row = site.host.store().turn(turn).await.unwrap().unwrap();
-    assert_eq!(row.generation, 2, "another worker took it over");
+    assert_eq!(row.generation, 2);
 }
 
 #[tokio::test]
@@ -188,4 +210,82 @@ async fn the_ai_sdk_is_told_what_is_wrong() {
     let told = client.says().await;
     assert!(told["error"].as_str().unwrap().contains("empty"), "{told}");
     assert_eq!(client.says().await["status"], "error");
+}
+
+/// What AG-UI's client shows once it is done is what is kept.
+#[track_caller]
+fn is_kept(said: &Value) {
+    assert_eq!(said["shown"], said["kept"], "{said}");
+    assert!(said.get("failed").is_none(), "{said}");
+}
+
+#[tokio::test]
+async fn ag_ui_shows_an_answer_with_its_tools() {
+    let site = Site::new([
+        Step::reasoning("Let me see."),
+        Step::tool("read", json!({"path": "a.txt"}), "alpha"),
+        Step::tool_error("read", json!({"path": "b.txt"}), "no such file"),
+        Step::text("It grows."),
+    ])
+    .await;
+    let said = Running::ag_ui(&site, "answer").await.says().await;
+    is_kept(&said);
+    assert_eq!(said["outcome"], json!({"type": "success"}));
+    let messages = said["messages"].as_array().unwrap();
+    let of = |role: &str| -> Vec<_> {
+        messages
+            .iter()
+            .filter(|message| message["role"] == role)
+            .collect()
+    };
+    assert_eq!(of("user").len(), 1);
+    assert_eq!(of("reasoning")[0]["content"], "Let me see.");
+    let results: Vec<_> = of("tool").iter().map(|tool| &tool["content"]).collect();
+    assert_eq!(results, ["alpha", "no such file"]);
+    let call = &of("assistant")[0]["toolCalls"][0]["function"];
+    assert_eq!(call["name"], "read");
+    assert_eq!(call["arguments"], "{\"path\":\"a.txt\"}");
+}
+
+#[tokio::test]
+async fn ag_ui_is_stopped_and_keeps_its_half() {
+    let site = Site::new([Step::text("Half"), Step::gate("never"), Step::text("whole")]).await;
+    let said = Running::ag_ui(&site, "stop").await.says().await;
+    is_kept(&said);
+    assert_eq!(said["shown"], json!(["Half"]));
+    assert_eq!(said["outcome"], json!({"type": "cancelled"}));
+}
+
+#[tokio::test]
+async fn ag_ui_goes_on_after_a_cut() {
+    let steps = [Step::text("One. "), Step::gate("two"), Step::text("Two.")];
+    let site = Site::new(steps).await;
+    let mut client = Running::ag_ui(&site, "resume").await;
+    assert_eq!(client.says().await, json!({"at": "resumed"}));
+    site.impostor.gate("two").open();
+    let said = client.says().await;
+    is_kept(&said);
+    assert_eq!(said["shown"], json!(["One. ", "Two."]));
+}
+
+#[tokio::test]
+async fn ag_ui_shows_the_text_once_after_a_take_over() {
+    let site = Site::without_worker(counting()).await;
+    let mut client = Running::ag_ui(&site, "follow").await;
+    let dying = worker_that_dies(&site);
+    assert_eq!(client.says().await, json!({"at": "half"}));
+    dying.shutdown_background();
+    take_over(&site);
+    let said = client.says().await;
+    is_kept(&said);
+    assert_eq!(said["shown"], json!(["One. ", "Two."]));
+    was_taken_over(&site, &said).await;
+}
+
+#[tokio::test]
+async fn ag_ui_answers_a_question() {
+    let site = Site::new([Step::question("Go on?", ["Yes"]), Step::text("Done.")]).await;
+    let said = Running::ag_ui(&site, "question").await.says().await;
+    is_kept(&said);
+    assert_eq!(said["shown"], json!(["Done."]));
 }

@@ -11,6 +11,7 @@ mod clients;
 mod description;
 mod files;
 mod following;
+mod fuzzed;
 mod lists;
 mod problems;
 mod site;

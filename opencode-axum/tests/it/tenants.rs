@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 use crate::site::{Page, Site};
 
 /// Routes that name nothing of a tenant's.
-const NAMELESS: [&str; 4] = [
+const NAMELESS: [&str; 5] = [
     "list_conversations",
     "open_conversation",
+    "run_ag_ui",
     "send_ui_message",
     "show_description",
 ];
@@ -125,6 +126,10 @@ fn body(route: &Route) -> Value {
             let parts = json!([{"type": "text", "text": "Go on"}]);
             let message = json!({"id": "m1", "role": "user", "parts": parts});
             json!({"id": "garden", "messages": [message], "trigger": "submit-message"})
+        }
+        "run_ag_ui" => {
+            let message = json!({"id": "m1", "role": "user", "content": "Go on"});
+            json!({"threadId": "garden", "runId": "r1", "messages": [message]})
         }
         "cancel_turn" => json!({"reason": "enough"}),
         "answer_request" => json!({"type": "answers", "answers": [["Yes"]]}),

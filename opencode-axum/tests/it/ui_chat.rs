@@ -317,12 +317,14 @@ async fn messages_that_ask_nothing_are_refused_and_open_nothing() {
             .await
             .is_problem(unprocessable, code);
     }
+    let empty = asking(&site, &submit(&json!([message("m1", " ")])));
+    let empty = empty.page().await;
+    empty.is_problem(unprocessable, "empty_prompt");
+    let run = json!({"threadId": "garden", "runId": "r1", "messages": [{"role": "user", "content": " "}]});
+    let run = site.post("/ag-ui", &run).await;
+    run.is_problem(unprocessable, "empty_prompt");
     let listed = site.get("/conversations").await.ok();
     assert_eq!(listed, json!({"conversations": []}));
-    let empty = asking(&site, &submit(&json!([message("m1", " ")])))
-        .page()
-        .await;
-    empty.is_problem(unprocessable, "empty_prompt");
 
     let untyped = site
         .ask("acme", Method::POST, "/ui/chat")

@@ -1,0 +1,148 @@
+//! `/ag-ui`: a run of an agent, as `HttpAgent` of AG-UI (npm `@ag-ui/client` 1) asks for it.
+//!
+//! The thread is the conversation of that name. Of the messages the last is read, which is the person's. A run is one
+//! turn, however often it is asked for. It goes on when the connection ends; `/ui/chat/{chat}/stop` stops it.
+
+use axum::extract::State;
+use axum::response::Response;
+use opencode_client::wire::Prompt;
+use opencode_host::{SubmitOptions, check_prompt};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::inline_files::{InlineFile, bad, uploads};
+use super::submit::submit_once;
+use crate::authorize::Scope;
+use crate::bodies::ServerSentEvent;
+use crate::encoders::AgUiEncoder;
+use crate::problem::Problem;
+use crate::replies::encoded;
+use crate::request::{Borrowed, Mount, Text, unfit};
+use crate::settings::Settings;
+use crate::sse;
+
+/// What a front end asks for. What else it says is passed over: the agent has the application's tools, not the page's.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AgUiRun<'a> {
+    /// The thread: the name of the conversation.
+    #[schema(value_type = String, max_length = 512, pattern = r"^[^\x00]*$")]
+    thread_id: Text,
+    /// The run: the same is the same turn.
+    #[schema(value_type = String, max_length = 500, pattern = r"^[^\x00]*$")]
+    run_id: Text,
+    /// All messages. Read is the last.
+    #[serde(borrow)]
+    #[schema(value_type = Vec<AgUiMessage>, min_items = 1)]
+    messages: &'a RawValue,
+}
+
+/// A message of a front end's.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct AgUiMessage {
+    role: String,
+    /// What a person says.
+    #[serde(default)]
+    content: Option<AgUiContent>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+enum AgUiContent {
+    Words(Text),
+    Parts(Vec<AgUiPart>),
+}
+
+/// A part of a message: words, or a file of some kind.
+#[derive(Debug, Deserialize, ToSchema)]
+struct AgUiPart {
+    r#type: String,
+    #[serde(default)]
+    text: Option<Text>,
+    #[serde(default)]
+    source: Option<AgUiSource>,
+}
+
+/// The content of a file: `data`, in base64.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct AgUiSource {
+    r#type: String,
+    value: String,
+    #[serde(default)]
+    mime_type: Option<String>,
+}
+
+/// Runs an agent: asks the last message. The answer is a stream of AG-UI events.
+#[utoipa::path(
+    post,
+    path = "/ag-ui",
+    tag = "ui",
+    operation_id = "run_ag_ui",
+    request_body = AgUiRun<'_>,
+    responses((status = 200, description = "AG-UI events.", body = ServerSentEvent, content_type = "text/event-stream"))
+)]
+pub(crate) async fn run(
+    State(settings): State<Settings>,
+    scope: Scope,
+    mount: Mount,
+    body: Borrowed,
+) -> Result<Response, Problem> {
+    let request: AgUiRun<'_> = body.json()?;
+    let messages: Result<Vec<&RawValue>, _> = serde_json::from_str(request.messages.get());
+    let messages = messages.map_err(|error| unfit("The messages", &error))?;
+    let last = messages.last().ok_or_else(no_prompt)?;
+    let last: Result<AgUiMessage, _> = serde_json::from_str(last.get());
+    let last = last.map_err(|error| unfit("The last message", &error))?;
+    if last.role != "user" {
+        return Err(no_prompt());
+    }
+    let (text, files) = read(last.content)?;
+    // Before there is a conversation for it.
+    check_prompt(&text, settings.max_prompt)?;
+    let seat = settings.seat()?;
+    let conversation = scope.host.open_conversation(&request.thread_id.0).await?.id;
+    let options = SubmitOptions {
+        client_key: Some(format!("ag-ui:{}", request.run_id.0)),
+        uploads: uploads(&scope, conversation, files).await?,
+        ..SubmitOptions::default()
+    };
+    let submitted = submit_once(&scope, conversation, Prompt::text(text), options).await?;
+    let (thread, run) = (request.thread_id.0, request.run_id.0);
+    let encoder = AgUiEncoder::new(
+        &submitted.turn,
+        thread,
+        run,
+        request.messages.to_owned(),
+        mount,
+    );
+    let lines = encoded(&scope.host, submitted.turn.id, encoder).await?;
+    Ok(sse::response(lines, seat, settings.shutdown))
+}
+
+/// The words and the files of a message.
+fn read(content: Option<AgUiContent>) -> Result<(String, Vec<InlineFile>), Problem> {
+    let parts = match content {
+        None => return Ok((String::new(), Vec::new())),
+        Some(AgUiContent::Words(words)) => return Ok((words.0, Vec::new())),
+        Some(AgUiContent::Parts(parts)) => parts,
+    };
+    let (mut text, mut files) = (Vec::new(), Vec::new());
+    for part in parts {
+        match part.source {
+            None if part.r#type == "text" => text.extend(part.text.map(|text| text.0)),
+            None => {}
+            Some(source) if source.r#type == "data" => {
+                files.push(InlineFile::new(None, source.mime_type, &source.value)?);
+            }
+            Some(_) => return Err(bad()),
+        }
+    }
+    Ok((text.join("\n\n"), files))
+}
+
+fn no_prompt() -> Problem {
+    let detail = "The last message is to be the person's.";
+    Problem::unprocessable("no_prompt", detail)
+}
