@@ -21,6 +21,8 @@ pub enum Reason {
     Declined,
     /// The application refused it before it began ([`Product::before_turn`](crate::product::Product::before_turn)).
     Refused,
+    /// It used up what it may ([`Product::budget`](crate::product::Product::budget)); what had come is kept.
+    Budget,
     /// The provider or the server reported an error.
     Upstream,
     /// The server knows no agent, or no model, of the name that the prompt has.
@@ -56,6 +58,7 @@ impl Reason {
             Self::Cancelled => "cancelled",
             Self::Declined => "declined",
             Self::Refused => "refused",
+            Self::Budget => "budget",
             Self::Upstream => "upstream",
             Self::UnknownName => "unknown_name",
             Self::EmptyReply => "empty_reply",

@@ -57,6 +57,7 @@ impl Driver {
             workshop.options.heartbeat_limit,
             now,
         );
+        facts.budget = product.policy.budget;
         facts.has_tools = offering::has_tools(&product.policy);
         let tools = Tools::new(front, workshop, product, claimed, control, live, now);
         Self { tools, facts, ears }

@@ -5,10 +5,13 @@
 use std::time::Duration;
 
 use opencode_client::Reply;
+use opencode_client::event::EventBody;
 use opencode_client::reply::{Checkpoint, ProblemSink};
+use opencode_client::wire::PartBody;
 use opencode_client::{Exchange, GapReason, Signal, Subscription};
 use tokio::time::Instant;
 
+use super::budget::Used;
 use super::facts::{Heard, Said};
 use super::observing::Feed;
 use super::tools::Tools;
@@ -65,6 +68,7 @@ impl Ears {
             .reply
             .as_ref()
             .map_or_else(Said::default, |reply| Said {
+                used: Used::of(reply.usage()),
                 text: reply.has_words(),
                 tools: reply.has_ended_tool(),
                 error: reply.error().cloned(),
@@ -167,6 +171,14 @@ impl Ears {
     }
 }
 
+/// A step of the model has ended: what it has cost is known.
+fn has_cost(event: &EventBody<'_>) -> bool {
+    let EventBody::PartUpdated(part) = event else {
+        return false;
+    };
+    matches!(part.body, PartBody::StepFinish { .. })
+}
+
 /// What a few signals amounted to.
 #[derive(Default)]
 pub(super) struct Signals {
@@ -196,6 +208,7 @@ impl Signals {
                     reply.retries(),
                 );
                 reply.apply(&event);
+                self.plan |= has_cost(&event.body);
                 self.idle |= reply.take_idle();
                 self.error |= (!errors && reply.error().is_some()) || reply.take_restart();
                 self.plan |= self.idle

@@ -23,6 +23,7 @@ pub(crate) use look::{Inspection, LastMessage, Look, Requests};
 pub(crate) use prompt_run::{Aborts, Looks};
 pub(crate) use prompt_run::{Confirmed, Names, PromptRun, Said, Stage};
 
+use super::budget::Budget;
 use super::control::Orders;
 use super::limits::Limits;
 use super::pacing::Pacing;
@@ -37,6 +38,8 @@ const DOUBLINGS: u32 = 6;
 pub(crate) struct Facts {
     /// What the turn is bounded by.
     pub(crate) limits: Limits,
+    /// What the turn may use up.
+    pub(crate) budget: Budget,
     /// While a person is asked, the turn's time is paused as long as the server was heard from within this time.
     pub(crate) heartbeat_limit: Duration,
     /// What is to become of the turn, by those who may say so.
@@ -172,6 +175,7 @@ impl Facts {
     ) -> Self {
         Self {
             limits: limits.tightened(&turn.deadlines),
+            budget: Budget::default(),
             heartbeat_limit,
             has_tools: false,
             orders,
@@ -401,7 +405,10 @@ impl Facts {
             }
         }
         self.prompt.looks.due |= heard.error && prompted;
+        let before = self.overrun().is_some();
         self.prompt.said(heard.said, now);
+        // It may be the last step, which is not to be stopped.
+        self.prompt.looks.due |= prompted && !before && self.overrun().is_some();
     }
 
     /// What a failed read of the history amounts to.
@@ -470,6 +477,11 @@ impl Facts {
     pub(crate) fn waits_for_a_person(&self, now: Instant) -> bool {
         let asked = !self.prompt.said.asks.is_empty();
         asked && now.duration_since(self.spent.alive) < self.heartbeat_limit
+    }
+
+    /// What of the budget is used up, in words.
+    pub(crate) fn overrun(&self) -> Option<String> {
+        self.budget.used_up(&self.prompt.said.used)
     }
 
     /// The request that nobody will answer in time first, and how long it still has.

@@ -19,7 +19,7 @@ use crate::store::{Conversation, Message};
 use crate::telemetry::Telemetry;
 #[cfg(feature = "tools")]
 use crate::tools::{ReadySet, ToolSet};
-use crate::turn::TurnResult;
+use crate::turn::{Budget, TurnResult};
 
 /// Where a host's agents work when the product names no folder.
 #[derive(Clone, Debug)]
@@ -60,6 +60,7 @@ pub(crate) struct Policy {
     pub(crate) own_configuration: OwnConfiguration,
     pub(crate) default_attach: DefaultAttach,
     pub(crate) transforms: Vec<Arc<dyn Transform>>,
+    pub(crate) budget: Budget,
     /// What the agent may call; `None` where there is nothing.
     #[cfg(feature = "tools")]
     pub(crate) tools: Option<Arc<ReadySet>>,
@@ -86,6 +87,7 @@ impl Policy {
         }
         Ok(Self {
             agent: product.agent(turn).await?,
+            budget: product.budget(turn).await?,
             model: product.model(turn).await?,
             system_context: product.system_context(turn).await?,
             permission_rules: product.permission_rules(turn).await?,
@@ -105,6 +107,7 @@ impl Policy {
             own_configuration: OwnConfiguration::Remove,
             default_attach: DefaultAttach::None,
             transforms: Vec::new(),
+            budget: Budget::default(),
             #[cfg(feature = "tools")]
             tools: None,
             permission_rules: Vec::new(),
@@ -172,6 +175,10 @@ impl Product for Asked {
 
     async fn model(&self, _: &TurnContext) -> Result<Option<ModelRef>, HookError> {
         Ok(self.policy.model.clone())
+    }
+
+    async fn budget(&self, _: &TurnContext) -> Result<Budget, HookError> {
+        Ok(self.policy.budget)
     }
 
     async fn system_context(&self, _: &TurnContext) -> Result<Option<String>, HookError> {

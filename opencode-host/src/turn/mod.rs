@@ -5,6 +5,7 @@
 //! path ends in one terminal state and one `turn.finished` event.
 
 mod attach;
+mod budget;
 mod carry_over;
 mod connecting;
 pub(crate) mod control;
@@ -39,6 +40,7 @@ mod unanswered;
 mod unknown_name;
 pub(crate) mod workshop;
 
+pub use budget::Budget;
 pub(crate) use driver::Driver;
 pub(crate) use leaving::Driven;
 pub use limits::{Deadlines, Limits, Pace, Unanswered, Waiting};

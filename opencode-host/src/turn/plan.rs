@@ -82,6 +82,12 @@ fn decide(facts: &Facts, now: Instant) -> Step {
         Consulted::Failed(why) => return Step::End(Ending::failed(why)),
         Consulted::Go | Consulted::Changed(_) => {}
     }
+    if unprompted && facts.budget.is_none() {
+        return Step::End(Ending::own(
+            Reason::Budget,
+            "There is nothing left of what this may cost, so the agent was not asked.",
+        ));
+    }
     if facts.link.is_none() {
         return Step::Connect;
     }
@@ -139,6 +145,18 @@ fn answer(facts: &Facts, now: Instant, ago: Duration) -> Step {
     if prompt.looks.due {
         return Step::Inspect;
     }
+    if let Some(overrun) = facts.overrun()
+        && !is_over(prompt)
+    {
+        return stop(
+            facts,
+            now,
+            Ending::own(
+                Reason::Budget,
+                format!("The answer was stopped: {overrun}. What had come is kept."),
+            ),
+        );
+    }
     if let Some((inspection, confirmed)) = prompt.inspection(pace.confirm) {
         let confirmed = if hopeless {
             // There may be no second look.
@@ -182,6 +200,13 @@ fn answer(facts: &Facts, now: Instant, ago: Duration) -> Step {
             at_most: patience.saturating_sub(quiet).min(in_time),
         }
     }
+}
+
+/// The last look showed an answer with its end, or nobody at work on one.
+fn is_over(prompt: &PromptRun) -> bool {
+    let look = prompt.looks.last.as_ref().map(|(look, _)| look);
+    let is_whole = |last: &LastMessage| last.finished && !last.wants_more;
+    look.is_some_and(|look| !look.busy || look.last.as_ref().is_some_and(is_whole))
 }
 
 /// How long nothing may be heard before the server is asked. A stream that has

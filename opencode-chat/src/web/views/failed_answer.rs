@@ -124,6 +124,10 @@ fn own(reason: Reason) -> (&'static str, &'static str) {
             "The answer took too long",
             "What had arrived is kept. Ask for less at once, or allow more time with `--timeout`.",
         ),
+        Reason::Budget => (
+            "The budget is used up",
+            "What had arrived is kept. Ask again once there is more of it.",
+        ),
         Reason::Loop => (
             "OpenCode answered the same prompt over and over",
             "It was stopped. Try again; a newer OpenCode may cure it.",

@@ -56,6 +56,7 @@ fn running() -> Known {
         transcript_owed: false,
         session_error: None,
         retries: 0,
+        cost: 0.0,
         content: Content {
             text: true,
             tools: false,

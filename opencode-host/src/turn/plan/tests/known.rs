@@ -3,6 +3,7 @@
 use opencode_client::{MintBasis, PromptIds, UpstreamError};
 use tokio::time::Instant;
 
+use super::super::super::budget::{Budget, Used};
 use super::super::super::facts::{
     Aborts, Calls, Claimed, Confirmed, Consulted, Facts, Failing, Failure, Inspection, Link, Looks,
     Names, PromptRun, Said, Spent, Stage,
@@ -51,6 +52,8 @@ pub(super) struct Known {
     pub(super) elapsed: Duration,
     pub(super) session_error: Option<UpstreamError>,
     pub(super) retries: u32,
+    /// Of a budget of one dollar.
+    pub(super) cost: f64,
     pub(super) content: Content,
     pub(super) failure: Option<(Failure, Duration)>,
     pub(super) failing: Option<Failure>,
@@ -100,6 +103,7 @@ impl Known {
         });
         Facts {
             limits: *limits,
+            budget: Budget::default().cost(1.0),
             heartbeat_limit: secs(45),
             has_tools: self.tools_owed,
             orders: Orders {
@@ -134,6 +138,10 @@ impl Known {
                     tools: self.content.tools,
                     error: self.session_error.clone(),
                     retries: self.retries,
+                    used: Used {
+                        cost: self.cost,
+                        tokens: 0,
+                    },
                     asks: self
                         .waiting
                         .map(|_| "per_1".to_owned())
