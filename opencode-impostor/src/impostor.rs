@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ledger::Ledger;
 use crate::script::{Garbage, Script, Step};
-use crate::state::World;
+use crate::state::{State, World};
 use crate::{listener, turn};
 
 /// A wait that ran out of time.
@@ -181,7 +181,7 @@ impl Impostor {
 
     /// Forgets the servers of tools that were added, in all folders, as where a folder's instance is disposed of.
     pub fn forget_tools(&self) {
-        self.world.update(|state| state.mcp.clear());
+        self.world.update(State::forget_tools);
     }
 
     /// Sends an event of a session to everybody who listens.

@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, Method, Request, Uri, header};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
 /// The revision of MCP that 1.18.33 speaks.
 const PROTOCOL: &str = "2025-11-25";
@@ -26,6 +27,8 @@ pub(crate) struct Added {
     next: u64,
     /// As `GET /mcp` tells it.
     pub(crate) status: Value,
+    /// Another has taken its place, or it was forgotten: what was asked of it is not waited for.
+    pub(crate) closed: CancellationToken,
     /// The names of its tools.
     tools: Vec<String>,
 }

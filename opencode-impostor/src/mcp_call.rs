@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::mcp::Added;
 use crate::script::{Delivery, McpCall};
 use crate::state::World;
 
@@ -24,14 +25,30 @@ pub(crate) async fn call(
         let message = server.request("tools/call", &params);
         Some((server.clone(), message))
     })?;
-    let answer = match &call.delivery {
-        Delivery::Once => server.send(&message).await,
+    let answering = deliver(world, &server, &message, &call.delivery);
+    let answer = tokio::select! {
+        biased;
+        () = server.closed.cancelled() => Err("MCP error -32000: Connection closed".to_owned()),
+        answer = answering => answer,
+    };
+    Some(answer.and_then(|(_, answer)| said(&answer)))
+}
+
+/// Sends a call, and reads the answer.
+async fn deliver(
+    world: &Arc<World>,
+    server: &Added,
+    message: &Value,
+    delivery: &Delivery,
+) -> Result<(Option<String>, Value), String> {
+    match delivery {
+        Delivery::Once => server.send(message).await,
         Delivery::AnswerLost => {
-            let _lost = server.send(&message).await;
-            server.send(&message).await
+            let _lost = server.send(message).await;
+            server.send(message).await
         }
         Delivery::Twice => {
-            let (first, second) = tokio::join!(server.send(&message), server.send(&message));
+            let (first, second) = tokio::join!(server.send(message), server.send(message));
             if first == second {
                 first
             } else {
@@ -47,12 +64,11 @@ pub(crate) async fn call(
                 Err("MCP error -32001: Request timed out".to_owned())
             };
             tokio::select! {
-                answer = server.send(&message) => answer,
+                answer = server.send(message) => answer,
                 given_up = given_up => given_up,
             }
         }
-    };
-    Some(answer.and_then(|(_, answer)| said(&answer)))
+    }
 }
 
 /// What an answer to `tools/call` says.

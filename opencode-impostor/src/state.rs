@@ -430,6 +430,13 @@ impl State {
         self.emit(session, "session.updated", &json!({"info": info}));
     }
 
+    /// Forgets the servers of tools that were added.
+    pub(crate) fn forget_tools(&mut self) {
+        for added in std::mem::take(&mut self.mcp).into_values() {
+            added.closed.cancel();
+        }
+    }
+
     /// The process dies: what it kept in memory is gone, what it stored stays.
     fn die(&mut self) {
         for session in self.sessions.values_mut() {
@@ -441,7 +448,7 @@ impl State {
         self.questions.clear();
         self.permissions.clear();
         self.held.clear();
-        self.mcp.clear();
+        self.forget_tools();
         self.stalled_by = None;
         self.bus.clear();
         self.faults.died();

@@ -231,6 +231,10 @@ impl Turn {
                     Box::pin(self.delegate(&mut call, subtask)).await;
                     tools::Verdict::GoOn
                 }
+                Step::Mcp(mut asked) => {
+                    self.fill_in(&mut asked.input);
+                    tools::finish(call, Step::Mcp(asked)).await
+                }
                 step => tools::finish(call, step).await,
             };
             if verdict == tools::Verdict::Stop {
@@ -375,6 +379,16 @@ impl Turn {
         text.replace("{{prompt}}", &self.prompt)
             .replace("{{directory}}", &self.directory)
             .replace("{{session}}", &self.session)
+    }
+
+    /// The same for each text in arguments.
+    fn fill_in(&self, input: &mut Value) {
+        match input {
+            Value::String(text) => *text = self.fill(text),
+            Value::Array(values) => values.iter_mut().for_each(|value| self.fill_in(value)),
+            Value::Object(fields) => fields.values_mut().for_each(|value| self.fill_in(value)),
+            _ => {}
+        }
     }
 
     fn provider_error(&mut self, error: &ProviderError) {

@@ -10,6 +10,7 @@
 mod crowd;
 mod dice;
 mod odd;
+mod own_tool;
 mod proof;
 mod run;
 mod script;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use opencode_client::reply::{PersistedPart, ToolStatus};
 use opencode_host::id::ConversationId;
 use opencode_host::store::{
     Conversation, Message, MessageRole, MessageStatus, Phase, Turn, TurnEvent, TurnStatus,
@@ -10,7 +11,8 @@ use opencode_impostor::{Impostor, Ledger};
 use serde_json::{Value, json};
 
 use crate::crowd::{Asked, is_heard_of, text_of};
-use crate::script::Kind;
+use crate::own_tool::Runs;
+use crate::script::{Kind, OWN_CALLS, OWN_TOOL};
 use crate::trouble::{Past, Spans};
 use crate::worker::Patient;
 
@@ -44,6 +46,7 @@ pub(crate) async fn prove(
     store: &Patient,
     impostor: &Impostor,
     past: &Past,
+    own: Option<&Runs>,
     hung: bool,
 ) -> anyhow::Result<Findings> {
     let mut findings = Findings::default();
@@ -65,7 +68,11 @@ pub(crate) async fn prove(
                 entry.insert(row);
             }
         }
-        for what in judge(&case, &ledger, past) {
+        let mut wrong = judge(&case, &ledger, past);
+        if let Some(runs) = own {
+            wrong.extend(own_tool(&case, runs));
+        }
+        for what in wrong {
             findings.of_turn(asked, &what, &row(&case));
         }
         let ending = match case.message.answer.reason {
@@ -213,6 +220,49 @@ fn judge(case: &Case<'_>, ledger: &Ledger, past: &Past) -> Vec<String> {
         TurnStatus::Failed => false,
     };
     check(allowed, format!("it may not end like that: {status:?}"));
+    wrong
+}
+
+/// A call of the application's tool ran at most once for each run of the prompt, for nobody else, and the model read what
+/// came of it.
+fn own_tool(case: &Case<'_>, runs: &Runs) -> Vec<String> {
+    let Case {
+        asked,
+        turn,
+        message,
+        ..
+    } = case;
+    let mut wrong = Vec::new();
+    let calls: Vec<_> = message
+        .answer
+        .parts
+        .iter()
+        .filter_map(|part| match part {
+            PersistedPart::Tool(tool) if tool.tool == OWN_TOOL => Some(tool),
+            _ => None,
+        })
+        .collect();
+    let owner = (asked.conversation.to_string(), asked.turn.to_string());
+    for number in 0..OWN_CALLS {
+        let runs = runs.of(&asked.prompt, number);
+        if runs.len() > 1 + turn.resends as usize {
+            wrong.push(format!("call {number} ran {} times", runs.len()));
+        }
+        if runs.iter().any(|run| *run != owner) {
+            wrong.push(format!("call {number} ran for others: {runs:?}"));
+        }
+        let read = calls.get(number).and_then(|call| call.output.as_deref());
+        if read == Some("noted") && runs.is_empty() {
+            wrong.push(format!("call {number} has an answer and did not run"));
+        }
+    }
+    let over = [ToolStatus::Completed, ToolStatus::Error];
+    if asked.kind == Kind::Own
+        && message.status == MessageStatus::Completed
+        && (calls.len() != OWN_CALLS || calls.iter().any(|call| !over.contains(&call.status)))
+    {
+        wrong.push(format!("it completed with these calls: {calls:?}"));
+    }
     wrong
 }
 

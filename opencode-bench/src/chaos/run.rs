@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::crowd::{self, Asked, Book, Person};
 use crate::dice::Dice;
+use crate::own_tool::{Runs, notes};
 use crate::proof::{Findings, prove};
 use crate::script::script;
 use crate::trouble::Trouble;
@@ -167,13 +168,16 @@ async fn make(args: &RunArgs, folder: &Path) -> anyhow::Result<bool> {
     }
 
     let all = book.all();
-    let findings = prove(&all, &store, &impostor, &past, args.stop_workers).await?;
+    let runs = Runs::read(&notes(&folder.join("sandboxes")))?;
+    let own = args.program.is_none().then_some(&runs);
+    let findings = prove(&all, &store, &impostor, &past, own, args.stop_workers).await?;
     let tally = tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
     println!(
-        "{} turns in {:.1} s: {:?}; {tally:?}",
+        "{} turns in {:.1} s: {:?}; {tally:?}; {} runs of the tool",
         all.len(),
         began.elapsed().as_secs_f64(),
-        findings.endings
+        findings.endings,
+        runs.count()
     );
     Ok(verdict(args, &all, &findings, stuck))
 }

@@ -1,9 +1,15 @@
 //! What is asked, what the server answers, and what must come of it.
 
-use opencode_impostor::{Script, Step, Streamed};
+use opencode_impostor::{Delivery, Script, Step, Streamed};
 use serde_json::json;
 
 use crate::dice::Dice;
+
+/// The application's own tool, as a model is told it.
+pub(crate) const OWN_TOOL: &str = "app_note";
+
+/// How often it is called in an answer.
+pub(crate) const OWN_CALLS: usize = 2;
 
 /// What kind of answer a turn gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +22,8 @@ pub(crate) enum Kind {
     Permission,
     Subtask,
     Plan,
+    /// Calls of the application's own tool, delivered twice.
+    Own,
     File,
     Retry,
     /// The provider fails after half an answer.
@@ -23,7 +31,7 @@ pub(crate) enum Kind {
 }
 
 /// The common ones more than once.
-const MIX: [Kind; 16] = [
+const MIX: [Kind; 18] = [
     Kind::Brief,
     Kind::Brief,
     Kind::Brief,
@@ -37,6 +45,8 @@ const MIX: [Kind; 16] = [
     Kind::Permission,
     Kind::Subtask,
     Kind::Plan,
+    Kind::Own,
+    Kind::Own,
     Kind::File,
     Kind::Retry,
     Kind::Fails,
@@ -58,6 +68,7 @@ impl Kind {
             Self::Permission => "[[may]]",
             Self::Subtask => "[[delegate]]",
             Self::Plan => "[[plan]]",
+            Self::Own => "[[own]]",
             Self::File => "[[file]]",
             Self::Retry => "[[again]]",
             Self::Fails => "[[fails]]",
@@ -82,7 +93,9 @@ impl Kind {
             Self::Brief | Self::Reasoning | Self::File | Self::Retry | Self::Plan => &[WHOLE],
             Self::Long => &[LONG],
             Self::Fails => &[FIRST],
-            Self::Tools | Self::Question | Self::Permission | Self::Subtask => &[FIRST, THEN],
+            Self::Tools | Self::Own | Self::Question | Self::Permission | Self::Subtask => {
+                &[FIRST, THEN]
+            }
         }
     }
 
@@ -109,6 +122,19 @@ impl Kind {
                 Step::Parallel(vec![read("/b"), read("/c")]),
                 text(),
             ],
+            Self::Own => {
+                let note = |number: usize, delivery| {
+                    let input = json!({"prompt": "{{prompt}}", "number": number});
+                    Step::mcp_delivered(OWN_TOOL, input, delivery)
+                };
+                vec![
+                    text(),
+                    note(0, Delivery::Twice),
+                    Step::Sleep(150),
+                    note(1, Delivery::AnswerLost),
+                    text(),
+                ]
+            }
             Self::Question => vec![text(), Step::question("Go on?", ["Yes", "No"]), text()],
             Self::Permission => vec![text(), Step::ask_bash("ls", "nothing"), text()],
             Self::Subtask => {

@@ -10,9 +10,12 @@ use clap::Args;
 use opencode_client::Client;
 use opencode_host::id::TurnId;
 use opencode_host::product::{HookError, Product, TurnContext};
+use opencode_host::tools::ToolSet;
 use opencode_host::{Host, Worker, WorkerOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+use crate::own_tool::{notes, own_tools};
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct WorkerArgs {
@@ -39,7 +42,7 @@ pub(crate) struct CancelArgs {
     data: Option<PathBuf>,
 }
 
-/// Each conversation in a folder of its own.
+/// Each conversation in a folder of its own, with a tool.
 #[derive(Debug)]
 struct Folders(PathBuf);
 
@@ -49,6 +52,10 @@ impl Product for Folders {
         let folder = self.0.join(turn.conversation.id.to_string());
         std::fs::create_dir_all(&folder)?;
         Ok(Some(folder.display().to_string()))
+    }
+
+    async fn tools(&self, _: &TurnContext) -> Result<ToolSet, HookError> {
+        Ok(own_tools(notes(&self.0)))
     }
 }
 

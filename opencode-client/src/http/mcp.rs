@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -61,12 +61,18 @@ impl Wire for ToolsStatus {
 
 impl Client {
     /// Adds a server of tools to the client's folder, in the place of an earlier one of this name: `POST /mcp`. OpenCode
-    /// connects to it before it answers, and forgets it when it is started anew.
+    /// connects to it before it answers, and forgets it when it is started anew. Nothing is sent behind `not_after`: who
+    /// decided to add them may have been suspended since, and somebody else may have taken their place.
     ///
     /// # Errors
     /// See [`Error`]. That OpenCode could not connect is no error but a [`ToolsStatus`]. What a server says of a request
     /// that it refuses is left out where it repeats the token.
-    pub async fn add_tools(&self, name: &str, tools: &RemoteTools) -> Result<ToolsStatus, Error> {
+    pub async fn add_tools(
+        &self,
+        name: &str,
+        tools: &RemoteTools,
+        not_after: Instant,
+    ) -> Result<ToolsStatus, Error> {
         let config = json!({
             "type": "remote",
             "url": tools.url,
@@ -77,6 +83,7 @@ impl Client {
             "timeout": tools.timeout.as_millis() as u64,
         });
         let call = Call::new(Method::POST, "/mcp").body(json!({"name": name, "config": config}));
+        let call = call.not_after(not_after);
         let added: HashMap<String, ToolsStatus> = self
             .json(call)
             .await

@@ -13,6 +13,7 @@ mod calls;
 mod checkpoints;
 mod gaps;
 mod hub;
+mod mcp;
 mod tape;
 mod tapes;
 mod versions;

@@ -163,3 +163,125 @@ fn digest(tool: &str, arguments: &Map<String, Value>) -> [u8; 32] {
     digest.update(Value::Object(arguments.clone()).to_string());
     digest.finalize().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use schemars::JsonSchema;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::id::{ConversationId, TurnId};
+    use crate::store::{Conversation, Metadata, Tenant};
+    use crate::tools::{Tool, ToolSet};
+
+    #[derive(serde::Deserialize, JsonSchema)]
+    struct Number {
+        number: u64,
+    }
+
+    fn call_of_nobody() -> ToolCall {
+        let id = ConversationId::from_uuid(Uuid::nil());
+        ToolCall {
+            conversation: Conversation::new(id, &Tenant::default(), "test", Timestamp(0)),
+            turn: TurnId::from_uuid(Uuid::nil()),
+            metadata: Metadata::default(),
+            id: Uuid::nil(),
+            cancelled: CancellationToken::new(),
+        }
+    }
+
+    /// A tool that returns the id of its call, and tells the number it was called with.
+    fn calls() -> (Arc<Calls>, mpsc::UnboundedReceiver<u64>) {
+        let (tell, told) = mpsc::unbounded_channel();
+        let count = Tool::new(
+            "count",
+            "Counts.",
+            async move |args: Number, call: ToolCall| {
+                tell.send(args.number)?;
+                Ok(call.id.to_string())
+            },
+        );
+        let ready = ReadySet::of(ToolSet::new().tool(count)).unwrap().unwrap();
+        let calls = Calls::new(Arc::new(ready), call_of_nobody(), Telemetry::default());
+        (Arc::new(calls), told)
+    }
+
+    fn key(client: &str, id: u64) -> CallKey {
+        CallKey {
+            client: client.into(),
+            id: id.to_string(),
+        }
+    }
+
+    async fn answer(calls: &Arc<Calls>, key: CallKey, number: u64) -> Answer {
+        let arguments = serde_json::json!({"number": number});
+        let Value::Object(arguments) = arguments else {
+            unreachable!()
+        };
+        let answering = calls.answer(key, "count", arguments);
+        Answer::clone(&*answering.await)
+    }
+
+    fn all(told: &mut mpsc::UnboundedReceiver<u64>) -> Vec<u64> {
+        std::iter::from_fn(|| told.try_recv().ok()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_call_is_the_same_by_its_client_and_its_id() {
+        let (calls, mut told) = calls();
+        let first = answer(&calls, key("a", 1), 7).await;
+        assert!(first.is_ok());
+        assert_eq!(answer(&calls, key("a", 1), 7).await, first);
+        assert_ne!(answer(&calls, key("a", 2), 7).await, first);
+        assert_ne!(answer(&calls, key("b", 1), 7).await, first);
+        assert_eq!(all(&mut told), [7, 7, 7]);
+        let other = answer(&calls, key("a", 1), 8).await.unwrap_err();
+        assert!(other.contains("another call has this one's id"), "{other}");
+        assert!(all(&mut told).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_answer_is_not_kept_any_more_is_not_run_again() {
+        let (calls, mut told) = calls();
+        let count = KEPT as u64 + 1;
+        for id in 0..count {
+            answer(&calls, key("a", id), id).await.unwrap();
+        }
+        assert_eq!(all(&mut told).len(), KEPT + 1);
+        let kept = async |id| answer(&calls, key("a", id), id).await;
+        let gone = kept(0).await.unwrap_err();
+        assert!(gone.contains("is not kept any more"), "{gone}");
+        for id in 1..count {
+            kept(id).await.unwrap();
+        }
+        assert!(all(&mut told).is_empty());
+    }
+
+    #[tokio::test]
+    async fn behind_the_end_of_its_turn_nothing_runs() {
+        let (calls, mut told) = calls();
+        let before = answer(&calls, key("a", 1), 7).await;
+        calls.stop();
+        assert_eq!(answer(&calls, key("a", 1), 7).await, before);
+        let late = answer(&calls, key("a", 2), 7).await.unwrap_err();
+        assert!(late.contains("is over"), "{late}");
+        assert_eq!(all(&mut told), [7]);
+    }
+
+    #[tokio::test]
+    async fn a_turn_makes_so_many_calls_and_no_more() {
+        let (calls, _told) = calls();
+        let (_, answered) = watch::channel(None);
+        for id in 0..MOST as u64 {
+            let call = Call {
+                digest: [0; 32],
+                cancelled: CancellationToken::new(),
+                answer: answered.clone(),
+            };
+            calls.made().calls.insert(key("a", id), call);
+        }
+        let many = answer(&calls, key("b", 0), 7).await.unwrap_err();
+        assert!(many.contains("too many calls"), "{many}");
+    }
+}

@@ -165,9 +165,11 @@ async fn add(
         token: offering.token().secret().to_owned(),
         timeout: (set.longest() + BEHIND).max(CONNECTING),
     };
+    // What a successor has offered meanwhile is not replaced.
+    let not_after = tools.fence().await?.into();
     // The server connects before it answers.
     let client = client.with_patience(tools.patience * 2);
-    let adding = client.add_tools(set.name(), &remote);
+    let adding = client.add_tools(set.name(), &remote, not_after);
     let why = match tools.telling(adding).await? {
         ToolsStatus::Connected => return Ok(()),
         ToolsStatus::Failed(why) => why,

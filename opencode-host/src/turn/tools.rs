@@ -165,6 +165,15 @@ impl Tools {
         self.product.policy.own_configuration
     }
 
+    /// Asks the store whether the turn is still ours. Until when something may be done that no write of ours fences.
+    #[cfg(feature = "tools")]
+    pub(super) async fn fence(&self) -> Result<Instant, Trouble> {
+        let fenced = Instant::now();
+        let noting = Note::Unreachable(self.unreachable.load(Ordering::Relaxed));
+        self.front.store.note(&self.lease, noting).await?;
+        Ok(fenced + self.workshop.options.lease / 2)
+    }
+
     /// Before the server reads the folder: nothing in it may configure the server.
     pub(super) async fn guard(&self) -> Result<(), Trouble> {
         let own = self.own_configuration();

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::faulty_store::{ALL_WRONGS, Fault, FaultyStore, Wrong};
 use crate::hosting::{Builder, PATIENCE, quick};
+use crate::tools::{Desk, Ran, lookup};
 
 /// So many stages are played at once.
 const AT_ONCE: usize = 8;
@@ -32,6 +33,8 @@ enum Play {
     Tools,
     Question,
     Cancel,
+    /// The agent calls a tool of the application's.
+    OwnTool,
     /// The server has lost the session of the turn before.
     Fresh,
     /// The server does not give the session's history any more once the answer has streamed.
@@ -40,11 +43,12 @@ enum Play {
     FreshOnOld,
 }
 
-const PLAYS: [Play; 6] = [
+const PLAYS: [Play; 7] = [
     Play::Text,
     Play::Tools,
     Play::Question,
     Play::Cancel,
+    Play::OwnTool,
     Play::Fresh,
     Play::Unreadable,
 ];
@@ -77,6 +81,11 @@ impl Play {
                 read("/b"),
                 Step::text("Then."),
             ],
+            Self::OwnTool => vec![
+                Step::text("First."),
+                Step::mcp("app_lookup", json!({"order": 7})),
+                Step::text("Then."),
+            ],
             Self::Question => vec![
                 Step::text("First."),
                 Step::question("Go on?", ["Yes", "No"]),
@@ -96,7 +105,7 @@ impl Play {
             Self::Text | Self::Fresh | Self::FreshOnOld | Self::Unreadable => {
                 "Some words that are streamed in pieces."
             }
-            Self::Tools | Self::Question => "First.\n\nThen.",
+            Self::Tools | Self::Question | Self::OwnTool => "First.\n\nThen.",
             Self::Cancel => "Some words",
         }
     }
@@ -110,6 +119,8 @@ struct Stage {
     store: Arc<dyn Store>,
     conversation: ConversationId,
     turn: TurnId,
+    /// The calls of the application's tool.
+    ran: Ran,
 }
 
 impl Stage {
@@ -132,6 +143,7 @@ impl Stage {
             store,
             conversation,
             turn: TurnId::from_uuid(uuid::Uuid::nil()),
+            ran: Ran::default(),
         };
         let (host, worker) = stage.host(Arc::clone(&stage.store));
         if play.is_fresh() {
@@ -178,18 +190,27 @@ impl Stage {
         options.limits.pace.unseen = Duration::from_millis(100);
         options.limits.pace.lost = Duration::from_millis(100);
         options.limits.pace.silence = Duration::from_millis(300);
-        Builder::new(client, store)
+        let builder = Builder::new(client, store)
             .options(options)
             .worker(|worker| worker.hub_options(hub))
-            .shared_folder()
-            .build()
-            .unwrap()
+            .shared_folder();
+        let builder = if self.play == Play::OwnTool {
+            builder.product(Desk::with([lookup(&self.ran)]))
+        } else {
+            builder
+        };
+        builder.build().unwrap()
     }
 
     /// What the person does meanwhile: answers, or stops it. For ever.
     async fn person(&self) {
         match self.play {
-            Play::Text | Play::Tools | Play::Fresh | Play::FreshOnOld | Play::Unreadable => {}
+            Play::Text
+            | Play::Tools
+            | Play::OwnTool
+            | Play::Fresh
+            | Play::FreshOnOld
+            | Play::Unreadable => {}
             Play::Question => {
                 let client = Client::builder(self.impostor.url()).build().unwrap();
                 let asked = |ledger: &opencode_impostor::Ledger| {
@@ -296,6 +317,9 @@ impl Stage {
             ids.iter().all(|id| ledger.model_runs(id) <= 1),
             "{what}: ran more than once"
         );
+        // A worker that dies at a call costs the call, and no more.
+        let ran = self.ran.lock().unwrap().len();
+        assert!(ran <= 1, "{what}: the tool ran {ran} times");
         let row = self.store.conversation(self.conversation).await.unwrap();
         let session = row.unwrap().session.map(|session| session.id.to_string());
         let told = self.play.is_fresh();
@@ -355,6 +379,8 @@ async fn undisturbed(play: Play) -> (usize, Vec<String>) {
     let fault = Fault::at(usize::MAX, Wrong::Before);
     let result = stage.play(Arc::clone(&fault)).await;
     stage.holds(&result, "undisturbed").await;
+    let ran = stage.ran.lock().unwrap().len();
+    assert_eq!(ran, usize::from(play == Play::OwnTool));
     let names = fault.names();
     for step in [
         "claim",

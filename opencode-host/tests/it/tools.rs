@@ -51,7 +51,7 @@ impl Product for Desk {
 }
 
 impl Desk {
-    fn with(tools: impl IntoIterator<Item = Tool>) -> Self {
+    pub(crate) fn with(tools: impl IntoIterator<Item = Tool>) -> Self {
         Self {
             tools: tools.into_iter().fold(ToolSet::new(), ToolSet::tool),
             folder: None,

@@ -64,9 +64,12 @@ pub(super) async fn add(
     };
     let added = Added::connect(config).await;
     Ok(world.update(|state| {
-        state
+        let earlier = state
             .mcp
             .insert((directory.clone(), name.to_owned()), added);
+        if let Some(earlier) = earlier {
+            earlier.closed.cancel();
+        }
         Json(state.tools_of(&directory))
     }))
 }

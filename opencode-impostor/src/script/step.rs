@@ -127,7 +127,8 @@ impl Step {
         })
     }
 
-    /// A call of a tool that a client has added, such as `app_lookup`.
+    /// A call of a tool that a client has added, such as `app_lookup`. In texts of the input `{{prompt}}`, `{{directory}}`
+    /// and `{{session}}` are replaced.
     pub fn mcp(tool: impl Into<String>, input: Value) -> Self {
         Self::mcp_delivered(tool, input, Delivery::Once)
     }

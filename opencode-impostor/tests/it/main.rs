@@ -11,6 +11,7 @@ mod command;
 mod faults;
 mod http;
 mod ledger;
+mod mcp;
 mod model;
 mod oddities;
 mod protocol;

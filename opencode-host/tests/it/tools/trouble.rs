@@ -61,13 +61,13 @@ async fn a_tool_that_blocks_its_thread_for_ever_is_left_behind() {
 
 #[tokio::test]
 async fn fifty_megabytes_are_not_passed_on() {
-    let large = doing(async |_| Ok("x".repeat(50 << 20)));
+    let large = doing(async |_| Ok(vec!["x".repeat(1 << 20); 50]));
     let (said, _) = read(large, json!({"order": 7})).await;
     assert_eq!(
         said,
         "the tool's answer is larger than the 1048576 bytes it may have: ask for less"
     );
-    let large = doing(async |_| Ok(vec!["x".repeat(1000); 2000]));
+    let large = doing(async |_| Ok("x".repeat(2 << 20)));
     let (said, _) = read(large, json!({"order": 7})).await;
     assert!(said.contains("larger than"), "{said}");
 }
