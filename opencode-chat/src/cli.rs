@@ -12,7 +12,7 @@ use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use opencode_client::wire::{ModelRef, PermissionReply};
 use opencode_host::HostOptions;
-use opencode_host::id::TurnId;
+use opencode_host::id::{EffectId, TurnId};
 use opencode_host::live::Cursor;
 use opencode_host::store::OnBusy;
 use opencode_host::{DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA};
@@ -51,6 +51,8 @@ pub(crate) enum Command {
     Show(ShowArgs),
     /// Cancel a turn, wherever it runs
     Cancel(CancelArgs),
+    /// Try again what was given up, as `doctor` lists it; a `serve` or a `worker` on the same database does
+    Retry(RetryArgs),
     /// Check database, sandbox root and OpenCode, and say what to do
     Doctor(DoctorArgs),
     /// Run an OpenCode server for as long as standard input is open
@@ -76,6 +78,7 @@ impl Command {
             Self::Watch(args) => &args.store,
             Self::Show(args) => &args.store,
             Self::Cancel(args) => &args.store,
+            Self::Retry(args) => &args.store,
             Self::Doctor(args) => &args.store,
             Self::Guard(_) => return None,
         })
@@ -363,6 +366,15 @@ pub(crate) struct ShowArgs {
 pub(crate) struct CancelArgs {
     /// The turn, as `submit` printed it
     pub(crate) turn: TurnId,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RetryArgs {
+    /// What was given up, by the ids that `doctor` lists
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) effects: Vec<EffectId>,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
 }

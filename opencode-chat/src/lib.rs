@@ -88,6 +88,7 @@ async fn perform(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Watch(args) => commands::watch::run(args).await,
         Command::Show(args) => commands::show::run(args).await,
         Command::Cancel(args) => commands::cancel::run(args).await,
+        Command::Retry(args) => commands::retry::run(args).await,
         Command::Doctor(args) => commands::doctor::run(args).await,
         Command::Guard(args) => upstream::guard(args).await,
     }

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::blobs::{Blobs, SweepError, Swept};
 use crate::clock::Clock;
-use crate::id::TurnId;
+use crate::id::{EffectId, TurnId};
 use crate::live::LiveTurns;
 use crate::options::HostOptions;
 use crate::sandbox::SandboxRoot;
@@ -28,8 +28,8 @@ pub(crate) trait LocalWorker: Send + Sync {
     /// Sends the answers that wait for a turn, where it runs here. Does not wait for them.
     fn send_answers(self: Arc<Self>, turn: TurnId);
 
-    /// Tries what commits owe to the world outside and what is due, for so long at most.
-    async fn do_effects(&self, at_most: Duration);
+    /// Tries what a commit owes to the world outside, if it is due, for so long at most.
+    async fn do_effect(&self, id: EffectId, at_most: Duration);
 }
 
 /// What all clones of a host share, and the workers of its process with them: what keeps turns, and who hears of them.

@@ -21,7 +21,7 @@ pub use watch::{LiveStream, ViewStream};
 
 use crate::blobs::{Blobs, SweepError, Swept};
 use crate::front::Front;
-use crate::id::{ConversationId, TurnId};
+use crate::id::{ConversationId, EffectId, TurnId};
 use crate::options::HostOptions;
 use crate::store::{
     CancelOutcome, Conversation, Metadata, OnBusy, Reader, Store, StoreError, Submitted, Tenant,
@@ -239,9 +239,22 @@ impl Host {
         }
         self.front.effect_noted.notify_waiters();
         if let Some(worker) = self.front.workers().first() {
-            worker.do_effects(DELETING).await;
+            worker.do_effect(id.into(), DELETING).await;
         }
         Ok(true)
+    }
+
+    /// Has workers try an effect again that was [given up](crate::store::Effect::is_given_up), as often as a new one.
+    /// Answers whether there was one.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn retry_effect(&self, id: EffectId) -> Result<bool, StoreError> {
+        let is_due = self.front.store.retry_effect(id).await?;
+        if is_due {
+            self.front.effect_noted.notify_waiters();
+        }
+        Ok(is_due)
     }
 
     /// What came of a turn; `None` while it has not ended.

@@ -54,10 +54,23 @@ row_id!(
     TurnId
 );
 row_id!(
-    /// What a commit owes to the world outside the database.
+    /// What a commit owes to the world outside the database. Where there is one for a row (the end of a turn, the
+    /// deletion of a conversation), it has the row's id.
     EffectId
 );
 row_id!(
     /// A file of a message.
     AttachmentId
 );
+
+impl From<ConversationId> for EffectId {
+    fn from(of: ConversationId) -> Self {
+        Self(of.0)
+    }
+}
+
+impl From<TurnId> for EffectId {
+    fn from(of: TurnId) -> Self {
+        Self(of.0)
+    }
+}

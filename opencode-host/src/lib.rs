@@ -62,7 +62,7 @@
 //!
 //! ```
 //! use opencode_host::client::wire::{PermissionAction, PermissionRule};
-//! use opencode_host::product::{HookError, Product, TurnContext};
+//! use opencode_host::product::{Delivery, HookError, Product, TurnContext};
 //! use opencode_host::sandbox::default_permission_rules;
 //! use opencode_host::turn::TurnResult;
 //!
@@ -81,8 +81,9 @@
 //!         Ok(rules)
 //!     }
 //!
-//!     async fn on_turn_finished(&self, result: &TurnResult) -> Result<(), HookError> {
-//!         println!("{}: {}", result.status.as_str(), result.answer.content);
+//!     // Called until it succeeds: the same id means the same turn.
+//!     async fn on_turn_finished(&self, result: &TurnResult, of: &Delivery) -> Result<(), HookError> {
+//!         println!("{} {}: {}", of.id, result.status.as_str(), result.answer.content);
 //!         Ok(())
 //!     }
 //! }
@@ -154,8 +155,8 @@ pub use host::{
 };
 pub use opencode_client as client;
 pub use options::{
-    DEFAULT_MAX_PROMPT, DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA, HostOptions, Retention,
-    WorkerOptions,
+    DEFAULT_HOOK_ATTEMPTS, DEFAULT_MAX_PROMPT, DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA,
+    HostOptions, Retention, WorkerOptions,
 };
 pub use session::UnsafeServer;
 pub use worker::{BuildError, Worker, WorkerBuilder};

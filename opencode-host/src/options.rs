@@ -8,6 +8,9 @@ use crate::turn::{DEFAULT_MAX_TRANSCRIPT, Limits};
 /// The largest prompt, in bytes of text, unless the options say otherwise.
 pub const DEFAULT_MAX_PROMPT: usize = 1 << 20;
 
+/// How often a hook is tried, unless the options say otherwise: over about a day.
+pub const DEFAULT_HOOK_ATTEMPTS: u32 = 20;
+
 /// The most bytes of one upload unless the options say otherwise: 50 MiB.
 pub const DEFAULT_MAX_UPLOAD: u64 = 50 * 1024 * 1024;
 
@@ -108,8 +111,12 @@ pub struct WorkerOptions {
     /// Default 45 s.
     pub heartbeat_limit: Duration,
     /// How long one call of a product's method, a hook or a transform may take. Default 30 s. What takes longer is
-    /// left behind and reported: a policy that is not had fails the turn, a hook or a transform is passed over.
+    /// left behind and reported: a policy that is not had fails the turn, a transform is passed over, and a hook is called
+    /// again later.
     pub plug_in_limit: Duration,
+    /// How often the hooks of a turn's end are tried before they are given up. Default 20, which is about a day: the pauses
+    /// grow from a second to four hours. At least once.
+    pub hook_attempts: u32,
 }
 
 impl Default for WorkerOptions {
@@ -125,6 +132,7 @@ impl Default for WorkerOptions {
             retention: Vec::new(),
             heartbeat_limit: Duration::from_secs(45),
             plug_in_limit: Duration::from_secs(30),
+            hook_attempts: DEFAULT_HOOK_ATTEMPTS,
         }
     }
 }

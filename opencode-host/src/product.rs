@@ -10,7 +10,7 @@ use opencode_client::wire::{ModelRef, PermissionRule, Prompt};
 pub use crate::plug_in::HookError;
 
 use crate::artifacts::{DefaultAttach, Transform};
-use crate::id::TurnId;
+use crate::id::{EffectId, TurnId};
 use crate::sandbox::{OwnConfiguration, default_permission_rules};
 use crate::store::{Attachment, AttachmentSource, Conversation, Message, Metadata, Tenant, Turn};
 #[cfg(feature = "tools")]
@@ -65,6 +65,23 @@ pub enum Verdict {
     Change(Prompt),
 }
 
+/// Which call of a hook this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Delivery {
+    /// The idempotency key: the same for all calls of the hooks of a turn, and no other turn's.
+    pub id: EffectId,
+    /// How many times the turn's hooks were begun to be called, this time included. 1 for the first.
+    pub attempt: u32,
+}
+
+impl Delivery {
+    /// The call of this number.
+    pub fn new(id: EffectId, attempt: u32) -> Self {
+        Self { id, attempt }
+    }
+}
+
 /// One feature of a host that talks to an agent: its agent, its words to the
 /// model, its permission rules, its hooks. Every method has a default.
 ///
@@ -76,7 +93,7 @@ pub enum Verdict {
 /// A worker asks for agent, model, words, rules, title and the rest of the policy once for each claim of a turn, all in
 /// one call, and calls each of the others by itself. Every call runs on a thread of its own, which it may block. One that
 /// panics, or takes longer than [`plug_in_limit`](crate::WorkerOptions::plug_in_limit), fails the turn where it belongs
-/// to the policy, and is passed over where it is a hook; both is reported. So is an error. A thread that never returns is
+/// to the policy, and is called again later where it is a hook of a turn's end; both is reported. So is an error. A thread that never returns is
 /// lost to the process.
 #[async_trait]
 pub trait Product: Send + Sync + 'static {
@@ -201,31 +218,49 @@ pub trait Product: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// The message is durable, and the attach of its files was attempted: index, notify.
+    /// The turn has ended and is settled: its message is durable, and the attach of its files was attempted. For what
+    /// follows: index, notify.
     ///
-    /// One worker attempts this once: a hook that fails or panics is not called again. A worker that dies, or loses the
-    /// store, before it has noted the turn as settled leaves it to the next one, which calls the hook again: over deaths
-    /// it is called at least once, so do what it does under the message's id, where twice is as good as once. The
-    /// conversation's next turn waits for it.
+    /// That the hook is to be called is noted in the transaction that ends the turn, and it is called at least once,
+    /// whatever dies in between. One that fails, panics or takes too long is called again after a pause that grows from a
+    /// second to four hours, until it succeeds, or has failed [`hook_attempts`](crate::WorkerOptions::hook_attempts)
+    /// times. Then it is given up: [`Reader::given_up_effects`](crate::store::Reader::given_up_effects) lists it, and
+    /// [`Host::retry_effect`](crate::Host::retry_effect) has it called again. Each call has the same
+    /// [`Delivery::id`]: do what the hook does under that id, where twice is as good as once.
     ///
-    /// A turn that was cancelled in the queue is settled by a worker too, with an empty exchange. Not called for one whose
-    /// conversation was deleted meanwhile.
+    /// Nothing waits for a hook: the conversation's next turn may run, and its hooks may be called before, or at the same
+    /// time. Any worker on the store calls it, also one that did not run the turn.
+    ///
+    /// `message` is as the store has it at the call. `exchange` is what the server told at the end of the turn; where
+    /// the worker that ran the turn is gone, it is read from the server once more, and where the server does not give it
+    /// any more, it is what the store saved of it while it streamed, which may lack the end that the message has. A turn
+    /// that was cancelled in the queue has an empty one. Not called for a turn whose conversation was deleted meanwhile.
     ///
     /// # Errors
-    /// Reported and traced (`callback.error`); the message stays as it is, and the turn is settled all the same.
-    async fn on_finalized(&self, message: &Message, exchange: &Exchange) -> Result<(), HookError> {
-        let _ = (message, exchange);
+    /// Reported and traced (`callback.error`); the message stays as it is, and the hook is called again.
+    async fn on_finalized(
+        &self,
+        message: &Message,
+        exchange: &Exchange,
+        delivery: &Delivery,
+    ) -> Result<(), HookError> {
+        let _ = (message, exchange, delivery);
         Ok(())
     }
 
     /// The turn is over, however it ended.
     ///
-    /// Called behind [`Product::on_finalized`], as often as that is: attempted once, at least once over deaths.
+    /// Called behind the first call of [`Product::on_finalized`], whether that failed or not, and again as that is: each
+    /// of the two until it has succeeded.
     ///
     /// # Errors
-    /// Reported and traced (`callback.error`); the turn stays as it is.
-    async fn on_turn_finished(&self, result: &TurnResult) -> Result<(), HookError> {
-        let _ = result;
+    /// Reported and traced (`callback.error`); the turn stays as it is, and the hook is called again.
+    async fn on_turn_finished(
+        &self,
+        result: &TurnResult,
+        delivery: &Delivery,
+    ) -> Result<(), HookError> {
+        let _ = (result, delivery);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ mod answering;
 mod builder;
 mod drive;
 mod effects;
+mod hooks;
 mod leases;
 mod shared;
 mod sweep;
@@ -27,7 +28,7 @@ pub use builder::{BuildError, WorkerBuilder};
 use crate::configuration_guard::Unguarded;
 use crate::front::{Front, LocalWorker};
 use crate::host::Host;
-use crate::id::TurnId;
+use crate::id::{EffectId, TurnId};
 use crate::reporter::Severity;
 use crate::store::{Conversation, StoreError};
 use crate::turn::places::Places;
@@ -93,8 +94,7 @@ impl Worker {
         let sweeper = tokio::spawn(sweep::sweep(Arc::clone(shared)));
         let listener = tokio::spawn(listen(Arc::clone(&shared.front)));
         let over = shutdown.child_token();
-        let doing = effects::keep_doing(Arc::clone(shared), over.clone());
-        let mut doing = tokio::spawn(doing);
+        let mut doing = effects::keep_doing(shared, &over);
         let places = Places::new(shared.workshop.options.concurrency);
         let mut drivers = JoinSet::new();
         let mut awake = tokio::time::Instant::now();
@@ -153,19 +153,19 @@ impl Worker {
         over.cancel();
         let drained = async {
             while drivers.join_next().await.is_some() {}
-            let _ = (&mut doing).await;
+            while doing.join_next().await.is_some() {}
         };
         // Whoever does not make it in time is taken over when its lease runs out.
         let _ = tokio::time::timeout(RELEASE_GRACE, drained).await;
         keeper.abort();
         sweeper.abort();
         listener.abort();
-        doing.abort();
+        doing.abort_all();
         outcome
     }
 
-    /// Works on one turn, and on those it has to wait for, until it is settled:
-    /// ended, its files attached, its hooks run. Or until `shutdown`.
+    /// Works on one turn, and on those it has to wait for, until it is settled: ended, and its files attached. Then tries
+    /// the hooks of these turns once; those that fail are due again for [`run`](Self::run). Or until `shutdown`.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when there is no such turn; and when the store fails in a way that does not pass.
@@ -177,13 +177,21 @@ impl Worker {
         let shared = &self.shared;
         let run = shared.begin_run();
         let keeper = tokio::spawn(leases::keep(Arc::clone(shared), run));
+        let mut hooks = JoinSet::new();
         let outcome = loop {
             match shared.claim_towards(turn).await {
                 Ok(Toward::Settled) => break Ok(()),
                 Ok(Toward::Claimed(claimed)) => {
+                    let id = claimed.turn.id;
                     let mut driving = tokio::spawn(drive(Arc::clone(shared), run, *claimed, None));
                     tokio::select! {
-                        _ = &mut driving => continue,
+                        _ = &mut driving => {
+                            let (shared, over) = (Arc::clone(shared), shutdown.clone());
+                            hooks.spawn(async move {
+                                effects::do_this(&shared, id.into(), &over).await;
+                            });
+                            continue;
+                        }
                         () = shutdown.cancelled() => {}
                     }
                     shared.release(run);
@@ -206,6 +214,7 @@ impl Worker {
             }
         };
         keeper.abort();
+        while hooks.join_next().await.is_some() {}
         outcome
     }
 
@@ -248,9 +257,9 @@ impl LocalWorker for Shared {
         answering::send_open(&self, turn);
     }
 
-    async fn do_effects(&self, at_most: Duration) {
+    async fn do_effect(&self, id: EffectId, at_most: Duration) {
         let over = CancellationToken::new();
-        let doing = effects::do_due(self, &over);
+        let doing = effects::do_this(self, id, &over);
         tokio::pin!(doing);
         if tokio::time::timeout(at_most, &mut doing).await.is_err() {
             // What is broken off is due again at once, and told so before this returns.

@@ -48,6 +48,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(5, "0005_people.sql", "people"),
     step!(6, "0006_effects.sql", "effects"),
     step!(7, "0007_policy.sql", "policy"),
+    step!(8, "0008_outbox.sql", "outbox"),
 ];
 
 /// The newest version that this program knows.

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use opencode_host::blobs::Digest;
 use opencode_host::clock::Timestamp;
-use opencode_host::id::{AttachmentId, ConversationId, MessageId, TurnId};
+use opencode_host::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnId};
 use opencode_host::store::{
     AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
     Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
     Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages, Metadata, NewAnswer,
     NewAttachment, NewTurn, Note, Page, Queue, RequestAnswer, SessionGates, SessionLock,
-    SessionRecord, StoreError, StoreResult, Submitted, Swapped, Tenant, Tried, Turn, TurnEvent,
-    lock_in_process,
+    SessionRecord, StoreError, StoreResult, Submitted, Swapped, Take, Tenant, Tried, Turn,
+    TurnEvent, lock_in_process,
 };
 
 use crate::engine::{Engine, Handle as _};
@@ -295,7 +295,7 @@ impl<E: Engine> Queue for SqlStore<E> {
     }
 
     async fn settle(&self, lease: &Lease) -> StoreResult<bool> {
-        statement!(self.writer, "settle", |on| endings::settle(&mut on, lease))
+        transaction!(self, "settle", |on| endings::settle(&mut on, lease))
     }
 
     async fn listen(&self, wake: &(dyn Fn() + Send + Sync)) {
@@ -432,14 +432,18 @@ impl<E: Engine> Files for SqlStore<E> {
 
 #[async_trait]
 impl<E: Engine> Effects for SqlStore<E> {
-    async fn take_effect(&self, lease: Duration) -> StoreResult<Option<Effect>> {
-        let is_any_waiting = statement!(self.reader, "is_any_waiting", |on| {
-            effects::is_any_waiting(&mut on)
-        });
-        if !is_any_waiting? {
-            return Ok(None);
+    async fn take_effect(&self, take: Take<'_>, lease: Duration) -> StoreResult<Option<Effect>> {
+        if let Take::Due(lane) = take {
+            let is_any_due = statement!(self.reader, "is_any_due", |on| {
+                effects::is_any_due(&mut on, lane)
+            });
+            if !is_any_due? {
+                return Ok(None);
+            }
         }
-        transaction!(self, "take_effect", |on| effects::take(&mut on, lease))?
+        transaction!(self, "take_effect", |on| effects::take(
+            &mut on, take, lease
+        ))?
     }
 
     async fn settle_effect(&self, taken: &Effect, tried: &Tried) -> StoreResult<()> {
@@ -450,5 +454,17 @@ impl<E: Engine> Effects for SqlStore<E> {
 
     async fn effects(&self, limit: u32) -> StoreResult<Vec<Effect>> {
         statement!(self.reader, "effects", |on| effects::oldest(&mut on, limit))
+    }
+
+    async fn given_up_effects(&self, limit: u32) -> StoreResult<Vec<Effect>> {
+        statement!(self.reader, "given_up_effects", |on| effects::given_up(
+            &mut on, limit
+        ))
+    }
+
+    async fn retry_effect(&self, id: EffectId) -> StoreResult<bool> {
+        statement!(self.writer, "retry_effect", |on| effects::retry(
+            &mut on, id
+        ))
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use opencode_client::wire::NewSession;
 use opencode_client::{Client, Error as ClientError, EventHub, HubOptions};
 use opencode_host::UnsafeServer;
-use opencode_host::store::{Store, StoreError};
+use opencode_host::store::{Effect, Store, StoreError};
 use opencode_host::sub_agents::SubAgents;
 use opencode_sql::describe;
 use serde::Serialize;
@@ -27,6 +27,9 @@ const EVENTS_WITHIN: Duration = Duration::from_secs(5);
 
 /// The most of what is not done yet that is counted.
 const OWED: u32 = 1000;
+
+/// How many of those that are given up are told one by one.
+const LISTED: usize = 5;
 
 /// Checks everything there is. Nothing is asked of a model.
 pub(crate) async fn run(args: DoctorArgs) -> Result<ExitCode, Failure> {
@@ -193,26 +196,46 @@ async fn check_database(store: &StoreArgs, report: &mut Report) {
     check_effects(&*opened, report).await;
 }
 
-/// What was deleted here and is not gone elsewhere yet. Says nothing where all is done.
+/// What was deleted here and is not gone elsewhere yet, hooks that have not succeeded, and what is given up. Says nothing
+/// where all is done.
 async fn check_effects(store: &dyn Store, report: &mut Report) {
-    let effects = match store.effects(OWED).await {
-        Ok(effects) => effects,
+    let read = tokio::try_join!(store.effects(OWED), store.given_up_effects(OWED));
+    let (mut effects, given_up) = match read {
+        Ok(read) => read,
         Err(error) => return report.broken("not done yet", error.to_string(), None),
     };
-    let Some(oldest) = effects.first() else {
-        return;
-    };
-    let (count, what) = (effects.len(), &oldest.kind);
-    let tried = match (oldest.attempts, &oldest.error) {
-        (0, _) => "not tried yet".to_owned(),
-        (attempts, None) => format!("tries: {attempts}"),
-        (attempts, Some(error)) => format!("tries: {attempts}; {error}"),
-    };
-    report.warning(
-        "not done yet",
-        format!("{count}, the oldest: {what} ({tried})"),
-        "run `serve` or `worker` with OpenCode within reach: it goes on trying",
-    );
+    effects.retain(|effect| !effect.is_given_up());
+    if let Some(oldest) = effects.first() {
+        report.warning(
+            "not done yet",
+            format!("{}, the oldest: {}", effects.len(), told(oldest)),
+            "run `serve` or `worker` with OpenCode within reach: it goes on trying",
+        );
+    }
+    if !given_up.is_empty() {
+        let listed = given_up.iter().take(LISTED);
+        let mut listed: Vec<_> = listed
+            .map(|effect| format!("{} {}", effect.id, told(effect)))
+            .collect();
+        if given_up.len() > LISTED {
+            listed.push("…".to_owned());
+        }
+        report.warning(
+            "given up",
+            format!("{}: {}", given_up.len(), listed.join("; ")),
+            "mend what is told, and run `retry` with the ids",
+        );
+    }
+}
+
+/// An effect, how often it was tried, and what kept it.
+fn told(effect: &Effect) -> String {
+    let what = &effect.kind;
+    match (effect.attempts, &effect.error) {
+        (0, _) => format!("{what} (not tried yet)"),
+        (attempts, None) => format!("{what} (tries: {attempts})"),
+        (attempts, Some(error)) => format!("{what} (tries: {attempts}; {error})"),
+    }
 }
 
 /// What is wrong with the messages that are stored, in words.

@@ -3,6 +3,7 @@
 pub(crate) mod cancel;
 pub(crate) mod doctor;
 mod exposure;
+pub(crate) mod retry;
 pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod submit;

@@ -14,11 +14,11 @@ use super::{
     Finish, Finished, Lease, LeaseStatus, MAX_ATTACHMENT_NAME, MAX_CANCEL_REASON, MAX_KEY_CHARS,
     MAX_TENANT_CHARS, Message, MessageEntry, Messages, Metadata, NewAnswer, NewAttachment, NewTurn,
     Note, Page, Queue, RequestAnswer, SessionGates, SessionLock, SessionRecord, Store, StoreResult,
-    Submitted, Swapped, Tenant, Tried, Turn, TurnEvent,
+    Submitted, Swapped, Take, Tenant, Tried, Turn, TurnEvent,
 };
 use crate::blobs::Digest;
 use crate::clock::Timestamp;
-use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
+use crate::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnId};
 
 /// A store behind its bounds: names of conversations and client keys have at most [`MAX_KEY_CHARS`] characters,
 /// tenants at most [`MAX_TENANT_CHARS`], file names at most [`MAX_ATTACHMENT_NAME`], answers at most [`MAX_ANSWER_BYTES`](super::MAX_ANSWER_BYTES) bytes. What
@@ -129,7 +129,9 @@ forward! { Files {
 }
 
 forward! { Effects {
-    take_effect(lease: Duration) -> Option<Effect>;
+    take_effect(take: Take<'_>, lease: Duration) -> Option<Effect>;
     settle_effect(taken: &Effect, tried: &Tried) -> ();
     effects(limit: u32) -> Vec<Effect>;
+    given_up_effects(limit: u32) -> Vec<Effect>;
+    retry_effect(id: EffectId) -> bool;
 } }

@@ -10,7 +10,7 @@ use super::{
     SessionGates, SessionRecord, StoreError, StoreResult, Tenant,
 };
 use crate::clock::Timestamp;
-use crate::id::{ConversationId, EffectId};
+use crate::id::ConversationId;
 
 /// Conversations, and the one upstream session of each.
 ///
@@ -48,7 +48,8 @@ pub trait Conversations: Send + Sync {
 
     /// Deletes a conversation with its messages and turns, a running one too;
     /// its worker learns it by [`LeaseLost`](super::StoreError::LeaseLost). Notes in the same transaction what is to go
-    /// with it outside the database ([`Conversation::deletion`]). Answers what was deleted.
+    /// with it outside the database ([`Conversation::deletion`]), and makes due what the ends of unsettled turns owe. Answers
+    /// what was deleted.
     ///
     /// With `unused_since`: nothing, if it was used since then or has a turn that is queued or runs.
     async fn delete_conversation(
@@ -218,8 +219,7 @@ impl Conversation {
             until: leased_until.unwrap_or(now),
         };
         // It is deleted once.
-        let id = EffectId::from_uuid(self.id.as_uuid());
-        Effect::new(id, &self.tenant, kind, now)
+        Effect::new(self.id.into(), &self.tenant, kind, now)
     }
 }
 

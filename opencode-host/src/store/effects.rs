@@ -1,15 +1,16 @@
 //! What a commit owes to the world outside the database: noted in the same transaction, done behind it, and tried again
 //! until it is done.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{SessionRecord, StoreResult, Tenant};
+use super::{SessionRecord, StoreResult, Tenant, TurnStatus};
 use crate::clock::Timestamp;
-use crate::id::{ConversationId, EffectId};
+use crate::id::{ConversationId, EffectId, MessageId, TurnId};
 
 /// What a commit owes to the world outside the database.
 ///
@@ -18,15 +19,55 @@ use crate::id::{ConversationId, EffectId};
 /// What every method of a store may answer is said in the [module](super).
 #[async_trait]
 pub trait Effects: Send + Sync {
-    /// Takes the effect that is due longest, of those that are not given up, and puts its next try `lease` from now: it is
-    /// its taker's until then. One whose next try was set by a clock that was put back since is due too.
-    async fn take_effect(&self, lease: Duration) -> StoreResult<Option<Effect>>;
+    /// Takes an effect that is due, and puts its next try `lease` from now: it is its taker's until then. One whose next
+    /// try was set by a clock that was put back since is due too.
+    async fn take_effect(&self, take: Take<'_>, lease: Duration) -> StoreResult<Option<Effect>>;
 
-    /// Says what became of a try. Nothing where the effect was taken again since, or is gone.
+    /// Says what became of a try, and writes [`kind`](Effect::kind) as the taker has it: what was done of it is not to be
+    /// done again. Nothing where the effect was taken again since, or is gone.
     async fn settle_effect(&self, taken: &Effect, tried: &Tried) -> StoreResult<()>;
 
-    /// The effects that are not done, oldest first, at most `limit`.
+    /// The effects that are not done, oldest first, at most `limit`. Those that are [given up](Effect::is_given_up) are
+    /// among them.
     async fn effects(&self, limit: u32) -> StoreResult<Vec<Effect>>;
+
+    /// The effects that are [given up](Effect::is_given_up), oldest first, at most `limit`. This default looks through
+    /// all of them.
+    async fn given_up_effects(&self, limit: u32) -> StoreResult<Vec<Effect>> {
+        let mut effects = self.effects(u32::MAX).await?;
+        effects.retain(Effect::is_given_up);
+        effects.truncate(limit as usize);
+        Ok(effects)
+    }
+
+    /// Makes an effect due that was given up. Answers whether there was one.
+    async fn retry_effect(&self, id: EffectId) -> StoreResult<bool>;
+}
+
+/// Which effect is to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Take<'a> {
+    /// Of those of this lane the one that is due longest.
+    Due(&'a Lane),
+    /// This one, if it is due.
+    This(EffectId),
+}
+
+/// Effects that are tried beside those of other lanes: none is held up by what those wait for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Lane(Cow<'static, str>);
+
+impl Lane {
+    /// Deletions.
+    pub const DELETIONS: Self = Self(Cow::Borrowed("deletion"));
+    /// Hooks of products.
+    pub const HOOKS: Self = Self(Cow::Borrowed("hooks"));
+
+    /// The lane as it is stored.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// Something to be done that is not done yet.
@@ -44,7 +85,7 @@ pub struct Effect {
     pub created_at: Timestamp,
     /// When [`due_at`](Self::due_at) was set.
     pub set_at: Timestamp,
-    /// From when on it is to be tried; `None` where it is given up.
+    /// From when on it is to be tried; `None` where it is [given up](Self::is_given_up), or [held](Self::is_held).
     pub due_at: Option<Timestamp>,
     /// How often it was taken to be tried.
     pub attempts: u32,
@@ -67,13 +108,64 @@ pub enum EffectKind {
         /// behind that.
         until: Timestamp,
     },
+    /// A turn has ended: the hooks of its product are called, once the turn is settled.
+    TurnEnd {
+        /// The conversation.
+        conversation: ConversationId,
+        /// The turn.
+        turn: TurnId,
+        /// The message it filled.
+        message: MessageId,
+        /// How it ended.
+        status: TurnStatus,
+        /// Which hooks have done their part.
+        #[serde(default)]
+        called: HooksCalled,
+    },
+}
+
+/// Which hooks of a turn have done their part, and are not called again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct HooksCalled {
+    /// [`Product::on_finalized`](crate::product::Product::on_finalized).
+    #[serde(default)]
+    pub on_finalized: bool,
+    /// [`Product::on_turn_finished`](crate::product::Product::on_turn_finished).
+    #[serde(default)]
+    pub on_turn_finished: bool,
 }
 
 impl EffectKind {
-    /// Its word: `deletion`.
+    /// What the end of a turn owes.
+    pub fn turn_end(
+        conversation: ConversationId,
+        turn: TurnId,
+        message: MessageId,
+        status: TurnStatus,
+    ) -> Self {
+        Self::TurnEnd {
+            conversation,
+            turn,
+            message,
+            status,
+            called: HooksCalled::default(),
+        }
+    }
+
+    /// Its word: `deletion`, `hooks`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Deletion { .. } => "deletion",
+            Self::TurnEnd { .. } => "hooks",
+        }
+    }
+
+    /// What it is tried beside.
+    pub fn lane(&self) -> Lane {
+        match self {
+            Self::Deletion { .. } => Lane::DELETIONS,
+            Self::TurnEnd { .. } => Lane::HOOKS,
         }
     }
 }
@@ -84,6 +176,7 @@ impl fmt::Display for EffectKind {
             Self::Deletion { conversation, .. } => {
                 write!(f, "deletion of conversation {conversation}")
             }
+            Self::TurnEnd { turn, .. } => write!(f, "hooks of turn {turn}"),
         }
     }
 }
@@ -121,6 +214,38 @@ impl Effect {
             attempts: 0,
             error: None,
         }
+    }
+
+    /// What the end of a turn owes. It is [held](Self::is_held) until the turn is settled.
+    pub fn of_turn_end(
+        conversation: ConversationId,
+        turn: TurnId,
+        message: MessageId,
+        status: TurnStatus,
+        tenant: &Tenant,
+        now: Timestamp,
+    ) -> Self {
+        let kind = EffectKind::turn_end(conversation, turn, message, status);
+        Self {
+            due_at: None,
+            ..Self::new(turn.into(), tenant, kind, now)
+        }
+    }
+
+    /// Whether it is not to be tried yet: it waits for its turn to be settled.
+    pub fn is_held(&self) -> bool {
+        self.due_at.is_none() && self.attempts == 0
+    }
+
+    /// Whether it failed too often, and is tried no more before [`Effects::retry_effect`].
+    pub fn is_given_up(&self) -> bool {
+        self.due_at.is_none() && self.attempts > 0
+    }
+
+    /// It is to be tried from now on.
+    pub fn make_due(&mut self, now: Timestamp) {
+        self.set_at = now;
+        self.due_at = Some(now);
     }
 
     /// Whether it is to be tried now.

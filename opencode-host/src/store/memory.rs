@@ -292,6 +292,11 @@ impl Rows for MemoryRows {
         Ok(self.0.effects.clone())
     }
 
+    async fn effect(&mut self, id: EffectId) -> StoreResult<Option<Effect>> {
+        let known = self.0.effects.iter().find(|known| known.id == id);
+        Ok(known.cloned())
+    }
+
     async fn set_effect(&mut self, id: EffectId, effect: Option<Effect>) -> StoreResult<()> {
         let effects = &mut self.0.effects;
         let known = effects.iter().position(|known| known.id == id);

@@ -80,6 +80,8 @@ mod messages;
 mod metadata;
 mod queue;
 mod reader;
+mod row_effects;
+mod row_ends;
 mod row_store;
 mod rows;
 mod session_gates;
@@ -99,7 +101,7 @@ pub(crate) use checked::Checked;
 pub use conversations::{
     Conversation, ConversationSummary, Conversations, SessionLock, Swapped, lock_in_process,
 };
-pub use effects::{Effect, EffectKind, Effects, Tried};
+pub use effects::{Effect, EffectKind, Effects, HooksCalled, Lane, Take, Tried};
 pub use files::Files;
 pub use finish::{Finish, TurnEvent};
 pub use listing::{BadCursor, ConversationCursor, ConversationFilter, Order, Page};

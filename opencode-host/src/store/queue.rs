@@ -40,13 +40,13 @@ pub trait Queue: Send + Sync {
 
     /// Notes that a turn is to be cancelled. A queued turn that was never
     /// prompted ends right here ([`Finish::never_started`]), message and
-    /// `turn.finished` event included, and can be claimed to be settled once all
+    /// `turn.finished` event and effect included, and can be claimed to be settled once all
     /// earlier ones of its conversation are. One that was prompted needs a worker
     /// to stop it upstream too.
     ///
     /// The reason is kept with the turn, and is a part of its `turn.finished` event. The first cancel's stays.
     ///
-    /// A row that cannot be read is settled with its cancel: no worker could claim it.
+    /// A row that cannot be read is settled with its cancel, and its effect is due at once: no worker could claim it.
     ///
     /// # Errors
     /// [`NotFound`](super::StoreError::NotFound).
@@ -110,8 +110,8 @@ pub trait Queue: Send + Sync {
     async fn note(&self, lease: &Lease, note: Note<'_>) -> StoreResult<()>;
 
     /// Ends a running turn: one transaction writes the message's final content
-    /// and the turn's terminal state, and records its one `turn.finished`
-    /// event. The lease stays, for [`Queue::settle`]. Where a cancel was asked
+    /// and the turn's terminal state, records its one `turn.finished`
+    /// event, and notes what the end owes ([`Effect::of_turn_end`](super::Effect::of_turn_end)). The lease stays, for [`Queue::settle`]. Where a cancel was asked
     /// for before, a completion is stored as cancelled ([`Finish::after_cancel`]).
     /// A turn that is terminal already is not changed.
     ///
@@ -119,7 +119,7 @@ pub trait Queue: Send + Sync {
     /// [`LeaseLost`](super::StoreError::LeaseLost).
     async fn finish(&self, lease: &Lease, finish: &Finish) -> StoreResult<Finished>;
 
-    /// Marks a finished turn as settled (artifacts attached, hooks run) and
+    /// Marks a finished turn as settled (its files are attached), makes due what its end owes, and
     /// ends its lease. True for the one call that did it; false when it was
     /// settled before, or has not finished yet.
     ///

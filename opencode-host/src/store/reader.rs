@@ -81,8 +81,12 @@ reads! {
     answers(turn: TurnId) -> Vec<RequestAnswer>;
     /// The oldest turn that has to be settled before this one can be claimed.
     turn_ahead(id: TurnId) -> Option<TurnId>;
-    /// What commits owe to the world outside and what is not done yet, oldest first, at most `limit`: deletions that go on.
+    /// What commits owe to the world outside and what is not done yet, oldest first, at most `limit`: deletions that go
+    /// on, hooks that are called again. What is given up is among them.
     effects(limit: u32) -> Vec<Effect>;
+    /// Of these, what failed too often and is not tried any more, unless [`Host::retry_effect`](crate::Host::retry_effect)
+    /// says so.
+    given_up_effects(limit: u32) -> Vec<Effect>;
     /// One file.
     attachment(id: AttachmentId) -> Option<Attachment>;
     /// The files of a message, in the order they were attached.

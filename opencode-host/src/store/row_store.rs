@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::row_ends::{note_end, note_unread_end, release_end, release_ends};
 use super::turn_row::{Changed, MessageWrite};
 use super::{
     AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
-    Conversation, ConversationFilter, ConversationRow, ConversationSummary, Conversations, Effect,
-    Effects, Files, Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages,
-    Metadata, NewAnswer, NewAttachment, NewTurn, Note, OnBusy, Page, Queue, RequestAnswer, Rows,
-    SessionGates, SessionRecord, StoreError, StoreResult, Submitted, Swapped, Tables, Tenant,
-    Tried, Turn, TurnEvent, TurnRow,
+    Conversation, ConversationFilter, ConversationRow, ConversationSummary, Conversations, Files,
+    Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages, Metadata, NewAnswer,
+    NewAttachment, NewTurn, Note, OnBusy, Page, Queue, RequestAnswer, Rows, SessionGates,
+    SessionRecord, StoreError, StoreResult, Submitted, Swapped, Tables, Tenant, Turn, TurnEvent,
+    TurnRow,
 };
 use crate::blobs::Digest;
 use crate::clock::Timestamp;
@@ -37,7 +38,7 @@ impl<T: Tables> RowStore<T> {
     }
 
     /// The clock is read behind the transaction's locks: of two transactions on a row the later one has the later time.
-    async fn begin(&self) -> StoreResult<(T::Rows, Timestamp)> {
+    pub(super) async fn begin(&self) -> StoreResult<(T::Rows, Timestamp)> {
         let on = self.tables.begin().await?;
         Ok((on, self.tables.clock().now()))
     }
@@ -80,6 +81,9 @@ async fn write(
     write: Option<MessageWrite>,
     now: Timestamp,
 ) -> StoreResult<()> {
+    if let Some(MessageWrite::End(_)) = write {
+        note_end(on, &row.turn, now).await?;
+    }
     if let Some(write) = write
         && let Some(message) = on.message(row.turn.message).await?
     {
@@ -149,6 +153,7 @@ async fn cancel_unread(
         let mut message = Message::from(message);
         let waited = now.since(message.created_at);
         message.end(&Finish::never_started(waited), now);
+        note_unread_end(on, turn, (message.conversation, message.id), now).await?;
         on.put_message(message.into()).await?;
     }
     Ok(CancelOutcome::Cancelled)
@@ -268,6 +273,8 @@ impl<T: Tables> Conversations for RowStore<T> {
         let until = leased_until(&mut on, id).await?;
         let deletion = row.conversation.deletion(until, now);
         on.set_effect(deletion.id, Some(deletion)).await?;
+        let unsettled = on.unsettled(id).await?;
+        release_ends(&mut on, &unsettled, now).await?;
         on.delete_conversation(id).await?;
         on.commit().await?;
         Ok(Some(row.conversation))
@@ -423,7 +430,15 @@ impl<T: Tables> Queue for RowStore<T> {
     }
 
     async fn settle(&self, lease: &Lease) -> StoreResult<bool> {
-        self.change_leased(lease, |row, _| row.settle(lease)).await
+        let (mut on, now) = self.begin().await?;
+        let mut row = on.turn(lease.turn).await?.ok_or(lease.lost())?;
+        if !row.settle(lease)? {
+            return Ok(false);
+        }
+        release_end(&mut on, &row.turn, now).await?;
+        on.put_turn(row).await?;
+        on.commit().await?;
+        Ok(true)
     }
 }
 
@@ -560,38 +575,5 @@ impl<T: Tables> Files for RowStore<T> {
         on.delete_file(id).await?;
         on.commit().await?;
         Ok(file)
-    }
-}
-
-#[async_trait]
-impl<T: Tables> Effects for RowStore<T> {
-    async fn take_effect(&self, lease: Duration) -> StoreResult<Option<Effect>> {
-        let (mut on, now) = self.begin().await?;
-        let effects = on.effects().await?.into_iter();
-        let due = effects.filter(|effect| effect.is_due(now));
-        let Some(mut effect) = due.min_by_key(|effect| (effect.due_at, effect.id)) else {
-            return Ok(None);
-        };
-        effect.take(lease, now);
-        on.set_effect(effect.id, Some(effect.clone())).await?;
-        on.commit().await?;
-        Ok(Some(effect))
-    }
-
-    async fn settle_effect(&self, taken: &Effect, tried: &Tried) -> StoreResult<()> {
-        let (mut on, now) = self.begin().await?;
-        let is_it = |known: &Effect| known.id == taken.id && known.attempts == taken.attempts;
-        if !on.effects().await?.iter().any(is_it) {
-            return Ok(());
-        }
-        let kept = taken.clone().tried(tried, now);
-        on.set_effect(taken.id, kept).await?;
-        on.commit().await
-    }
-
-    async fn effects(&self, limit: u32) -> StoreResult<Vec<Effect>> {
-        let mut effects = self.tables.begin_reading().await?.effects().await?;
-        effects.truncate(limit as usize);
-        Ok(effects)
     }
 }

@@ -84,7 +84,7 @@ pub struct Turn {
 
 impl Turn {
     /// Whether nothing more comes of the turn: it is settled, or it was cancelled before it was prompted, so that only
-    /// its hooks are left to run.
+    /// its hooks are left to be called.
     pub fn is_over(&self) -> bool {
         match self.phase() {
             Phase::Queued | Phase::Running => false,

@@ -177,6 +177,12 @@ pub trait Rows: Send {
     /// The effects that are not done, oldest first: few, as a rule.
     async fn effects(&mut self) -> StoreResult<Vec<Effect>>;
 
+    /// The effect of this id. This default reads all of them.
+    async fn effect(&mut self, id: EffectId) -> StoreResult<Option<Effect>> {
+        let effects = self.effects().await?;
+        Ok(effects.into_iter().find(|effect| effect.id == id))
+    }
+
     /// Puts an effect in the place of the one of this id; `None` deletes that.
     async fn set_effect(&mut self, id: EffectId, effect: Option<Effect>) -> StoreResult<()>;
 

@@ -269,21 +269,21 @@ impl TurnRow {
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`].
-    pub(super) fn settle(&mut self, lease: &Lease) -> StoreResult<Changed<bool>> {
+    pub(super) fn settle(&mut self, lease: &Lease) -> StoreResult<bool> {
         if self.is_settled() && self.turn.generation == lease.generation {
-            return Ok(Changed::row(false));
+            return Ok(false);
         }
         self.check_held(lease)?;
         match &mut self.turn.state {
             TurnState::Queued | TurnState::GivenBack(_) | TurnState::Running(_) => {
-                return Ok(Changed::row(false));
+                return Ok(false);
             }
             TurnState::NeverStarted { settled, .. } | TurnState::Finished { settled, .. } => {
                 *settled = true;
             }
         }
         self.lease = None;
-        Ok(Changed::row(true))
+        Ok(true)
     }
 
     /// Cancels the turn. One that was never prompted ends here, and is left to a worker to be settled; any other needs

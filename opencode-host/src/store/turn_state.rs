@@ -35,7 +35,7 @@ pub enum TurnState {
     NeverStarted {
         /// When.
         at: Timestamp,
-        /// Whether hooks have run.
+        /// Whether a worker has settled it: its hooks are due then.
         settled: bool,
     },
     /// It has its one terminal state.
@@ -46,7 +46,7 @@ pub enum TurnState {
         at: Timestamp,
         /// How it ended.
         status: TurnStatus,
-        /// Whether artifacts are attached and hooks have run.
+        /// Whether its files are attached: its hooks are due then.
         settled: bool,
     },
 }
@@ -75,7 +75,7 @@ pub enum Phase {
     Finished {
         /// How it ended.
         status: TurnStatus,
-        /// Whether artifacts are attached and hooks have run.
+        /// Whether its files are attached: its hooks are due then.
         settled: bool,
     },
 }

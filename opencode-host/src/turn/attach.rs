@@ -1,23 +1,13 @@
-//! The files of a turn, attached between its end and its hooks.
+//! The files of a turn, attached between its end and the word that it is settled.
 
-use std::time::Duration;
-
-use opencode_client::{Error as ClientError, Exchange};
+use opencode_client::Exchange;
 
 use super::ears::Ears;
-use super::history::exchange_of_checkpoint;
+use super::past_exchange::{past_exchange, stored_exchange};
 use super::tools::Tools;
 use crate::artifacts::{Echo, MessageArtifacts};
-use crate::configuration_guard::guarded_client;
-use crate::reporter::Severity;
 use crate::sandbox::{Sandbox, SandboxId};
 use crate::store::{Attachment, StoreError, Turn};
-
-/// How often the exchange is asked for.
-const TRIES: u32 = 3;
-
-/// How long between the tries.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// How many of the conversation's newest files tell what is not new. Those of the turn before matter: what is older
 /// is behind the cutoff.
@@ -27,10 +17,15 @@ const REMEMBERED: u32 = 1000;
 /// gone, they are read from the server once more; a server that is gone too is
 /// reported, and does not keep the turn from being settled.
 pub(super) async fn exchange_of(tools: &Tools, ears: &mut Ears, turn: &Turn) -> Exchange {
-    match ears.exchange.take() {
-        Some(exchange) => exchange,
-        None => exchange_again(tools, turn).await,
+    if let Some(exchange) = ears.exchange.take() {
+        return exchange;
     }
+    if tools.front.blobs.is_none() {
+        return stored_exchange(turn);
+    }
+    let (conversation, own) = (&tools.context.conversation, tools.own_configuration());
+    let lost = || tools.control.orders().lost;
+    past_exchange(&tools.front, &tools.workshop, conversation, own, turn, lost).await
 }
 
 /// Attaches the turn's files. Those that cannot be had are reported.
@@ -82,53 +77,4 @@ async fn sandbox(tools: &Tools) -> Option<Sandbox> {
             None
         }
     }
-}
-
-async fn exchange_again(tools: &Tools, turn: &Turn) -> Exchange {
-    let none = exchange_of_checkpoint(turn).unwrap_or(Exchange {
-        prompt_seen: false,
-        messages: Vec::new(),
-    });
-    let (Some(prompted), Some(_)) = (&turn.prompted, &tools.front.blobs) else {
-        return none;
-    };
-    let own = tools.own_configuration();
-    let client = match guarded_client(
-        &tools.front,
-        &tools.workshop.client,
-        &tools.context.conversation,
-        own,
-    )
-    .await
-    {
-        Ok(client) => client,
-        Err(unguarded) => {
-            tools.report(&unguarded);
-            return none;
-        }
-    };
-    for tried in 1..=TRIES {
-        let patience = tools.workshop.options.limits.pace.answer * tried;
-        let client = client.with_patience(patience);
-        let known = turn.checkpoint.parts().len();
-        let reading = client.exchange(&prompted.session, &prompted.ids.message, known);
-        let error = match reading.await {
-            Ok(exchange) => return exchange,
-            Err(error) => error,
-        };
-        let hopeless = matches!(error, ClientError::SessionNotFound { .. });
-        if hopeless || tried == TRIES || tools.control.orders().lost {
-            tools.front.telemetry.report(
-                &error,
-                Severity::Warning,
-                [
-                    ("action", "attach".into()),
-                    ("turn", turn.id.to_string().into()),
-                ],
-            );
-            break;
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-    none
 }

@@ -90,7 +90,7 @@ impl Driver {
 
     async fn drive(&mut self) -> Driven {
         if matches!(self.tools.turn.phase(), Phase::Finished { .. }) {
-            // A worker died between the end and the hooks.
+            // A worker died between the end and the word that the turn is settled.
             return settle(&self.tools, &mut self.ears).await;
         }
         self.trace_start();

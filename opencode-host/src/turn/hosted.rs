@@ -13,7 +13,7 @@ use opencode_client::wire::{ModelRef, PermissionRule};
 use crate::artifacts::{DefaultAttach, Transform};
 use crate::configuration_guard::guard;
 use crate::plug_in::{self, PlugInError};
-use crate::product::{HookError, Product, TurnContext, Verdict};
+use crate::product::{Delivery, HookError, Product, TurnContext, Verdict};
 use crate::sandbox::{OwnConfiguration, SandboxId, SandboxRoot, blocking};
 use crate::store::{Conversation, Message};
 use crate::telemetry::Telemetry;
@@ -155,6 +155,30 @@ impl Hosted {
     }
 }
 
+/// The hooks of a turn that has ended. No claim is on it.
+impl Hosted {
+    pub(crate) async fn on_finalized(
+        &self,
+        message: Message,
+        exchange: Arc<Exchange>,
+        delivery: Delivery,
+    ) -> Result<(), PlugInError> {
+        let product = Arc::clone(&self.product);
+        let hook = async move || product.on_finalized(&message, &exchange, &delivery).await;
+        plug_in::call("the hook", self.limit, hook).await
+    }
+
+    pub(crate) async fn on_turn_finished(
+        &self,
+        result: TurnResult,
+        delivery: Delivery,
+    ) -> Result<(), PlugInError> {
+        let product = Arc::clone(&self.product);
+        let hook = async move || product.on_turn_finished(&result, &delivery).await;
+        plug_in::call("the hook", self.limit, hook).await
+    }
+}
+
 async fn provision(root: &SandboxRoot, conversation: &Conversation) -> Result<String, HookError> {
     let id: SandboxId = conversation.id.to_string().parse()?;
     let root = root.clone();
@@ -245,17 +269,24 @@ impl Product for Asked {
         self.policy.own_configuration
     }
 
-    async fn on_finalized(&self, message: &Message, exchange: &Exchange) -> Result<(), HookError> {
-        let product = Arc::clone(&self.hosted.product);
-        let (message, exchange) = (message.clone(), exchange.clone());
-        let hook = async move || product.on_finalized(&message, &exchange).await;
-        Ok(plug_in::call("the hook", self.hosted.limit, hook).await?)
+    async fn on_finalized(
+        &self,
+        message: &Message,
+        exchange: &Exchange,
+        delivery: &Delivery,
+    ) -> Result<(), HookError> {
+        let (message, exchange) = (message.clone(), Arc::new(exchange.clone()));
+        let calling = self.hosted.on_finalized(message, exchange, *delivery);
+        Ok(calling.await?)
     }
 
-    async fn on_turn_finished(&self, result: &TurnResult) -> Result<(), HookError> {
-        let (product, result) = (Arc::clone(&self.hosted.product), result.clone());
-        let hook = async move || product.on_turn_finished(&result).await;
-        Ok(plug_in::call("the hook", self.hosted.limit, hook).await?)
+    async fn on_turn_finished(
+        &self,
+        result: &TurnResult,
+        delivery: &Delivery,
+    ) -> Result<(), HookError> {
+        let calling = self.hosted.on_turn_finished(result.clone(), *delivery);
+        Ok(calling.await?)
     }
 
     async fn on_activity(&self, conversation: &Conversation) -> Result<(), HookError> {

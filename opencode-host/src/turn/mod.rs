@@ -27,9 +27,11 @@ mod offering;
 #[path = "not_offering.rs"]
 mod offering;
 mod pacing;
+pub(crate) mod past_exchange;
 pub(crate) mod places;
 mod plan;
 mod prompting;
+pub(crate) mod recent_exchanges;
 mod result;
 mod settle;
 #[cfg(test)]

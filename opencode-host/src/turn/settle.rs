@@ -1,30 +1,22 @@
-//! What comes after the end: files, hooks, then the word that all is done.
+//! What comes after the end: files, then the word that the turn is settled. With it the hooks are due
+//! (`worker/hooks.rs`), and the conversation's next turn can be claimed.
 
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt as _;
 
-use super::TurnResult;
 use super::attach::{attach, exchange_of};
 use super::ears::Ears;
 use super::leaving::{Driven, leave};
 use super::tools::Tools;
-use crate::plug_in::HookError;
-use crate::product::Product as _;
-use crate::reporter::Severity;
 use crate::store::{Finish, StoreError};
 
-/// Attaches the files of a finished turn, runs its hooks and marks it settled. The rows are
-/// durable: a hook that fails is reported and changes nothing.
+/// Attaches the files of a finished turn and marks it settled.
 pub(super) async fn settle(tools: &Tools, ears: &mut Ears) -> Driven {
-    let (turn, message) = match tokio::try_join!(
-        tools.front.store.turn(tools.turn.id),
-        tools.front.store.message(tools.turn.message)
-    ) {
-        Ok((Some(turn), Some(message))) => (turn, message),
+    let turn = match tools.front.store.turn(tools.turn.id).await {
+        Ok(Some(turn)) => turn,
         // The conversation was deleted.
-        Ok(_) => return Driven::Lost,
+        Ok(None) => return Driven::Lost,
         Err(error) => return unsettled(tools, &error),
     };
     let control = tools.control.clone();
@@ -44,28 +36,19 @@ pub(super) async fn settle(tools: &Tools, ears: &mut Ears) -> Driven {
         let detail = "attaching the turn's files panicked".to_owned();
         Err(StoreError::Unexpected(detail))
     });
-    let artifacts = match attached {
-        Ok(artifacts) => artifacts,
+    match attached {
+        Ok(_) => {}
         // The next claim attaches what is missing.
         Err(error) if error.is_transient() => return unsettled(tools, &error),
-        Err(error) => {
-            tools.report(&error);
-            Vec::new()
-        }
-    };
-    let Some(result) = TurnResult::of(&turn, &message, artifacts) else {
-        return Driven::Lost;
-    };
-    let product = &tools.product;
-    hook(
-        tools,
-        "on_finalized",
-        product.on_finalized(&message, &exchange),
-    )
-    .await;
-    hook(tools, "on_turn_finished", product.on_turn_finished(&result)).await;
+        Err(error) => tools.report(&error),
+    }
+    // For the hooks, which are due with the word.
+    tools.workshop.exchanges.keep(turn.id, exchange);
     match tools.front.store.settle(&tools.lease).await {
-        Ok(true) => trace_finished(tools).await,
+        Ok(true) => {
+            tools.front.effect_noted.notify_waiters();
+            trace_finished(tools).await;
+        }
         Ok(false) => {}
         Err(error) => return unsettled(tools, &error),
     }
@@ -74,7 +57,7 @@ pub(super) async fn settle(tools: &Tools, ears: &mut Ears) -> Driven {
     Driven::Finished
 }
 
-/// The hooks may have run; the next worker settles the turn.
+/// The next worker settles the turn.
 fn unsettled(tools: &Tools, error: &StoreError) -> Driven {
     if !matches!(error, StoreError::LeaseLost { .. }) {
         tools.report(error);
@@ -97,28 +80,4 @@ async fn trace_finished(tools: &Tools) {
         );
         tools.front.telemetry.event_of(Finish::EVENT, &fields);
     }
-}
-
-async fn hook(
-    tools: &Tools,
-    name: &'static str,
-    hook: impl Future<Output = Result<(), HookError>>,
-) {
-    let Err(error) = hook.await else { return };
-    tools.front.telemetry.report(
-        error.as_ref(),
-        Severity::Warning,
-        [
-            ("callback", name.into()),
-            ("message", tools.turn.message.to_string().into()),
-        ],
-    );
-    tools.front.telemetry.event(
-        "callback.error",
-        [
-            ("callback", name.into()),
-            ("turn", tools.turn.id.to_string().into()),
-            ("error", error.to_string().into()),
-        ],
-    );
 }

@@ -3,6 +3,7 @@
 use opencode_client::{Client, EventHub};
 
 use super::observing::MakeObserver;
+use super::recent_exchanges::RecentExchanges;
 use crate::options::WorkerOptions;
 use crate::sub_agents::SubAgents;
 #[cfg(feature = "tools")]
@@ -19,4 +20,6 @@ pub(crate) struct Workshop {
     #[cfg(feature = "tools")]
     pub(crate) tools: ToolServer,
     pub(crate) observers: Vec<MakeObserver>,
+    /// For the hooks of turns that have ended here.
+    pub(crate) exchanges: RecentExchanges,
 }

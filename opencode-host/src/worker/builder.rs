@@ -21,6 +21,7 @@ use crate::sub_agents::SubAgents;
 use crate::tools::ToolServer;
 use crate::turn::hosted::{Folders, Hosted};
 use crate::turn::observing::MakeObserver;
+use crate::turn::recent_exchanges::RecentExchanges;
 use crate::turn::workshop::Workshop;
 
 /// Why a worker cannot be built.
@@ -227,6 +228,7 @@ impl WorkerBuilder {
             tools: ToolServer::new(self.tools_address, self.tools_url),
             options: self.options,
             observers: self.observers,
+            exchanges: RecentExchanges::default(),
         };
         let shared = Arc::new(Shared {
             front: Arc::clone(front),

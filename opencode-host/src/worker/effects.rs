@@ -5,95 +5,174 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opencode_client::Error as ClientError;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::hooks::{self, Told};
 use super::shared::Shared;
-use crate::id::ConversationId;
-use crate::product::PlainProduct;
+use crate::id::{ConversationId, EffectId};
+use crate::product::{Delivery, HookError, PlainProduct};
 use crate::reporter::Severity;
 use crate::sandbox;
 use crate::session::{REMOVING, Session};
-use crate::store::{Effect, EffectKind, SessionRecord, Tried};
+use crate::store::{Effect, EffectKind, Lane, SessionRecord, Take, Tried};
 
-/// How long an effect is its taker's. No try takes longer.
-const LEASE: Duration = Duration::from_secs(120);
+/// How long a deletion is its taker's. No try takes longer.
+const DELETING: Duration = Duration::from_secs(120);
 
-/// The longest pause between two tries.
+/// The longest pause between two tries of a deletion.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// How many are tried in a row before others of the process get a look at the store.
-const IN_A_ROW: usize = 100;
+/// The longest pause between two tries of what is given up in the end.
+const LONGEST_PAUSE_OF_HOOKS: Duration = Duration::from_secs(4 * 3600);
 
-/// Does what is due, again and again, until `shutdown`.
-pub(super) async fn keep_doing(shared: Arc<Shared>, shutdown: CancellationToken) {
+/// How many characters of what kept a try from succeeding are stored.
+const MAX_ERROR: usize = 500;
+
+/// How many effects of one lane a worker tries at once.
+const AT_ONCE: usize = 16;
+
+/// How long hooks that are being called may go on when their worker shuts down.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Does what is due, again and again, until `shutdown`: each lane by itself, so that none is held up by another's.
+pub(super) fn keep_doing(shared: &Arc<Shared>, shutdown: &CancellationToken) -> JoinSet<()> {
+    let lanes = [Lane::DELETIONS, Lane::HOOKS].into_iter();
+    lanes
+        .map(|lane| keep_lane(Arc::clone(shared), lane, shutdown.clone()))
+        .collect()
+}
+
+async fn keep_lane(shared: Arc<Shared>, lane: Lane, shutdown: CancellationToken) {
+    let mut trying = JoinSet::new();
     while !shutdown.is_cancelled() {
         // Armed before the look, so that none is missed.
         let noted = shared.front.effect_noted.notified();
         tokio::pin!(noted);
         noted.as_mut().enable();
-        do_due(&shared, &shutdown).await;
+        while trying.len() < AT_ONCE
+            && !shutdown.is_cancelled()
+            && let Some(effect) = take(&shared, Take::Due(&lane)).await
+        {
+            let (shared, over) = (Arc::clone(&shared), shutdown.clone());
+            trying.spawn(async move { try_taken(&shared, effect, &over).await });
+        }
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = noted => {}
             () = tokio::time::sleep(shared.workshop.options.poll_interval) => {}
+            Some(_) = trying.join_next() => {}
+        }
+    }
+    while trying.join_next().await.is_some() {}
+}
+
+/// Tries one effect, if it is due, until `shutdown`.
+pub(super) async fn do_this(shared: &Shared, id: EffectId, shutdown: &CancellationToken) {
+    if let Some(effect) = take(shared, Take::This(id)).await {
+        try_taken(shared, effect, shutdown).await;
+    }
+}
+
+async fn take(shared: &Shared, take: Take<'_>) -> Option<Effect> {
+    let hooks = hooks::longest_try(shared.workshop.options.plug_in_limit);
+    let lease = match take {
+        Take::Due(lane) if *lane == Lane::DELETIONS => DELETING,
+        Take::Due(_) => hooks,
+        Take::This(_) => DELETING.max(hooks),
+    };
+    match shared.front.store.take_effect(take, lease).await {
+        Ok(effect) => effect,
+        Err(error) => {
+            let context = [("action", "effect.take".into())];
+            let telemetry = &shared.front.telemetry;
+            telemetry.report(&error, Severity::Error, context);
+            None
         }
     }
 }
 
-/// Tries what is due, until `shutdown`. What fails is reported, and is due again later; what is broken off, at once.
-pub(super) async fn do_due(shared: &Shared, shutdown: &CancellationToken) {
+/// Tries an effect that was taken. What fails is reported, and is due again later; what is broken off, at once.
+async fn try_taken(shared: &Shared, mut effect: Effect, shutdown: &CancellationToken) {
     let (store, telemetry) = (&shared.front.store, &shared.front.telemetry);
-    for _ in 0..IN_A_ROW {
-        if shutdown.is_cancelled() {
-            return;
-        }
-        let effect = match store.take_effect(LEASE).await {
-            Ok(Some(effect)) => effect,
-            Ok(None) => return,
-            Err(error) => {
-                let context = [("action", "effect.take".into())];
-                telemetry.report(&error, Severity::Error, context);
-                return;
-            }
-        };
-        let tried = tokio::select! {
-            tried = attempt(shared, &effect) => tried,
-            () = shutdown.cancelled() => Ok(Tried::Again {
-                after: Duration::ZERO,
-                error: effect.error.clone(),
-            }),
-        };
-        let tried = match tried {
-            Ok(tried) => tried,
-            Err(error) => {
+    let grace = match &effect.kind {
+        EffectKind::Deletion { .. } => Duration::ZERO,
+        EffectKind::TurnEnd { .. } => GRACE,
+    };
+    let broken_off = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(grace).await;
+    };
+    let tried = tokio::select! {
+        tried = attempt(shared, &mut effect) => Some(tried),
+        () = broken_off => None,
+    };
+    let tried = match tried {
+        Some(Ok(tried)) => tried,
+        Some(Err(error)) => {
+            let tried = failed(shared, &effect, &*error);
+            let (action, severity) = match tried {
+                Tried::GivenUp { .. } => ("effect.given_up", Severity::Error),
+                _ => ("effect", Severity::Warning),
+            };
+            if severity == Severity::Error || !error.is::<Told>() {
                 let context = [
-                    ("action", format!("effect.{}", effect.kind.as_str()).into()),
+                    (
+                        "action",
+                        format!("{action}.{}", effect.kind.as_str()).into(),
+                    ),
                     ("effect", effect.kind.to_string().into()),
                     ("attempts", effect.attempts.into()),
                 ];
-                telemetry.report(&*error, Severity::Warning, context);
-                Tried::Again {
-                    after: pause(effect.attempts),
-                    error: Some(error.to_string()),
-                }
+                telemetry.report(&*error, severity, context);
             }
-        };
-        if let Err(error) = store.settle_effect(&effect, &tried).await {
-            // It is due again when its lease ends.
-            let context = [("action", "effect.settle".into())];
-            telemetry.report(&error, Severity::Warning, context);
+            tried
         }
+        None => Tried::Again {
+            after: Duration::ZERO,
+            error: effect.error.clone(),
+        },
+    };
+    if let Err(error) = store.settle_effect(&effect, &tried).await {
+        // It is due again when its lease ends.
+        let context = [("action", "effect.settle".into())];
+        telemetry.report(&error, Severity::Warning, context);
+    }
+}
+
+/// What becomes of an effect whose try has failed. A deletion is never given up; what was given up and is tried again
+/// has as many tries as a new one.
+fn failed(shared: &Shared, effect: &Effect, error: &(dyn Error + Send + Sync)) -> Tried {
+    let error = error.to_string().chars().take(MAX_ERROR).collect();
+    let at_most = match &effect.kind {
+        EffectKind::Deletion { .. } => {
+            let after = pause(effect.attempts, LONGEST_PAUSE);
+            return Tried::Again {
+                after,
+                error: Some(error),
+            };
+        }
+        EffectKind::TurnEnd { .. } => shared.workshop.options.hook_attempts.max(1),
+    };
+    match effect.attempts.saturating_sub(1) % at_most + 1 {
+        last if last == at_most => Tried::GivenUp { error },
+        number => Tried::Again {
+            after: pause(number, LONGEST_PAUSE_OF_HOOKS),
+            error: Some(error),
+        },
     }
 }
 
 /// One second, then twice as long each time.
-fn pause(attempts: u32) -> Duration {
+fn pause(attempts: u32, longest: Duration) -> Duration {
     let seconds = 1_u64.checked_shl(attempts.saturating_sub(1));
-    Duration::from_secs(seconds.unwrap_or(u64::MAX)).min(LONGEST_PAUSE)
+    Duration::from_secs(seconds.unwrap_or(u64::MAX)).min(longest)
 }
 
-async fn attempt(shared: &Shared, effect: &Effect) -> Result<Tried, Box<dyn Error + Send + Sync>> {
-    match &effect.kind {
+/// Tries an effect, and notes in its kind what need not be done again.
+async fn attempt(shared: &Shared, effect: &mut Effect) -> Result<Tried, HookError> {
+    let delivery = Delivery::new(effect.id, effect.attempts);
+    match &mut effect.kind {
         EffectKind::Deletion {
             conversation,
             session,
@@ -109,6 +188,10 @@ async fn attempt(shared: &Shared, effect: &Effect) -> Result<Tried, Box<dyn Erro
                 Duration::ZERO => Tried::Done,
                 after => Tried::Again { after, error: None },
             })
+        }
+        EffectKind::TurnEnd { turn, called, .. } => {
+            hooks::call(shared, *turn, called, delivery).await?;
+            Ok(Tried::Done)
         }
     }
 }
@@ -153,11 +236,19 @@ async fn remove_sandbox(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::DEFAULT_HOOK_ATTEMPTS;
 
     #[test]
     fn pauses_grow_and_are_bounded() {
         let pauses =
-            [0, 1, 2, 3, 9, 10, 64, 65, u32::MAX].map(|attempts| pause(attempts).as_secs());
+            [0, 1, 2, 3, 9, 10, 64, 65, u32::MAX].map(|n| pause(n, LONGEST_PAUSE).as_secs());
         assert_eq!(pauses, [1, 1, 2, 4, 256, 300, 300, 300, 300]);
+    }
+
+    #[test]
+    fn hooks_are_tried_for_about_a_day() {
+        let pauses = (1..DEFAULT_HOOK_ATTEMPTS).map(|n| pause(n, LONGEST_PAUSE_OF_HOOKS));
+        let hours = pauses.sum::<Duration>().as_secs() / 3600;
+        assert_eq!(hours, 24);
     }
 }

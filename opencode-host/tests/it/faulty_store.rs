@@ -7,13 +7,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use opencode_host::blobs::Digest;
 use opencode_host::clock::Timestamp;
-use opencode_host::id::{AttachmentId, ConversationId, MessageId, TurnId};
+use opencode_host::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnId};
 use opencode_host::store::{
     AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
     Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
     Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages, Metadata, NewAnswer,
     NewAttachment, NewTurn, Note, Page, Queue, RequestAnswer, SessionGates, SessionLock,
-    SessionRecord, Store, StoreError, StoreResult, Submitted, Swapped, Tenant, Tried, Turn,
+    SessionRecord, Store, StoreError, StoreResult, Submitted, Swapped, Take, Tenant, Tried, Turn,
     TurnEvent,
 };
 use tokio::sync::Notify;
@@ -70,11 +70,30 @@ impl Fault {
 
     /// Has every call of this name panic.
     pub(crate) fn panics_at(name: &'static str) -> Arc<Self> {
+        Self::each(name, Wrong::Panics)
+    }
+
+    /// Spoils nothing.
+    pub(crate) fn never() -> Arc<Self> {
+        Self::each("", Wrong::Before)
+    }
+
+    /// Has the process die before a call of this name.
+    pub(crate) fn dies_at(name: &'static str) -> Arc<Self> {
+        Self::each(name, Wrong::DiesBefore)
+    }
+
+    /// Has the process die after a call of this name.
+    pub(crate) fn dies_behind(name: &'static str) -> Arc<Self> {
+        Self::each(name, Wrong::DiesAfter)
+    }
+
+    fn each(name: &'static str, wrong: Wrong) -> Arc<Self> {
         Arc::new(Self {
             calls: AtomicUsize::new(0),
             spoiled: usize::MAX,
             each: Some(name),
-            wrong: Wrong::Panics,
+            wrong,
             names: Mutex::default(),
             died: Notify::new(),
         })
@@ -82,14 +101,7 @@ impl Fault {
 
     /// Has the first call of this name suspend the process for so many milliseconds.
     pub(crate) fn suspends_at(name: &'static str, ms: u64) -> Arc<Self> {
-        Arc::new(Self {
-            calls: AtomicUsize::new(0),
-            spoiled: usize::MAX,
-            each: Some(name),
-            wrong: Wrong::Suspends(ms),
-            names: Mutex::default(),
-            died: Notify::new(),
-        })
+        Self::each(name, Wrong::Suspends(ms))
     }
 
     pub(crate) fn names(&self) -> Vec<&'static str> {
@@ -142,7 +154,8 @@ pub(crate) struct FaultyStore {
 }
 
 /// The driver's own calls are counted, in the order of the turn's steps. Those
-/// by the clock (renewals, looks for the next turn) come at any time and go through.
+/// by the clock (renewals, looks for the next turn) come at any time and go through; some of them are spoiled where they
+/// are named.
 macro_rules! forward {
     ($store:ident { $($kind:ident $name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)+ } $($own:item)*) => {
         #[async_trait]
@@ -155,6 +168,13 @@ macro_rules! forward {
         }
     };
     (@counted $self:ident, $name:ident, $call:expr) => { $self.fault.around(stringify!($name), $call).await };
+    (@named $self:ident, $name:ident, $call:expr) => {
+        if $self.fault.each == Some(stringify!($name)) {
+            $self.fault.around(stringify!($name), $call).await
+        } else {
+            $call.await
+        }
+    };
     (@through $self:ident, $name:ident, $call:expr) => { $call.await };
 }
 
@@ -212,9 +232,11 @@ forward! { Messages {
 } }
 
 forward! { Effects {
-    through take_effect(lease: Duration) -> Option<Effect>;
-    through settle_effect(taken: &Effect, tried: &Tried) -> ();
+    through take_effect(take: Take<'_>, lease: Duration) -> Option<Effect>;
+    named settle_effect(taken: &Effect, tried: &Tried) -> ();
     through effects(limit: u32) -> Vec<Effect>;
+    through given_up_effects(limit: u32) -> Vec<Effect>;
+    through retry_effect(id: EffectId) -> bool;
 } }
 
 forward! { Files {

@@ -17,6 +17,7 @@ mod event_table;
 mod export;
 mod faulty_store;
 mod folders;
+mod hooks;
 mod hosting;
 mod real;
 mod rules;

@@ -22,7 +22,7 @@ use futures_util::TryStreamExt as _;
 use opencode_client::Exchange;
 use opencode_client::wire::PermissionReply;
 use opencode_host::live::Cursor;
-use opencode_host::product::{HookError, Product, TurnContext};
+use opencode_host::product::{Delivery, HookError, Product, TurnContext};
 use opencode_host::store::{CancelOutcome, Message, MessageStatus, TurnStatus};
 use opencode_host::turn::TurnResult;
 use opencode_host::{SubmitError, SubmitOptions, WorkerOptions};

@@ -7,7 +7,7 @@ use opencode_host::store::{
     StoreError, StoreResult, Swapped, Tenant,
 };
 
-use super::effects;
+use super::{effects, turns};
 use crate::columns::{Columns, escape, json};
 use crate::engine::{Handle, Row, Sql, args, locking, sql};
 use crate::failure::SqlResult;
@@ -162,7 +162,13 @@ pub(crate) async fn delete(
         let deletion = conversation.deletion(until, now);
         effects::add(on, &deletion).await?;
     }
+    let unsettled = turns::unsettled(on, id).await?;
     on.execute(DELETE, args![id]).await?;
+    // Behind the turns, whose rows are locked before those of what they owe elsewhere too.
+    let now = on.now().await?;
+    for turn in unsettled {
+        effects::release(on, turn, now).await?;
+    }
     Ok(conversation)
 }
 

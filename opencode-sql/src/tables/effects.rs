@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use opencode_host::id::EffectId;
-use opencode_host::store::{Effect, StoreError, StoreResult, Tried};
+use opencode_host::clock::Timestamp;
+use opencode_host::id::{EffectId, TurnId};
+use opencode_host::store::{Effect, EffectKind, Lane, StoreError, StoreResult, Take, Tried};
 
 use crate::columns::{Columns, escape, json};
 use crate::engine::{Arg, Handle, Row, Sql, args, sql};
@@ -18,9 +19,16 @@ macro_rules! columns {
 const ADD: Sql = sql!(
     "INSERT INTO opencode_effects (",
     columns!(),
-    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+    ", lane) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 );
-/// Those that another process has in its hands are passed over.
+/// What the end of a turn owes, held.
+const ADD_END: Sql = sql!(
+    "INSERT INTO opencode_effects (",
+    columns!(),
+    ", lane) SELECT t.id, c.tenant, $2, $3, $3, NULL, 0, NULL, $4 \
+     FROM opencode_turns AS t JOIN opencode_conversations AS c ON c.id = t.conversation WHERE t.id = $1"
+);
+/// Takes one of those that are waited for. Those that another process has in its hands are passed over.
 macro_rules! take {
     ($condition:literal, $lock:literal) => {
         concat!(
@@ -33,27 +41,42 @@ macro_rules! take {
             columns!(),
         )
     };
+    ($condition:literal) => {
+        Sql {
+            sqlite: take!($condition, ""),
+            postgres: take!($condition, " FOR UPDATE SKIP LOCKED"),
+        }
+    };
 }
-pub(crate) const TAKE: Sql = Sql {
-    sqlite: take!("due_at <= $1", ""),
-    postgres: take!("due_at <= $1", " FOR UPDATE SKIP LOCKED"),
-};
+pub(crate) const TAKE: Sql = take!("lane = $3 AND due_at <= $1");
 /// Set by a clock that was put back since. Such rows are few, and so are all that are not due.
-const TAKE_AHEAD: Sql = Sql {
-    sqlite: take!("set_at > $1", ""),
-    postgres: take!("set_at > $1", " FOR UPDATE SKIP LOCKED"),
-};
-/// Whether any waits for a try, due or not: as a rule none does.
-pub(crate) const WAITING: Sql =
-    sql!("SELECT id FROM opencode_effects WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1");
+const TAKE_AHEAD: Sql = take!("lane = $3 AND set_at > $1");
+pub(crate) const TAKE_THIS: Sql = take!("id = $3 AND (due_at <= $1 OR set_at > $1)");
+pub(crate) const IS_DUE: Sql = sql!(
+    "SELECT id FROM opencode_effects WHERE due_at IS NOT NULL AND lane = $1 AND due_at <= $2 ORDER BY due_at LIMIT 1"
+);
+pub(crate) const IS_AHEAD: Sql = sql!(
+    "SELECT id FROM opencode_effects WHERE due_at IS NOT NULL AND lane = $1 AND set_at > $2 ORDER BY due_at LIMIT 1"
+);
 const SET: Sql = sql!(
-    "UPDATE opencode_effects SET set_at = $3, due_at = $4, error = $5 WHERE id = $1 AND attempts = $2"
+    "UPDATE opencode_effects SET kind = $3, set_at = $4, due_at = $5, error = $6 WHERE id = $1 AND attempts = $2"
 );
 const DONE: Sql = sql!("DELETE FROM opencode_effects WHERE id = $1 AND attempts = $2");
+const RELEASE: Sql = sql!(
+    "UPDATE opencode_effects SET set_at = $2, due_at = $2 WHERE id = $1 AND due_at IS NULL AND attempts = 0"
+);
+const RETRY: Sql = sql!(
+    "UPDATE opencode_effects SET set_at = $2, due_at = $2 WHERE id = $1 AND due_at IS NULL AND attempts > 0"
+);
 pub(crate) const OLDEST: Sql = sql!(
     "SELECT ",
     columns!(),
     " FROM opencode_effects ORDER BY created_at, id LIMIT $1"
+);
+pub(crate) const GIVEN_UP: Sql = sql!(
+    "SELECT ",
+    columns!(),
+    " FROM opencode_effects WHERE due_at IS NULL AND attempts > 0 ORDER BY created_at, id LIMIT $1"
 );
 
 fn read(row: &impl Row) -> StoreResult<Effect> {
@@ -73,6 +96,7 @@ fn read(row: &impl Row) -> StoreResult<Effect> {
 }
 
 pub(crate) async fn add(on: &mut impl Handle, effect: &Effect) -> SqlResult<()> {
+    let lane = effect.kind.lane();
     let args = args![
         effect.id.to_string(),
         escape(effect.tenant.as_str()),
@@ -82,8 +106,28 @@ pub(crate) async fn add(on: &mut impl Handle, effect: &Effect) -> SqlResult<()> 
         due(effect),
         effect.attempts,
         error(effect),
+        lane.as_str(),
     ];
     on.execute(ADD, args).await?;
+    Ok(())
+}
+
+/// Notes what the end of a turn owes, held until the turn is settled.
+pub(crate) async fn add_end(
+    on: &mut impl Handle,
+    turn: TurnId,
+    owed: &EffectKind,
+    now: Timestamp,
+) -> SqlResult<()> {
+    let lane = owed.lane();
+    let args = args![turn, json(owed)?, now, lane.as_str()];
+    on.execute(ADD_END, args).await?;
+    Ok(())
+}
+
+/// Makes due what the end of a turn owes, if it is held.
+pub(crate) async fn release(on: &mut impl Handle, turn: TurnId, now: Timestamp) -> SqlResult<()> {
+    on.execute(RELEASE, args![turn, now]).await?;
     Ok(())
 }
 
@@ -95,23 +139,44 @@ fn error(effect: &Effect) -> Arg<'_> {
     Arg::Text(effect.error.as_deref().map(escape))
 }
 
-/// Whether there may be something to take. Writes nothing, so that looking often holds nobody up.
-pub(crate) async fn is_any_waiting(on: &mut impl Handle) -> SqlResult<bool> {
-    Ok(on.row(WAITING, &[]).await?.is_some())
+/// Whether there is something to take. Writes nothing, so that looking often holds nobody up.
+pub(crate) async fn is_any_due(on: &mut impl Handle, lane: &Lane) -> SqlResult<bool> {
+    let now = on.now().await?;
+    for statement in [IS_DUE, IS_AHEAD] {
+        if on
+            .row(statement, args![lane.as_str(), now])
+            .await?
+            .is_some()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
-/// Takes what is due longest. A row that cannot be read is taken too, so that it holds up no other.
+/// Takes an effect that is due. A row that cannot be read is taken too, so that it holds up no other.
 pub(crate) async fn take(
     on: &mut impl Handle,
+    take: Take<'_>,
     lease: Duration,
 ) -> SqlResult<Result<Option<Effect>, StoreError>> {
     let now = on.now().await?;
-    for statement in [TAKE, TAKE_AHEAD] {
-        if let Some(row) = on.row(statement, args![now, now.after(lease)]).await? {
-            return Ok(read(&row).map(Some));
+    let until = now.after(lease);
+    let taken = match take {
+        Take::Due(lane) => {
+            let args = args![now, until, lane.as_str()];
+            match on.row(TAKE, args).await? {
+                None => on.row(TAKE_AHEAD, args).await?,
+                due => due,
+            }
         }
-    }
-    Ok(Ok(None))
+        Take::This(id) => on.row(TAKE_THIS, args![now, until, id.to_string()]).await?,
+        other => {
+            let unknown = format!("no way to take {other:?} is known here");
+            return Err(StoreError::Unexpected(unknown).into());
+        }
+    };
+    Ok(taken.as_ref().map(read).transpose())
 }
 
 pub(crate) async fn settle(on: &mut impl Handle, taken: &Effect, tried: &Tried) -> SqlResult<()> {
@@ -119,14 +184,32 @@ pub(crate) async fn settle(on: &mut impl Handle, taken: &Effect, tried: &Tried) 
     match taken.clone().tried(tried, now) {
         None => on.execute(DONE, args![id, taken.attempts]).await?,
         Some(kept) => {
-            let args = args![id, kept.attempts, kept.set_at, due(&kept), error(&kept)];
+            let args = args![
+                id,
+                kept.attempts,
+                json(&kept.kind)?,
+                kept.set_at,
+                due(&kept),
+                error(&kept)
+            ];
             on.execute(SET, args).await?
         }
     };
     Ok(())
 }
 
+/// Makes an effect due that was given up.
+pub(crate) async fn retry(on: &mut impl Handle, id: EffectId) -> SqlResult<bool> {
+    let now = on.now().await?;
+    Ok(on.execute(RETRY, args![id.to_string(), now]).await? == 1)
+}
+
 pub(crate) async fn oldest(on: &mut impl Handle, limit: u32) -> SqlResult<Vec<Effect>> {
     let rows = on.rows(OLDEST, args![limit]).await?;
+    Ok(rows.iter().map(read).collect::<StoreResult<_>>()?)
+}
+
+pub(crate) async fn given_up(on: &mut impl Handle, limit: u32) -> SqlResult<Vec<Effect>> {
+    let rows = on.rows(GIVEN_UP, args![limit]).await?;
     Ok(rows.iter().map(read).collect::<StoreResult<_>>()?)
 }

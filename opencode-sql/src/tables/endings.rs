@@ -2,10 +2,10 @@
 
 use opencode_host::clock::Timestamp;
 use opencode_host::id::TurnId;
-use opencode_host::store::{CancelOutcome, Finish, Finished, Lease, Phase, StoreError};
+use opencode_host::store::{CancelOutcome, EffectKind, Finish, Finished, Lease, Phase, StoreError};
 
-use super::messages;
 use super::turns::{self, Standing, lost};
+use super::{effects, messages};
 use crate::columns::{escape, json, word};
 use crate::engine::{Handle, Sql, args, sql};
 use crate::failure::{Failure, SqlResult};
@@ -53,7 +53,8 @@ async fn end(
         args![turn.id, Finish::EVENT, json(&finish.event())?, now],
     )
     .await?;
-    Ok(())
+    let owed = EffectKind::turn_end(turn.conversation, turn.id, turn.message, finish.status);
+    effects::add_end(on, turn.id, &owed, now).await
 }
 
 pub(crate) async fn finish(
@@ -85,6 +86,8 @@ pub(crate) async fn settle(on: &mut impl Handle, lease: &Lease) -> SqlResult<boo
         .await?
         == 1
     {
+        let now = on.now().await?;
+        effects::release(on, lease.turn, now).await?;
         return Ok(true);
     }
     let standing = turns::standing(on, lease.turn).await?;
@@ -136,11 +139,16 @@ pub(crate) async fn cancel(
     let waited = now.since(turn.created_at);
     let never_started = Finish::never_started(waited).after_cancel(reason);
     end(on, turn, &never_started, now).await?;
-    let rest = match turns::by_id(on, turn.id).await {
-        Err(Failure::Store(StoreError::Corrupt { .. })) => SETTLE_UNREADABLE,
-        read => read.map(|_| LEAVE_BEHIND)?,
-    };
-    on.execute(rest, args![turn.id]).await?;
+    match turns::by_id(on, turn.id).await {
+        Err(Failure::Store(StoreError::Corrupt { .. })) => {
+            on.execute(SETTLE_UNREADABLE, args![turn.id]).await?;
+            effects::release(on, turn.id, now).await?;
+        }
+        read => {
+            read?;
+            on.execute(LEAVE_BEHIND, args![turn.id]).await?;
+        }
+    }
     on.wake().await?;
     Ok(CancelOutcome::Cancelled)
 }

@@ -169,6 +169,7 @@ pub(crate) async fn events(on: &mut impl Handle, id: TurnId) -> SqlResult<Vec<Tu
 #[derive(Debug)]
 pub(crate) struct Standing {
     pub(crate) id: TurnId,
+    pub(crate) conversation: ConversationId,
     pub(crate) message: MessageId,
     pub(crate) phase: Phase,
     pub(crate) generation: u64,
@@ -182,7 +183,7 @@ pub(crate) struct Standing {
 
 macro_rules! standing_columns {
     () => {
-        "id, message, state, status, settled, generation, worker, prompted, cancel_requested_at, \
+        "id, conversation, message, state, status, settled, generation, worker, prompted, cancel_requested_at, \
          cancel_reason, created_at"
     };
 }
@@ -198,6 +199,9 @@ pub(crate) const UNFINISHED: Sql = locking!(
     " FROM opencode_turns WHERE conversation = $1 AND settled = 0 AND state <> 'finished' ORDER BY seq"
 );
 
+pub(crate) const UNSETTLED: Sql =
+    sql!("SELECT id FROM opencode_turns WHERE conversation = $1 AND settled = 0 ORDER BY seq");
+
 /// Locks nothing: a claim would pass the turn over meanwhile.
 pub(crate) const OLDEST_UNFINISHED: Sql = sql!(
     "SELECT id FROM opencode_turns WHERE conversation = $1 AND settled = 0 AND state <> 'finished' ORDER BY seq LIMIT 1"
@@ -207,6 +211,7 @@ fn read_standing(row: &impl Row) -> StoreResult<Standing> {
     let columns = Columns::new(row, "turns", "id")?;
     Ok(Standing {
         id: columns.id("id")?,
+        conversation: columns.id("conversation")?,
         message: columns.id("message")?,
         phase: phase(&columns)?,
         generation: columns.count("generation")?,
@@ -232,6 +237,18 @@ pub(crate) async fn unfinished(
 ) -> SqlResult<Vec<Standing>> {
     let rows = on.rows(UNFINISHED, args![conversation]).await?;
     Ok(rows.iter().map(read_standing).collect::<StoreResult<_>>()?)
+}
+
+/// The turns of a conversation that are not settled, oldest first.
+pub(crate) async fn unsettled(
+    on: &mut impl Handle,
+    conversation: ConversationId,
+) -> SqlResult<Vec<TurnId>> {
+    let rows = on.rows(UNSETTLED, args![conversation]).await?;
+    let ids = rows
+        .iter()
+        .map(|row| Columns::new(row, "turns", "id")?.id("id"));
+    Ok(ids.collect::<StoreResult<_>>()?)
 }
 
 /// The oldest queued or running turn of a conversation.

@@ -10,9 +10,9 @@ use opencode_host::clock::{ManualClock, SystemClock, Timestamp};
 use opencode_host::id::TurnId;
 use opencode_host::outcome::{Answer, Reason, Usage};
 use opencode_host::store::{
-    AnswerOutcome, AttachmentSource, Claim, Conversation, ConversationFilter, Finish, Finished,
-    NewAnswer, NewTurn, Page, Phase, SessionRecord, StateRow, Store, StoreError, Tenant, Turn,
-    TurnState, TurnStatus,
+    AnswerOutcome, AttachmentSource, Claim, Conversation, ConversationFilter, Effect, EffectKind,
+    Finish, Finished, NewAnswer, NewTurn, Page, Phase, SessionRecord, StateRow, Store, StoreError,
+    Tenant, Turn, TurnState, TurnStatus,
 };
 use opencode_sql::{Dialect, Options, migrations};
 use sqlx::migrate::Migrator;
@@ -199,6 +199,22 @@ async fn is_read(store: &dyn Store, (version, _): Made) {
     assert_eq!(answers, expected[..if version == 4 { 2 } else { 0 }]);
 }
 
+/// The hooks of turns that had ended, and were not settled, are to be called.
+async fn owes_hooks(store: &dyn Store, as_expected: fn(&Effect) -> bool) {
+    for (id, status) in [
+        (cancelled_in_the_queue(), TurnStatus::Cancelled),
+        (not_settled(), TurnStatus::Completed),
+    ] {
+        let turn = row(store, id).await;
+        let expected = EffectKind::turn_end(turn.conversation, id, turn.message, status);
+        let effects = store.effects(99).await.unwrap();
+        let mut of_it = effects.iter().filter(|effect| effect.id == id.into());
+        let effect = of_it.next().unwrap();
+        assert_eq!(effect.kind, expected);
+        assert!(as_expected(effect), "{effect:?}");
+    }
+}
+
 /// Claims the next turn, which is this one; ends it if it has not ended; and settles it.
 async fn is_next(store: &dyn Store, id: TurnId, ends: Option<TurnStatus>) {
     let claim = Claim::new("today's worker", Duration::from_secs(15));
@@ -213,6 +229,7 @@ async fn is_next(store: &dyn Store, id: TurnId, ends: Option<TurnStatus>) {
 }
 
 async fn goes_on(store: &dyn Store, clock: &ManualClock) {
+    owes_hooks(store, Effect::is_held).await;
     let answer = NewAnswer::permission(&PermissionId::from("per_3"), PermissionReply::Once);
     let answered = store.answer(running(), &answer).await.unwrap();
     assert!(matches!(answered, AnswerOutcome::Taken(_)), "{answered:?}");
@@ -229,6 +246,7 @@ async fn goes_on(store: &dyn Store, clock: &ManualClock) {
     is_next(store, not_settled(), None).await;
     // Its person had asked for that.
     is_next(store, running(), Some(TurnStatus::Cancelled)).await;
+    owes_hooks(store, |effect| !effect.is_held() && effect.due_at.is_some()).await;
     assert!(store.claim(&claim).await.unwrap().is_none());
 
     let garden = named(store, "gar\\den").await;

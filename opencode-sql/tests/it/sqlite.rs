@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use opencode_client::wire::Prompt;
 use opencode_host::store::conformance::Fixture as _;
-use opencode_host::store::{ConversationFilter, Page, Store, StoreError, Tenant};
+use opencode_host::store::{ConversationFilter, Lane, Page, Store, StoreError, Take, Tenant};
 use opencode_host::{Exported, Host, SubmitOptions};
 use opencode_sql::{Dialect, connect, damage, describe};
 use sqlx::Connection as _;
@@ -371,8 +371,8 @@ async fn an_export_tells_what_cannot_be_read_and_goes_on() {
 async fn an_effect_that_cannot_be_read_is_told_and_holds_up_no_other() {
     let file = SqliteFile::new();
     let store = connect(&file.url()).await.unwrap();
-    let lease = Duration::from_secs(60);
-    assert_eq!(store.take_effect(lease).await.unwrap(), None);
+    let (any, lease) = (Take::Due(&Lane::DELETIONS), Duration::from_secs(60));
+    assert_eq!(store.take_effect(any, lease).await.unwrap(), None);
     let mut ids = Vec::new();
     for name in ["one", "two"] {
         let made = store.open_conversation(&Tenant::default(), name).await;
@@ -384,12 +384,12 @@ async fn an_effect_that_cannot_be_read_is_told_and_holds_up_no_other() {
     let odd = sqlx::AssertSqlSafe(format!("{odd}'{}'", ids[0]));
     let mut beside = file.connection().await;
     sqlx::raw_sql(odd).execute(&mut beside).await.unwrap();
-    let told = store.take_effect(lease).await.unwrap_err();
+    let told = store.take_effect(any, lease).await.unwrap_err();
     assert!(
         matches!(&told, StoreError::Corrupt { table: "effects", id, .. } if *id == ids[0]),
         "{told:?}"
     );
-    let taken = store.take_effect(lease).await.unwrap().unwrap();
+    let taken = store.take_effect(any, lease).await.unwrap().unwrap();
     assert_eq!(taken.id.to_string(), ids[1]);
-    assert_eq!(store.take_effect(lease).await.unwrap(), None);
+    assert_eq!(store.take_effect(any, lease).await.unwrap(), None);
 }

@@ -197,6 +197,8 @@ async fn wrong_arguments() {
             &["cancel", "01a203b0-e3c1-777e-9884-4c38291e9c72"],
             "there is no turn",
         ),
+        (&["retry"], "ID"),
+        (&["retry", "not-an-id"], "not-an-id"),
         (&["show", "--conversation", "nobody"], "nobody"),
         (&["no-such-command"], "no-such-command"),
     ] {

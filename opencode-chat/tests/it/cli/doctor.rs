@@ -1,5 +1,8 @@
 //! What `doctor` finds.
 
+use std::time::Duration;
+
+use opencode_host::store::{Take, Tried};
 use opencode_impostor::{Action, Calls, Dialect, Impostor};
 use serde_json::Value;
 
@@ -254,4 +257,45 @@ async fn what_is_not_done_yet_is_told() {
     assert_eq!((status.as_str(), ran.code), ("warning", 0));
     assert!(detail.contains(&conversation.to_string()), "{detail}");
     assert!(detail.contains("not tried yet"), "{detail}");
+}
+
+/// A hook that was tried too often: doctor lists it, and `retry` makes it due.
+#[tokio::test]
+async fn what_is_given_up_is_told_and_tried_again_by_its_id() {
+    let impostor = Impostor::start().await.unwrap();
+    let chat = Chat::with(&impostor);
+    assert_eq!(chat.run(&["turn", "Hello"]).await.code, 0);
+    let store = opencode_sql::connect(chat.database().to_str().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(
+        store.effects(9).await.unwrap(),
+        [],
+        "the turn's hooks are done"
+    );
+    let ran = chat.run(&["doctor", "--json"]).await;
+    assert!(!ran.stdout.contains("given up"), "{ran:?}");
+    let tenant = opencode_host::store::Tenant::default();
+    let conversation = store.open_conversation(&tenant, "garden").await.unwrap().id;
+    store.delete_conversation(conversation, None).await.unwrap();
+    let taken = store.take_effect(Take::This(conversation.into()), Duration::from_secs(60));
+    let taken = taken.await.unwrap().unwrap();
+    let given_up = Tried::GivenUp {
+        error: "no \u{1b}[2Jdisk".to_owned(),
+    };
+    store.settle_effect(&taken, &given_up).await.unwrap();
+    let ran = chat.run(&["doctor", "--json"]).await;
+    let (status, detail) = found(&ran, "given up");
+    assert_eq!((status.as_str(), ran.code), ("warning", 0));
+    assert!(detail.contains(&taken.id.to_string()), "{detail}");
+    assert!(detail.contains("tries: 1; no "), "{detail}");
+    assert!(!ran.stdout.contains('\u{1b}'), "{ran:?}");
+    assert!(!ran.stdout.contains("not done yet"), "{ran:?}");
+    let id = taken.id.to_string();
+    let ran = chat.run(&["retry", &id]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(store.given_up_effects(9).await.unwrap(), []);
+    let ran = chat.run(&["retry", &id]).await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.stderr.contains("not given up"), "{ran:?}");
 }

@@ -6,15 +6,23 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::Fixture;
-use super::sample::{LEASE, session};
+use super::sample::{LEASE, finish, session};
 use crate::clock::{Clock as _, Timestamp};
-use crate::store::{Conversation, Effect, EffectKind, Swapped, Tried};
+use crate::store::{
+    CancelOutcome, Conversation, Effect, EffectKind, Finish, Finished, Lane, NewTurn, OnBusy,
+    Swapped, Take, Tried, Turn, TurnStatus,
+};
 
 /// How long effects are taken for here.
 const TAKEN: Duration = Duration::from_secs(60);
 
+/// Of the deletions the one that is due longest.
 async fn take(on: &dyn Fixture) -> Option<Effect> {
-    on.store().take_effect(TAKEN).await.unwrap()
+    take_one(on, Take::Due(&Lane::DELETIONS)).await
+}
+
+async fn take_one(on: &dyn Fixture, which: Take<'_>) -> Option<Effect> {
+    on.store().take_effect(which, TAKEN).await.unwrap()
 }
 
 async fn settle(on: &dyn Fixture, taken: &Effect, tried: Tried) {
@@ -32,6 +40,10 @@ async fn deleted(on: &dyn Fixture, name: &str) -> Conversation {
     deleted.unwrap().unwrap()
 }
 
+fn completed() -> Finish {
+    finish(TurnStatus::Completed, "Hi")
+}
+
 fn again(seconds: u64, error: &str) -> Tried {
     Tried::Again {
         after: Duration::from_secs(seconds),
@@ -40,10 +52,20 @@ fn again(seconds: u64, error: &str) -> Tried {
 }
 
 fn is_of(effect: &Effect, conversation: &Conversation) -> bool {
-    let EffectKind::Deletion {
-        conversation: id, ..
-    } = &effect.kind;
-    *id == conversation.id
+    matches!(&effect.kind, EffectKind::Deletion { conversation: id, .. } if *id == conversation.id)
+}
+
+/// What the end of a turn owes, as it is listed.
+async fn end_of(on: &dyn Fixture, turn: &Turn) -> Option<Effect> {
+    let listed = listed(on).await.into_iter();
+    let mut of_it = listed.filter(|effect| effect.id == turn.id.into());
+    let found = of_it.next();
+    assert_eq!(of_it.next(), None, "an effect is one row");
+    found
+}
+
+fn owed(turn: &Turn, status: TurnStatus) -> EffectKind {
+    EffectKind::turn_end(turn.conversation, turn.id, turn.message, status)
 }
 
 /// A deletion notes what is to go outside the database: the session, and until when a worker may be at a turn.
@@ -128,6 +150,176 @@ pub async fn an_effect_is_tried_again(on: &dyn Fixture) {
     assert_eq!((told.due_at, told.error.as_deref()), (None, Some("never")));
 }
 
+/// What is given up is listed by itself, and tried again when somebody says so.
+pub async fn what_is_given_up_is_tried_again_when_told(on: &dyn Fixture) {
+    let given_up = async || on.store().given_up_effects(99).await.unwrap();
+    let retry = async |id| on.store().retry_effect(id).await.unwrap();
+    let claimed = on.running("garden").await;
+    let finished = on.store().finish(&claimed.lease, &completed()).await;
+    assert!(finished.is_ok(), "{finished:?}");
+    deleted(on, "one").await;
+    on.clock().advance(Duration::from_secs(1));
+    deleted(on, "two").await;
+    let taken = take(on).await.unwrap();
+    assert_eq!(
+        given_up().await,
+        [],
+        "what is held, tried or due is not given up"
+    );
+    assert!(!retry(taken.id).await, "it is being tried");
+    assert!(!retry(claimed.turn.id.into()).await, "it is held");
+    let error = "never".to_owned();
+    settle(on, &taken, Tried::GivenUp { error }).await;
+    let told = given_up().await;
+    assert_eq!((told.len(), told[0].id), (1, taken.id));
+    assert!(told[0].is_given_up());
+    assert_eq!(on.store().given_up_effects(0).await.unwrap(), []);
+    assert!(retry(taken.id).await);
+    assert!(!retry(taken.id).await, "it is due");
+    assert_eq!(given_up().await, []);
+    let again = take_one(on, Take::This(taken.id)).await.unwrap();
+    assert_eq!((again.attempts, again.error.as_deref()), (2, Some("never")));
+    settle(on, &taken, Tried::Done).await;
+    assert_eq!(listed(on).await.len(), 3, "who took it first has no say");
+}
+
+/// What a taker has done of an effect is kept with it.
+pub async fn what_is_done_of_an_effect_is_kept(on: &dyn Fixture) {
+    let claimed = on.running("garden").await;
+    on.complete(&claimed.lease).await;
+    let mut taken = take_one(on, Take::Due(&Lane::HOOKS)).await.unwrap();
+    let EffectKind::TurnEnd { called, .. } = &mut taken.kind else {
+        panic!("{taken:?}")
+    };
+    called.on_finalized = true;
+    settle(on, &taken, again(1, "no disk")).await;
+    let told = end_of(on, &claimed.turn).await.unwrap();
+    assert_eq!(told.kind, taken.kind);
+}
+
+/// What is due in one lane is not looked for in another; a taker can ask for one effect.
+pub async fn lanes_are_apart(on: &dyn Fixture) {
+    let claimed = on.running("garden").await;
+    on.complete(&claimed.lease).await;
+    let gone = deleted(on, "gone").await;
+    let other = deleted(on, "other").await;
+    let hooks = take_one(on, Take::Due(&Lane::HOOKS)).await.unwrap();
+    assert_eq!(hooks.kind, owed(&claimed.turn, TurnStatus::Completed));
+    assert_eq!(take_one(on, Take::Due(&Lane::HOOKS)).await, None);
+    let this = take_one(on, Take::This(other.id.into())).await.unwrap();
+    assert!(is_of(&this, &other));
+    assert_eq!(take_one(on, Take::This(other.id.into())).await, None);
+    assert!(is_of(&take(on).await.unwrap(), &gone));
+    assert_eq!(take(on).await, None);
+    on.clock().advance(TAKEN);
+    assert!(take_one(on, Take::This(other.id.into())).await.is_some());
+}
+
+/// What the end of a turn owes is noted with the end, and not before; it is due once the turn is settled, and not before.
+pub async fn an_end_is_noted_and_due_once_it_is_settled(on: &dyn Fixture) {
+    let claimed = on.running("garden").await;
+    let (turn, due) = (&claimed.turn, Take::Due(&Lane::HOOKS));
+    assert_eq!(end_of(on, turn).await, None);
+    assert!(!on.store().settle(&claimed.lease).await.unwrap());
+    assert_eq!(end_of(on, turn).await, None, "it has not ended");
+    let ended = on.clock().now();
+    let finished = on.store().finish(&claimed.lease, &completed()).await;
+    assert_eq!(finished.unwrap(), Finished::Stored(TurnStatus::Completed));
+    let noted = end_of(on, turn).await.unwrap();
+    assert_eq!(noted.kind, owed(turn, TurnStatus::Completed));
+    assert_eq!(noted.tenant, claimed.conversation.tenant);
+    assert!(noted.is_held() && !noted.is_given_up(), "{noted:?}");
+    assert_eq!((noted.created_at, noted.attempts), (ended, 0));
+    let again = on.store().finish(&claimed.lease, &completed()).await;
+    assert_eq!(again.unwrap(), Finished::Already(TurnStatus::Completed));
+    // A worker that dies here leaves both to the next one.
+    on.expire_leases();
+    assert_eq!(take_one(on, due).await, None);
+    assert_eq!(take_one(on, Take::This(noted.id)).await, None);
+    let claimed = on.claim_only(turn.id).await.unwrap();
+    assert_eq!(end_of(on, turn).await.unwrap(), noted);
+    assert!(on.store().settle(&claimed.lease).await.unwrap());
+    let taken = take_one(on, due).await.unwrap();
+    assert_eq!((taken.id, taken.attempts), (noted.id, 1));
+    assert!(!on.store().settle(&claimed.lease).await.unwrap());
+    assert_eq!(take_one(on, due).await, None, "it was settled before");
+    settle(on, &taken, Tried::Done).await;
+    assert!(!on.store().settle(&claimed.lease).await.unwrap());
+    assert_eq!(end_of(on, turn).await, None, "it is done");
+}
+
+/// However a turn ends, that is noted: by a cancel in the queue, by one after a worker gave it back, by another submit.
+pub async fn every_way_to_end_is_noted(on: &dyn Fixture) {
+    let conversation = on.open("garden").await;
+    let running = on.submit(&conversation, "first").await;
+    let claimed = on.claim_only(running.id).await.unwrap();
+    let queued = on.submit(&conversation, "second").await;
+    let interrupted = on.submit(&conversation, "third").await;
+    let cancel = async |turn| on.store().request_cancel(turn, None).await.unwrap();
+    assert_eq!(cancel(running.id).await, CancelOutcome::Requested);
+    assert_eq!(
+        end_of(on, &running).await,
+        None,
+        "its worker is to end it yet"
+    );
+    assert_eq!(cancel(queued.id).await, CancelOutcome::Cancelled);
+    let finished = on.store().finish(&claimed.lease, &completed()).await;
+    assert_eq!(finished.unwrap(), Finished::Stored(TurnStatus::Cancelled));
+    let new = NewTurn {
+        on_busy: OnBusy::Interrupt,
+        ..on.new_turn(&conversation, "now")
+    };
+    assert!(on.store().submit(&new).await.unwrap().created);
+    let other = on.running("other").await;
+    on.store().release(&other.lease).await.unwrap();
+    assert_eq!(cancel(other.turn.id).await, CancelOutcome::Cancelled);
+    for turn in [&running, &queued, &interrupted, &other.turn] {
+        let noted = end_of(on, turn).await.unwrap();
+        assert_eq!(noted.kind, owed(turn, TurnStatus::Cancelled));
+        assert!(noted.is_held(), "{noted:?}");
+    }
+    assert_eq!(listed(on).await.len(), 4);
+    // In their order, as workers settle them.
+    on.store().settle(&claimed.lease).await.unwrap();
+    let next = on.claim_only(queued.id).await.unwrap();
+    assert!(on.store().settle(&next.lease).await.unwrap());
+    for turn in [&running, &queued] {
+        assert!(take_one(on, Take::This(turn.id.into())).await.is_some());
+    }
+    assert_eq!(take_one(on, Take::Due(&Lane::HOOKS)).await, None);
+}
+
+/// A turn that is deleted with its conversation is never settled: what its end owes is due with the deletion.
+pub async fn a_deletion_makes_due_what_ends_owe(on: &dyn Fixture) {
+    let ended = on.running("garden").await;
+    let finished = on.store().finish(&ended.lease, &completed()).await;
+    assert!(finished.is_ok(), "{finished:?}");
+    on.submit(&ended.conversation, "never").await;
+    let other = on.running("other").await;
+    let finished = on.store().finish(&other.lease, &completed()).await;
+    assert!(finished.is_ok(), "{finished:?}");
+    let (store, id) = (on.store(), ended.conversation.id);
+    let gone = store.delete_conversation(id, None).await;
+    assert!(gone.unwrap().is_some());
+    let taken = take_one(on, Take::Due(&Lane::HOOKS)).await.unwrap();
+    assert_eq!(taken.id, ended.turn.id.into());
+    assert_eq!(take_one(on, Take::Due(&Lane::HOOKS)).await, None);
+    assert!(end_of(on, &other.turn).await.unwrap().is_held());
+}
+
+/// A turn that cannot be read is settled with its cancel: what its end owes is due then.
+pub async fn an_unreadable_turn_owes_with_its_cancel(on: &dyn Fixture) {
+    let conversation = on.open("garden").await;
+    let turn = on.submit(&conversation, "Hello").await;
+    if !on.make_unreadable(turn.id).await {
+        return;
+    }
+    let cancelled = on.store().request_cancel(turn.id, None).await;
+    assert_eq!(cancelled.unwrap(), CancelOutcome::Cancelled);
+    let taken = take_one(on, Take::Due(&Lane::HOOKS)).await.unwrap();
+    assert_eq!(taken.kind, owed(&turn, TurnStatus::Cancelled));
+}
+
 /// The one that is due longest comes first; the list has the oldest first.
 pub async fn effects_come_by_when_they_are_due(on: &dyn Fixture) {
     let mut made = Vec::new();
@@ -171,7 +363,10 @@ pub async fn each_effect_is_taken_once(on: &dyn Fixture) {
         } else {
             there.clone()
         };
-        async move { store.take_effect(TAKEN).await.unwrap() }
+        async move {
+            let taking = store.take_effect(Take::Due(&Lane::DELETIONS), TAKEN);
+            taking.await.unwrap()
+        }
     });
     let taken: Vec<_> = join_all(takes).await.into_iter().flatten().collect();
     let ids: BTreeSet<_> = taken.iter().map(|effect| effect.id).collect();
@@ -198,9 +393,15 @@ pub async fn what_is_used_is_not_deleted_as_unused(on: &dyn Fixture) {
     assert!(!delete(later).await, "it runs");
     on.complete(&claimed.lease).await;
     assert!(!delete(used).await, "it was used then");
-    assert_eq!(listed(on).await, []);
+    let deletions = async || {
+        let effects = listed(on).await.into_iter();
+        effects
+            .filter(|effect| is_of(effect, &conversation))
+            .count()
+    };
+    assert_eq!(deletions().await, 0);
     assert!(delete(later).await);
-    assert_eq!(listed(on).await.len(), 1);
+    assert_eq!(deletions().await, 1);
     assert_eq!(
         on.store().conversation(conversation.id).await.unwrap(),
         None

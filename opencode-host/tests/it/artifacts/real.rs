@@ -12,13 +12,13 @@ use opencode_host::store::{MemoryStore, Store, Tenant, TurnStatus};
 use opencode_host::{SubmitOptions, WorkerOptions};
 use opencode_impostor::{ModelScript, Round};
 use serde_json::json;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::faulty_store::{Fault, FaultyStore};
 use crate::hosting::Builder;
 use crate::real::Upstream;
 
-use super::turns::{Dies, files};
+use super::turns::files;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const REPORT: &str = "# Report — naïve 日本語\r\n\r\n\u{feff}no newline at the end";
@@ -56,17 +56,20 @@ pub(crate) async fn files_come_back_byte_for_byte_and_once(upstream: &Upstream) 
     let root = SandboxRoot::open(home.path().join("sandboxes")).unwrap();
     let blobs = Blobs::in_folder(home.path().join("blobs")).unwrap();
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
-    let builder = || {
+    let builder = |store: Arc<dyn Store>| {
         let options = WorkerOptions {
             lease: Duration::from_secs(1),
             poll_interval: Duration::from_millis(50),
             ..WorkerOptions::default()
         };
-        Builder::new(upstream.client(), Arc::clone(&store))
+        Builder::new(upstream.client(), store)
             .sandboxes(root.clone())
             .options(options)
     };
-    let (host, worker) = builder().blobs(blobs.clone()).build().unwrap();
+    let (host, worker) = builder(Arc::clone(&store))
+        .blobs(blobs.clone())
+        .build()
+        .unwrap();
     let conversation = store
         .open_conversation(&Tenant::default(), "live")
         .await
@@ -87,14 +90,15 @@ pub(crate) async fn files_come_back_byte_for_byte_and_once(upstream: &Upstream) 
     };
     let turn = host.submit(conversation, Prompt::text("[[work]]"), options);
     let turn = turn.await.unwrap().turn.id;
-    let reached = Arc::new(Notify::new());
-    let (_, dying) = builder()
-        .product(Dies(Arc::clone(&reached)))
-        .build()
-        .unwrap();
+    let fault = Fault::dies_at("settle");
+    let faulty = FaultyStore {
+        below: Arc::clone(&store),
+        fault: Arc::clone(&fault),
+    };
+    let (_, dying) = builder(Arc::new(faulty)).build().unwrap();
     let doomed = tokio::runtime::Runtime::new().unwrap();
     doomed.spawn(async move { dying.run_turn(turn, CancellationToken::new()).await });
-    tokio::time::timeout(PATIENCE, reached.notified())
+    tokio::time::timeout(PATIENCE, fault.died.notified())
         .await
         .unwrap();
     doomed.shutdown_background();

@@ -5,23 +5,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
+use opencode_client::Client;
 use opencode_client::wire::Prompt;
-use opencode_client::{Client, Exchange};
 use opencode_host::artifacts::{Artifact, DefaultAttach, Transform};
 use opencode_host::blobs::{BlobError, Blobs};
 use opencode_host::id::ConversationId;
 use opencode_host::product::{HookError, Product};
 use opencode_host::sandbox::SandboxRoot;
-use opencode_host::store::{
-    AttachmentSource, Conversation, Message, Store, StoreError, Tenant, TurnStatus,
-};
+use opencode_host::store::{AttachmentSource, Conversation, Store, StoreError, Tenant, TurnStatus};
 use opencode_host::turn::TurnResult;
 use opencode_host::uploads::UploadError;
 use opencode_host::{Host, HostOptions, Prepared, SubmitOptions, WorkerOptions};
 use opencode_impostor::{ApplyPatch, Impostor, PatchKind, PatchedFile, Script, Step};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::faulty_store::{Fault, FaultyStore};
 use crate::hosting::{Builder, Hosting, PATIENCE, quick};
 
 struct Filed {
@@ -343,18 +341,6 @@ async fn a_host_without_a_place_for_files_says_so() {
     );
 }
 
-/// Never gets past its hook: as a worker that dies there.
-#[derive(Debug)]
-pub(super) struct Dies(pub(super) Arc<Notify>);
-
-#[async_trait]
-impl Product for Dies {
-    async fn on_finalized(&self, _: &Message, _: &Exchange) -> Result<(), HookError> {
-        self.0.notify_one();
-        std::future::pending().await
-    }
-}
-
 #[tokio::test]
 async fn a_worker_that_died_after_the_end_is_made_up_for() {
     // The first worker attaches nothing (it dies before), or all of it (it dies after).
@@ -368,24 +354,26 @@ async fn a_worker_that_died_after_the_end_is_made_up_for() {
             lease: Duration::from_millis(300),
             ..quick()
         };
-        let reached = Arc::new(Notify::new());
-        let first = Hosting::with(impostor, options.clone(), |builder| {
-            let builder = builder
-                .product(Dies(Arc::clone(&reached)))
-                .sandboxes(root.clone());
+        let fault = Fault::dies_at("settle");
+        let first = Hosting::with(impostor, options.clone(), |builder| builder).await;
+        let dying = FaultyStore {
+            below: Arc::clone(&first.store),
+            fault: Arc::clone(&fault),
+        };
+        let first = first.rebuilt(Arc::new(dying), options.clone(), |builder| {
+            let builder = builder.sandboxes(root.clone());
             if first_attaches {
                 builder.blobs(blobs.clone())
             } else {
                 builder
             }
-        })
-        .await;
+        });
         let turn = first.submit("write").await;
         // A runtime of its own, so that all of the worker ends at once.
         let doomed = tokio::runtime::Runtime::new().unwrap();
         let worker = first.worker.clone();
         doomed.spawn(async move { worker.run_turn(turn, CancellationToken::new()).await });
-        tokio::time::timeout(PATIENCE, reached.notified())
+        tokio::time::timeout(PATIENCE, fault.died.notified())
             .await
             .unwrap();
         let dying = first.host.result(turn).await.unwrap().unwrap();

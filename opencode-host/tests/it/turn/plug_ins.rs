@@ -135,12 +135,12 @@ impl Product for Broken {
         Ok(None)
     }
 
-    async fn on_finalized(&self, _: &Message, _: &Exchange) -> Result<(), HookError> {
+    async fn on_finalized(&self, _: &Message, _: &Exchange, _: &Delivery) -> Result<(), HookError> {
         self.awaited("on_finalized").await?;
         Ok(())
     }
 
-    async fn on_turn_finished(&self, _: &TurnResult) -> Result<(), HookError> {
+    async fn on_turn_finished(&self, _: &TurnResult, _: &Delivery) -> Result<(), HookError> {
         self.awaited("on_turn_finished").await?;
         Ok(())
     }

@@ -76,7 +76,12 @@ struct Finalized(Arc<Mutex<Vec<Exchange>>>);
 
 #[async_trait]
 impl Product for Finalized {
-    async fn on_finalized(&self, _: &Message, exchange: &Exchange) -> Result<(), HookError> {
+    async fn on_finalized(
+        &self,
+        _: &Message,
+        exchange: &Exchange,
+        _: &Delivery,
+    ) -> Result<(), HookError> {
         self.0.lock().unwrap().push(exchange.clone());
         Ok(())
     }

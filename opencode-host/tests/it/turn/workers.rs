@@ -18,7 +18,12 @@ struct FailingHooks;
 
 #[async_trait]
 impl Product for FailingHooks {
-    async fn on_finalized(&self, message: &Message, exchange: &Exchange) -> Result<(), HookError> {
+    async fn on_finalized(
+        &self,
+        message: &Message,
+        exchange: &Exchange,
+        _: &Delivery,
+    ) -> Result<(), HookError> {
         assert_eq!(
             message.status,
             MessageStatus::Completed,
@@ -28,7 +33,7 @@ impl Product for FailingHooks {
         Err("no disk".into())
     }
 
-    async fn on_turn_finished(&self, _: &TurnResult) -> Result<(), HookError> {
+    async fn on_turn_finished(&self, _: &TurnResult, _: &Delivery) -> Result<(), HookError> {
         panic!("a hook of the host's")
     }
 }
@@ -55,7 +60,7 @@ struct Told(Arc<Mutex<Vec<(TurnId, TurnStatus)>>>);
 
 #[async_trait]
 impl Product for Told {
-    async fn on_turn_finished(&self, result: &TurnResult) -> Result<(), HookError> {
+    async fn on_turn_finished(&self, result: &TurnResult, _: &Delivery) -> Result<(), HookError> {
         let told = (result.turn, result.status);
         self.0.lock().unwrap().push(told);
         Ok(())
