@@ -1,7 +1,7 @@
 //! `multipart/form-data` (RFC 7578), read as it comes.
 //!
 //! A part's content goes through in the chunks in which it arrives. Never held
-//! is more than one chunk, the headers of one part ([`MAX_HEAD`]) and a
+//! is more than one chunk, the headers of one part (16 KiB at most) and a
 //! boundary's length: a form of any size takes the same memory. Its parts and its
 //! bytes are counted, so that no form goes on for ever.
 
