@@ -1,9 +1,9 @@
-//! A problem as a page for people and as JSON for scripts.
+//! A problem as a page for people, as JSON for the page's script, and as a problem document for programs.
 
 use askama::Template;
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse as _, Response};
 use opencode_host::visible::line;
@@ -14,18 +14,21 @@ use super::patch::is_script;
 use crate::web::base_path::BasePath;
 use crate::web::problem::Problem;
 
-/// Renders a problem as HTML or JSON, as the client accepts.
+/// Renders a problem: below `/api` as the router there does (RFC 9457), else as HTML or JSON, as the client accepts.
 pub(crate) async fn present(
     State(base): State<BasePath>,
     request: Request,
     next: Next,
 ) -> Response {
     let script = is_script(request.headers());
+    let program = is_api(request.uri().path());
     let response = next.run(request).await;
     let Some(problem) = response.extensions().get::<Problem>().cloned() else {
         return response;
     };
-    let mut presented = if script {
+    let mut presented = if program {
+        document(&problem).into_response()
+    } else if script {
         (
             problem.status,
             Json(json!({ "error": format!("{}. {}", problem.title, line(&problem.text)), "file": problem.file })),
@@ -42,6 +45,23 @@ pub(crate) async fn present(
         presented.headers_mut().insert(header::ALLOW, allow.clone());
     }
     presented
+}
+
+/// Whether a program asks, for what is the router's.
+fn is_api(path: &str) -> bool {
+    let below = path.strip_prefix("/api");
+    below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+}
+
+fn document(problem: &Problem) -> opencode_axum::Problem {
+    let code = match problem.status {
+        StatusCode::FORBIDDEN => "forbidden",
+        StatusCode::MISDIRECTED_REQUEST => "unknown_host",
+        StatusCode::SERVICE_UNAVAILABLE => "unavailable",
+        _ => "refused",
+    };
+    let detail = line(&problem.text).to_string();
+    opencode_axum::Problem::new(problem.status, code, problem.title, detail)
 }
 
 fn page(problem: &Problem, base: &BasePath) -> askama::Result<String> {

@@ -50,6 +50,14 @@ async fn programs_ask_and_are_answered_beside_the_pages() {
     assert_eq!(turn.status, StatusCode::CREATED, "{}", turn.text);
     let turn = read(&turn)["id"].as_str().unwrap().to_owned();
     let path = format!("/api/turns/{turn}/events?encoding=ui-messages");
+    let elsewhere = post(
+        &site,
+        "/chat/api/conversations",
+        None,
+        &json!({"name": "x"}),
+    )
+    .await;
+    assert_eq!(read(&elsewhere)["code"], "forbidden");
     let events = site.get(&format!("/chat{path}")).await.text;
     assert!(events.contains("It grows."), "{events}");
     // The proxy may have taken the path off: a browser is told its own.
@@ -72,10 +80,13 @@ async fn what_stands_before_the_pages_stands_before_the_routes() {
     for origin in [None, Some("http://evil.example")] {
         let page = post(&site, "/api/conversations", origin, &name).await;
         assert_eq!(page.status, StatusCode::FORBIDDEN, "{origin:?}");
+        assert_eq!(page.header("content-type"), "application/problem+json");
+        assert_eq!(read(&page)["code"], "forbidden", "{origin:?}");
     }
     let request = Request::get("/api/conversations").header(header::HOST, "evil.example");
     let page = site.request(request.body(Body::empty()).unwrap()).await;
     assert_eq!(page.status, StatusCode::MISDIRECTED_REQUEST);
+    assert_eq!(read(&page)["code"], "unknown_host");
     site.has_no_conversation().await;
 
     let acme = Tenant::from("acme");
