@@ -5,9 +5,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use crate::{process, workspace};
+use crate::{apt, process, workspace};
 
 const PINNED: &str = include_str!("../../opencode-axum/tests/schemathesis.txt");
 /// Written last; holds the list that was installed.
@@ -26,9 +26,6 @@ fn find_in(folder: &Path) -> Option<PathBuf> {
 
 /// Installs it with pip, and says so.
 pub(crate) fn install() -> Result<()> {
-    let Some(python) = process::on_path("python3") else {
-        bail!("python3 is missing: install Python 3.10 or newer, with venv");
-    };
     let folder = workspace::target_folder("schemathesis")?;
     // Two runs at once share the folder: the second waits, then finds what the first installed.
     let lock = File::create(folder.join("lock"))?;
@@ -37,8 +34,12 @@ pub(crate) fn install() -> Result<()> {
         return Ok(());
     }
     eprintln!("installing schemathesis with pip ...");
-    let mut make = Command::new(python);
-    process::output(make.args(["-m", "venv"]).arg(&folder))?;
+    if let Err(first) = environment(&folder) {
+        // Debian's Python comes without it.
+        eprintln!("python3 makes no virtual environment: {first:#}");
+        apt::install("python3-venv")?;
+        environment(&folder)?;
+    }
     let list = folder.join("pinned.txt");
     fs::write(&list, PINNED)?;
     if let Err(first) = pip(&folder, &list) {
@@ -48,6 +49,12 @@ pub(crate) fn install() -> Result<()> {
     fs::write(folder.join(STAMP), PINNED)?;
     eprintln!("installed it in {}", folder.display());
     Ok(())
+}
+
+/// Makes the virtual environment.
+fn environment(folder: &Path) -> Result<()> {
+    let mut make = Command::new("python3");
+    process::output(make.args(["-m", "venv"]).arg(folder)).map(|_| ())
 }
 
 fn pip(folder: &Path, list: &Path) -> Result<()> {
