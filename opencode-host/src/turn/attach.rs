@@ -3,11 +3,11 @@
 use opencode_client::Exchange;
 
 use super::ears::Ears;
-use super::past_exchange::{past_exchange, stored_exchange};
+use super::past_exchange::past_exchange;
 use super::tools::Tools;
 use crate::artifacts::{Echo, MessageArtifacts};
 use crate::sandbox::{Sandbox, SandboxId};
-use crate::store::{Attachment, StoreError, Turn};
+use crate::store::{StoreError, Turn};
 
 /// How many of the conversation's newest files tell what is not new. Those of the turn before matter: what is older
 /// is behind the cutoff.
@@ -15,17 +15,16 @@ const REMEMBERED: u32 = 1000;
 
 /// The upstream messages of the ended turn. Where the worker that ran it is
 /// gone, they are read from the server once more; a server that is gone too is
-/// reported, and does not keep the turn from being settled.
-pub(super) async fn exchange_of(tools: &Tools, ears: &mut Ears, turn: &Turn) -> Exchange {
+/// reported, and does not keep the turn from being settled. `None` where they were
+/// not read, as there is nowhere to keep files: the hooks then read them.
+pub(super) async fn exchange_of(tools: &Tools, ears: &mut Ears, turn: &Turn) -> Option<Exchange> {
     if let Some(exchange) = ears.exchange.take() {
-        return exchange;
+        return Some(exchange);
     }
-    if tools.front.blobs.is_none() {
-        return stored_exchange(turn);
-    }
+    tools.front.blobs.as_ref()?;
     let (conversation, own) = (&tools.context.conversation, tools.own_configuration());
     let lost = || tools.control.orders().lost;
-    past_exchange(&tools.front, &tools.workshop, conversation, own, turn, lost).await
+    Some(past_exchange(&tools.front, &tools.workshop, conversation, own, turn, lost).await)
 }
 
 /// Attaches the turn's files. Those that cannot be had are reported.
@@ -36,12 +35,12 @@ pub(super) async fn attach(
     tools: &Tools,
     turn: &Turn,
     exchange: &Exchange,
-) -> Result<Vec<Attachment>, StoreError> {
+) -> Result<(), StoreError> {
     let store = &*tools.front.store;
     // Who was never prompted has made no file: what is new in the folder is another turn's.
     let blobs = tools.front.blobs.as_ref();
     let Some(blobs) = blobs.filter(|_| turn.prompted.is_some()) else {
-        return store.attachments(turn.message).await;
+        return Ok(());
     };
     let known = store
         .newest_attachments(turn.conversation, REMEMBERED)
@@ -60,10 +59,10 @@ pub(super) async fn attach(
     };
     let cutoff = turn.started_at().unwrap_or(turn.created_at);
     let sandbox = sandbox(tools).await;
-    let report = attaching
+    attaching
         .attach_from(exchange, sandbox.as_ref(), cutoff, &echo)
         .await?;
-    Ok(report.attachments)
+    Ok(())
 }
 
 /// The conversation's folder.

@@ -5,8 +5,8 @@ use opencode_client::wire::Tokens;
 /// What a turn may use up: a bound that is `None` bounds nothing.
 ///
 /// It is looked at before the prompt goes out, and after each step of the model: what a step costs is known only then,
-/// so that a turn may use more than this by one step of its session and those of its sub-agents. How long a turn may take
-/// is said by [`Deadlines::turn`](super::Deadlines::turn).
+/// so that a turn may use more than this by one step. Steps of sub-agents are not counted. How long a turn may take is
+/// said by [`Deadlines::turn`](super::Deadlines::turn).
 ///
 /// ```
 /// # use opencode_host::turn::Budget;
@@ -38,9 +38,9 @@ impl Budget {
     }
 
     /// Whether nothing can be done with it. What is no number leaves nothing.
-    pub(crate) fn is_none(&self) -> bool {
-        let none = |cost: f64| !matches!(cost.partial_cmp(&0.0), Some(std::cmp::Ordering::Greater));
-        self.cost.is_some_and(none) || self.tokens == Some(0)
+    pub(crate) fn leaves_nothing(&self) -> bool {
+        let nothing = |cost: f64| cost.is_nan() || cost <= 0.0;
+        self.cost.is_some_and(nothing) || self.tokens == Some(0)
     }
 
     /// What of it is used up, in words.
@@ -100,14 +100,14 @@ mod tests {
     #[test]
     fn nothing_can_be_done_with_nothing() {
         let none = Budget::default();
-        assert!(!none.is_none() && !none.cost(0.01).tokens(1).is_none());
+        assert!(!none.leaves_nothing() && !none.cost(0.01).tokens(1).leaves_nothing());
         for empty in [
             none.cost(0.0),
             none.cost(-1.0),
             none.cost(f64::NAN),
             none.tokens(0),
         ] {
-            assert!(empty.is_none(), "{empty:?}");
+            assert!(empty.leaves_nothing(), "{empty:?}");
         }
     }
 

@@ -82,7 +82,7 @@ fn decide(facts: &Facts, now: Instant) -> Step {
         Consulted::Failed(why) => return Step::End(Ending::failed(why)),
         Consulted::Go | Consulted::Changed(_) => {}
     }
-    if unprompted && facts.budget.is_none() {
+    if unprompted && facts.budget.leaves_nothing() {
         return Step::End(Ending::own(
             Reason::Budget,
             "There is nothing left of what this may cost, so the agent was not asked.",

@@ -22,9 +22,14 @@ pub(super) async fn settle(tools: &Tools, ears: &mut Ears) -> Driven {
     let control = tools.control.clone();
     let attaching = async {
         let exchange = exchange_of(tools, ears, &turn).await;
-        // A transform of the host's that panics costs its files, not the conversation its next turns.
-        let attached = AssertUnwindSafe(attach(tools, &turn, &exchange));
-        let attached = attached.catch_unwind().await;
+        let attached = match &exchange {
+            // A transform of the host's that panics costs its files, not the conversation its next turns.
+            Some(exchange) => {
+                let attached = AssertUnwindSafe(attach(tools, &turn, exchange));
+                attached.catch_unwind().await
+            }
+            None => Ok(Ok(())),
+        };
         (exchange, attached)
     };
     let (exchange, attached) = tokio::select! {
@@ -37,13 +42,15 @@ pub(super) async fn settle(tools: &Tools, ears: &mut Ears) -> Driven {
         Err(StoreError::Unexpected(detail))
     });
     match attached {
-        Ok(_) => {}
+        Ok(()) => {}
         // The next claim attaches what is missing.
         Err(error) if error.is_transient() => return unsettled(tools, &error),
         Err(error) => tools.report(&error),
     }
     // For the hooks, which are due with the word.
-    tools.workshop.exchanges.keep(turn.id, exchange);
+    if let Some(exchange) = exchange {
+        tools.workshop.exchanges.keep(turn.id, exchange);
+    }
     match tools.front.store.settle(&tools.lease).await {
         Ok(true) => {
             tools.front.effect_noted.notify_waiters();

@@ -432,6 +432,7 @@ async fn a_process_that_dies_between_end_and_hook_loses_none() {
         let exchanges = hooks.0.exchanges.lock().unwrap().clone();
         for exchange in &exchanges {
             assert_eq!(exchange.messages.len(), 1, "{dies:?}");
+            assert!(exchange.prompt_seen && exchange.cost() > 0.0, "{dies:?}");
             assert_eq!(exchange, &exchanges[0], "{dies:?}");
         }
     }
