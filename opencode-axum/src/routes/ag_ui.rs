@@ -5,14 +5,12 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use opencode_client::wire::Prompt;
-use opencode_host::{SubmitOptions, check_prompt};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::inline_files::{InlineFile, bad, uploads};
-use super::submit::submit_once;
+use super::chat_message::{ChatMessage, no_prompt};
+use super::inline_files::{InlineFile, bad};
 use crate::authorize::Scope;
 use crate::bodies::ServerSentEvent;
 use crate::encoders::AgUiEncoder;
@@ -99,25 +97,16 @@ pub(crate) async fn run(
         return Err(no_prompt());
     }
     let (text, files) = read(last.content)?;
-    // Before there is a conversation for it.
-    check_prompt(&text, settings.max_prompt)?;
-    let seat = settings.seat()?;
-    let conversation = scope.host.open_conversation(&request.thread_id.0).await?.id;
-    let options = SubmitOptions {
-        client_key: Some(format!("ag-ui:{}", request.run_id.0)),
-        uploads: uploads(&scope, conversation, files).await?,
-        ..SubmitOptions::default()
-    };
-    let submitted = submit_once(&scope, conversation, Prompt::text(text), options).await?;
     let (thread, run) = (request.thread_id.0, request.run_id.0);
-    let encoder = AgUiEncoder::new(
-        &submitted.turn,
-        thread,
-        run,
-        request.messages.to_owned(),
-        mount,
-    );
-    let lines = encoded(&scope.host, submitted.turn.id, encoder).await?;
+    let message = ChatMessage {
+        text,
+        files,
+        client_key: Some(format!("ag-ui:{run}")),
+    };
+    let (turn, seat) = message.submit(&settings, &scope, &thread).await?;
+    let history = request.messages.to_owned();
+    let encoder = AgUiEncoder::new(&turn, thread, run, history, mount);
+    let lines = encoded(&scope.host, turn.id, encoder).await?;
     Ok(sse::response(lines, seat, settings.shutdown))
 }
 
@@ -140,9 +129,4 @@ fn read(content: Option<AgUiContent>) -> Result<(String, Vec<InlineFile>), Probl
         }
     }
     Ok((text.join("\n\n"), files))
-}
-
-fn no_prompt() -> Problem {
-    let detail = "The last message is to be the person's.";
-    Problem::unprocessable("no_prompt", detail)
 }

@@ -8,15 +8,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse as _, Response};
-use opencode_client::wire::Prompt;
 use opencode_host::store::Turn;
-use opencode_host::{SubmitOptions, check_prompt};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::inline_files::{InlineFile, bad, uploads};
-use super::submit::submit_once;
+use super::chat_message::{ChatMessage, no_prompt};
+use super::inline_files::{InlineFile, bad};
 use crate::authorize::Scope;
 use crate::bodies::ServerSentEvent;
 use crate::encoders::UiEncoder;
@@ -120,17 +118,13 @@ pub(crate) async fn send(
         (UiTrigger::RegenerateMessage, Some(answer)) => Some(format!("ui:again:{}", answer.0)),
     };
     let (text, files) = read(message.parts)?;
-    // Before there is a conversation for it.
-    check_prompt(&text, settings.max_prompt)?;
-    let seat = settings.seat()?;
-    let conversation = scope.host.open_conversation(&request.id.0).await?.id;
-    let options = SubmitOptions {
+    let message = ChatMessage {
+        text,
+        files,
         client_key,
-        uploads: uploads(&scope, conversation, files).await?,
-        ..SubmitOptions::default()
     };
-    let submitted = submit_once(&scope, conversation, Prompt::text(text), options).await?;
-    stream(settings, &scope, mount, &submitted.turn, seat).await
+    let (turn, seat) = message.submit(&settings, &scope, &request.id.0).await?;
+    stream(settings, &scope, mount, &turn, seat).await
 }
 
 /// The words and the files of a message.
@@ -147,11 +141,6 @@ fn read(parts: Vec<UiPart>) -> Result<(String, Vec<InlineFile>), Problem> {
         }
     }
     Ok((text.join("\n\n"), files))
-}
-
-fn no_prompt() -> Problem {
-    let detail = "The last message is to be the person's.";
-    Problem::unprocessable("no_prompt", detail)
 }
 
 /// Streams the turn of a chat that is queued or runs, from its beginning. 204 where none does.

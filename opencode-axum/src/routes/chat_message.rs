@@ -1,0 +1,49 @@
+//! The last message of a chat, as front ends that others wrote send it: one turn in the conversation of the chat's name.
+
+use opencode_client::wire::Prompt;
+use opencode_host::store::Turn;
+use opencode_host::{SubmitOptions, check_prompt};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::inline_files::{InlineFile, uploads};
+use super::submit::submit_once;
+use crate::authorize::Scope;
+use crate::problem::Problem;
+use crate::settings::Settings;
+
+/// What a person sends.
+#[derive(Debug)]
+pub(super) struct ChatMessage {
+    pub(super) text: String,
+    pub(super) files: Vec<InlineFile>,
+    pub(super) client_key: Option<String>,
+}
+
+impl ChatMessage {
+    /// Queues a turn, or finds the one that the same message has made before; with a seat for its stream.
+    pub(super) async fn submit(
+        self,
+        settings: &Settings,
+        scope: &Scope,
+        chat: &str,
+    ) -> Result<(Turn, OwnedSemaphorePermit), Problem> {
+        // Before there is a conversation for it.
+        check_prompt(&self.text, settings.max_prompt)?;
+        let seat = settings.seat()?;
+        let conversation = scope.host.open_conversation(chat).await?.id;
+        let options = SubmitOptions {
+            client_key: self.client_key,
+            uploads: uploads(scope, conversation, self.files).await?,
+            ..SubmitOptions::default()
+        };
+        let prompt = Prompt::text(self.text);
+        let submitted = submit_once(scope, conversation, prompt, options).await?;
+        Ok((submitted.turn, seat))
+    }
+}
+
+/// That nothing is asked.
+pub(super) fn no_prompt() -> Problem {
+    let detail = "The last message is to be the person's.";
+    Problem::unprocessable("no_prompt", detail)
+}
