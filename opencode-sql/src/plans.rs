@@ -229,9 +229,8 @@ async fn postgres_uses_its_indexes() {
         .unwrap();
     on.execute(OLD_TURNS).await.unwrap();
     on.execute("ANALYZE").await.unwrap();
-    let listed = |list: &str| format!("({list})");
     for (number, (sql, index, types)) in EXPECTED.iter().enumerate() {
-        let prepare = format!("PREPARE p{number}{} AS {}", listed(types), sql.postgres);
+        let prepare = format!("PREPARE p{number}({types}) AS {}", sql.postgres);
         on.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(prepare)))
             .await
             .unwrap();
@@ -239,7 +238,7 @@ async fn postgres_uses_its_indexes() {
             .split(", ")
             .map(|kind| if kind == "bigint" { "1" } else { "'[]'" });
         let sample: Vec<_> = sample.collect();
-        let explain = format!("EXPLAIN EXECUTE p{number}{}", listed(&sample.join(", ")));
+        let explain = format!("EXPLAIN EXECUTE p{number}({})", sample.join(", "));
         let rows = on
             .fetch_all(sqlx::raw_sql(sqlx::AssertSqlSafe(explain)))
             .await
