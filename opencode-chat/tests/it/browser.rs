@@ -1,13 +1,12 @@
 //! The application in a real browser, as a person uses it.
 
-mod chromium;
 mod files;
 mod typing;
 
+use opencode_chromium::Chromium;
 use opencode_impostor::{Impostor, Script, Step, Streamed};
 
 use crate::support::{Chat, Running};
-use chromium::Chromium;
 
 /// The application, and its address.
 async fn serve(chat: &Chat, more: &[&str]) -> (Running, String) {

@@ -11,9 +11,10 @@ use super::finding::Finding;
 use super::paths::{Import, imports, paths, without_tests};
 
 /// The crates by floor. A crate uses those on floors below its own.
-const FLOORS: [(&str, u8); 8] = [
+const FLOORS: [(&str, u8); 9] = [
     ("opencode-client", 0),
     ("opencode-impostor", 0),
+    ("opencode-chromium", 0),
     ("xtask", 0),
     ("opencode-host", 1),
     ("opencode-sql", 2),

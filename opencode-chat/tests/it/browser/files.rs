@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use opencode_chromium::Chromium;
 use opencode_impostor::{Impostor, Script, Step};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::chromium::Chromium;
 use super::serve;
 use crate::support::{Chat, PATIENCE, Running};
 

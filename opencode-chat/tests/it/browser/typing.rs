@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use opencode_chromium::Chromium;
 use opencode_impostor::{Impostor, Script, Step};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::chromium::Chromium;
 use super::{gated, serve};
 use crate::support::{Chat, Running};
 

@@ -1,12 +1,22 @@
-//! A real Chromium, driven through its DevTools protocol.
+//! A real Chromium for tests, driven through its DevTools protocol.
+//!
+//! The browser is the one that `CHROMIUM_BIN` names. Whatever does not happen in a minute fails the test.
 //!
 //! The protocol runs over a pair of pipes (`--remote-debugging-pipe`): JSON
 //! messages with a zero byte behind each, on file descriptors 3 and 4. A shell
 //! puts our ends of standard input and output there.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what goes wrong here fails the test that asked for it"
+)]
+
 use std::collections::VecDeque;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -14,7 +24,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::support::PATIENCE;
+/// No step of a test takes longer.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const FLAGS: [&str; 10] = [
     "--headless",
@@ -30,7 +41,7 @@ const FLAGS: [&str; 10] = [
 ];
 
 /// A browser with one page.
-pub(crate) struct Chromium {
+pub struct Chromium {
     commands: ChildStdin,
     messages: BufReader<ChildStdout>,
     session: Option<String>,
@@ -44,7 +55,7 @@ pub(crate) struct Chromium {
 
 impl Chromium {
     /// Starts the browser that `CHROMIUM_BIN` names, `/usr/bin/chromium` without it.
-    pub(crate) async fn start() -> Self {
+    pub async fn start() -> Self {
         let program =
             std::env::var("CHROMIUM_BIN").unwrap_or_else(|_| "/usr/bin/chromium".to_owned());
         assert!(
@@ -133,7 +144,7 @@ impl Chromium {
     }
 
     /// Opens a page, and waits until it is there.
-    pub(crate) async fn open(&mut self, url: &str) {
+    pub async fn open(&mut self, url: &str) {
         self.call("Page.navigate", json!({"url": url})).await;
         self.until(&format!(
             "location.href === {} && document.readyState === 'complete'",
@@ -143,7 +154,7 @@ impl Chromium {
     }
 
     /// Opens the page once more, as the reload button does.
-    pub(crate) async fn reload(&mut self) {
+    pub async fn reload(&mut self) {
         self.evaluate("window.isOld = true").await;
         self.call("Page.reload", json!({})).await;
         self.until("!window.isOld && document.readyState === 'complete'")
@@ -151,17 +162,17 @@ impl Chromium {
     }
 
     /// The value of an expression in the page; null when it cannot be told, as while another page comes.
-    pub(crate) async fn evaluate(&mut self, expression: &str) -> Value {
+    pub async fn evaluate(&mut self, expression: &str) -> Value {
         let params = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
         self.call("Runtime.evaluate", params).await["result"]["value"].clone()
     }
 
     /// Waits until an expression in the page is true.
-    pub(crate) async fn until(&mut self, condition: &str) {
+    pub async fn until(&mut self, condition: &str) {
         let met = async {
             while self.evaluate(condition).await != true {
                 // The page is asked, as nothing tells when it changes: often, and not in a busy loop.
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         if timeout(PATIENCE, met).await.is_err() {
@@ -174,7 +185,7 @@ impl Chromium {
     }
 
     /// Waits until the page shows this text.
-    pub(crate) async fn shows(&mut self, text: &str) {
+    pub async fn shows(&mut self, text: &str) {
         self.until(&format!(
             "document.body?.innerText.includes({})",
             json!(text)
@@ -183,7 +194,7 @@ impl Chromium {
     }
 
     /// Chooses files as a person does in the dialog of a file field.
-    pub(crate) async fn choose(&mut self, field: &str, files: &[&Path]) {
+    pub async fn choose(&mut self, field: &str, files: &[&Path]) {
         let document = self.call("DOM.getDocument", json!({})).await;
         let query = json!({"nodeId": document["root"]["nodeId"], "selector": field});
         let field = self.call("DOM.querySelector", query).await;
@@ -192,7 +203,7 @@ impl Chromium {
     }
 
     /// Sends at most so many bytes a second from now on; as fast as it goes with -1.
-    pub(crate) async fn sends(&mut self, bytes: i64) {
+    pub async fn sends(&mut self, bytes: i64) {
         self.call("Network.enable", json!({})).await;
         let pace = json!({
             "offline": false, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes,
@@ -201,7 +212,7 @@ impl Chromium {
     }
 
     /// Saves downloads in this folder.
-    pub(crate) async fn downloads_to(&mut self, folder: &Path) {
+    pub async fn downloads_to(&mut self, folder: &Path) {
         let session = self.session.take();
         let to = json!({"behavior": "allow", "downloadPath": folder});
         self.call("Browser.setDownloadBehavior", to).await;
@@ -209,19 +220,19 @@ impl Chromium {
     }
 
     /// Types text where the focus is.
-    pub(crate) async fn types(&mut self, text: &str) {
+    pub async fn types(&mut self, text: &str) {
         self.call("Input.insertText", json!({"text": text})).await;
     }
 
     /// Composes text, as with what helps to write Chinese: it is in the field, and not said yet.
-    pub(crate) async fn composes(&mut self, text: &str) {
+    pub async fn composes(&mut self, text: &str) {
         let end = text.chars().count();
         let composed = json!({"text": text, "selectionStart": end, "selectionEnd": end});
         self.call("Input.imeSetComposition", composed).await;
     }
 
     /// Presses and releases a key that says this code of itself.
-    pub(crate) async fn strikes(&mut self, key: &str, code: u32) {
+    pub async fn strikes(&mut self, key: &str, code: u32) {
         for kind in ["rawKeyDown", "keyUp"] {
             let stroke =
                 json!({"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code});
@@ -230,7 +241,7 @@ impl Chromium {
     }
 
     /// Presses and releases a key.
-    pub(crate) async fn press(&mut self, key: &str) {
+    pub async fn press(&mut self, key: &str) {
         let (code, text) = match key {
             "Enter" => (13, "\r"),
             "Escape" => (27, ""),
@@ -250,7 +261,7 @@ impl Chromium {
 
     /// Waits until the frame at this address shows a text. Such frames are pages of their own, in a sandbox: only the
     /// browser itself can look into them.
-    pub(crate) async fn frame_shows(&mut self, url: &str, text: &str) {
+    pub async fn frame_shows(&mut self, url: &str, text: &str) {
         let page = self.session.take();
         let look = json!({"expression": "document.body?.innerText", "returnByValue": true});
         let find = async {
@@ -269,7 +280,7 @@ impl Chromium {
                         return;
                     }
                 }
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         let found = timeout(PATIENCE, find).await;
@@ -279,7 +290,7 @@ impl Chromium {
 
     /// Fails when the page had something to complain about.
     #[track_caller]
-    pub(crate) fn assert_content(&self) {
+    pub fn assert_content(&self) {
         assert!(self.complaints.is_empty(), "{:?}", self.complaints);
     }
 }
