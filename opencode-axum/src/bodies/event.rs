@@ -10,6 +10,6 @@ pub(crate) struct ServerSentEvent {
     event: Option<String>,
     /// The place behind it, in the encoding that can go on from there.
     id: Option<String>,
-    /// JSON, or `[DONE]`.
+    /// JSON, or `[DONE]`. What it holds in our own encoding is in `TurnEvents`, by the event's name.
     data: String,
 }

@@ -3,12 +3,14 @@
 //!
 //! Times are milliseconds since 1970 (UTC). Ids are UUIDs.
 
+mod changes;
 mod conversations;
 mod event;
 mod messages;
 mod parts;
 mod turns;
 
+pub(crate) use changes::TurnEvents;
 pub(crate) use conversations::{Conversation, ConversationPage, NewConversation};
 pub(crate) use event::ServerSentEvent;
 pub(crate) use messages::{Message, MessagePage};

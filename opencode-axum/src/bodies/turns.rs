@@ -160,7 +160,7 @@ pub(crate) enum RequestAnswer {
 #[derive(Debug, ToSchema)]
 #[schema(rename_all = "lowercase", as = PermissionReply)]
 #[expect(dead_code, reason = "the schema of a type of the library's")]
-enum Reply {
+pub(super) enum Reply {
     Once,
     Always,
     Reject,

@@ -11,6 +11,7 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema as _, ToSchema as _};
 
 use crate::authorize::Scope;
+use crate::bodies::TurnEvents;
 use crate::problem::{PROBLEM_JSON, ProblemDocument};
 use crate::settings::Settings;
 
@@ -63,8 +64,15 @@ pub(crate) fn finished(mut description: OpenApi) -> OpenApi {
         }
     }
     let components = description.components.get_or_insert_default();
-    let name = ProblemDocument::name().into_owned();
-    components.schemas.insert(name, ProblemDocument::schema());
+    // What no route's body says in whole: problems, and what events hold.
+    let mut schemas = Vec::new();
+    TurnEvents::schemas(&mut schemas);
+    schemas.push((TurnEvents::name().into_owned(), TurnEvents::schema()));
+    schemas.push((
+        ProblemDocument::name().into_owned(),
+        ProblemDocument::schema(),
+    ));
+    components.schemas.extend(schemas);
     description
 }
 

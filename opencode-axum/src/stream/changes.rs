@@ -6,10 +6,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use opencode_client::reply::View;
 use opencode_host::id::TurnId;
 use opencode_host::live::{Cursor, LiveEvent};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::bodies::Result as TurnResult;
 
@@ -76,10 +77,7 @@ pub fn change_event(turn: TurnId, event: &LiveEvent) -> Option<String> {
     Some(match event {
         LiveEvent::Change { cursor, change } => written("change", at(Some(*cursor)), &**change),
         LiveEvent::Snapshot { cursor, view } => {
-            let parts: Vec<_> = view.parts().collect();
-            let requests: Vec<_> = view.requests().collect();
-            let whole = json!({"parts": parts, "requests": requests, "notice": view.notice()});
-            written("snapshot", at(Some(*cursor)), &whole)
+            written("snapshot", at(Some(*cursor)), &snapshot(view))
         }
         LiveEvent::Finished(result) => {
             written("finished", at(None), &TurnResult::from((**result).clone()))
@@ -87,6 +85,13 @@ pub fn change_event(turn: TurnId, event: &LiveEvent) -> Option<String> {
         LiveEvent::Deleted => written("deleted", at(None), &json!({})),
         _ => return None,
     })
+}
+
+/// A reply as a whole, as JSON.
+pub(crate) fn snapshot(view: &View) -> Value {
+    let parts: Vec<_> = view.parts().collect();
+    let requests: Vec<_> = view.requests().collect();
+    json!({"parts": parts, "requests": requests, "notice": view.notice()})
 }
 
 /// JSON on one line: it writes line ends within strings as `\n`.
@@ -99,13 +104,12 @@ fn written(name: &str, place: Place, data: &impl Serialize) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use opencode_client::reply::{Change, PartKind, PersistedPart, SnapshotPart, View};
+    use opencode_client::reply::{Change, PartKind, PersistedPart, SnapshotPart};
     use opencode_client::wire::Prompt;
     use opencode_host::clock::Timestamp;
     use opencode_host::outcome::Answer;
     use opencode_host::store::{Message, MessageRole, Turn, TurnState};
     use opencode_host::turn::TurnResult;
-    use serde_json::Value;
 
     use super::*;
 

@@ -5,6 +5,9 @@ mod changes;
 mod chunk;
 mod ui_messages;
 
+#[cfg(test)]
+pub(crate) use changes::snapshot;
+
 pub use ag_ui::AgUi;
 pub use changes::{NotAPlace, Place, change_event};
 pub use chunk::{Chunk, DONE, FinishReason, UI_MESSAGE_STREAM};

@@ -19,6 +19,14 @@ use crate::site::Site;
 /// No step of a client's takes longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The folder of the clients' packages.
+pub(crate) fn packages() -> PathBuf {
+    let packages = std::env::var_os("OPENCODE_HOST_CLIENTS").map(PathBuf::from);
+    let packages = packages.filter(|folder| folder.join("node_modules").is_dir());
+    packages
+        .expect("OPENCODE_HOST_CLIENTS names no folder with the clients: run `cargo xtask test`")
+}
+
 /// A client at work. It says what it sees on lines of JSON.
 struct Running {
     _process: Child,
@@ -37,15 +45,9 @@ impl Running {
     }
 
     async fn start(site: &Site, program: &str, act: &str) -> Self {
-        let packages = std::env::var_os("OPENCODE_HOST_CLIENTS").map(PathBuf::from);
-        let packages = packages
-            .filter(|folder| folder.join("node_modules").is_dir())
-            .expect(
-                "OPENCODE_HOST_CLIENTS names no folder with the clients: run `cargo xtask test`",
-            );
         let address = site.serve().await;
         let mut process = Command::new("node")
-            .current_dir(packages)
+            .current_dir(packages())
             .args(["--input-type=module", "--eval", program, "--"])
             .args([&format!("http://{address}/api"), "acme", act])
             .stdin(Stdio::null())
@@ -146,7 +148,7 @@ fn counting() -> Script {
 }
 
 /// A worker of another process, whose end is that of the runtime. The router reads what it saves.
-fn worker_that_dies(site: &Site) -> Runtime {
+pub(crate) fn worker_that_dies(site: &Site) -> Runtime {
     let dying = Runtime::new().unwrap();
     let worker = site.other_worker();
     dying.spawn(async move { worker.run(CancellationToken::new()).await });
@@ -154,13 +156,13 @@ fn worker_that_dies(site: &Site) -> Runtime {
 }
 
 /// Another process goes on with the turn, and its answer goes on.
-fn take_over(site: &Site) {
+pub(crate) fn take_over(site: &Site) {
     let (worker, shutdown) = (site.other_worker(), site.shutdown.clone());
     tokio::spawn(async move { worker.run(shutdown).await.unwrap() });
     site.impostor.gate("two").open();
 }
 
-async fn was_taken_over(site: &Site, said: &Value) {
+pub(crate) async fn was_taken_over(site: &Site, said: &Value) {
     let turn = said["turn"].as_str().unwrap().parse().unwrap();
     let row = site.host.store().turn(turn).await.unwrap().unwrap();
     assert_eq!(row.generation, 2);

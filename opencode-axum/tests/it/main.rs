@@ -7,6 +7,7 @@
 )]
 
 mod asking;
+mod assistant_ui;
 mod clients;
 mod description;
 mod files;
@@ -16,4 +17,5 @@ mod lists;
 mod problems;
 mod site;
 mod tenants;
+mod typed;
 mod ui_chat;

@@ -229,9 +229,14 @@ impl Site {
 
     /// Serves the router on loopback, for as long as the test runs.
     pub(crate) async fn serve(&self) -> SocketAddr {
+        self.serve_with(Router::new()).await
+    }
+
+    /// The same, beside routes of an application's.
+    pub(crate) async fn serve_with(&self, more: Router) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = self.router.clone();
+        let router = self.router.clone().merge(more);
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         address
     }

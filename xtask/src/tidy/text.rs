@@ -76,7 +76,9 @@ pub(super) fn check_text(file: &str, text: &str) -> Vec<Finding> {
 
 fn is_ours(file: &str) -> bool {
     let vendored = file.split('/').any(|part| part == "vendor") || file.contains(".min.");
-    has_extension(file, &CODE) && !vendored
+    // Types for TypeScript, which a program makes.
+    let made = file.ends_with(".d.ts");
+    has_extension(file, &CODE) && !vendored && !made
 }
 
 /// True when `line` holds a path that begins with `folder`; in the middle of another path or of an address
@@ -119,6 +121,7 @@ mod tests {
         for file in [
             "a.jsonl",
             "Cargo.lock",
+            "docs/openapi.d.ts",
             "static/vendor/turbo.js",
             "turbo.min.js",
         ] {
