@@ -138,6 +138,15 @@ impl PromptIds {
     }
 }
 
+impl PromptIds {
+    /// The part of the file at this place among those of the prompt: the same part whenever it is posted.
+    pub(crate) fn file(&self, at: usize) -> PartId {
+        let part = self.part.as_str();
+        let kept = part.len().saturating_sub(2);
+        PartId::from(format!("{}{at:02}", part.get(..kept).unwrap_or(part)))
+    }
+}
+
 /// The low 48 bits of `epoch_ms * 0x1000 + counter`, counter 1.
 fn stamp_at(epoch_ms: u64) -> u64 {
     epoch_ms.wrapping_mul(0x1000).wrapping_add(1) & HEX_MASK

@@ -66,8 +66,8 @@ pub mod wire;
 pub use error::{Error, UpstreamError};
 pub use exchange::Exchange;
 pub use http::{
-    Client, ClientBuilder, Health, MessagePage, Models, PageCursor, RemoteTools, RequestTrace,
-    ToolsStatus,
+    Client, ClientBuilder, Health, Input, MessagePage, Models, PageCursor, RemoteTools,
+    RequestTrace, ToolsStatus,
 };
 pub use hub::{
     Backoff, EventHub, GapReason, HubOptions, HubProblem, ProblemListener, Signal, Subscription,

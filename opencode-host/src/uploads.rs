@@ -14,12 +14,15 @@
 //! # Ok(()) }
 //! ```
 
+mod picture;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use opencode_client::wire::ShownFile;
 use serde_json::Map;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, ReadBuf};
@@ -40,6 +43,12 @@ const REPEATED: u32 = 2 * MAX_FILES as u32;
 
 /// The most files one prompt may bring.
 pub const MAX_FILES: usize = 50;
+
+/// The most files of one prompt that the model is shown.
+pub const MAX_SHOWN_FILES: usize = 20;
+
+/// The most bytes of a file that the model is shown: 5 MiB, which is what most models' providers take of a picture.
+pub const MAX_SHOWN_BYTES: u64 = 5 << 20;
 
 /// How many characters of a name are kept.
 const KEPT_NAME: usize = 200;
@@ -90,6 +99,7 @@ pub struct Uploads {
     /// Where they are going, when that is known already.
     conversation: Option<ConversationId>,
     instruction: String,
+    shown: bool,
     files: Vec<Upload>,
     /// The bytes of `files`.
     staged: Vec<Arc<Mutex<Staged>>>,
@@ -112,6 +122,7 @@ impl Uploads {
             store: Arc::clone(&front.store),
             conversation,
             instruction: String::new(),
+            shown: true,
             files: Vec::new(),
             staged: Vec::new(),
         })
@@ -120,6 +131,14 @@ impl Uploads {
     /// A sentence of the product's about what the agent should do with the files.
     pub fn instruction(mut self, sentence: impl Into<String>) -> Self {
         self.instruction = sentence.into();
+        self
+    }
+
+    /// Whether the model is shown pictures and PDFs (default), or finds them in the folder alone. Shown are PNG, JPEG, GIF
+    /// and WebP pictures that can be decoded, and PDFs, each of at most [`MAX_SHOWN_BYTES`], at most [`MAX_SHOWN_FILES`] of
+    /// them, if the model takes them: what is not known of a model is taken for yes for a picture, for no for a PDF.
+    pub fn show(mut self, shown: bool) -> Self {
+        self.shown = shown;
         self
     }
 
@@ -197,16 +216,27 @@ impl Uploads {
             .map_err(|_| UploadError::NotConfigured)?;
         let mut prompt = UploadedFilesPrompt::new(said).instruction(self.instruction);
         let (root, files, staged) = (self.root, self.files.clone(), self.staged);
-        let (prompt, placed) = blocking(move || {
+        let show = self.shown;
+        let (prompt, shown, placed) = blocking(move || {
             let sandbox = root.provision(&id)?;
             let mut placed = Placed {
                 sandbox,
                 files: Vec::new(),
             };
+            let mut shown = Vec::new();
             for (upload, staged) in files.into_iter().zip(staged) {
                 let mut file = lock(&staged);
+                let is_shown =
+                    show && shown.len() < MAX_SHOWN_FILES && upload.size <= MAX_SHOWN_BYTES;
+                let mime_type = is_shown.then(|| shown_as(&file)).flatten();
                 let is_new = file.placed().is_none();
                 let named = prompt.place(&mut file, &placed.sandbox, upload.name, upload.mime_type);
+                if let (Some(mime_type), Ok(()), Some(placed)) =
+                    (mime_type, &named, prompt.files().last())
+                {
+                    let (path, name) = (&placed.sandbox_name, &placed.original_name);
+                    shown.push(ShownFile::new(path, mime_type, name));
+                }
                 let is_new = is_new && file.placed().is_some();
                 drop(file);
                 if is_new {
@@ -217,7 +247,7 @@ impl Uploads {
                     return Err(error);
                 }
             }
-            Ok((prompt, placed))
+            Ok((prompt, shown, placed))
         })
         .await?;
         let files = self.files.into_iter().zip(prompt.files());
@@ -243,6 +273,7 @@ impl Uploads {
                 quota: Some(self.quota),
             },
             text: prompt.to_string(),
+            shown,
             placed,
         })
     }
@@ -300,6 +331,8 @@ impl Uploads {
 pub(crate) struct Kept {
     /// What the agent is sent.
     pub(crate) text: String,
+    /// What the model is shown of them.
+    pub(crate) shown: Vec<ShownFile>,
     pub(crate) uploads: NewUploads,
     pub(crate) placed: Placed,
 }
@@ -320,6 +353,12 @@ impl Placed {
             }
         }
     }
+}
+
+/// The MIME type under which the model is shown a file, by its content.
+fn shown_as(staged: &Staged) -> Option<&'static str> {
+    // One that cannot be read is not kept either, which says why.
+    picture::shown_as(staged.read().ok()?)
 }
 
 fn lock(staged: &Mutex<Staged>) -> std::sync::MutexGuard<'_, Staged> {

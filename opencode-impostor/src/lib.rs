@@ -74,6 +74,7 @@ mod run;
 mod script;
 mod session_table;
 mod sessions;
+mod shown;
 mod standard;
 mod state;
 mod streams;

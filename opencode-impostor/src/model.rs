@@ -196,7 +196,7 @@ impl ModelServer {
 /// (`http://127.0.0.1:PORT/v1`).
 ///
 /// The model is `local/scripted`; `local/gpt-5-scripted` is the same one, for which OpenCode offers `apply_patch`
-/// instead of `write` and `edit` (seen on 1.18.33). A prompt costs 1 and an answer 2 dollars a million tokens.
+/// instead of `write` and `edit` (seen on 1.18.33), and `local/seeing` takes pictures and PDFs. A prompt costs 1 and an answer 2 dollars a million tokens.
 pub fn opencode_config(base_url: &str) -> Value {
     let model = |id: &str| {
         json!({
@@ -204,20 +204,27 @@ pub fn opencode_config(base_url: &str) -> Value {
             "cost": {"input": 1, "output": 2},
         })
     };
+    let mut seeing = model("seeing");
+    seeing["attachment"] = true.into();
+    seeing["modalities"] = json!({"input": ["text", "image", "pdf"], "output": ["text"]});
     json!({
         "formatter": false, "lsp": false, "share": "disabled",
         "model": "local/scripted", "small_model": "local/scripted",
         "provider": {"local": {
             "npm": "@ai-sdk/openai-compatible", "env": [],
             "options": {"apiKey": "none", "baseURL": base_url},
-            "models": {"scripted": model("scripted"), "gpt-5-scripted": model("gpt-5-scripted")},
+            "models": {
+                "scripted": model("scripted"), "gpt-5-scripted": model("gpt-5-scripted"), "seeing": seeing,
+            },
         }},
     })
 }
 
 async fn models() -> Json<Value> {
     let model = |id: &str| json!({"id": id, "object": "model", "owned_by": "impostor"});
-    Json(json!({"object": "list", "data": [model("scripted"), model("gpt-5-scripted")]}))
+    Json(
+        json!({"object": "list", "data": [model("scripted"), model("gpt-5-scripted"), model("seeing")]}),
+    )
 }
 
 async fn complete(State(shared): State<Arc<Shared>>, Json(body): Json<Value>) -> Response {

@@ -14,6 +14,7 @@ use crate::json_text::{quoted, text_of};
 use crate::ledger::PromptPost;
 use crate::requests::{RequestNumber, json_body, known};
 use crate::run;
+use crate::shown;
 use crate::state::{State, World};
 
 /// A prompt whose form was checked.
@@ -222,6 +223,13 @@ fn accept(
     }
 
     let repeated = session.message(&message_id).is_some();
+    let parts = match shown::read(&prompt.parts) {
+        Ok(parts) => parts,
+        Err(message) => {
+            session_error(state, id, &message);
+            return Err(Refusal::Unexpected);
+        }
+    };
     let (provider, model) = prompt.model.clone().unwrap_or_else(|| {
         let of_session = session.info.get("model").and_then(|model| {
             Some((
@@ -248,8 +256,7 @@ fn accept(
         info[name] = value.clone();
     }
     state.put_message(id, info);
-    for part in &prompt.parts {
-        let mut part = part.clone();
+    for mut part in parts {
         if part.get("id").is_none_or(Value::is_null) {
             part["id"] = state.ids.ascending("prt").into();
         }

@@ -128,8 +128,11 @@ impl Client {
         ids: &PromptIds,
         prompt: &Prompt,
     ) -> Result<(), Error> {
-        self.start(Call::on_session(Method::POST, session, "/prompt_async").body(prompt.body(ids)))
-            .await
+        self.start(
+            Call::on_session(Method::POST, session, "/prompt_async")
+                .body(prompt.body(ids, self.directory())),
+        )
+        .await
     }
 
     /// As [`Client::prompt_async`], but nothing is sent behind `not_after`: who decided to prompt may have been
@@ -144,7 +147,8 @@ impl Client {
         prompt: &Prompt,
         not_after: Instant,
     ) -> Result<(), Error> {
-        let call = Call::on_session(Method::POST, session, "/prompt_async").body(prompt.body(ids));
+        let call = Call::on_session(Method::POST, session, "/prompt_async")
+            .body(prompt.body(ids, self.directory()));
         self.start(call.not_after(not_after)).await
     }
 
@@ -232,7 +236,10 @@ impl Client {
         ids: &PromptIds,
         prompt: &Prompt,
     ) -> Result<Message, Error> {
-        self.json(Call::on_session(Method::POST, session, "/message").body(prompt.body(ids)))
-            .await
+        self.json(
+            Call::on_session(Method::POST, session, "/message")
+                .body(prompt.body(ids, self.directory())),
+        )
+        .await
     }
 }

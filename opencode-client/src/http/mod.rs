@@ -16,5 +16,5 @@ pub use client::Client;
 pub use mcp::{RemoteTools, ToolsStatus};
 pub use messages::{MessagePage, PageCursor};
 pub(crate) use send::{MAX_BODY, network_detail};
-pub use server::{Health, Models};
+pub use server::{Health, Input, Models};
 pub use settings::RequestTrace;

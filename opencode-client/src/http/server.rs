@@ -44,6 +44,37 @@ pub struct Models {
     pub available: Vec<ModelRef>,
     /// The default of each provider.
     pub defaults: Vec<ModelRef>,
+    /// What each model takes beside words, as its provider or the configuration says.
+    pub inputs: Vec<(ModelRef, Vec<Input>)>,
+}
+
+/// What a model may take beside words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Input {
+    /// Pictures.
+    Image,
+    /// PDF files.
+    Pdf,
+}
+
+impl Models {
+    /// Whether a model takes this; `None` where nothing is known of it.
+    pub fn takes(&self, model: &ModelRef, input: Input) -> Option<bool> {
+        let mut inputs = self.inputs.iter();
+        let (_, taken) = inputs.find(|(known, _)| known == model)?;
+        Some(taken.contains(&input))
+    }
+}
+
+/// What a model's entry says that it takes (`capabilities.input`, 1.18.33).
+fn inputs(model: &Value) -> Option<Vec<Input>> {
+    let said = model["capabilities"]["input"].as_object()?;
+    let inputs = [(Input::Image, "image"), (Input::Pdf, "pdf")];
+    let taken = inputs
+        .iter()
+        .filter(|(_, word)| said.get(*word) == Some(&Value::Bool(true)));
+    Some(taken.map(|(input, _)| *input).collect())
 }
 
 impl Client {
@@ -74,15 +105,15 @@ impl Client {
             let Some(id) = provider["id"].as_str() else {
                 continue;
             };
-            for model in provider["models"]
-                .as_object()
-                .into_iter()
-                .flat_map(|models| models.keys())
-            {
-                models.available.push(ModelRef {
+            for (name, entry) in provider["models"].as_object().into_iter().flatten() {
+                let model = ModelRef {
                     provider: id.to_owned(),
-                    model: model.clone(),
-                });
+                    model: name.clone(),
+                };
+                if let Some(inputs) = inputs(entry) {
+                    models.inputs.push((model.clone(), inputs));
+                }
+                models.available.push(model);
             }
         }
         for (provider, model) in config["default"].as_object().into_iter().flatten() {

@@ -19,7 +19,7 @@ pub use message::{Message, MessageInfo, MessageTime, Role};
 pub use part::{Part, PartBody, ToolCall, ToolState};
 pub use permission::{PermissionAction, PermissionReply, PermissionRequest, PermissionRule};
 pub(crate) use prompt::unanswered;
-pub use prompt::{ModelRef, Prompt, System};
+pub use prompt::{ModelRef, Prompt, ShownFile, System};
 pub use question::{Question, QuestionOption, QuestionRequest, ToolRef};
 pub use retry::RetryAction;
 pub use session::{NewSession, Session, SessionStatus, SessionTime};

@@ -1,7 +1,10 @@
 //! What is asked of a session, and of which model.
 
+use std::iter;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use url::Url;
 
 use crate::error::Error;
 use crate::id::PromptIds;
@@ -130,6 +133,55 @@ pub struct Prompt {
     /// The shape the answer must have, as the server's `format`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Value>,
+    /// Files of the session's folder that the model is shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<ShownFile>,
+}
+
+/// A file of the session's folder that the model is shown beside a prompt's words: a picture, or a PDF where the model
+/// takes it.
+///
+/// OpenCode reads it from the folder when the prompt comes (1.18.33). A model that takes no such file is told so in its
+/// place; a prompt with a file that is not there, or with a picture that cannot be decoded, is refused as a whole, by an
+/// error of the session's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ShownFile {
+    /// Its path in the folder. One that leads out of it is never sent.
+    pub path: String,
+    /// Its MIME type.
+    pub mime_type: String,
+    /// What the model is told that it is called.
+    pub name: String,
+}
+
+impl ShownFile {
+    /// The file at this path in the session's folder.
+    pub fn new(
+        path: impl Into<String>,
+        mime_type: impl Into<String>,
+        name: impl Into<String>,
+    ) -> Self {
+        Self {
+            path: path.into(),
+            mime_type: mime_type.into(),
+            name: name.into(),
+        }
+    }
+
+    /// Its `file:` URL; `None` where it is not in the folder.
+    fn url(&self, folder: &str) -> Option<Url> {
+        let mut names = self.path.split('/');
+        if names.any(|name| matches!(name, "" | "." | "..") || name.contains(['\\', '\0'])) {
+            return None;
+        }
+        let mut url = Url::from_directory_path(folder).ok()?;
+        url.path_segments_mut()
+            .ok()?
+            .pop_if_empty()
+            .extend(self.path.split('/'));
+        Some(url)
+    }
 }
 
 impl Prompt {
@@ -141,11 +193,18 @@ impl Prompt {
         }
     }
 
-    /// The request body of the prompt endpoints, which want `{providerID, modelID}`.
-    pub(crate) fn body(&self, ids: &PromptIds) -> Value {
+    /// The request body of the prompt endpoints, which want `{providerID, modelID}`. Files are those of `folder`.
+    pub(crate) fn body(&self, ids: &PromptIds, folder: Option<&str>) -> Value {
+        let text = json!({"type": "text", "id": ids.part, "text": self.text});
+        let files = self.files.iter().enumerate().filter_map(|(at, file)| {
+            Some(json!({
+                "type": "file", "id": ids.file(at), "mime": file.mime_type, "filename": file.name,
+                "url": file.url(folder?)?.as_str(),
+            }))
+        });
         let mut body = json!({
             "messageID": ids.message,
-            "parts": [{"type": "text", "id": ids.part, "text": self.text}],
+            "parts": iter::once(text).chain(files).collect::<Vec<_>>(),
         });
         if let Some(agent) = &self.agent {
             body["agent"] = json!(agent);
@@ -175,7 +234,7 @@ pub(crate) fn unanswered(ids: &PromptIds, text: &str, model: Option<&ModelRef>) 
         model: model.cloned(),
         ..Prompt::text(text)
     };
-    let mut body = prompt.body(ids);
+    let mut body = prompt.body(ids, None);
     body["noReply"] = json!(true);
     body["parts"][0]["synthetic"] = json!(true);
     body
@@ -197,6 +256,43 @@ mod tests {
         let plain: Prompt = serde_json::from_value(json!({"text": "", "system": "b"})).unwrap();
         assert_eq!(plain.system, Some(System::Replace("b".to_owned())));
         assert!(serde_json::from_value::<System>(json!({"prepend": "a"})).is_err());
+    }
+
+    #[test]
+    fn a_shown_file_is_one_of_the_folder_and_always_the_same_part() {
+        let ids = PromptIds {
+            message: "msg_1".into(),
+            part: "prt_0123456789abcdefghijklmnop".into(),
+        };
+        let mut prompt = Prompt::text("Which colour?");
+        let file = |path: &str| ShownFile::new(path, "image/png", "Red.png");
+        let out = [
+            "",
+            "/etc/passwd",
+            "../a.png",
+            "a/../../b.png",
+            "a//b",
+            "./a",
+            "a\\..\\b",
+        ];
+        prompt.files = out.map(file).to_vec();
+        prompt.files.push(file("in/a #1?.png"));
+        assert_eq!(
+            prompt.body(&ids, Some("/srv/a b"))["parts"],
+            json!([
+                {"type": "text", "id": "prt_0123456789abcdefghijklmnop", "text": "Which colour?"},
+                {
+                    "type": "file", "id": "prt_0123456789abcdefghijklmn07", "mime": "image/png",
+                    "filename": "Red.png", "url": "file:///srv/a%20b/in/a%20%231%3F.png",
+                },
+            ])
+        );
+        for nowhere in [None, Some("relative")] {
+            assert_eq!(
+                prompt.body(&ids, nowhere)["parts"].as_array().map(Vec::len),
+                Some(1)
+            );
+        }
     }
 
     #[test]

@@ -56,8 +56,11 @@ impl Prepared {
         };
         if let Some(files) = options.uploads {
             let alone = front.placing.enter(conversation, PLACING).await?;
-            let kept = files.keep(conversation, &prepared.turn.prompt.text).await?;
+            // Rare, and no reason for all submits to be larger.
+            let keeping = Box::pin(files.keep(conversation, &prepared.turn.prompt.text));
+            let kept = keeping.await?;
             prepared.turn.prompt.text = kept.text;
+            prepared.turn.prompt.files.extend(kept.shown);
             prepared.turn.uploads = Some(kept.uploads);
             prepared.placed = Some((kept.placed, alone));
             prepared.turn.check()?;

@@ -34,6 +34,7 @@ mod prompting;
 pub(crate) mod recent_exchanges;
 mod result;
 mod settle;
+mod showing;
 #[cfg(test)]
 mod simulator;
 mod tools;

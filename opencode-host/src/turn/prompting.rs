@@ -10,6 +10,7 @@ use super::facts::{Consulted, Facts, Learned, Names};
 use super::history::{history_failed, not_minted};
 use super::names::{asked, named, names_known};
 use super::offering::offer;
+use super::showing::to_show;
 use super::tools::{Outcome, Tools, Trouble};
 use super::unknown_name::refuses;
 use crate::product::{Product as _, Verdict};
@@ -118,7 +119,10 @@ pub(super) async fn post(tools: &Tools, facts: &Facts, fenced: Instant) -> Outco
     let (Some(session), Some(prompted)) = (facts.linked_session(), facts.prompt.record()) else {
         return Ok(Learned::Done);
     };
-    let prompt = prompt(tools, facts);
+    let mut prompt = prompt(tools, facts);
+    if !prompt.files.is_empty() {
+        prompt.files = Box::pin(to_show(tools, facts, &prompt)).await;
+    }
     let not_after = fenced + tools.workshop.options.lease / 2;
     // A post that is made again costs more than a look.
     let client = tools.client(facts).with_patience(tools.patience * 2);

@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::artifacts::real as artifacts;
+use crate::artifacts::{real as artifacts, shown};
 use crate::cases::{all_hold, cases};
 use crate::configuration_guard::real as configuration_guard;
 use crate::hosting::{Builder, Recorder, assert_ended};
@@ -258,6 +258,7 @@ async fn on_one_server() {
         .then(sub_agents::delegating("off"))
         .then(sub_agents::delegating("unasked"))
         .then(artifacts::script())
+        .then(shown::script())
         .then(configuration_guard::greeting())
         .then(ModelScript::standard());
     let upstream = &Upstream::start(script, json!({}), &[]).await;
@@ -283,6 +284,7 @@ async fn on_one_server() {
         sub_agents::on_a_given_server_sub_agents_are_off_where_something_is_asked_for,
         sub_agents::sub_agents_that_are_allowed_by_name_run_unasked_as_the_warning_says,
         artifacts::files_come_back_byte_for_byte_and_once,
+        shown::a_model_is_shown_pictures_where_it_takes_them,
         configuration_guard::instructions_and_skills_of_the_agents_own_do_not_reach_the_model,
     ];
     all_hold(4, cases).await;

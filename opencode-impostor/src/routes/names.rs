@@ -41,8 +41,12 @@ pub(super) async fn providers(Shared(world): Server) -> Json<Value> {
             }));
             providers.len() - 1
         });
-        providers[at]["models"][model] =
-            json!({"id": model, "name": model, "providerID": provider});
+        // Those called `seeing` take pictures and PDFs, as that of the model provider's configuration.
+        let sees = model == "seeing";
+        providers[at]["models"][model] = json!({
+            "id": model, "name": model, "providerID": provider,
+            "capabilities": {"input": {"text": true, "image": sees, "pdf": sees}},
+        });
     }
     Json(json!({"providers": providers, "default": default}))
 }

@@ -1,0 +1,70 @@
+//! The files that a model is shown with a prompt: those that are there still, and that it takes.
+
+use opencode_client::Input;
+use opencode_client::wire::{Prompt, ShownFile};
+
+use super::facts::Facts;
+use super::tools::Tools;
+use crate::sandbox::{SandboxId, blocking};
+
+/// Which of the prompt's files the model is shown. OpenCode refuses a prompt with a file that is not there, and tells a
+/// model that takes none that it cannot see them, where the person has not asked for that.
+pub(super) async fn to_show(tools: &Tools, facts: &Facts, prompt: &Prompt) -> Vec<ShownFile> {
+    let models = match &prompt.model {
+        // What is not known is asked for again with the next prompt.
+        Some(model) => tools
+            .client(facts)
+            .models()
+            .await
+            .ok()
+            .map(|models| (models, model)),
+        None => None,
+    };
+    let taken = |file: &ShownFile| {
+        let input = match &*file.mime_type {
+            "application/pdf" => Input::Pdf,
+            _ => Input::Image,
+        };
+        let known = models
+            .as_ref()
+            .and_then(|(models, model)| models.takes(model, input));
+        known.unwrap_or(input == Input::Image)
+    };
+    let files: Vec<_> = prompt
+        .files
+        .iter()
+        .filter(|file| taken(file))
+        .cloned()
+        .collect();
+    there(tools, files).await
+}
+
+/// Those that are in the conversation's sandbox still. Where the product has folders of its own, all of them.
+async fn there(tools: &Tools, files: Vec<ShownFile>) -> Vec<ShownFile> {
+    let id = tools
+        .context
+        .conversation
+        .id
+        .to_string()
+        .parse::<SandboxId>();
+    let (Some(root), Ok(id), false) = (tools.front.sandboxes.clone(), id, files.is_empty()) else {
+        return files;
+    };
+    let found = blocking(move || {
+        let Some(sandbox) = root.find(&id)? else {
+            return Ok(Vec::new());
+        };
+        let is_there = |file: &ShownFile| {
+            let path = file.path.parse().ok();
+            path.is_some_and(|path| sandbox.file(path).is_ok())
+        };
+        Ok(files.into_iter().filter(is_there).collect())
+    });
+    match found.await {
+        Ok(files) => files,
+        Err(error) => {
+            tools.report(&error);
+            Vec::new()
+        }
+    }
+}
