@@ -187,6 +187,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/spending": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Shows what was used in the running period, and what may be: "3.20 of 10 dollars this month". */
+        get: operations["show_spending"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/turns/{turn}": {
         parameters: {
             query?: never;
@@ -378,6 +395,42 @@ export interface components {
             status_code?: number | null;
             /** @description The provider's address. */
             url?: string | null;
+        };
+        /** @description Bounds on what is counted. What is absent is not bounded. */
+        Allowed: {
+            /**
+             * Format: double
+             * @description US dollars.
+             */
+            cost?: number | null;
+            /**
+             * Format: double
+             * @description How long turns may run, in seconds.
+             */
+            seconds?: number | null;
+            /**
+             * Format: int64
+             * @description Tokens sent and written, those of the provider's cache with them.
+             */
+            tokens?: number | null;
+        };
+        /** @description Amounts of what is counted. */
+        Amounts: {
+            /**
+             * Format: double
+             * @description US dollars.
+             */
+            cost: number;
+            /**
+             * Format: double
+             * @description How long turns ran, in seconds; waiting for a person is not counted.
+             */
+            seconds: number;
+            /**
+             * Format: int64
+             * @description Tokens sent and written, those of the provider's cache with them.
+             */
+            tokens: number;
         };
         /** @description What a message says, and what a turn came to. */
         Answer: {
@@ -832,6 +885,27 @@ export interface components {
             parts: components["schemas"]["PlacedPart"][];
             /** @description What the agent asks, oldest first. */
             requests: components["schemas"]["PendingRequest"][];
+        };
+        /** @description What was used in a period, and what may be. */
+        Spending: {
+            /** @description What all turns together may use that are begun in it. */
+            allowed: components["schemas"]["Allowed"];
+            /** @description `day` or `month`: a calendar day or month in UTC. */
+            period: string;
+            /** @description What turns that run may use beyond that. */
+            reserved: components["schemas"]["Amounts"];
+            /**
+             * Format: int64
+             * @description When it began.
+             */
+            since: number;
+            /**
+             * Format: int64
+             * @description When the next one begins, with an allowance of its own.
+             */
+            until: number;
+            /** @description What turns have used that were begun in it. */
+            used: components["schemas"]["Amounts"];
         };
         /** @description A text that a database can keep: Postgres has no character U+0000. */
         Text: string;
@@ -1524,6 +1598,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": Record<string, never>;
+                };
+            };
+            /** @description A problem. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_spending: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What was used, and what may be. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Spending"];
                 };
             };
             /** @description A problem. */

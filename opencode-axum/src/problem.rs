@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use opencode_host::blobs::BlobError;
 use opencode_host::store::{Attachment, StoreError};
 use opencode_host::uploads::UploadError;
-use opencode_host::{AnswerError, SubmitError};
+use opencode_host::{AnswerError, SpendingError, SubmitError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -128,6 +128,12 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, code, title, detail)
     }
 
+    /// Nothing is left of what may be used: 402, `over_budget`.
+    fn over_budget(detail: String) -> Self {
+        let title = "The budget is used up";
+        Self::new(StatusCode::PAYMENT_REQUIRED, "over_budget", title, detail)
+    }
+
     /// Too much was sent: 413.
     pub(crate) fn too_large(code: &'static str, detail: impl Into<String>) -> Self {
         let title = "Too large";
@@ -213,6 +219,7 @@ impl From<StoreError> for Problem {
             StoreError::NotFound { .. } => Self::not_found(sentence(&error)),
             StoreError::TooLong { .. } => Self::unprocessable("too_long", sentence(&error)),
             StoreError::Busy { .. } => Self::conflict("busy", sentence(&error)),
+            StoreError::OverBudget(_) => Self::over_budget(sentence(&error)),
             StoreError::QuotaExceeded { .. } => Self::too_large("quota_exceeded", sentence(&error)),
             error if error.is_transient() => {
                 tracing::warn!(%error, "store");
@@ -252,9 +259,19 @@ impl From<SubmitError> for Problem {
         match error {
             SubmitError::Store(error) => error.into(),
             SubmitError::Upload(error) => error.into(),
+            SubmitError::NoBudget => Self::unavailable(sentence(&error)),
             SubmitError::Empty => Self::unprocessable("empty_prompt", sentence(&error)),
             SubmitError::TooLong { .. } => Self::too_large("prompt_too_long", sentence(&error)),
             error => Self::unprocessable("refused_prompt", sentence(&error)),
+        }
+    }
+}
+
+impl From<SpendingError> for Problem {
+    fn from(error: SpendingError) -> Self {
+        match error {
+            SpendingError::Store(error) => error.into(),
+            error => Self::unavailable(sentence(&error)),
         }
     }
 }

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use crate::blobs::{Blobs, SweepError, Swept};
+use crate::budgets::AskedBudgets;
 use crate::clock::Clock;
 use crate::id::{EffectId, TurnId};
 use crate::live::LiveTurns;
@@ -39,6 +40,8 @@ pub(crate) struct Front {
     pub(crate) telemetry: Telemetry,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: HostOptions,
+    /// What turns may use up.
+    pub(crate) budgets: AskedBudgets,
     pub(crate) blobs: Option<Blobs>,
     pub(crate) sandboxes: Option<SandboxRoot>,
     pub(crate) live: Arc<LiveTurns>,

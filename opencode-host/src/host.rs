@@ -4,6 +4,7 @@ mod builder;
 mod export;
 mod prepared;
 mod requests;
+mod spending;
 mod tenant_host;
 mod watch;
 
@@ -16,6 +17,7 @@ pub use builder::HostBuilder;
 pub use export::{Export, Exported};
 pub use prepared::Prepared;
 pub use requests::AnswerError;
+pub use spending::{SpendingError, TenantSpending};
 pub use tenant_host::TenantHost;
 pub use watch::{LiveStream, ViewStream};
 
@@ -107,6 +109,9 @@ pub enum SubmitError {
         /// Which deadline.
         deadline: &'static str,
     },
+    /// The application could not say what it may cost ([`Budgets`](crate::budgets::Budgets)).
+    #[error("what the turn may cost could not be looked up: try again")]
+    NoBudget,
     /// The files that came with it were not kept.
     #[error(transparent)]
     Upload(#[from] UploadError),
@@ -141,7 +146,8 @@ impl Host {
     /// itself, in one transaction. Any worker on the store takes it up.
     ///
     /// # Errors
-    /// See [`SubmitError`]. Nothing was written then.
+    /// See [`SubmitError`]; [`StoreError::OverBudget`] where nothing is left of what [`HostBuilder::budgets`] says. Nothing
+    /// was written then.
     pub async fn submit(
         &self,
         conversation: ConversationId,

@@ -119,6 +119,8 @@
 
 pub mod artifacts;
 pub mod blobs;
+pub mod budget;
+pub mod budgets;
 pub mod clock;
 mod configuration_guard;
 mod front;
@@ -150,8 +152,8 @@ mod worker;
 
 pub use configuration_guard::Unguarded;
 pub use host::{
-    AnswerError, Export, Exported, Host, HostBuilder, LiveStream, Prepared, SubmitError,
-    SubmitOptions, TenantHost, ViewStream, check_prompt,
+    AnswerError, Export, Exported, Host, HostBuilder, LiveStream, Prepared, SpendingError,
+    SubmitError, SubmitOptions, TenantHost, TenantSpending, ViewStream, check_prompt,
 };
 pub use opencode_client as client;
 pub use options::{

@@ -15,7 +15,7 @@ use crate::sandbox::{OwnConfiguration, default_permission_rules};
 use crate::store::{Attachment, AttachmentSource, Conversation, Message, Metadata, Tenant, Turn};
 #[cfg(feature = "tools")]
 use crate::tools::ToolSet;
-use crate::turn::{Budget, TurnResult};
+use crate::turn::TurnResult;
 
 /// The turn that a product is asked about.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +29,8 @@ pub struct TurnContext {
     pub prompt: Prompt,
     /// What the application keeps with the turn.
     pub metadata: Metadata,
-    /// How many workers in a row have taken the turn up without any progress: 1 for the first.
+    /// How many workers in a row have taken the turn up without any progress: 1 for the first. 0 for a turn that is about to
+    /// be submitted.
     pub attempt: u32,
 }
 
@@ -149,20 +150,6 @@ pub trait Product: Send + Sync + 'static {
     async fn tools(&self, turn: &TurnContext) -> Result<ToolSet, HookError> {
         let _ = turn;
         Ok(ToolSet::default())
-    }
-
-    /// What the turn may use up. By default there is no bound.
-    ///
-    /// Asked with each claim of the turn, so that what is left of a larger budget, of a person's month say, can be looked
-    /// up and returned. Where nothing is left nothing is asked of a server. A turn that uses it up is stopped; what had come
-    /// is kept, and it ends with [`Reason::Budget`](crate::outcome::Reason::Budget). An answer that was complete by then is
-    /// a complete answer.
-    ///
-    /// # Errors
-    /// The turn then fails, and the error is reported.
-    async fn budget(&self, turn: &TurnContext) -> Result<Budget, HookError> {
-        let _ = turn;
-        Ok(Budget::default())
     }
 
     /// Whether the turn may begin. Asked before anything of the turn goes to a server, once its worker has time for it:

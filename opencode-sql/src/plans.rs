@@ -7,7 +7,7 @@ use crate::engine::Sql;
 use crate::options::Dialect;
 use crate::schema::STEPS;
 use crate::tables::{
-    answers, attachments, claims, conversations, effects, endings, leases, messages, turns,
+    answers, attachments, claims, conversations, effects, endings, leases, ledger, messages, turns,
 };
 
 /// A statement, the index it is to use, and the types of its parameters.
@@ -85,6 +85,15 @@ const EXPECTED: &[Expected] = &[
     (leases::CHECK, "(id", "text"),
     (leases::CHECKPOINT, "(id", "text, bigint, text, bigint"),
     (leases::RECORD_REPLACEMENT, "(id", "text, bigint, text"),
+    (ledger::BY_TURN, "(ledger", "text"),
+    (ledger::OF_TENANT, "ledger_by_tenant", "text, bigint, text"),
+    (
+        ledger::OF_CONVERSATION,
+        "ledger_by_conversation",
+        "text, bigint, text",
+    ),
+    (ledger::CLOSE, "ledger_by_conversation", "text"),
+    (ledger::PRUNE, "ledger_deleted", "bigint, bigint"),
     (messages::BY_ID, "(id", "text"),
     (messages::PAGE, "(seq", "bigint, bigint"),
     (
@@ -135,6 +144,8 @@ const OLD_TURNS: &str = "
       SELECT 'e' || n, '', '{}', n, 1, n, 0, CASE n % 2 WHEN 0 THEN 'hooks' ELSE 'deletion' END FROM numbers;
     INSERT INTO opencode_effects (id, tenant, kind, created_at, set_at, attempts, lane)
       SELECT 'g' || n, '', '{}', n, 1, 20, 'hooks' FROM numbers WHERE n < 100;
+    INSERT INTO opencode_ledger (turn, conversation, tenant, at, cost, tokens, millis, deleted)
+      SELECT 't' || n, 'c' || (n % 20000), 'o' || (n % 100), n, 1, 1, 1, CASE n % 1000 WHEN 0 THEN 1 ELSE 0 END FROM numbers;
     INSERT INTO opencode_turn_events (turn, name, payload, at) SELECT 't' || n, 'turn.finished', '{}', 1 FROM numbers;
 ";
 
@@ -201,6 +212,7 @@ async fn sqlite_uses_its_indexes() {
             let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
             let index = match *index {
                 "(id" | "attachments_id" => "(id=?",
+                "(ledger" => "(turn=?",
                 "(seq" => "(rowid>?",
                 index => index,
             };
@@ -247,6 +259,7 @@ async fn postgres_uses_its_indexes() {
         let index = match *index {
             "(id" => "Index Cond: (id = ",
             "(turn" => "opencode_answers_pkey",
+            "(ledger" => "opencode_ledger_pkey",
             "(seq" => "opencode_messages_pkey",
             "attachments_id" => "opencode_attachments_id_key",
             index => index,

@@ -49,6 +49,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(6, "0006_effects.sql", "effects"),
     step!(7, "0007_policy.sql", "policy"),
     step!(8, "0008_outbox.sql", "outbox"),
+    step!(9, "0009_ledger.sql", "ledger"),
 ];
 
 /// The newest version that this program knows.

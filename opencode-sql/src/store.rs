@@ -4,22 +4,23 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use opencode_host::blobs::Digest;
+use opencode_host::budget::{Budget, Spending, Spent};
 use opencode_host::clock::Timestamp;
 use opencode_host::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnId};
 use opencode_host::store::{
-    AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
+    Account, AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
     Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
-    Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages, Metadata, NewAnswer,
-    NewAttachment, NewTurn, Note, Page, Queue, RequestAnswer, SessionGates, SessionLock,
-    SessionRecord, StoreError, StoreResult, Submitted, Swapped, Take, Tenant, Tried, Turn,
-    TurnEvent, lock_in_process,
+    Finish, Finished, Lease, LeaseStatus, Ledger, Message, MessageEntry, Messages, Metadata,
+    NewAnswer, NewAttachment, NewTurn, Note, Page, Queue, RequestAnswer, Reserved, SessionGates,
+    SessionLock, SessionRecord, StoreError, StoreResult, Submitted, Swapped, Take, Tenant, Tried,
+    Turn, TurnEvent, lock_in_process,
 };
 
 use crate::engine::{Engine, Handle as _};
 use crate::failure::{Failure, SqlResult};
 use crate::tables::claims::{self, Taken};
 use crate::tables::{
-    answers, attachments, conversations, effects, endings, leases, messages, submits, turns,
+    answers, attachments, conversations, effects, endings, leases, ledger, messages, submits, turns,
 };
 
 /// How often a piece of work is run that collides with others.
@@ -282,6 +283,9 @@ impl<E: Engine> Queue for SqlStore<E> {
 
     async fn note(&self, lease: &Lease, note: Note<'_>) -> StoreResult<()> {
         match note {
+            Note::Spent(spent) => {
+                transaction!(self, "note", |on| ledger::note(&mut on, lease, spent))
+            }
             // To the turn and to its message.
             Note::Checkpoint(_) => {
                 transaction!(self, "note", |on| leases::note(&mut on, lease, note))
@@ -427,6 +431,36 @@ impl<E: Engine> Files for SqlStore<E> {
 
     async fn detach(&self, id: AttachmentId) -> StoreResult<Option<Attachment>> {
         statement!(self.writer, "detach", |on| attachments::remove(&mut on, id))
+    }
+}
+
+#[async_trait]
+impl<E: Engine> Ledger for SqlStore<E> {
+    fn keeps_ledger(&self) -> bool {
+        true
+    }
+
+    async fn reserve(
+        &self,
+        lease: &Lease,
+        budget: &Budget,
+        spent: &Spent,
+    ) -> StoreResult<Reserved> {
+        transaction!(self, "reserve", |on| ledger::reserve(
+            &mut on, lease, budget, spent
+        ))
+    }
+
+    async fn spending(&self, of: &Account, since: Timestamp) -> StoreResult<Spending> {
+        statement!(self.reader, "spending", |on| ledger::spending(
+            &mut on, of, since
+        ))
+    }
+
+    async fn prune_ledger(&self, before: Timestamp, limit: u32) -> StoreResult<u64> {
+        statement!(self.writer, "prune_ledger", |on| ledger::prune(
+            &mut on, before, limit
+        ))
     }
 }
 

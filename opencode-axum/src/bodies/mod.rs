@@ -8,12 +8,14 @@ mod conversations;
 mod event;
 mod messages;
 mod parts;
+mod spending;
 mod turns;
 
 pub(crate) use changes::TurnEvents;
 pub(crate) use conversations::{Conversation, ConversationPage, NewConversation};
 pub(crate) use event::ServerSentEvent;
 pub(crate) use messages::{Message, MessagePage};
+pub(crate) use spending::Spending;
 pub(crate) use turns::{
     Answered, Cancel, Cancelled, NewTurn, RequestAnswer, Result, Turn, TurnPage,
 };

@@ -11,6 +11,7 @@ mod files;
 mod inline_files;
 mod messages;
 mod requests;
+mod spending;
 mod submit;
 mod turns;
 mod ui_chat;
@@ -36,6 +37,7 @@ pub(crate) fn all() -> OpenApiRouter<Settings> {
         .routes(routes!(events::events))
         .routes(routes!(requests::answer))
         .routes(routes!(files::show))
+        .routes(routes!(spending::show))
         .routes(routes!(ui_chat::send))
         .routes(routes!(ui_chat::resume))
         .routes(routes!(ui_chat::stop))

@@ -16,6 +16,7 @@ mod fuzzed;
 mod lists;
 mod problems;
 mod site;
+mod spending;
 mod tenants;
 mod typed;
 mod ui_chat;

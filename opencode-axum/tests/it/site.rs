@@ -14,7 +14,10 @@ use futures_util::StreamExt as _;
 use opencode_axum::{Api, Authorize, Caller, PROBLEM_JSON, Problem, router};
 use opencode_client::Client;
 use opencode_host::blobs::Blobs;
+use opencode_host::budget::{Allowance, Budget, Dollars, Period};
+use opencode_host::budgets::{Budgets, Spender};
 use opencode_host::id::{ConversationId, TurnId};
+use opencode_host::product::HookError;
 use opencode_host::sandbox::SandboxRoot;
 use opencode_host::store::{MemoryStore, Tenant};
 use opencode_host::turn::{Limits, Pace};
@@ -55,6 +58,23 @@ impl Authorize for Tokens {
         Ok(match words.next() {
             Some("notes") => caller.may_note(),
             _ => caller,
+        })
+    }
+}
+
+/// `trial` may use a dollar and a half and an hour a day, `broke` no token.
+struct Plans;
+
+#[async_trait]
+impl Budgets for Plans {
+    async fn budget(&self, of: &Spender) -> Result<Budget, HookError> {
+        let unlimited = Allowance::UNLIMITED;
+        let day = unlimited.cost(Dollars::new(1.5)?);
+        let budget = Budget::default();
+        Ok(match of.tenant.as_str() {
+            "trial" => budget.tenant(day.time(Duration::from_secs(3600)), Period::Day),
+            "broke" => budget.tenant(unlimited.tokens(0), Period::Month),
+            _ => budget,
         })
     }
 }
@@ -257,6 +277,7 @@ impl Site {
         };
         let host = Host::builder(store.clone())
             .options(options)
+            .budgets(Plans)
             .blobs(Blobs::in_folder(folder.path().join("blobs")).unwrap())
             .sandboxes(SandboxRoot::open(folder.path().join("sandboxes")).unwrap())
             .build();

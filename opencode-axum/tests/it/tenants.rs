@@ -14,12 +14,13 @@ use serde_json::{Value, json};
 use crate::site::{Page, Site};
 
 /// Routes that name nothing of a tenant's.
-const NAMELESS: [&str; 5] = [
+const NAMELESS: [&str; 6] = [
     "list_conversations",
     "open_conversation",
     "run_ag_ui",
     "send_ui_message",
     "show_description",
+    "show_spending",
 ];
 
 /// A route, as it is described.

@@ -161,6 +161,12 @@ impl Reply {
         self.answer.messages.usage()
     }
 
+    /// Cost in US dollars and tokens of what child sessions have done for the reply, as far as their events were heard. It is
+    /// no part of [`usage`](Self::usage), nor of an [`Exchange`]'s, and is not in a [`Checkpoint`].
+    pub fn usage_of_subtasks(&self) -> (f64, Tokens) {
+        self.subtasks.usage()
+    }
+
     /// Bytes of the text so far, without copying it.
     pub fn text_len(&self) -> usize {
         self.texts().map(str::len).sum()

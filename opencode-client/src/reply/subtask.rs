@@ -8,6 +8,7 @@ use super::requests::Requests;
 use super::room::MAX_CHILD_BYTES;
 use crate::event::{Event, EventBody};
 use crate::id::SessionId;
+use crate::wire::Tokens;
 
 /// The most child sessions of one turn whose progress is followed.
 const MAX_CHILDREN: usize = 64;
@@ -40,6 +41,17 @@ impl Observer for Collector {
 impl Subtasks {
     pub(super) fn sessions(&self) -> impl Iterator<Item = &SessionId> {
         self.children.iter().map(|child| &child.session)
+    }
+
+    /// Cost and tokens of what the children's events told.
+    pub(super) fn usage(&self) -> (f64, Tokens) {
+        let mut sum = (0.0, Tokens::default());
+        for child in &self.children {
+            let (cost, tokens) = child.answer.messages.usage();
+            sum.0 += cost;
+            sum.1 += tokens;
+        }
+        sum
     }
 
     pub(super) fn knows(&self, session: &SessionId) -> bool {

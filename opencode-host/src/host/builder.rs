@@ -6,6 +6,7 @@ use tokio::sync::Notify;
 
 use super::Host;
 use crate::blobs::Blobs;
+use crate::budgets::{AskedBudgets, Budgets};
 use crate::clock::{Clock, SystemClock};
 use crate::front::Front;
 use crate::options::HostOptions;
@@ -22,6 +23,7 @@ pub struct HostBuilder {
     telemetry: Telemetry,
     clock: Arc<dyn Clock>,
     options: HostOptions,
+    budgets: AskedBudgets,
     blobs: Option<Blobs>,
     sandboxes: Option<SandboxRoot>,
 }
@@ -41,6 +43,7 @@ impl HostBuilder {
             telemetry: Telemetry::default(),
             clock: Arc::new(SystemClock),
             options: HostOptions::default(),
+            budgets: AskedBudgets::default(),
             blobs: None,
             sandboxes: None,
         }
@@ -70,6 +73,17 @@ impl HostBuilder {
         self
     }
 
+    /// What turns, conversations and tenants may use up: asked at each submit, and by the workers of this host with each
+    /// claim. By default nothing is bounded. Say the same in all processes on a store.
+    ///
+    /// A turn for which nothing is left is refused at its submit, or ends with
+    /// [`Reason::Budget`](crate::outcome::Reason::Budget) before anything is asked of a server. One that uses up what it
+    /// may is stopped, and what had come is kept; an answer that was complete by then is a complete answer.
+    pub fn budgets(mut self, budgets: impl Budgets) -> Self {
+        self.budgets = AskedBudgets::new(budgets);
+        self
+    }
+
     /// Where the bytes of files are kept. Without it no files are attached.
     pub fn blobs(mut self, blobs: Blobs) -> Self {
         self.blobs = Some(blobs);
@@ -93,6 +107,7 @@ impl HostBuilder {
                 telemetry: self.telemetry,
                 clock: self.clock,
                 options: self.options,
+                budgets: self.budgets,
                 blobs: self.blobs,
                 sandboxes: self.sandboxes,
                 live: Arc::default(),

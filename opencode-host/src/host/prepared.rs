@@ -8,10 +8,14 @@ use std::time::Duration;
 use opencode_client::wire::Prompt;
 
 use super::{SubmitError, SubmitOptions, check_prompt};
+use crate::budget::Budget;
+use crate::budgets::Spender;
 use crate::front::Front;
 use crate::id::ConversationId;
+use crate::product::TurnContext;
+use crate::reporter::Severity;
 use crate::sandbox;
-use crate::store::{NewTurn, SessionGate, Submitted};
+use crate::store::{NewTurn, SessionGate, StoreError, Submitted};
 use crate::uploads::Placed;
 
 /// How long a prompt with files waits for another one of its conversation.
@@ -49,6 +53,8 @@ impl Prepared {
         turn.deadlines = options.deadlines;
         turn.on_busy = options.on_busy;
         turn.check()?;
+        // On the heap: it is rarely asked, and the future of a submit is large.
+        turn.budget = Box::pin(budget_of(front, &turn)).await?.map(Box::new);
         let mut prepared = Self {
             turn,
             placed: None,
@@ -88,6 +94,25 @@ impl Prepared {
             let _ = taken_back.await;
         }
         self.front.queue_changed.notify_waiters();
+    }
+}
+
+/// What the turn may use, as the application says; `None` where it says nothing.
+async fn budget_of(front: &Front, turn: &NewTurn) -> Result<Option<Budget>, SubmitError> {
+    if front.budgets.are_none() {
+        return Ok(None);
+    }
+    let missing = || StoreError::not_found("conversation", turn.conversation);
+    let conversation = front.store.conversation(turn.conversation).await?;
+    let now = front.clock.now();
+    let context = TurnContext::new(conversation.ok_or_else(missing)?, &turn.turn(now));
+    match front.budgets.of(Spender::of(context)).await {
+        Ok(budget) => Ok(Some(budget)),
+        Err(error) => {
+            let context = [("action", "budgets".into())];
+            front.telemetry.report(&error, Severity::Error, context);
+            Err(SubmitError::NoBudget)
+        }
     }
 }
 

@@ -39,8 +39,8 @@ use crate::uploads::{UploadError, Uploads};
 /// ```
 #[derive(Clone, Debug)]
 pub struct TenantHost {
-    host: Host,
-    tenant: Tenant,
+    pub(super) host: Host,
+    pub(super) tenant: Tenant,
 }
 
 impl Host {

@@ -21,7 +21,8 @@ pub enum Reason {
     Declined,
     /// The application refused it before it began ([`Product::before_turn`](crate::product::Product::before_turn)).
     Refused,
-    /// It used up what it may ([`Product::budget`](crate::product::Product::budget)); what had come is kept.
+    /// It used up what it may ([`HostBuilder::budgets`](crate::HostBuilder::budgets)), or nothing was left for it; what had
+    /// come is kept.
     Budget,
     /// The provider or the server reported an error.
     Upstream,

@@ -9,14 +9,15 @@ use async_trait::async_trait;
 
 use super::submit::check_length;
 use super::{
-    AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
+    Account, AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
     Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
-    Finish, Finished, Lease, LeaseStatus, MAX_ATTACHMENT_NAME, MAX_CANCEL_REASON, MAX_KEY_CHARS,
-    MAX_TENANT_CHARS, Message, MessageEntry, Messages, Metadata, NewAnswer, NewAttachment, NewTurn,
-    Note, Page, Queue, RequestAnswer, SessionGates, SessionLock, SessionRecord, Store, StoreResult,
-    Submitted, Swapped, Take, Tenant, Tried, Turn, TurnEvent,
+    Finish, Finished, Lease, LeaseStatus, Ledger, MAX_ATTACHMENT_NAME, MAX_CANCEL_REASON,
+    MAX_KEY_CHARS, MAX_TENANT_CHARS, Message, MessageEntry, Messages, Metadata, NewAnswer,
+    NewAttachment, NewTurn, Note, Page, Queue, RequestAnswer, Reserved, SessionGates, SessionLock,
+    SessionRecord, Store, StoreResult, Submitted, Swapped, Take, Tenant, Tried, Turn, TurnEvent,
 };
 use crate::blobs::Digest;
+use crate::budget::{Budget, Spending, Spent};
 use crate::clock::Timestamp;
 use crate::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnId};
 
@@ -125,6 +126,16 @@ forward! { Files {
     async fn attach(&self, file: &NewAttachment) -> StoreResult<Attached> {
         check_length("file name", &file.name, MAX_ATTACHMENT_NAME)?;
         self.0.attach(file).await
+    }
+}
+
+forward! { Ledger {
+    reserve(lease: &Lease, budget: &Budget, spent: &Spent) -> Reserved;
+    spending(of: &Account, since: Timestamp) -> Spending;
+    prune_ledger(before: Timestamp, limit: u32) -> u64;
+}
+    fn keeps_ledger(&self) -> bool {
+        self.0.keeps_ledger()
     }
 }
 

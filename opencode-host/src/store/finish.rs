@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::TurnStatus;
+use crate::budget::Spent;
 use crate::clock::Timestamp;
 use crate::outcome::{Answer, Reason};
 
@@ -24,6 +25,8 @@ pub struct Finish {
     pub first_token: Option<Duration>,
     /// Why the turn was cancelled, or by whom. The store sets it, from the row.
     pub cancel_reason: Option<String>,
+    /// What the turn has used, for the [`Ledger`](super::Ledger). As the answer's usage and the duration say, unless set.
+    pub spent: Spent,
 }
 
 /// What is written where a turn was cancelled before anything came of it.
@@ -37,6 +40,7 @@ impl Finish {
     pub fn new(status: TurnStatus, answer: Answer, duration: Duration) -> Self {
         Self {
             status,
+            spent: Spent::of(&answer.usage, duration),
             answer,
             duration,
             first_token: None,
@@ -48,7 +52,10 @@ impl Finish {
     pub fn never_started(waited: Duration) -> Self {
         let mut answer = Answer::text(NEVER_STARTED);
         answer.reason = Some(Reason::Cancelled);
-        Self::new(TurnStatus::Cancelled, answer, waited)
+        Self {
+            spent: Spent::default(),
+            ..Self::new(TurnStatus::Cancelled, answer, waited)
+        }
     }
 
     /// This end for a turn whose cancel was asked for before, with its reason: a completion

@@ -8,10 +8,12 @@ use opencode_client::reply::PersistedPart;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{
-    Attachment, Conversation, ConversationCursor, ConversationRow, Effect, Lease, LeaseStatus,
-    Message, MessageEntry, MessageRow, RowStore, Rows, StoreResult, Tables, Tenant, TurnRow,
+    Account, Attachment, Conversation, ConversationCursor, ConversationRow, Effect, Lease,
+    LeaseStatus, LedgerRow, Message, MessageEntry, MessageRow, RowStore, Rows, StoreResult, Tables,
+    Tenant, TurnRow,
 };
 use crate::blobs::Digest;
+use crate::budget::{Spending, Spent};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnId};
 
@@ -65,6 +67,7 @@ struct Maps {
     message_numbers: HashMap<MessageId, u64>,
     files: BTreeMap<u64, Attachment>,
     effects: Vec<Effect>,
+    ledger: BTreeMap<TurnId, LedgerRow>,
     last_number: u64,
 }
 
@@ -89,6 +92,10 @@ impl Tables for MemoryTables {
 
     async fn begin(&self) -> StoreResult<MemoryRows> {
         Ok(MemoryRows(Arc::clone(&self.maps).lock_owned().await))
+    }
+
+    fn keeps_ledger(&self) -> bool {
+        true
     }
 
     fn clock(&self) -> &dyn Clock {
@@ -303,6 +310,51 @@ impl Rows for MemoryRows {
         let place = known.unwrap_or(effects.len());
         effects.splice(place..(place + 1).min(effects.len()), effect);
         Ok(())
+    }
+
+    async fn ledger_row(&mut self, turn: TurnId) -> StoreResult<Option<LedgerRow>> {
+        Ok(self.0.ledger.get(&turn).cloned())
+    }
+
+    async fn put_ledger_row(&mut self, row: LedgerRow) -> StoreResult<()> {
+        self.0.ledger.insert(row.turn, row);
+        Ok(())
+    }
+
+    async fn spending(
+        &mut self,
+        of: &Account,
+        since: Timestamp,
+        without: Option<TurnId>,
+    ) -> StoreResult<Spending> {
+        let rows = self.0.ledger.values();
+        let rows = rows.filter(|row| row.is_of(of) && row.at >= since && Some(row.turn) != without);
+        Ok(rows.fold(Spending::default(), |sum, row| {
+            Spending::new(sum.used.plus(row.spent), sum.reserved.plus(row.reserved))
+        }))
+    }
+
+    async fn close_ledger(&mut self, conversation: ConversationId) -> StoreResult<()> {
+        let rows = self.0.ledger.values_mut();
+        for row in rows.filter(|row| row.conversation == conversation) {
+            row.end(&Spent::default());
+            row.deleted = true;
+        }
+        Ok(())
+    }
+
+    async fn prune_ledger(&mut self, before: Timestamp, limit: u32) -> StoreResult<u64> {
+        let rows = self.0.ledger.values();
+        let mut old: Vec<_> = rows
+            .filter(|row| row.deleted && row.at < before)
+            .map(|row| (row.at, row.turn))
+            .collect();
+        old.sort();
+        old.truncate(limit as usize);
+        for (_, turn) in &old {
+            self.0.ledger.remove(turn);
+        }
+        Ok(old.len() as u64)
     }
 
     /// Copies no checkpoint: leases are looked at often.

@@ -1,7 +1,7 @@
 //! Where conversations, messages and turns are kept.
 //!
-//! A [`Store`] is five things: [`Conversations`], the [`Queue`] of turns, [`Messages`], [`Files`], and the [`Effects`] that commits
-//! owe to the world outside.
+//! A [`Store`] is six things: [`Conversations`], the [`Queue`] of turns, [`Messages`], [`Files`], the [`Effects`] that commits
+//! owe to the world outside, and the [`Ledger`] of what turns use.
 //!
 //! The turns table is the queue: queued → running (a lease: owner, generation,
 //! expiry) → finished → settled. A [`Store`] promises, and the suite behind the
@@ -53,8 +53,8 @@
 //! 3. Run the suite: `store_conformance!` in your tests, with the feature `conformance`. A test that fails names the promise
 //!    that the store breaks.
 //!
-//! Where reading whole rows costs too much, implement [`Conversations`], [`Queue`], [`Messages`], [`Files`] and
-//! [`Effects`] yourself, in statements that change columns, as opencode-sql does.
+//! Where reading whole rows costs too much, implement [`Conversations`], [`Queue`], [`Messages`], [`Files`], [`Effects`]
+//! and [`Ledger`] yourself, in statements that change columns, as opencode-sql does.
 //!
 //! # Adding a method
 //!
@@ -74,6 +74,7 @@ mod conversations;
 mod effects;
 mod files;
 mod finish;
+mod ledger;
 mod listing;
 mod memory;
 mod messages;
@@ -82,6 +83,8 @@ mod queue;
 mod reader;
 mod row_effects;
 mod row_ends;
+mod row_ledger;
+mod row_spending;
 mod row_store;
 mod rows;
 mod session_gates;
@@ -104,6 +107,7 @@ pub use conversations::{
 pub use effects::{Effect, EffectKind, Effects, HooksCalled, Lane, Take, Tried};
 pub use files::Files;
 pub use finish::{Finish, TurnEvent};
+pub use ledger::{Account, Ledger, LedgerRow, Reserved};
 pub use listing::{BadCursor, ConversationCursor, ConversationFilter, Order, Page};
 pub use memory::{MemoryRows, MemoryStore, MemoryTables};
 pub use messages::{Message, MessageEntry, MessageRole, MessageStatus, Messages};
@@ -123,6 +127,7 @@ pub use turn_row::{HeldLease, TurnRow};
 pub use turn_state::{ImpossibleState, Phase, StateRow, TurnState, TurnStatus, Work};
 pub use words::UnknownWord;
 
+use crate::budget::OverBudget;
 use crate::id::TurnId;
 pub use crate::outcome::Usage;
 use crate::uploaded_files_prompt::Size;
@@ -200,6 +205,9 @@ pub enum StoreError {
         /// The most they may have together, in bytes.
         allowed: u64,
     },
+    /// Nothing is left of what the turn, its conversation or its tenant may use.
+    #[error(transparent)]
+    OverBudget(#[from] OverBudget),
     /// The store was set up wrongly.
     #[error("{0}")]
     Configuration(String),
@@ -234,9 +242,9 @@ pub type StoreResult<T> = Result<T, StoreError>;
 
 /// Where conversations, messages and turns are kept. See the [module](self) for
 /// what an implementation promises.
-pub trait Store: Conversations + Queue + Messages + Files + Effects + 'static {}
+pub trait Store: Conversations + Queue + Messages + Files + Effects + Ledger + 'static {}
 
-impl<S: Conversations + Queue + Messages + Files + Effects + 'static> Store for S {}
+impl<S: Conversations + Queue + Messages + Files + Effects + Ledger + 'static> Store for S {}
 
 /// A store need not be [`Debug`](fmt::Debug) for what holds it to be.
 impl fmt::Debug for dyn Store + '_ {

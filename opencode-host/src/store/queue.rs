@@ -13,6 +13,7 @@ use super::{
     AnswerOutcome, AnswerState, CancelOutcome, Claim, ClaimedTurn, Finish, Finished, Lease,
     LeaseStatus, NewAnswer, NewTurn, PromptRecord, StoreResult, Submitted,
 };
+use crate::budget::Spent;
 use crate::clock::Timestamp;
 use crate::id::TurnId;
 
@@ -34,7 +35,8 @@ pub trait Queue: Send + Sync {
     /// # Errors
     /// [`QuotaExceeded`](super::StoreError::QuotaExceeded) when the conversation's uploads and the new files
     /// together pass [`NewUploads::quota`](super::NewUploads::quota), also when another submit is at it at the same
-    /// time; [`Busy`](super::StoreError::Busy) where [`OnBusy::Reject`](super::OnBusy::Reject) asks for that;
+    /// time; [`OverBudget`](super::StoreError::OverBudget) when nothing is left of [`NewTurn::budget`];
+    /// [`Busy`](super::StoreError::Busy) where [`OnBusy::Reject`](super::OnBusy::Reject) asks for that;
     /// [`NotFound`](super::StoreError::NotFound) without the conversation.
     async fn submit(&self, turn: &NewTurn) -> StoreResult<Submitted>;
 
@@ -150,6 +152,8 @@ pub enum Note<'a> {
     Checkpoint(&'a Checkpoint),
     /// The agent waits for a person: the attempts start anew, though nothing new has come.
     Waiting,
+    /// What the turn has used so far, for the [`Ledger`](super::Ledger).
+    Spent(&'a Spent),
     /// Whether the turn's worker cannot reach the server, for those who watch the turn from other processes. The next
     /// claim starts without the note.
     Unreachable(bool),
@@ -163,6 +167,7 @@ impl Note<'_> {
             Self::Replacement(_) => "replacement",
             Self::Checkpoint(_) => "checkpoint",
             Self::Waiting => "waiting",
+            Self::Spent(_) => "spent",
             Self::Unreachable(_) => "unreachable",
         }
     }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    Attachment, Conversation, ConversationFilter, ConversationSummary, Effect, Message,
+    Account, Attachment, Conversation, ConversationFilter, ConversationSummary, Effect, Message,
     MessageEntry, Page, RequestAnswer, Store, StoreResult, Tenant, Turn, TurnEvent,
 };
+use crate::budget::Spending;
 use crate::clock::Timestamp;
 use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
 
@@ -87,6 +88,9 @@ reads! {
     /// Of these, what failed too often and is not tried any more, unless [`Host::retry_effect`](crate::Host::retry_effect)
     /// says so.
     given_up_effects(limit: u32) -> Vec<Effect>;
+    /// What the turns of a tenant or a conversation have used that were begun at `since` or later, and what those that run
+    /// have reserved. See [`Ledger::spending`](super::Ledger::spending).
+    spending(of: &Account, since: Timestamp) -> Spending;
     /// One file.
     attachment(id: AttachmentId) -> Option<Attachment>;
     /// The files of a message, in the order they were attached.

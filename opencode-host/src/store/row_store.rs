@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::row_ends::{note_end, note_unread_end, release_end, release_ends};
+use super::row_spending;
 use super::turn_row::{Changed, MessageWrite};
 use super::{
     AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
@@ -81,8 +82,9 @@ async fn write(
     write: Option<MessageWrite>,
     now: Timestamp,
 ) -> StoreResult<()> {
-    if let Some(MessageWrite::End(_)) = write {
+    if let Some(MessageWrite::End(finish)) = &write {
         note_end(on, &row.turn, now).await?;
+        row_spending::end(on, &row.turn, finish, now).await?;
     }
     if let Some(write) = write
         && let Some(message) = on.message(row.turn.message).await?
@@ -154,6 +156,7 @@ async fn cancel_unread(
         let waited = now.since(message.created_at);
         message.end(&Finish::never_started(waited), now);
         note_unread_end(on, turn, (message.conversation, message.id), now).await?;
+        row_spending::free(on, turn).await?;
         on.put_message(message.into()).await?;
     }
     Ok(CancelOutcome::Cancelled)
@@ -275,6 +278,7 @@ impl<T: Tables> Conversations for RowStore<T> {
         on.set_effect(deletion.id, Some(deletion)).await?;
         let unsettled = on.unsettled(id).await?;
         release_ends(&mut on, &unsettled, now).await?;
+        on.close_ledger(id).await?;
         on.delete_conversation(id).await?;
         on.commit().await?;
         Ok(Some(row.conversation))
@@ -318,6 +322,10 @@ impl<T: Tables> Queue for RowStore<T> {
             conversation.ok_or_else(|| StoreError::not_found("conversation", id))?;
         if let Some(known) = known(&mut on, new).await? {
             return Ok(Submitted::known(known.turn));
+        }
+        if let Some(budget) = &new.budget {
+            let whose = (id, &conversation.conversation.tenant);
+            row_spending::check(&mut on, budget, whose, now).await?;
         }
         if new.uploads.is_some() {
             let files = on.newest_files(id, u32::MAX).await?;
@@ -420,8 +428,15 @@ impl<T: Tables> Queue for RowStore<T> {
     }
 
     async fn note(&self, lease: &Lease, note: Note<'_>) -> StoreResult<()> {
-        self.change_leased(lease, |row, now| row.note(lease, note, now))
-            .await
+        let (mut on, now) = self.begin().await?;
+        let mut row = on.turn(lease.turn).await?.ok_or(lease.lost())?;
+        let changed = row.note(lease, note, now)?;
+        if let Note::Spent(spent) = note {
+            row_spending::note(&mut on, &row.turn, spent, now).await?;
+        } else {
+            write(&mut on, row, changed.message, now).await?;
+        }
+        on.commit().await
     }
 
     async fn finish(&self, lease: &Lease, finish: &Finish) -> StoreResult<Finished> {

@@ -7,6 +7,7 @@ use super::{
     MAX_ATTACHMENT_NAME, MAX_KEY_CHARS, Message, MessageRole, Metadata, NewAttachment, StoreError,
     StoreResult, Turn,
 };
+use crate::budget::Budget;
 use crate::clock::{Clock, Timestamp};
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::turn::Deadlines;
@@ -31,6 +32,8 @@ pub struct NewTurn {
     pub metadata: Metadata,
     /// Its own deadlines, tighter than those of its worker.
     pub deadlines: Deadlines,
+    /// What the turn may use, looked at once: the submit is refused where nothing is left. `None` bounds nothing.
+    pub budget: Option<Box<Budget>>,
     /// What to do when the conversation has unfinished turns.
     pub on_busy: OnBusy,
     /// What the prompt was made of, where files came with it.
@@ -49,6 +52,7 @@ impl NewTurn {
             client_key: None,
             metadata: Metadata::default(),
             deadlines: Deadlines::default(),
+            budget: None,
             on_busy: OnBusy::Enqueue,
             uploads: None,
         }

@@ -5,11 +5,13 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use super::ledger::no_ledger;
 use super::{
-    Attachment, Conversation, ConversationCursor, Effect, Lease, LeaseStatus, Message,
-    MessageEntry, Order, Page, StoreResult, Tenant, TurnRow,
+    Account, Attachment, Conversation, ConversationCursor, Effect, Lease, LeaseStatus, LedgerRow,
+    Message, MessageEntry, Order, Page, StoreResult, Tenant, TurnRow,
 };
 use crate::blobs::Digest;
+use crate::budget::Spending;
 use crate::clock::{Clock, Timestamp};
 use crate::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnId};
 
@@ -29,6 +31,11 @@ pub trait Tables: Send + Sync + 'static {
     /// Begins a transaction that reads only. This default begins one that might write.
     async fn begin_reading(&self) -> StoreResult<Self::Rows> {
         self.begin().await
+    }
+
+    /// Whether the rows have a ledger. Not by default: the methods of [`Rows`] for it are all implemented, or none.
+    fn keeps_ledger(&self) -> bool {
+        false
     }
 
     /// The clock that leases expire by, and where new ids come from. All processes on the tables need the same time.
@@ -185,6 +192,43 @@ pub trait Rows: Send {
 
     /// Puts an effect in the place of the one of this id; `None` deletes that.
     async fn set_effect(&mut self, id: EffectId, effect: Option<Effect>) -> StoreResult<()>;
+
+    /// The ledger's row of a turn, which may be gone. This default keeps none.
+    async fn ledger_row(&mut self, turn: TurnId) -> StoreResult<Option<LedgerRow>> {
+        let _ = turn;
+        Ok(None)
+    }
+
+    /// Writes a row of the ledger, in the place of the one of its turn. This default keeps none.
+    async fn put_ledger_row(&mut self, row: LedgerRow) -> StoreResult<()> {
+        let _ = row;
+        Ok(())
+    }
+
+    /// The sums over an account's rows of turns that were begun at `since` or later, but of one. Nobody else writes rows of
+    /// the account until the transaction ends. This default refuses: no ledger is kept.
+    async fn spending(
+        &mut self,
+        of: &Account,
+        since: Timestamp,
+        without: Option<TurnId>,
+    ) -> StoreResult<Spending> {
+        let _ = (of, since, without);
+        Err(no_ledger())
+    }
+
+    /// Marks the rows of a conversation that is deleted, and frees what its turns had reserved. This default keeps none.
+    async fn close_ledger(&mut self, conversation: ConversationId) -> StoreResult<()> {
+        let _ = conversation;
+        Ok(())
+    }
+
+    /// Deletes rows of deleted conversations, of turns that were begun before `before`, `limit` at most, the oldest first.
+    /// This default keeps none.
+    async fn prune_ledger(&mut self, before: Timestamp, limit: u32) -> StoreResult<u64> {
+        let _ = (before, limit);
+        Ok(0)
+    }
 
     /// How a lease stands. This default reads the turn.
     async fn lease_status(&mut self, lease: &Lease) -> StoreResult<LeaseStatus> {

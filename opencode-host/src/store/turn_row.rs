@@ -236,6 +236,8 @@ impl TurnRow {
                 });
             }
             Note::Waiting => turn.attempts = 0,
+            // That is written to the ledger.
+            Note::Spent(_) => {}
             Note::Unreachable(unreachable) => turn.unreachable = unreachable,
         }
         Ok(Changed::row(()))
@@ -386,7 +388,7 @@ impl TurnRow {
         }
     }
 
-    fn check_running(&self, lease: &Lease) -> StoreResult<Work> {
+    pub(super) fn check_running(&self, lease: &Lease) -> StoreResult<Work> {
         self.check_held(lease)?;
         match self.turn.state {
             TurnState::Running(work) => Ok(work),

@@ -15,7 +15,9 @@ use super::plan::{Ending, Step, plan};
 use super::settle::settle;
 use super::tools::{Outcome, Tools};
 use super::workshop::Workshop;
-use super::{carry_over, connecting, follow, inspect, names, offering, prompting, unanswered};
+use super::{
+    carry_over, connecting, follow, inspect, names, offering, prompting, reserving, unanswered,
+};
 use crate::front::Front;
 use crate::live::LiveTurn;
 use crate::session::REMOVING;
@@ -97,6 +99,7 @@ impl Driver {
         loop {
             self.learn(Learned::Ordered(self.tools.control.orders()));
             let now = Instant::now();
+            self.ears.time = self.facts.running_time(now);
             let waits = self.facts.waits_for_a_person(now) && !self.facts.is_stopping(now);
             self.tools.control.waits(waits);
             if self.facts.is_stopping(now) {
@@ -189,6 +192,7 @@ impl Driver {
 async fn perform(tools: &Tools, facts: &Facts, ears: &mut Ears, step: &Step) -> Outcome {
     match step {
         Step::Consult => Ok(prompting::consult(tools).await),
+        Step::Reserve => reserving::reserve(tools, facts, ears).await,
         Step::Connect => connecting::connect(tools, facts, ears).await,
         Step::CarryOver => carry_over::carry_over(tools, facts).await,
         Step::TakeUp => Ok(connecting::take_up(tools, facts, ears)),

@@ -11,10 +11,11 @@ use opencode_client::wire::PartBody;
 use opencode_client::{Exchange, GapReason, Signal, Subscription};
 use tokio::time::Instant;
 
-use super::budget::Used;
 use super::facts::{Heard, Said};
 use super::observing::Feed;
 use super::tools::Tools;
+use crate::budget::Spent;
+use crate::outcome::Usage;
 use crate::reporter::Severity;
 use crate::store::PromptRecord;
 
@@ -36,6 +37,15 @@ pub(super) struct Ears {
     pub(super) first_token: Option<Duration>,
     /// Events of the session.
     pub(super) events: u64,
+    /// How long the turn has run, earlier claims of it included.
+    pub(super) time: Duration,
+    /// What the ledger was told of the turn last.
+    pub(super) noted: Spent,
+    /// What was used, as far as it is known, but for the time.
+    counted: Spent,
+    /// What of it is not in the reply: it was used in a session that was lost, or by sub-agents that were heard by another
+    /// worker.
+    beside: Spent,
     /// The answer has begun.
     begun: bool,
     /// How many sub-agents are listened to.
@@ -56,6 +66,10 @@ impl Ears {
             activity: now,
             first_token: None,
             events: 0,
+            time: Duration::ZERO,
+            noted: Spent::default(),
+            counted: Spent::default(),
+            beside: Spent::default(),
             begun: false,
             followed: 0,
             heard: Heard::default(),
@@ -64,11 +78,12 @@ impl Ears {
 
     /// What was heard since this was asked last.
     pub(super) fn heard(&mut self) -> Heard {
+        self.counted = self.spent().timed(Duration::ZERO);
         let said = self
             .reply
             .as_ref()
             .map_or_else(Said::default, |reply| Said {
-                used: Used::of(reply.usage()),
+                used: Spent::default(),
                 text: reply.has_words(),
                 tools: reply.has_ended_tool(),
                 error: reply.error().cloned(),
@@ -79,10 +94,30 @@ impl Ears {
                     .map(|request| request.id().to_owned())
                     .collect(),
             });
+        let used = self.counted;
         Heard {
-            said,
+            said: Said { used, ..said },
             ..std::mem::take(&mut self.heard)
         }
+    }
+
+    /// What the turn has used.
+    pub(super) fn spent(&self) -> Spent {
+        let streamed = self.reply.as_ref().map(used).unwrap_or_default();
+        let spent = self.beside.plus(streamed).max(self.counted);
+        spent.timed(self.time)
+    }
+
+    /// What the turn has used where its answer has this usage: of sub-agents' steps the answer does not know.
+    pub(super) fn spent_with(&self, usage: &Usage) -> Spent {
+        let told = Spent::of(usage, self.time);
+        self.beside.plus(told).max(self.spent()).timed(self.time)
+    }
+
+    /// The ledger says what the turn has used, earlier claims of it included.
+    pub(super) fn spent_before(&mut self, spent: Spent) {
+        self.noted = spent;
+        self.counted = self.counted.max(spent).timed(Duration::ZERO);
     }
 
     /// Goes on from the checkpoint of the prompt, or from nothing.
@@ -94,6 +129,7 @@ impl Ears {
             self.salvage = std::mem::take(&mut checkpoint);
         }
         let mut reply = Reply::restore(session.clone(), message.clone(), checkpoint);
+        self.beside = self.counted.minus(used(&reply));
         self.begun |= reply.has_begun();
         tools.live.reset(&reply);
         reply.observe(tools.live.observer());
@@ -119,6 +155,7 @@ impl Ears {
     /// Another session takes the place of the one that was heard. What that one said is kept.
     pub(super) fn lose_session(&mut self) {
         self.exchange = None;
+        self.counted = self.spent().timed(Duration::ZERO);
         if let Some(reply) = self.reply.take() {
             self.salvage = reply.checkpoint();
         }
@@ -169,6 +206,12 @@ impl Ears {
             );
         }
     }
+}
+
+/// What the steps of a reply have used, and those of its sub-agents as far as they were heard.
+fn used(reply: &Reply) -> Spent {
+    let of = |(cost, tokens)| Spent::of(&Usage::new(cost, tokens), Duration::ZERO);
+    of(reply.usage()).plus(of(reply.usage_of_subtasks()))
 }
 
 /// A step of the model has ended: what it has cost is known.

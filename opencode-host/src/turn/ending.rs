@@ -184,6 +184,7 @@ fn finish_of(tools: &Tools, ears: &Ears, ending: Ending) -> Finish {
     answer.error = ending.error;
     let mut finish = Finish::new(ending.status, answer, duration(tools));
     finish.first_token = ears.first_token;
+    finish.spent = ears.spent_with(&finish.answer.usage);
     finish
 }
 

@@ -23,11 +23,11 @@ pub(crate) use look::{Inspection, LastMessage, Look, Requests};
 pub(crate) use prompt_run::{Aborts, Looks};
 pub(crate) use prompt_run::{Confirmed, Names, PromptRun, Said, Stage};
 
-use super::budget::Budget;
 use super::control::Orders;
 use super::limits::Limits;
 use super::pacing::Pacing;
 use super::plan::{Ending, Step};
+use crate::budget::{Allowance, Budget, Spent as Used};
 use crate::store::{Owed, PromptRecord, SessionRecord, Turn};
 
 /// How often the time of a call is doubled at most.
@@ -38,8 +38,10 @@ const DOUBLINGS: u32 = 6;
 pub(crate) struct Facts {
     /// What the turn is bounded by.
     pub(crate) limits: Limits,
-    /// What the turn may use up.
+    /// What the turn, its conversation and its tenant may use up.
     pub(crate) budget: Budget,
+    /// What of it the turn has.
+    pub(crate) funds: Funds,
     /// While a person is asked, the turn's time is paused as long as the server was heard from within this time.
     pub(crate) heartbeat_limit: Duration,
     /// What is to become of the turn, by those who may say so.
@@ -108,6 +110,20 @@ impl Consulted {
     }
 }
 
+/// What a turn may use.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) enum Funds {
+    /// Nothing was reserved for it by this claim.
+    #[default]
+    Unasked,
+    /// So much in all. Where that is used up, there may be more.
+    Granted(Allowance),
+    /// Nothing more. Why, in words.
+    Over(String),
+    /// It cannot be known. Why, in words.
+    Failed(String),
+}
+
 /// A session that is there and listened to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Link {
@@ -161,6 +177,8 @@ pub(crate) struct Spent {
     pub(crate) counted: Instant,
     /// When the server was heard from last.
     pub(crate) alive: Instant,
+    /// How long it had run when it was claimed, as the ledger has it.
+    pub(crate) before: Duration,
 }
 
 impl Facts {
@@ -176,6 +194,7 @@ impl Facts {
         Self {
             limits: limits.tightened(&turn.deadlines),
             budget: Budget::default(),
+            funds: Funds::default(),
             heartbeat_limit,
             has_tools: false,
             orders,
@@ -200,6 +219,7 @@ impl Facts {
                 elapsed: Duration::ZERO,
                 counted: now,
                 alive: now,
+                before: Duration::ZERO,
             },
             pacing: Pacing::new(now),
         }
@@ -257,6 +277,12 @@ impl Facts {
                 }
             }
             Learned::Consulted(verdict) => self.claim.verdict = verdict,
+            Learned::Reserved { funds, time } => {
+                if self.funds == Funds::Unasked {
+                    self.spent.before = time.saturating_sub(self.elapsed(now));
+                }
+                self.funds = funds;
+            }
             Learned::Row(row) => self.row(row),
             Learned::NotCarriedOver(failure) => {
                 if let Some(link) = &mut self.link {
@@ -405,10 +431,10 @@ impl Facts {
             }
         }
         self.prompt.looks.due |= heard.error && prompted;
-        let before = self.overrun().is_some();
+        let before = self.is_used_up(now);
         self.prompt.said(heard.said, now);
         // It may be the last step, which is not to be stopped.
-        self.prompt.looks.due |= prompted && !before && self.overrun().is_some();
+        self.prompt.looks.due |= prompted && !before && self.is_used_up(now);
     }
 
     /// What a failed read of the history amounts to.
@@ -479,9 +505,29 @@ impl Facts {
         asked && now.duration_since(self.spent.alive) < self.heartbeat_limit
     }
 
-    /// What of the budget is used up, in words.
-    pub(crate) fn overrun(&self) -> Option<String> {
-        self.budget.used_up(&self.prompt.said.used)
+    /// How long the turn has run, earlier claims of it included as far as the ledger has them.
+    pub(crate) fn running_time(&self, now: Instant) -> Duration {
+        self.spent.before + self.elapsed(now)
+    }
+
+    /// The turn has used what it was granted.
+    pub(crate) fn is_used_up(&self, now: Instant) -> bool {
+        let used: Used = self.prompt.said.used.timed(self.running_time(now));
+        match &self.funds {
+            Funds::Unasked | Funds::Failed(_) => false,
+            Funds::Granted(grant) => grant.is_used_up(&used),
+            Funds::Over(_) => true,
+        }
+    }
+
+    /// How long the turn may run before it has used the time that it was granted.
+    pub(crate) fn granted_time(&self, now: Instant) -> Duration {
+        match &self.funds {
+            Funds::Granted(Allowance {
+                time: Some(time), ..
+            }) if !self.waits_for_a_person(now) => time.saturating_sub(self.running_time(now)),
+            _ => Duration::MAX,
+        }
     }
 
     /// The request that nobody will answer in time first, and how long it still has.

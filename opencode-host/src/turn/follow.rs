@@ -16,6 +16,9 @@ use crate::store::{Note, StoreError};
 /// How often the activity hook runs at most.
 const ACTIVITY_INTERVAL: Duration = Duration::from_secs(300);
 
+/// Running time alone is noted when it is so much more.
+const NOTED_TIME: Duration = Duration::from_secs(5);
+
 /// Listens until something asks for a new plan, `at_most` at the longest. What is heard meanwhile, the facts ask the
 /// ears for.
 pub(super) async fn follow(
@@ -88,7 +91,11 @@ pub(super) async fn write(tools: &Tools, ears: &mut Ears) -> Result<(), Trouble>
     ears.written = Some((Instant::now(), reply.changes()));
     let checkpoint = reply.checkpoint();
     let noting = Note::Checkpoint(&checkpoint);
-    match tools.front.store.note(&tools.lease, noting).await {
+    let noted = match tools.front.store.note(&tools.lease, noting).await {
+        Ok(()) => note_spent(tools, ears).await,
+        Err(error) => Err(error),
+    };
+    match noted {
         Ok(()) => Ok(()),
         Err(error @ StoreError::LeaseLost { .. }) => Err(error.into()),
         Err(error) => {
@@ -96,6 +103,21 @@ pub(super) async fn write(tools: &Tools, ears: &mut Ears) -> Result<(), Trouble>
             Ok(())
         }
     }
+}
+
+/// Tells the ledger what the turn has used, where it keeps to a budget.
+async fn note_spent(tools: &Tools, ears: &mut Ears) -> Result<(), StoreError> {
+    let spent = ears.spent();
+    let more = spent.minus(ears.noted);
+    if tools.product.policy.budget.is_unlimited()
+        || (more.timed(Duration::ZERO).is_nothing() && more.time < NOTED_TIME)
+    {
+        return Ok(());
+    }
+    let noting = Note::Spent(&spent);
+    tools.front.store.note(&tools.lease, noting).await?;
+    ears.noted = spent;
+    Ok(())
 }
 
 fn tick_activity(tools: &Tools, ears: &mut Ears) {

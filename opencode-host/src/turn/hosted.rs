@@ -11,6 +11,8 @@ use opencode_client::Exchange;
 use opencode_client::wire::{ModelRef, PermissionRule};
 
 use crate::artifacts::{DefaultAttach, Transform};
+use crate::budget::Budget;
+use crate::budgets::AskedBudgets;
 use crate::configuration_guard::guard;
 use crate::plug_in::{self, PlugInError};
 use crate::product::{Delivery, HookError, Product, TurnContext, Verdict};
@@ -19,7 +21,7 @@ use crate::store::{Conversation, Message};
 use crate::telemetry::Telemetry;
 #[cfg(feature = "tools")]
 use crate::tools::{ReadySet, ToolSet};
-use crate::turn::{Budget, TurnResult};
+use crate::turn::TurnResult;
 
 /// Where a host's agents work when the product names no folder.
 #[derive(Clone, Debug)]
@@ -45,6 +47,7 @@ impl Folders {
 #[derive(Debug)]
 pub(crate) struct Hosted {
     pub(crate) product: Arc<dyn Product>,
+    pub(crate) budgets: AskedBudgets,
     pub(crate) folders: Folders,
     pub(crate) telemetry: Telemetry,
     /// How long a call of the product may take.
@@ -72,6 +75,7 @@ impl Policy {
     /// Asks a product, which may panic or hang. Of a turn that has ended, it is asked what serves to settle it.
     async fn of(
         product: &dyn Product,
+        budgets: &AskedBudgets,
         turn: &TurnContext,
         is_over: bool,
     ) -> Result<Self, HookError> {
@@ -87,7 +91,7 @@ impl Policy {
         }
         Ok(Self {
             agent: product.agent(turn).await?,
-            budget: product.budget(turn).await?,
+            budget: budgets.of_turn(turn).await?,
             model: product.model(turn).await?,
             system_context: product.system_context(turn).await?,
             permission_rules: product.permission_rules(turn).await?,
@@ -131,8 +135,9 @@ impl Hosted {
         is_over: bool,
     ) -> (Arc<Asked>, Result<(), PlugInError>) {
         let (product, turn) = (Arc::clone(&self.product), turn.clone());
+        let budgets = self.budgets.clone();
         let asking = plug_in::call("the product", self.limit, async move || {
-            Policy::of(&*product, &turn, is_over).await
+            Policy::of(&*product, &budgets, &turn, is_over).await
         });
         let (policy, asked) = match asking.await {
             Ok(policy) => (policy, Ok(())),
@@ -201,10 +206,6 @@ impl Product for Asked {
         Ok(self.policy.model.clone())
     }
 
-    async fn budget(&self, _: &TurnContext) -> Result<Budget, HookError> {
-        Ok(self.policy.budget)
-    }
-
     async fn system_context(&self, _: &TurnContext) -> Result<Option<String>, HookError> {
         Ok(self.policy.system_context.clone())
     }
@@ -237,6 +238,7 @@ impl Product for Asked {
             folders,
             telemetry,
             limit,
+            ..
         } = &*self.hosted;
         let (product, of, conversation) = (Arc::clone(product), turn.clone(), &turn.conversation);
         let naming = plug_in::call("Product::directory", *limit, async move || {

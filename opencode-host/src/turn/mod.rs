@@ -5,7 +5,6 @@
 //! path ends in one terminal state and one `turn.finished` event.
 
 mod attach;
-mod budget;
 mod carry_over;
 mod connecting;
 pub(crate) mod control;
@@ -32,6 +31,7 @@ pub(crate) mod places;
 mod plan;
 mod prompting;
 pub(crate) mod recent_exchanges;
+mod reserving;
 mod result;
 mod settle;
 mod showing;
@@ -43,7 +43,6 @@ mod unanswered;
 mod unknown_name;
 pub(crate) mod workshop;
 
-pub use budget::Budget;
 pub(crate) use driver::Driver;
 pub(crate) use leaving::Driven;
 pub use limits::{Deadlines, Limits, Pace, Unanswered, Waiting};

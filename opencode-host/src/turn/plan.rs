@@ -36,7 +36,7 @@ use tokio::time::Instant;
 pub(crate) use step::{Ending, Step};
 
 use super::facts::{
-    Confirmed, Consulted, Facts, Failure, Inspection, LastMessage, Names, PromptRun, Stage,
+    Confirmed, Consulted, Facts, Failure, Funds, Inspection, LastMessage, Names, PromptRun, Stage,
 };
 use super::unknown_name::is_unknown;
 use crate::outcome::{Reason, TurnError};
@@ -82,11 +82,15 @@ fn decide(facts: &Facts, now: Instant) -> Step {
         Consulted::Failed(why) => return Step::End(Ending::failed(why)),
         Consulted::Go | Consulted::Changed(_) => {}
     }
-    if unprompted && facts.budget.leaves_nothing() {
-        return Step::End(Ending::own(
-            Reason::Budget,
-            "There is nothing left of what this may cost, so the agent was not asked.",
-        ));
+    match &facts.funds {
+        Funds::Unasked if !facts.budget.is_unlimited() => return Step::Reserve,
+        Funds::Failed(why) => return stop_prompted(facts, now, Ending::failed(why)),
+        // What an earlier worker has prompted may have its answer.
+        Funds::Over(why) if unprompted || facts.prompt.fenced.is_some() => {
+            let why = format!("The agent was not asked: {why}.");
+            return stop(facts, now, Ending::own(Reason::Budget, why));
+        }
+        Funds::Unasked | Funds::Granted(_) | Funds::Over(_) => {}
     }
     if facts.link.is_none() {
         return Step::Connect;
@@ -145,17 +149,12 @@ fn answer(facts: &Facts, now: Instant, ago: Duration) -> Step {
     if prompt.looks.due {
         return Step::Inspect;
     }
-    if let Some(overrun) = facts.overrun()
-        && !is_over(prompt)
-    {
-        return stop(
-            facts,
-            now,
-            Ending::own(
-                Reason::Budget,
-                format!("The answer was stopped: {overrun}. What had come is kept."),
-            ),
-        );
+    if facts.is_used_up(now) && !is_over(prompt) {
+        let Funds::Over(why) = &facts.funds else {
+            return Step::Reserve;
+        };
+        let why = format!("The answer was stopped: {why}. What had come is kept.");
+        return stop(facts, now, Ending::own(Reason::Budget, why));
     }
     if let Some((inspection, confirmed)) = prompt.inspection(pace.confirm) {
         let confirmed = if hopeless {
@@ -197,7 +196,10 @@ fn answer(facts: &Facts, now: Instant, ago: Duration) -> Step {
     } else {
         let in_time = waits.map_or(Duration::MAX, |(_, left)| left);
         Step::Follow {
-            at_most: patience.saturating_sub(quiet).min(in_time),
+            at_most: patience
+                .saturating_sub(quiet)
+                .min(in_time)
+                .min(facts.granted_time(now)),
         }
     }
 }

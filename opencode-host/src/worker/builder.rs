@@ -216,6 +216,7 @@ impl WorkerBuilder {
         });
         let product = Arc::new(Hosted {
             product: self.product,
+            budgets: front.budgets.clone(),
             folders,
             telemetry: front.telemetry.clone(),
             limit: self.options.plug_in_limit,

@@ -1,4 +1,5 @@
-//! Removing what crashed processes left on the disk, and conversations that are kept no longer.
+//! Removing what crashed processes left on the disk, conversations that are kept no longer, and what the ledger needs no
+//! longer.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,6 +14,13 @@ const LEFT_BEHIND: Duration = Duration::from_secs(24 * 3600);
 
 /// How many conversations are read at a time.
 const PAGE: u32 = 100;
+
+/// How long the ledger keeps what turns of deleted conversations have used: two months, so that the month before can be
+/// shown.
+const KEPT_IN_LEDGER: Duration = Duration::from_secs(62 * 24 * 3600);
+
+/// How many rows of the ledger are deleted at a time.
+const PRUNED: u32 = 1000;
 
 /// How long between two sweeps.
 const PAUSE: Duration = Duration::from_secs(3600);
@@ -31,6 +39,9 @@ pub(super) async fn sweep(shared: Arc<Shared>) {
                 report(&error);
             }
         }
+        if let Err(error) = prune(&shared).await {
+            report(&error);
+        }
         if let Some(age) = shared.workshop.options.sweep {
             match shared.front.sweep_blobs(age).await {
                 Ok(swept) => tracing::debug!(?swept, "swept blobs"),
@@ -46,6 +57,17 @@ pub(super) async fn sweep(shared: Arc<Shared>) {
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Deletes rows of the ledger that no allowance counts any more.
+async fn prune(shared: &Shared) -> Result<(), StoreError> {
+    let store = &shared.front.store;
+    if !store.keeps_ledger() {
+        return Ok(());
+    }
+    let before = store.now().await?.before(KEPT_IN_LEDGER);
+    while store.prune_ledger(before, PRUNED).await? >= u64::from(PRUNED) {}
+    Ok(())
 }
 
 /// Deletes the conversations that were used too long ago.

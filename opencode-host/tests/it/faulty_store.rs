@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use opencode_host::blobs::Digest;
+use opencode_host::budget::{Budget, Spending, Spent};
 use opencode_host::clock::Timestamp;
 use opencode_host::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnId};
 use opencode_host::store::{
-    AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
+    Account, AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
     Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
-    Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages, Metadata, NewAnswer,
-    NewAttachment, NewTurn, Note, Page, Queue, RequestAnswer, SessionGates, SessionLock,
-    SessionRecord, Store, StoreError, StoreResult, Submitted, Swapped, Take, Tenant, Tried, Turn,
-    TurnEvent,
+    Finish, Finished, Lease, LeaseStatus, Ledger, Message, MessageEntry, Messages, Metadata,
+    NewAnswer, NewAttachment, NewTurn, Note, Page, Queue, RequestAnswer, Reserved, SessionGates,
+    SessionLock, SessionRecord, Store, StoreError, StoreResult, Submitted, Swapped, Take, Tenant,
+    Tried, Turn, TurnEvent,
 };
 use tokio::sync::Notify;
 
@@ -238,6 +239,16 @@ forward! { Effects {
     through given_up_effects(limit: u32) -> Vec<Effect>;
     through retry_effect(id: EffectId) -> bool;
 } }
+
+forward! { Ledger {
+    counted reserve(lease: &Lease, budget: &Budget, spent: &Spent) -> Reserved;
+    through spending(of: &Account, since: Timestamp) -> Spending;
+    through prune_ledger(before: Timestamp, limit: u32) -> u64;
+}
+    fn keeps_ledger(&self) -> bool {
+        self.below.keeps_ledger()
+    }
+}
 
 forward! { Files {
     counted attach(file: &NewAttachment) -> Attached;

@@ -7,6 +7,7 @@ use futures_util::TryStreamExt as _;
 use opencode_client::wire::Prompt;
 use opencode_client::{Client, HubOptions};
 use opencode_host::blobs::Blobs;
+use opencode_host::budgets::Budgets;
 use opencode_host::id::{ConversationId, TurnId};
 use opencode_host::live::{Cursor, LiveEvent};
 use opencode_host::product::Product;
@@ -135,6 +136,10 @@ impl Builder {
 
     pub(crate) fn host_options(self, options: HostOptions) -> Self {
         self.host(|host| host.options(options))
+    }
+
+    pub(crate) fn budgets(self, budgets: impl Budgets) -> Self {
+        self.host(|host| host.budgets(budgets))
     }
 
     pub(crate) fn product(self, product: impl Product) -> Self {

@@ -10,9 +10,10 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 use opencode_client::wire::Prompt;
 use opencode_client::{Client, HubOptions, QuestionId};
+use opencode_host::budget::{Allowance, Budget, Dollars, Period, Spent};
 use opencode_host::clock::{ManualClock, Timestamp};
 use opencode_host::id::{ConversationId, TurnId};
-use opencode_host::store::{MemoryStore, MessageStatus, Phase, Store, Tenant, TurnStatus};
+use opencode_host::store::{Account, MemoryStore, MessageStatus, Phase, Store, Tenant, TurnStatus};
 use opencode_host::turn::TurnResult;
 use opencode_host::{Host, SubmitOptions, Worker, WorkerOptions};
 use opencode_impostor::{Action, Calls, Impostor, Outcome, Script, Step};
@@ -127,6 +128,7 @@ impl Stage {
     async fn set(play: Play) -> Self {
         let impostor = Impostor::builder()
             .script(play.script())
+            .usage(0.4, 50, 20)
             .version(play.version());
         let impostor = impostor.start().await.unwrap();
         let clock = Arc::new(ManualClock::at(Timestamp(1_800_000_000_000)));
@@ -196,6 +198,10 @@ impl Stage {
             .shared_folder();
         let builder = if self.play == Play::OwnTool {
             builder.product(Desk::with([lookup(&self.ran)]))
+        } else if self.play == Play::Tools {
+            // The first step uses up what is reserved at first.
+            let month = Allowance::UNLIMITED.cost(Dollars::cents(1000));
+            builder.budgets(Budget::default().tenant(month, Period::Month))
         } else {
             builder
         };
@@ -305,6 +311,14 @@ impl Stage {
         let message = self.store.message(result.message).await.unwrap().unwrap();
         assert_eq!(message.status, MessageStatus::from(result.status), "{what}");
 
+        let account = Account::Conversation(self.conversation);
+        let spending = self.store.spending(&account, Timestamp(0)).await.unwrap();
+        assert_eq!(spending.reserved, Spent::default(), "{what}");
+        if self.play == Play::Tools {
+            let cost = Dollars::new(result.answer.usage.cost).unwrap();
+            assert_eq!(spending.used.cost, cost, "{what}");
+        }
+
         let ledger = self.impostor.ledger();
         let ids: std::collections::BTreeSet<_> = ledger
             .prompt_posts()
@@ -382,6 +396,9 @@ async fn undisturbed(play: Play) -> (usize, Vec<String>) {
     let ran = stage.ran.lock().unwrap().len();
     assert_eq!(ran, usize::from(play == Play::OwnTool));
     let names = fault.names();
+    for step in ["reserve", "spent"] {
+        assert_eq!(names.contains(&step), play == Play::Tools, "{names:?}");
+    }
     for step in [
         "claim",
         "lock_session",

@@ -1,6 +1,7 @@
 //! Every ending of a turn, against the impostor.
 
 mod answering;
+mod budgets;
 mod calls;
 mod carry_over;
 mod faults;

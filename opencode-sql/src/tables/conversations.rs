@@ -7,7 +7,7 @@ use opencode_host::store::{
     StoreError, StoreResult, Swapped, Tenant,
 };
 
-use super::{effects, turns};
+use super::{effects, ledger, turns};
 use crate::columns::{Columns, escape, json};
 use crate::engine::{Handle, Row, Sql, args, locking, sql};
 use crate::failure::SqlResult;
@@ -169,6 +169,7 @@ pub(crate) async fn delete(
     for turn in unsettled {
         effects::release(on, turn, now).await?;
     }
+    ledger::close(on, id).await?;
     Ok(conversation)
 }
 

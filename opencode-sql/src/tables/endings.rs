@@ -5,7 +5,7 @@ use opencode_host::id::TurnId;
 use opencode_host::store::{CancelOutcome, EffectKind, Finish, Finished, Lease, Phase, StoreError};
 
 use super::turns::{self, Standing, lost};
-use super::{effects, messages};
+use super::{effects, ledger, messages};
 use crate::columns::{escape, json, word};
 use crate::engine::{Handle, Sql, args, sql};
 use crate::failure::{Failure, SqlResult};
@@ -53,6 +53,7 @@ async fn end(
         args![turn.id, Finish::EVENT, json(&finish.event())?, now],
     )
     .await?;
+    ledger::end(on, turn.id, turn.conversation, &finish.spent, now).await?;
     let owed = EffectKind::turn_end(turn.conversation, turn.id, turn.message, finish.status);
     effects::add_end(on, turn.id, &owed, now).await
 }

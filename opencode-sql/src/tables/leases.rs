@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use opencode_client::reply::Checkpoint;
 use opencode_host::id::TurnId;
-use opencode_host::store::{Lease, LeaseStatus, Note, StoreError};
+use opencode_host::store::{Lease, LeaseStatus, Note, Phase, StoreError};
 use serde_json::json;
 
 use super::messages;
-use super::turns::lost;
+use super::turns::{self, Standing, lost};
 use crate::columns::{Columns, escape, json};
 use crate::engine::{Handle, Row, Sql, args, sql};
 use crate::failure::SqlResult;
@@ -166,6 +166,15 @@ pub(crate) async fn release(on: &mut impl Handle, lease: &Lease) -> SqlResult<()
     } else {
         Err(lost(lease.turn).into())
     }
+}
+
+/// How the running turn of a good lease stands. Nobody else changes that until the transaction ends.
+pub(crate) async fn running(on: &mut impl Handle, lease: &Lease) -> SqlResult<Standing> {
+    let standing = turns::standing(on, lease.turn).await?;
+    let ours = |turn: &Standing| {
+        turn.generation == lease.generation && turn.leased && turn.phase == Phase::Running
+    };
+    Ok(standing.filter(ours).ok_or(lost(lease.turn))?)
 }
 
 /// Writes a note of the turn's worker.

@@ -7,6 +7,7 @@ pub(crate) mod conversations;
 pub(crate) mod effects;
 pub(crate) mod endings;
 pub(crate) mod leases;
+pub(crate) mod ledger;
 pub(crate) mod messages;
 pub(crate) mod submits;
 pub(crate) mod turns;

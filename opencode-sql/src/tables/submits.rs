@@ -2,7 +2,7 @@
 
 use opencode_host::store::{NewTurn, OnBusy, StoreError, Submitted, Turn};
 
-use super::{attachments, conversations, endings, messages, turns};
+use super::{attachments, conversations, endings, ledger, messages, turns};
 use crate::engine::Handle;
 use crate::failure::SqlResult;
 
@@ -23,6 +23,9 @@ pub(crate) async fn submit(on: &mut impl Handle, new: &NewTurn) -> SqlResult<Sub
         new.check_quota(used)?;
     }
     let now = on.now().await?;
+    if let Some(budget) = &new.budget {
+        ledger::check(on, budget, new.conversation, now).await?;
+    }
     match new.on_busy {
         OnBusy::Enqueue => {}
         OnBusy::Reject => {

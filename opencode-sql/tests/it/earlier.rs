@@ -6,13 +6,14 @@ use std::time::Duration;
 use opencode_client::reply::{PersistedPart, View};
 use opencode_client::wire::Prompt;
 use opencode_client::{PermissionId, wire::PermissionReply};
+use opencode_host::budget::{Dollars, Spending, Spent};
 use opencode_host::clock::{ManualClock, SystemClock, Timestamp};
 use opencode_host::id::TurnId;
 use opencode_host::outcome::{Answer, Reason, Usage};
 use opencode_host::store::{
-    AnswerOutcome, AttachmentSource, Claim, Conversation, ConversationFilter, Effect, EffectKind,
-    Finish, Finished, NewAnswer, NewTurn, Page, Phase, SessionRecord, StateRow, Store, StoreError,
-    Tenant, Turn, TurnState, TurnStatus,
+    Account, AnswerOutcome, AttachmentSource, Claim, Conversation, ConversationFilter, Effect,
+    EffectKind, Finish, Finished, NewAnswer, NewTurn, Page, Phase, SessionRecord, StateRow, Store,
+    StoreError, Tenant, Turn, TurnState, TurnStatus,
 };
 use opencode_sql::{Dialect, Options, migrations};
 use sqlx::migrate::Migrator;
@@ -90,7 +91,30 @@ async fn named(store: &dyn Store, name: &str) -> Conversation {
         .unwrap()
 }
 
+/// What turns had used is in the ledger: as their messages say, in the time from their first claim to their end.
+async fn is_counted(store: &dyn Store) {
+    let mut expected = Spent::default();
+    for id in [ended_well(), ended_badly(), not_settled()] {
+        let turn = row(store, id).await;
+        let message = store.message(turn.message).await.unwrap().unwrap();
+        let time = turn.finished_at().unwrap();
+        let time = time.since(turn.started_at().unwrap());
+        expected = expected.plus(Spent::of(&message.answer.usage, time));
+    }
+    let account = Account::Tenant(Tenant::default());
+    let spending = store.spending(&account, Timestamp(0)).await.unwrap();
+    assert_eq!(spending, Spending::new(expected, Spent::default()));
+    // To the billionth, of 0.1 + 0.2.
+    let well = row(store, ended_well()).await;
+    let of_one = Account::Conversation(well.conversation);
+    let since = well.started_at().unwrap();
+    let spending = store.spending(&of_one, since).await.unwrap();
+    assert_eq!(spending.used.cost, Dollars::cents(30));
+    assert_eq!(spending.used.tokens, 24);
+}
+
 async fn is_read(store: &dyn Store, (version, _): Made) {
+    is_counted(store).await;
     let garden = named(store, "gar\\den").await;
     let mut session = SessionRecord::new("ses_1", 1_790_000_000_001);
     session.directory = Some("/w/garden".to_owned());

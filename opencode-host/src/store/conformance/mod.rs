@@ -73,6 +73,7 @@ pub mod conversations;
 pub mod effects;
 pub mod endings;
 pub mod fencing;
+pub mod ledger;
 pub mod nodes;
 pub mod people;
 mod sample;
@@ -210,6 +211,10 @@ macro_rules! store_conformance {
                 an_unreadable_turn_owes_with_its_cancel,
                 effects_come_by_when_they_are_due, a_clock_put_back_holds_up_no_effect, each_effect_is_taken_once,
                 what_is_used_is_not_deleted_as_unused;
+            ledger: what_a_turn_used_is_counted, what_a_turn_reserves_is_free_at_its_end, the_last_of_a_budget_is_reserved_once,
+                a_turn_that_uses_up_what_it_reserved_asks_for_more, a_dead_workers_reservation_is_its_successors,
+                a_submit_is_refused_where_nothing_is_left, a_deleted_conversation_has_used_what_it_used,
+                what_is_pruned_was_deleted_long_ago;
             attachments: a_file_is_kept, a_name_is_one_file, one_of_many_attaches_wins,
                 a_file_needs_its_message, a_submit_brings_its_files, uploads_have_a_quota,
                 a_quota_is_kept_by_many_at_once, the_newest_files_come_first,
@@ -249,6 +254,7 @@ mod tests {
             ("effects", include_str!("effects.rs")),
             ("endings", include_str!("endings.rs")),
             ("fencing", include_str!("fencing.rs")),
+            ("ledger", include_str!("ledger.rs")),
             ("nodes", include_str!("nodes.rs")),
             ("people", include_str!("people.rs")),
             ("sessions", include_str!("sessions.rs")),

@@ -32,6 +32,7 @@ impl dyn Fixture + '_ {
             client_key: None,
             metadata: Metadata::default(),
             deadlines: Deadlines::default(),
+            budget: None,
             on_busy: OnBusy::Enqueue,
             uploads: None,
         }

@@ -1,12 +1,14 @@
 //! What a step of a turn can teach.
 
+use std::time::Duration;
+
 use opencode_client::SessionId;
 use tokio::time::Instant;
 
-use super::Consulted;
 use super::failed_call::{Failure, Unread};
 use super::look::Look;
 use super::prompt_run::{Names, Said};
+use super::{Consulted, Funds};
 use crate::store::{PromptRecord, SessionRecord};
 use crate::turn::control::Orders;
 
@@ -21,6 +23,13 @@ pub(crate) enum Learned {
     Heard(Heard),
     /// What the product says of the turn.
     Consulted(Consulted),
+    /// What the ledger says of the turn's budget.
+    Reserved {
+        /// How much the turn may use.
+        funds: Funds,
+        /// How long it has run, earlier claims of it included.
+        time: Duration,
+    },
     /// The conversation has a session, and it is listened to.
     Connected {
         /// The session.
@@ -141,7 +150,8 @@ impl Learned {
             | Self::HistoryFailed { .. }
             | Self::Failed(_)
             | Self::Nothing => false,
-            Self::Connected { .. }
+            Self::Reserved { .. }
+            | Self::Connected { .. }
             | Self::TakenUp
             | Self::Row(_)
             | Self::Recorded { .. }

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::failed_call::Unread;
 use super::look::{Inspection, Look, Requests};
+use crate::budget::Spent;
 use crate::store::PromptRecord;
-use crate::turn::budget::Used;
 use crate::turn::limits::Pace;
 
 /// A prompt in one session, and what came of it. A fresh session starts with a fresh one.
@@ -83,8 +83,8 @@ pub(crate) struct Said {
     pub(crate) retries: u32,
     /// The questions and permissions that a person is asked for, by their ids.
     pub(crate) asks: Vec<String>,
-    /// Cost and tokens of the model's steps that have ended.
-    pub(crate) used: Used,
+    /// What the turn has used by the steps of the model that have ended, but for its time.
+    pub(crate) used: Spent,
 }
 
 /// What looks at the server showed.

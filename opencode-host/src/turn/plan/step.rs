@@ -12,6 +12,8 @@ use crate::store::TurnStatus;
 pub(crate) enum Step {
     /// Ask the product whether the turn may begin.
     Consult,
+    /// Reserve what the turn may use.
+    Reserve,
     /// Ensure the session and listen to it.
     Connect,
     /// Give the fresh session a transcript of the conversation's earlier messages.
@@ -129,7 +131,8 @@ impl Step {
             | Self::TakeUp
             | Self::End(_)
             | Self::Leave => false,
-            Self::Connect
+            Self::Reserve
+            | Self::Connect
             | Self::CarryOver
             | Self::Mint
             | Self::Look

@@ -1,14 +1,15 @@
 //! The planner, enumerated.
 
+mod budget;
 mod known;
 mod limits;
 mod offering;
 
 use opencode_client::UpstreamError;
 
-use self::known::{Content, Known, Prompting, plan};
+use self::known::{Content, DOLLAR, Known, Prompting, plan};
 use super::super::limits::{Limits, Pace, Unanswered, Waiting};
-use super::{Confirmed, Consulted, Duration, Failure, Inspection, LastMessage, Names, Step};
+use super::{Confirmed, Consulted, Duration, Failure, Funds, Inspection, LastMessage, Names, Step};
 use crate::outcome::Reason;
 use crate::store::TurnStatus;
 
@@ -56,7 +57,9 @@ fn running() -> Known {
         transcript_owed: false,
         session_error: None,
         retries: 0,
-        cost: 0.0,
+        cents: 0,
+        funds: Funds::Granted(DOLLAR),
+        before: secs(0),
         content: Content {
             text: true,
             tools: false,
@@ -68,6 +71,7 @@ fn running() -> Known {
         aborted_again: None,
         abort_heard: false,
         in_flight: false,
+        absent: false,
         tools_owed: false,
     }
 }

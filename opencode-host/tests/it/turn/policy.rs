@@ -7,8 +7,8 @@ use opencode_host::SubmitError;
 use opencode_host::outcome::Reason;
 use opencode_host::product::Verdict;
 use opencode_host::store::{MAX_CANCEL_REASON, StoreError};
-use opencode_host::turn::{Budget, Deadlines};
-use serde_json::{Value, json};
+use opencode_host::turn::Deadlines;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -275,61 +275,4 @@ async fn why_a_turn_was_cancelled_is_in_its_result_and_its_event() {
         matches!(refused, Err(StoreError::TooLong { .. })),
         "{refused:?}"
     );
-}
-
-/// What its turns may use up.
-struct Thrifty(Budget);
-
-#[async_trait]
-impl Product for Thrifty {
-    async fn budget(&self, _: &TurnContext) -> Result<Budget, HookError> {
-        Ok(self.0)
-    }
-}
-
-/// Each step of the model costs 40 cents and 70 tokens.
-async fn thrifty(budget: Budget, steps: impl IntoIterator<Item = Step>) -> Hosting {
-    let builder = Impostor::builder().script(Script::always(steps));
-    let impostor = builder.usage(0.4, 50, 20).start().await.unwrap();
-    Hosting::with_product(impostor, Thrifty(budget)).await
-}
-
-#[tokio::test]
-async fn a_turn_that_uses_up_its_budget_is_stopped_and_its_half_is_kept() {
-    let none = Budget::default();
-    for (budget, told) in [
-        (none.cost(0.4), "0.4000 of 0.4000 US dollars are spent"),
-        (none.cost(9.0).tokens(60), "70 of 60 tokens are used"),
-    ] {
-        let steps = [
-            Step::text("Half."),
-            Step::tool("bash", json!({"command": "id"}), "root"),
-            Step::reasoning("What now?"),
-            Step::gate("more"),
-        ];
-        let test = thrifty(budget, steps).await;
-        let result = test.turn("go").await;
-        assert_ended(&result, TurnStatus::Error, Some("budget"), "Half.");
-        let error = result.answer.error.unwrap().message;
-        assert!(error.contains(told), "{error}");
-        let session = result.session.unwrap();
-        assert!(!test.impostor.ledger().is_busy(session.as_str()));
-    }
-}
-
-#[tokio::test]
-async fn an_answer_that_was_complete_when_its_budget_was_used_up_is_one() {
-    let test = thrifty(Budget::default().cost(0.1), [Step::text("All.")]).await;
-    let result = test.turn("go").await;
-    assert_ended(&result, TurnStatus::Completed, None, "All.");
-}
-
-#[tokio::test]
-async fn nothing_is_asked_of_a_server_with_nothing_left() {
-    for nothing in [Budget::default().cost(0.0), Budget::default().tokens(0)] {
-        let test = thrifty(nothing, [Step::text("Never.")]).await;
-        let result = test.turn("go").await;
-        assert_eq!(result.answer.reason, Some(Reason::Budget));
-        assert_eq!(test.impostor.ledger().sessions_created(), 0);
-    }
 }

@@ -3,14 +3,14 @@
 use opencode_client::{MintBasis, PromptIds, UpstreamError};
 use tokio::time::Instant;
 
-use super::super::super::budget::{Budget, Used};
 use super::super::super::facts::{
-    Aborts, Calls, Claimed, Confirmed, Consulted, Facts, Failing, Failure, Inspection, Link, Looks,
-    Names, PromptRun, Said, Spent, Stage,
+    Aborts, Calls, Claimed, Confirmed, Consulted, Facts, Failing, Failure, Funds, Inspection, Link,
+    Looks, Names, PromptRun, Said, Spent, Stage,
 };
 use super::super::super::pacing::Pacing;
 use super::super::{Ending, Step};
 use super::{Duration, Limits, secs};
+use crate::budget::{Allowance, Budget, Dollars, Spent as Used};
 use crate::store::{Owed, PromptRecord, SessionRecord};
 use crate::turn::control::Orders;
 
@@ -28,6 +28,9 @@ pub(super) struct Content {
     pub(super) text: bool,
     pub(super) tools: bool,
 }
+
+/// What the turns of these tests are granted.
+pub(super) const DOLLAR: Allowance = Allowance::UNLIMITED.cost(Dollars::cents(100));
 
 /// What is known of a turn.
 #[derive(Clone, Debug)]
@@ -53,7 +56,10 @@ pub(super) struct Known {
     pub(super) session_error: Option<UpstreamError>,
     pub(super) retries: u32,
     /// Of a budget of one dollar.
-    pub(super) cost: f64,
+    pub(super) cents: u64,
+    pub(super) funds: Funds,
+    /// How long the turn had run when it was claimed.
+    pub(super) before: Duration,
     pub(super) content: Content,
     pub(super) failure: Option<(Failure, Duration)>,
     pub(super) failing: Option<Failure>,
@@ -62,6 +68,8 @@ pub(super) struct Known {
     pub(super) aborted_again: Option<Duration>,
     pub(super) abort_heard: bool,
     pub(super) in_flight: bool,
+    /// The recorded prompt is nowhere upstream.
+    pub(super) absent: bool,
     pub(super) tools_owed: bool,
 }
 
@@ -103,7 +111,8 @@ impl Known {
         });
         Facts {
             limits: *limits,
-            budget: Budget::default().cost(1.0),
+            budget: Budget::default().turn(DOLLAR),
+            funds: self.funds.clone(),
             heartbeat_limit: secs(45),
             has_tools: self.tools_owed,
             orders: Orders {
@@ -128,6 +137,7 @@ impl Known {
                     },
                 },
                 in_flight: self.in_flight.then_some(now),
+                fenced: self.absent.then_some(now),
                 reposted: self.reposted,
                 unbroken: self.unbroken,
                 names: self.names.clone(),
@@ -138,10 +148,7 @@ impl Known {
                     tools: self.content.tools,
                     error: self.session_error.clone(),
                     retries: self.retries,
-                    used: Used {
-                        cost: self.cost,
-                        tokens: 0,
-                    },
+                    used: Used::new(Dollars::cents(self.cents), 0, Duration::ZERO),
                     asks: self
                         .waiting
                         .map(|_| "per_1".to_owned())
@@ -177,6 +184,7 @@ impl Known {
                 elapsed: self.elapsed,
                 counted: now,
                 alive: now,
+                before: self.before,
             },
             pacing: Pacing::new(now),
         }

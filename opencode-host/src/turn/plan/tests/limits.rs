@@ -470,36 +470,3 @@ fn no_situation_spins_or_hangs() {
     }
     assert_eq!(count, 6 * 2 * 4 * 4 * 4 * 4 * 16);
 }
-
-#[test]
-fn a_turn_over_its_budget_is_stopped_unless_its_answer_is_whole() {
-    let budget = Some((TurnStatus::Error, Some("budget")));
-    let spent = |cost, look| Known {
-        cost,
-        inspection: Some((look, Confirmed::Once)),
-        looked: Some(secs(0)),
-        ..running()
-    };
-    let more = look(true, last(true, true));
-    let is_stopped = |known: &Known| match plan(known, &LIMITS) {
-        Step::Abort { ending } => {
-            assert_eq!(ends(&Step::End(ending.unwrap())), budget);
-            true
-        }
-        _ => false,
-    };
-    assert!(!is_stopped(&spent(0.99, more.clone())));
-    assert!(is_stopped(&spent(1.0, more)));
-    assert!(is_stopped(&spent(1.0, look(true, last(false, false)))));
-    // It is whole, and only the server is not idle yet; or it has ended otherwise.
-    assert!(!is_stopped(&spent(1.0, look(true, last(true, false)))));
-    let whole = plan(&spent(1.0, look(false, last(true, false))), &LIMITS);
-    assert_eq!(ends(&whole), Some((TurnStatus::Completed, None)));
-    assert!(!is_stopped(&spent(1.0, look(false, last(false, false)))));
-    // It is looked at first.
-    let unseen = Known {
-        look_due: true,
-        ..spent(1.0, look(true, last(true, true)))
-    };
-    assert_eq!(plan(&unseen, &LIMITS), Step::Inspect);
-}
