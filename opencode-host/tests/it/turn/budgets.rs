@@ -4,10 +4,13 @@ use opencode_client::wire::Prompt;
 use opencode_host::Host;
 use opencode_host::budget::{Allowance, Budget, Dollars, Period, Spending, Spent};
 use opencode_host::budgets::{Budgets, Spender};
-use opencode_host::clock::Timestamp;
+use opencode_host::clock::{ManualClock, Timestamp};
 use opencode_host::id::{ConversationId, TurnId};
 use opencode_host::outcome::Reason;
-use opencode_host::store::{Account, Claim, Note, Reserved, StoreError, Tenant};
+use opencode_host::store::{
+    Account, Claim, MemoryStore, Note, Reserved, Store, StoreError, Tenant,
+};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 
@@ -292,4 +295,44 @@ async fn the_application_is_asked_at_the_submit_and_at_the_claim() {
         assert!(matches!(refused, Err(SubmitError::NoBudget)), "{refused:?}");
     }
     assert_eq!(test.recorder.count("reported"), 2);
+}
+
+/// What turns of deleted conversations have used is kept for longer than any period, and goes then.
+#[tokio::test]
+async fn the_ledger_forgets_deleted_conversations_in_time() {
+    let clock = Arc::new(ManualClock::at(Timestamp(1_800_000_000_000)));
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
+    let budget = Budget::default().tenant(cents(900), Period::Month);
+    let script = Script::always([Step::text("All.")]);
+    let test = thrifty(budget, script).await;
+    let test = test.rebuilt(Arc::clone(&store), quick(), |builder| {
+        builder.budgets(budget)
+    });
+    let day = Duration::from_secs(24 * 3600);
+    for days in [20, 50, 0] {
+        let conversation = test.open(&format!("{days} days before the next")).await;
+        let turn = test.submit_to(conversation).await.unwrap();
+        test.finished(turn, test.work(turn)).await;
+        if days != 50 {
+            test.host.delete_conversation(conversation).await.unwrap();
+        }
+        clock.advance(days * day);
+    }
+    let used = async || test.spending().await.used.cost;
+    assert_eq!(used().await, Dollars::cents(120));
+    let stop = CancellationToken::new();
+    let working = tokio::spawn({
+        let (worker, stop) = (test.worker.clone(), stop.clone());
+        async move { worker.run(stop).await }
+    });
+    // The first is 70 days old and its conversation is deleted; that of the second is there.
+    let forgotten = async {
+        while used().await != Dollars::cents(80) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, forgotten).await.unwrap();
+    stop.cancel();
+    working.await.unwrap().unwrap();
+    assert_eq!(used().await, Dollars::cents(80));
 }
