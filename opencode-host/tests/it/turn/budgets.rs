@@ -308,6 +308,7 @@ async fn the_ledger_forgets_deleted_conversations_in_time() {
     let test = test.rebuilt(Arc::clone(&store), quick(), |builder| {
         builder.budgets(budget)
     });
+    let test = Hosting { store, ..test };
     let day = Duration::from_secs(24 * 3600);
     for days in [20, 50, 0] {
         let conversation = test.open(&format!("{days} days before the next")).await;
