@@ -2,7 +2,10 @@
 //!
 //! A store that keeps no ledger ([`Ledger::keeps_ledger`](crate::store::Ledger::keeps_ledger)) promises to say so.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Barrier;
 
 use super::Fixture;
 use super::sample::{claim_by, finish};
@@ -167,12 +170,17 @@ pub async fn the_last_of_a_budget_is_reserved_once(fixture: &dyn Fixture) {
     let budget = month(25);
     let mut claimed = Vec::new();
     for number in 0..8 {
-        claimed.push(fixture.running(&format!("turn {number}")).await);
+        let turn = fixture.running(&format!("turn {number}")).await;
+        claimed.push((turn, fixture.another().await));
     }
+    let ready = Arc::new(Barrier::new(claimed.len()));
     let mut reserving = tokio::task::JoinSet::new();
-    for turn in claimed {
-        let another = fixture.another().await;
+    for (turn, another) in claimed {
+        let ready = Arc::clone(&ready);
         reserving.spawn(async move {
+            // It is connected by now.
+            another.now().await.unwrap();
+            ready.wait().await;
             let reserved = another.reserve(&turn.lease, &budget, &cents(0)).await;
             granted(&reserved.unwrap())
         });
