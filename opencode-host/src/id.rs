@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 macro_rules! row_id {
@@ -55,13 +56,24 @@ row_id!(
 );
 row_id!(
     /// What a commit owes to the world outside the database. Where there is one for a row (the end of a turn, the
-    /// deletion of a conversation), it has the row's id.
+    /// deletion of a conversation), it has the row's id; what follows from it for one of several has one that is made of
+    /// both.
     EffectId
 );
 row_id!(
     /// A file of a message.
     AttachmentId
 );
+
+impl EffectId {
+    /// The id of what follows from one row for one of several: the same for the same two, whoever asks.
+    pub(crate) fn derived(from: impl fmt::Display, of: &str) -> Self {
+        let hashed = Sha256::digest(format!("{from}/{of}"));
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hashed[..16]);
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+}
 
 impl From<ConversationId> for EffectId {
     fn from(of: ConversationId) -> Self {

@@ -148,6 +148,7 @@ pub mod turn;
 pub mod uploaded_files_prompt;
 pub mod uploads;
 pub mod visible;
+pub mod webhooks;
 mod worker;
 
 pub use configuration_guard::Unguarded;

@@ -7,11 +7,13 @@ mod answering;
 mod builder;
 mod drive;
 mod effects;
+mod endpoint_lanes;
 mod hooks;
 mod leases;
 mod shared;
 mod sweep;
 mod under_way;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,6 +97,12 @@ impl Worker {
         let listener = tokio::spawn(listen(Arc::clone(&shared.front)));
         let over = shutdown.child_token();
         let mut doing = effects::keep_doing(shared, &over);
+        if shared.webhooks.is_some() {
+            doing.spawn(endpoint_lanes::keep_sending(
+                Arc::clone(shared),
+                over.clone(),
+            ));
+        }
         let places = Places::new(shared.workshop.options.concurrency);
         let mut drivers = JoinSet::new();
         let mut awake = tokio::time::Instant::now();
@@ -165,7 +173,8 @@ impl Worker {
     }
 
     /// Works on one turn, and on those it has to wait for, until it is settled: ended, and its files attached. Then tries
-    /// the hooks of these turns once; those that fail are due again for [`run`](Self::run). Or until `shutdown`.
+    /// the hooks of these turns, and to tell endpoints of their ends, once; what fails is due again for
+    /// [`run`](Self::run), and so are the requests that endpoints are to be told of. Or until `shutdown`.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when there is no such turn; and when the store fails in a way that does not pass.
@@ -189,6 +198,7 @@ impl Worker {
                             let (shared, over) = (Arc::clone(shared), shutdown.clone());
                             hooks.spawn(async move {
                                 effects::do_this(&shared, id.into(), &over).await;
+                                endpoint_lanes::send_end(&shared, id, &over).await;
                             });
                             continue;
                         }

@@ -78,6 +78,8 @@ const EXPECTED: &[Expected] = &[
     (effects::TAKE_THIS, "(id", "bigint, bigint, text"),
     (effects::IS_DUE, "effects_due", "text, bigint"),
     (effects::IS_AHEAD, "effects_due", "text, bigint"),
+    // It has no parameter: the type is there for the form of `PREPARE`.
+    (effects::LANES, "effects_due", "bigint"),
     (effects::OLDEST, "effects_by_age", "bigint"),
     (effects::GIVEN_UP, "effects_given_up", "bigint"),
     (endings::SETTLE, "(id", "text, bigint"),
@@ -156,6 +158,8 @@ fn scans(line: &str) -> bool {
         "effects_by_age",
         "effects_given_up",
         "conversations_by_use",
+        // Not a table: what the statement has found so far.
+        "SCAN lanes",
         "USING INTEGER PRIMARY KEY",
     ];
     let whole =

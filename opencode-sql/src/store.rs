@@ -10,7 +10,7 @@ use opencode_host::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnI
 use opencode_host::store::{
     Account, AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
     Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
-    Finish, Finished, Lease, LeaseStatus, Ledger, Message, MessageEntry, Messages, Metadata,
+    Finish, Finished, Lane, Lease, LeaseStatus, Ledger, Message, MessageEntry, Messages, Metadata,
     NewAnswer, NewAttachment, NewTurn, Note, Page, Queue, RequestAnswer, Reserved, SessionGates,
     SessionLock, SessionRecord, StoreError, StoreResult, Submitted, Swapped, Take, Tenant, Tried,
     Turn, TurnEvent, lock_in_process,
@@ -286,8 +286,8 @@ impl<E: Engine> Queue for SqlStore<E> {
             Note::Spent(spent) => {
                 transaction!(self, "note", |on| ledger::note(&mut on, lease, spent))
             }
-            // To the turn and to its message.
-            Note::Checkpoint(_) => {
+            // To the turn, and to its message or what is owed.
+            Note::Checkpoint(_) | Note::Asked(_) => {
                 transaction!(self, "note", |on| leases::note(&mut on, lease, note))
             }
             _ => statement!(self.writer, "note", |on| leases::note(&mut on, lease, note)),
@@ -484,6 +484,16 @@ impl<E: Engine> Effects for SqlStore<E> {
         statement!(self.writer, "settle_effect", |on| effects::settle(
             &mut on, taken, tried
         ))
+    }
+
+    async fn follow_effect(&self, taken: &Effect, with: &[Effect]) -> StoreResult<bool> {
+        transaction!(self, "follow_effect", |on| effects::follow(
+            &mut on, taken, with
+        ))
+    }
+
+    async fn lanes(&self) -> StoreResult<Vec<Lane>> {
+        statement!(self.reader, "lanes", |on| effects::lanes(&mut on))
     }
 
     async fn effects(&self, limit: u32) -> StoreResult<Vec<Effect>> {

@@ -11,7 +11,7 @@ use super::submit::check_length;
 use super::{
     Account, AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
     Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
-    Finish, Finished, Lease, LeaseStatus, Ledger, MAX_ATTACHMENT_NAME, MAX_CANCEL_REASON,
+    Finish, Finished, Lane, Lease, LeaseStatus, Ledger, MAX_ATTACHMENT_NAME, MAX_CANCEL_REASON,
     MAX_KEY_CHARS, MAX_TENANT_CHARS, Message, MessageEntry, Messages, Metadata, NewAnswer,
     NewAttachment, NewTurn, Note, Page, Queue, RequestAnswer, Reserved, SessionGates, SessionLock,
     SessionRecord, Store, StoreResult, Submitted, Swapped, Take, Tenant, Tried, Turn, TurnEvent,
@@ -142,6 +142,8 @@ forward! { Ledger {
 forward! { Effects {
     take_effect(take: Take<'_>, lease: Duration) -> Option<Effect>;
     settle_effect(taken: &Effect, tried: &Tried) -> ();
+    follow_effect(taken: &Effect, with: &[Effect]) -> bool;
+    lanes() -> Vec<Lane>;
     effects(limit: u32) -> Vec<Effect>;
     given_up_effects(limit: u32) -> Vec<Effect>;
     retry_effect(id: EffectId) -> bool;

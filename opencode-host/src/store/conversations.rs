@@ -217,6 +217,9 @@ impl Conversation {
             conversation: self.id,
             session: self.session.clone(),
             until: leased_until.unwrap_or(now),
+            name: self.name.clone(),
+            metadata: self.metadata.clone(),
+            told: false,
         };
         // It is deleted once.
         Effect::new(self.id.into(), &self.tenant, kind, now)

@@ -2,13 +2,15 @@
 //! until it is done.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use super::{SessionRecord, StoreResult, Tenant, TurnStatus};
+use super::{AskedRequest, Metadata, SessionRecord, StoreResult, Tenant, TurnStatus, WebhookEvent};
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, EffectId, MessageId, TurnId};
 
@@ -26,6 +28,19 @@ pub trait Effects: Send + Sync {
     /// Says what became of a try, and writes [`kind`](Effect::kind) as the taker has it: what was done of it is not to be
     /// done again. Nothing where the effect was taken again since, or is gone.
     async fn settle_effect(&self, taken: &Effect, tried: &Tried) -> StoreResult<()>;
+
+    /// Notes what follows from an effect, in one transaction with [`kind`](Effect::kind) as the taker has it: what was
+    /// noted once is not noted again. An effect whose id is there already is left as it is. Answers whether that was done:
+    /// nothing is where the effect was taken again since, or is gone.
+    async fn follow_effect(&self, taken: &Effect, with: &[Effect]) -> StoreResult<bool>;
+
+    /// The lanes of the effects that are due, or will be. This default looks through all of them.
+    async fn lanes(&self) -> StoreResult<Vec<Lane>> {
+        let effects = self.effects(u32::MAX).await?.into_iter();
+        let waiting = effects.filter(|effect| effect.due_at.is_some());
+        let lanes: BTreeSet<_> = waiting.map(|effect| effect.kind.lane()).collect();
+        Ok(lanes.into_iter().collect())
+    }
 
     /// The effects that are not done, oldest first, at most `limit`. Those that are [given up](Effect::is_given_up) are
     /// among them.
@@ -55,7 +70,7 @@ pub enum Take<'a> {
 }
 
 /// Effects that are tried beside those of other lanes: none is held up by what those wait for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lane(Cow<'static, str>);
 
 impl Lane {
@@ -63,10 +78,31 @@ impl Lane {
     pub const DELETIONS: Self = Self(Cow::Borrowed("deletion"));
     /// Hooks of products.
     pub const HOOKS: Self = Self(Cow::Borrowed("hooks"));
+    /// Requests that endpoints are to be told of.
+    pub const REQUESTS: Self = Self(Cow::Borrowed("requests"));
+
+    /// What the lanes of webhooks begin with.
+    const WEBHOOK: &'static str = "webhook:";
+
+    /// Where webhooks are sent to one address: each has a lane of its own.
+    pub fn of_webhooks(to: &str) -> Self {
+        Self(Cow::Owned(format!("{}{to}", Self::WEBHOOK)))
+    }
+
+    /// Whether webhooks are in it.
+    pub fn is_of_webhooks(&self) -> bool {
+        self.0.starts_with(Self::WEBHOOK)
+    }
 
     /// The lane as it is stored.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<String> for Lane {
+    fn from(stored: String) -> Self {
+        Self(Cow::Owned(stored))
     }
 }
 
@@ -107,6 +143,15 @@ pub enum EffectKind {
         /// Until then a worker may be at a turn of it, and may make anew what was removed: it is done once it was done
         /// behind that.
         until: Timestamp,
+        /// Its name.
+        #[serde(default)]
+        name: String,
+        /// What the application had noted at it.
+        #[serde(default)]
+        metadata: Metadata,
+        /// Whether it is noted for each endpoint that is to be told.
+        #[serde(default)]
+        told: bool,
     },
     /// A turn has ended: the hooks of its product are called, once the turn is settled.
     TurnEnd {
@@ -121,6 +166,24 @@ pub enum EffectKind {
         /// Which hooks have done their part.
         #[serde(default)]
         called: HooksCalled,
+        /// Whether it is noted for each endpoint that is to be told.
+        #[serde(default)]
+        told: bool,
+    },
+    /// The agent of a turn waits for a person, which is to be noted for each endpoint.
+    Asked(AskedRequest),
+    /// One endpoint is told of one event.
+    Webhook {
+        /// The endpoint, by its name.
+        endpoint: String,
+        /// Its lane, by its address.
+        to: String,
+        /// What happened.
+        event: WebhookEvent,
+        /// When.
+        at: Timestamp,
+        /// What is told of it.
+        data: Map<String, Value>,
     },
 }
 
@@ -150,14 +213,17 @@ impl EffectKind {
             message,
             status,
             called: HooksCalled::default(),
+            told: false,
         }
     }
 
-    /// Its word: `deletion`, `hooks`.
+    /// Its word: `deletion`, `hooks`, `request`, `webhook`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Deletion { .. } => "deletion",
             Self::TurnEnd { .. } => "hooks",
+            Self::Asked(_) => "request",
+            Self::Webhook { .. } => "webhook",
         }
     }
 
@@ -166,6 +232,8 @@ impl EffectKind {
         match self {
             Self::Deletion { .. } => Lane::DELETIONS,
             Self::TurnEnd { .. } => Lane::HOOKS,
+            Self::Asked(_) => Lane::REQUESTS,
+            Self::Webhook { to, .. } => Lane::of_webhooks(to),
         }
     }
 }
@@ -177,6 +245,13 @@ impl fmt::Display for EffectKind {
                 write!(f, "deletion of conversation {conversation}")
             }
             Self::TurnEnd { turn, .. } => write!(f, "hooks of turn {turn}"),
+            Self::Asked(asked) => {
+                let AskedRequest { request, turn, .. } = asked;
+                write!(f, "request {request} of turn {turn}, to be told")
+            }
+            Self::Webhook {
+                endpoint, event, ..
+            } => write!(f, "webhook {event} to {endpoint}"),
         }
     }
 }

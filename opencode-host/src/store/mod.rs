@@ -64,6 +64,7 @@
 //! 3. Implement it: in `row_store.rs`, and in `opencode-sql/src/tables`.
 //! 4. Forward it in `checked.rs`, with a bound where something comes from outside, and in `reader.rs` if it only reads.
 
+mod announced;
 mod answers;
 mod attachment;
 mod checked;
@@ -98,6 +99,7 @@ mod words;
 
 use std::fmt;
 
+pub use announced::{AskedRequest, WebhookEvent};
 pub use answers::{AnswerOutcome, AnswerState, Given, MAX_ANSWER_BYTES, NewAnswer, RequestAnswer};
 pub use attachment::{Attached, Attachment, AttachmentSource, MAX_ATTACHMENT_NAME, NewAttachment};
 pub(crate) use checked::Checked;

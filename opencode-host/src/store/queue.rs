@@ -10,8 +10,8 @@ use opencode_client::SessionId;
 use opencode_client::reply::Checkpoint;
 
 use super::{
-    AnswerOutcome, AnswerState, CancelOutcome, Claim, ClaimedTurn, Finish, Finished, Lease,
-    LeaseStatus, NewAnswer, NewTurn, PromptRecord, StoreResult, Submitted,
+    AnswerOutcome, AnswerState, AskedRequest, CancelOutcome, Claim, ClaimedTurn, Finish, Finished,
+    Lease, LeaseStatus, NewAnswer, NewTurn, PromptRecord, StoreResult, Submitted,
 };
 use crate::budget::Spent;
 use crate::clock::Timestamp;
@@ -154,6 +154,9 @@ pub enum Note<'a> {
     Waiting,
     /// What the turn has used so far, for the [`Ledger`](super::Ledger).
     Spent(&'a Spent),
+    /// The agent asks something that endpoints are to be told of. The store notes an effect for it
+    /// ([`AskedRequest::effect`]), due at once, unless it is there.
+    Asked(&'a AskedRequest),
     /// Whether the turn's worker cannot reach the server, for those who watch the turn from other processes. The next
     /// claim starts without the note.
     Unreachable(bool),
@@ -168,6 +171,7 @@ impl Note<'_> {
             Self::Checkpoint(_) => "checkpoint",
             Self::Waiting => "waiting",
             Self::Spent(_) => "spent",
+            Self::Asked(_) => "asked",
             Self::Unreachable(_) => "unreachable",
         }
     }

@@ -40,6 +40,26 @@ impl<T: Tables> Effects for RowStore<T> {
         on.commit().await
     }
 
+    async fn follow_effect(&self, taken: &Effect, with: &[Effect]) -> StoreResult<bool> {
+        let (mut on, _) = self.begin().await?;
+        let known = on.effect(taken.id).await?;
+        let Some(known) = known.filter(|known| known.attempts == taken.attempts) else {
+            return Ok(false);
+        };
+        let kept = Effect {
+            kind: taken.kind.clone(),
+            ..known
+        };
+        on.set_effect(taken.id, Some(kept)).await?;
+        for effect in with {
+            if on.effect(effect.id).await?.is_none() {
+                on.set_effect(effect.id, Some(effect.clone())).await?;
+            }
+        }
+        on.commit().await?;
+        Ok(true)
+    }
+
     async fn effects(&self, limit: u32) -> StoreResult<Vec<Effect>> {
         let mut effects = self.tables.begin_reading().await?.effects().await?;
         effects.truncate(limit as usize);

@@ -1,7 +1,7 @@
-//! What the end of a turn owes to the world outside, in rows: noted with the end, and held until the turn is settled, or its
-//! conversation is deleted.
+//! What a turn owes to the world outside, in rows: what its end does is noted with the end, and held until the turn is
+//! settled, or its conversation is deleted; what its agent asks is due at once.
 
-use super::{Effect, Phase, Rows, StoreResult, Turn, TurnStatus};
+use super::{AskedRequest, Effect, EffectKind, Phase, Rows, StoreResult, Turn, TurnStatus};
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
 
@@ -25,6 +25,22 @@ pub(super) async fn note_unread_end(
         let mut effect = Effect::of_turn_end(conversation, turn, message, status, &tenant, now);
         effect.make_due(now);
         on.set_effect(effect.id, Some(effect)).await?;
+    }
+    Ok(())
+}
+
+/// Notes that endpoints are to be told of a request, unless that is noted.
+pub(super) async fn note_request(
+    on: &mut impl Rows,
+    asked: &AskedRequest,
+    now: Timestamp,
+) -> StoreResult<()> {
+    let id = asked.effect();
+    let row = on.conversation(asked.conversation).await?;
+    if let (Some(row), None) = (row, on.effect(id).await?) {
+        let (tenant, kind) = (row.conversation.tenant, EffectKind::Asked(asked.clone()));
+        let effect = Effect::new(id, &tenant, kind, now);
+        on.set_effect(id, Some(effect)).await?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::row_ends::{note_end, note_unread_end, release_end, release_ends};
+use super::row_ends::{note_end, note_request, note_unread_end, release_end, release_ends};
 use super::row_spending;
 use super::turn_row::{Changed, MessageWrite};
 use super::{
@@ -431,10 +431,10 @@ impl<T: Tables> Queue for RowStore<T> {
         let (mut on, now) = self.begin().await?;
         let mut row = on.turn(lease.turn).await?.ok_or(lease.lost())?;
         let changed = row.note(lease, note, now)?;
-        if let Note::Spent(spent) = note {
-            row_spending::note(&mut on, &row.turn, spent, now).await?;
-        } else {
-            write(&mut on, row, changed.message, now).await?;
+        match note {
+            Note::Spent(spent) => row_spending::note(&mut on, &row.turn, spent, now).await?,
+            Note::Asked(asked) => note_request(&mut on, asked, now).await?,
+            _ => write(&mut on, row, changed.message, now).await?,
         }
         on.commit().await
     }

@@ -236,8 +236,8 @@ impl TurnRow {
                 });
             }
             Note::Waiting => turn.attempts = 0,
-            // That is written to the ledger.
-            Note::Spent(_) => {}
+            // They are written to the ledger, and to what is owed to the world outside.
+            Note::Spent(_) | Note::Asked(_) => {}
             Note::Unreachable(unreachable) => turn.unreachable = unreachable,
         }
         Ok(Changed::row(()))

@@ -1,5 +1,6 @@
 //! Does what [`plan`] says, for one claimed turn.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use super::settle::settle;
 use super::tools::{Outcome, Tools};
 use super::workshop::Workshop;
 use super::{
-    carry_over, connecting, follow, inspect, names, offering, prompting, reserving, unanswered,
+    asking, carry_over, connecting, follow, inspect, names, offering, prompting, reserving,
+    unanswered,
 };
 use crate::front::Front;
 use crate::live::LiveTurn;
@@ -38,6 +40,8 @@ pub(crate) struct Driver {
     tools: Tools,
     facts: Facts,
     ears: Ears,
+    /// The requests that are noted to be told.
+    noted: HashSet<String>,
 }
 
 impl Driver {
@@ -62,7 +66,12 @@ impl Driver {
         facts.budget = product.policy.budget;
         facts.has_tools = offering::has_tools(&product.policy);
         let tools = Tools::new(front, workshop, product, claimed, control, live, now);
-        Self { tools, facts, ears }
+        Self {
+            tools,
+            facts,
+            ears,
+            noted: HashSet::new(),
+        }
     }
 
     /// Drives the turn to its end, as far as this claim goes.
@@ -122,6 +131,7 @@ impl Driver {
             self.learn(learned);
             let heard = self.ears.heard();
             self.learn(Learned::Heard(heard));
+            asking::note_requests(&self.tools, &self.ears, &mut self.noted).await;
             if mended || (failed && self.is_out_of_reach()) {
                 self.tools.tell_unreachable(failed).await;
             }

@@ -4,6 +4,7 @@
 //! came of it. A turn never panics and never leaves a message pending: every
 //! path ends in one terminal state and one `turn.finished` event.
 
+mod asking;
 mod attach;
 mod carry_over;
 mod connecting;

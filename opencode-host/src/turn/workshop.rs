@@ -20,6 +20,8 @@ pub(crate) struct Workshop {
     #[cfg(feature = "tools")]
     pub(crate) tools: ToolServer,
     pub(crate) observers: Vec<MakeObserver>,
+    /// Whether somebody outside is told what agents ask.
+    pub(crate) tells_requests: bool,
     /// For the hooks of turns that have ended here.
     pub(crate) exchanges: RecentExchanges,
 }

@@ -23,6 +23,7 @@ use crate::turn::hosted::{Folders, Hosted};
 use crate::turn::observing::MakeObserver;
 use crate::turn::recent_exchanges::RecentExchanges;
 use crate::turn::workshop::Workshop;
+use crate::webhooks::Webhooks;
 
 /// Why a worker cannot be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +50,7 @@ pub struct WorkerBuilder {
     id: Option<WorkerId>,
     elsewhere: Option<Elsewhere>,
     sub_agents: SubAgents,
+    webhooks: Option<Webhooks>,
     #[cfg(feature = "tools")]
     tools_address: SocketAddr,
     #[cfg(feature = "tools")]
@@ -82,6 +84,7 @@ impl WorkerBuilder {
             id: None,
             elsewhere: None,
             sub_agents: SubAgents::default(),
+            webhooks: None,
             #[cfg(feature = "tools")]
             tools_address: (Ipv4Addr::LOCALHOST, 0).into(),
             #[cfg(feature = "tools")]
@@ -143,6 +146,15 @@ impl WorkerBuilder {
     /// asks for nothing that they do.
     pub fn sub_agents(mut self, sub_agents: SubAgents) -> Self {
         self.sub_agents = sub_agents;
+        self
+    }
+
+    /// Tells endpoints what happens: see [`webhooks`](crate::webhooks). By default nobody is told.
+    ///
+    /// All workers on a store are given the same endpoints: any of them takes up the end of a turn or a deletion, and one
+    /// without webhooks has nobody to tell.
+    pub fn webhooks(mut self, webhooks: Webhooks) -> Self {
+        self.webhooks = Some(webhooks);
         self
     }
 
@@ -225,6 +237,7 @@ impl WorkerBuilder {
             hub: EventHub::new(self.client.clone(), self.hub),
             client: self.client,
             sub_agents: self.sub_agents,
+            tells_requests: self.webhooks.is_some(),
             #[cfg(feature = "tools")]
             tools: ToolServer::new(self.tools_address, self.tools_url),
             options: self.options,
@@ -235,6 +248,7 @@ impl WorkerBuilder {
             front: Arc::clone(front),
             workshop: Arc::new(workshop),
             product,
+            webhooks: self.webhooks.map(Arc::new),
             id,
             running: Mutex::new(HashMap::new()),
             runs: AtomicU64::new(0),

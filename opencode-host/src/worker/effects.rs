@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hooks::{self, Told};
 use super::shared::Shared;
+use super::webhooks;
 use crate::id::{ConversationId, EffectId};
 use crate::product::{Delivery, HookError, PlainProduct};
 use crate::reporter::Severity;
@@ -37,8 +38,12 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// Does what is due, again and again, until `shutdown`: each lane by itself, so that none is held up by another's.
 pub(super) fn keep_doing(shared: &Arc<Shared>, shutdown: &CancellationToken) -> JoinSet<()> {
-    let lanes = [Lane::DELETIONS, Lane::HOOKS].into_iter();
-    lanes
+    let mut lanes = vec![Lane::DELETIONS, Lane::HOOKS];
+    if shared.webhooks.is_some() {
+        lanes.push(Lane::REQUESTS);
+    }
+    let keeping = lanes.into_iter();
+    keeping
         .map(|lane| keep_lane(Arc::clone(shared), lane, shutdown.clone()))
         .collect()
 }
@@ -74,8 +79,9 @@ pub(super) async fn do_this(shared: &Shared, id: EffectId, shutdown: &Cancellati
     }
 }
 
-async fn take(shared: &Shared, take: Take<'_>) -> Option<Effect> {
-    let hooks = hooks::longest_try(shared.workshop.options.plug_in_limit);
+pub(super) async fn take(shared: &Shared, take: Take<'_>) -> Option<Effect> {
+    let sending = webhooks::longest_try(shared);
+    let hooks = hooks::longest_try(shared.workshop.options.plug_in_limit).max(sending);
     let lease = match take {
         Take::Due(lane) if *lane == Lane::DELETIONS => DELETING,
         Take::Due(_) => hooks,
@@ -93,11 +99,11 @@ async fn take(shared: &Shared, take: Take<'_>) -> Option<Effect> {
 }
 
 /// Tries an effect that was taken. What fails is reported, and is due again later; what is broken off, at once.
-async fn try_taken(shared: &Shared, mut effect: Effect, shutdown: &CancellationToken) {
+pub(super) async fn try_taken(shared: &Shared, mut effect: Effect, shutdown: &CancellationToken) {
     let (store, telemetry) = (&shared.front.store, &shared.front.telemetry);
     let grace = match &effect.kind {
         EffectKind::Deletion { .. } => Duration::ZERO,
-        EffectKind::TurnEnd { .. } => GRACE,
+        EffectKind::TurnEnd { .. } | EffectKind::Asked(_) | EffectKind::Webhook { .. } => GRACE,
     };
     let broken_off = async {
         shutdown.cancelled().await;
@@ -142,8 +148,9 @@ async fn try_taken(shared: &Shared, mut effect: Effect, shutdown: &CancellationT
 
 /// What becomes of an effect whose try has failed. A deletion is never given up; what was given up and is tried again
 /// has as many tries as a new one.
-fn failed(shared: &Shared, effect: &Effect, error: &(dyn Error + Send + Sync)) -> Tried {
-    let error = error.to_string().chars().take(MAX_ERROR).collect();
+fn failed(shared: &Shared, effect: &Effect, error: &(dyn Error + Send + Sync + 'static)) -> Tried {
+    let why = error;
+    let error = why.to_string().chars().take(MAX_ERROR).collect();
     let at_most = match &effect.kind {
         EffectKind::Deletion { .. } => {
             let after = pause(effect.attempts, LONGEST_PAUSE);
@@ -152,14 +159,18 @@ fn failed(shared: &Shared, effect: &Effect, error: &(dyn Error + Send + Sync)) -
                 error: Some(error),
             };
         }
-        EffectKind::TurnEnd { .. } => shared.workshop.options.hook_attempts.max(1),
+        EffectKind::TurnEnd { .. } | EffectKind::Asked(_) | EffectKind::Webhook { .. } => {
+            shared.workshop.options.hook_attempts.max(1)
+        }
     };
-    match effect.attempts.saturating_sub(1) % at_most + 1 {
-        last if last == at_most => Tried::GivenUp { error },
-        number => Tried::Again {
-            after: pause(number, LONGEST_PAUSE_OF_HOOKS),
+    let number = effect.attempts.saturating_sub(1) % at_most + 1;
+    let after = pause(number, LONGEST_PAUSE_OF_HOOKS);
+    match webhooks::receiver_says(why, after, LONGEST_PAUSE_OF_HOOKS) {
+        Some(after) if number < at_most => Tried::Again {
+            after,
             error: Some(error),
         },
+        _ => Tried::GivenUp { error },
     }
 }
 
@@ -171,12 +182,26 @@ fn pause(attempts: u32, longest: Duration) -> Duration {
 
 /// Tries an effect, and notes in its kind what need not be done again.
 async fn attempt(shared: &Shared, effect: &mut Effect) -> Result<Tried, HookError> {
+    // First, so that what hangs or fails below does not hold it up; nor does it hold up that.
+    let noted = webhooks::note_for_each(shared, effect).await;
+    if let Ok(false) = noted {
+        return Ok(Tried::Done);
+    }
+    let tried = perform(shared, effect).await?;
+    match noted {
+        Err(error) if tried == Tried::Done => Err(error),
+        _ => Ok(tried),
+    }
+}
+
+async fn perform(shared: &Shared, effect: &mut Effect) -> Result<Tried, HookError> {
     let delivery = Delivery::new(effect.id, effect.attempts);
     match &mut effect.kind {
         EffectKind::Deletion {
             conversation,
             session,
             until,
+            ..
         } => {
             // The session first: its agent may be at work in the folder.
             if let Some(session) = session {
@@ -193,6 +218,8 @@ async fn attempt(shared: &Shared, effect: &mut Effect) -> Result<Tried, HookErro
             hooks::call(shared, *turn, called, delivery).await?;
             Ok(Tried::Done)
         }
+        EffectKind::Asked(_) => Ok(Tried::Done),
+        EffectKind::Webhook { .. } => webhooks::send(shared, effect).await,
     }
 }
 

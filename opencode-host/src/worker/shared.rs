@@ -15,12 +15,15 @@ use crate::store::{Claim, ClaimedTurn, Conversation, Lease, Phase, StoreError, W
 use crate::turn::control::Control;
 use crate::turn::hosted::Hosted;
 use crate::turn::workshop::Workshop;
+use crate::webhooks::Webhooks;
 
 /// What all clones of a worker and what they have running share.
 pub(super) struct Shared {
     pub(super) front: Arc<Front>,
     pub(super) workshop: Arc<Workshop>,
     pub(super) product: Arc<Hosted>,
+    /// Who is told what happened, if anybody is.
+    pub(super) webhooks: Option<Arc<Webhooks>>,
     pub(super) id: WorkerId,
     pub(super) running: Mutex<HashMap<TurnId, Running>>,
     /// How many calls of [`Worker::run`](crate::Worker::run) and [`Worker::run_turn`](crate::Worker::run_turn) there

@@ -12,7 +12,7 @@ use opencode_host::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnI
 use opencode_host::store::{
     Account, AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
     Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
-    Finish, Finished, Lease, LeaseStatus, Ledger, Message, MessageEntry, Messages, Metadata,
+    Finish, Finished, Lane, Lease, LeaseStatus, Ledger, Message, MessageEntry, Messages, Metadata,
     NewAnswer, NewAttachment, NewTurn, Note, Page, Queue, RequestAnswer, Reserved, SessionGates,
     SessionLock, SessionRecord, Store, StoreError, StoreResult, Submitted, Swapped, Take, Tenant,
     Tried, Turn, TurnEvent,
@@ -235,6 +235,8 @@ forward! { Messages {
 forward! { Effects {
     through take_effect(take: Take<'_>, lease: Duration) -> Option<Effect>;
     named settle_effect(taken: &Effect, tried: &Tried) -> ();
+    named follow_effect(taken: &Effect, with: &[Effect]) -> bool;
+    through lanes() -> Vec<Lane>;
     through effects(limit: u32) -> Vec<Effect>;
     through given_up_effects(limit: u32) -> Vec<Effect>;
     through retry_effect(id: EffectId) -> bool;

@@ -31,3 +31,4 @@ mod tools;
 mod turn;
 mod uploaded_files_prompt;
 mod versions;
+mod webhooks;

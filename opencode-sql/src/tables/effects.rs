@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use opencode_host::clock::Timestamp;
 use opencode_host::id::{EffectId, TurnId};
-use opencode_host::store::{Effect, EffectKind, Lane, StoreError, StoreResult, Take, Tried};
+use opencode_host::store::{
+    AskedRequest, Effect, EffectKind, Lane, StoreError, StoreResult, Take, Tried,
+};
 
 use crate::columns::{Columns, escape, json};
 use crate::engine::{Arg, Handle, Row, Sql, args, sql};
@@ -58,6 +60,30 @@ pub(crate) const IS_DUE: Sql = sql!(
 pub(crate) const IS_AHEAD: Sql = sql!(
     "SELECT id FROM opencode_effects WHERE due_at IS NOT NULL AND lane = $1 AND set_at > $2 ORDER BY due_at LIMIT 1"
 );
+/// What follows from another, unless it is there.
+const ADD_NEW: Sql = sql!(
+    "INSERT INTO opencode_effects (",
+    columns!(),
+    ", lane) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING"
+);
+/// What the agent of a running turn asks, unless it is there.
+const ADD_ASKED: Sql = sql!(
+    "INSERT INTO opencode_effects (",
+    columns!(),
+    ", lane) SELECT $2, c.tenant, $3, $4, $4, $4, 0, NULL, $5 \
+     FROM opencode_turns AS t JOIN opencode_conversations AS c ON c.id = t.conversation \
+     WHERE t.id = $1 ON CONFLICT (id) DO NOTHING"
+);
+const SET_KIND: Sql = sql!("UPDATE opencode_effects SET kind = $3 WHERE id = $1 AND attempts = $2");
+/// Each lane by one step through the index, however many effects are in it.
+pub(crate) const LANES: Sql = sql!(
+    "WITH RECURSIVE lanes (lane) AS ( \
+       SELECT MIN(lane) FROM opencode_effects WHERE due_at IS NOT NULL \
+       UNION ALL \
+       SELECT (SELECT MIN(e.lane) FROM opencode_effects AS e WHERE e.due_at IS NOT NULL AND e.lane > lanes.lane) \
+       FROM lanes WHERE lanes.lane IS NOT NULL) \
+     SELECT lane FROM lanes WHERE lane IS NOT NULL"
+);
 const SET: Sql = sql!(
     "UPDATE opencode_effects SET kind = $3, set_at = $4, due_at = $5, error = $6 WHERE id = $1 AND attempts = $2"
 );
@@ -96,6 +122,10 @@ fn read(row: &impl Row) -> StoreResult<Effect> {
 }
 
 pub(crate) async fn add(on: &mut impl Handle, effect: &Effect) -> SqlResult<()> {
+    add_by(on, ADD, effect).await
+}
+
+async fn add_by(on: &mut impl Handle, statement: Sql, effect: &Effect) -> SqlResult<()> {
     let lane = effect.kind.lane();
     let args = args![
         effect.id.to_string(),
@@ -108,8 +138,42 @@ pub(crate) async fn add(on: &mut impl Handle, effect: &Effect) -> SqlResult<()> 
         error(effect),
         lane.as_str(),
     ];
-    on.execute(ADD, args).await?;
+    on.execute(statement, args).await?;
     Ok(())
+}
+
+/// Notes what follows from an effect that its taker still has; answers whether it does.
+pub(crate) async fn follow(
+    on: &mut impl Handle,
+    taken: &Effect,
+    with: &[Effect],
+) -> SqlResult<bool> {
+    let args = args![taken.id.to_string(), taken.attempts, json(&taken.kind)?];
+    if on.execute(SET_KIND, args).await? != 1 {
+        return Ok(false);
+    }
+    for effect in with {
+        add_by(on, ADD_NEW, effect).await?;
+    }
+    Ok(true)
+}
+
+/// Notes that endpoints are to be told of a request of this turn, whose row is locked.
+pub(crate) async fn add_asked(on: &mut impl Handle, asked: &AskedRequest) -> SqlResult<()> {
+    let (owed, now) = (EffectKind::Asked(asked.clone()), on.now().await?);
+    let (id, lane) = (asked.effect().to_string(), owed.lane());
+    let args = args![asked.turn, id, json(&owed)?, now, lane.as_str()];
+    on.execute(ADD_ASKED, args).await?;
+    Ok(())
+}
+
+/// The lanes of the effects that are due, or will be.
+pub(crate) async fn lanes(on: &mut impl Handle) -> SqlResult<Vec<Lane>> {
+    let rows = on.rows(LANES, args![]).await?;
+    let lanes = rows
+        .iter()
+        .map(|row| Ok(Columns::new(row, "effects", "lane")?.text("lane")?.into()));
+    Ok(lanes.collect::<StoreResult<_>>()?)
 }
 
 /// Notes what the end of a turn owes, held until the turn is settled.

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use opencode_client::reply::Checkpoint;
 use opencode_host::id::TurnId;
-use opencode_host::store::{Lease, LeaseStatus, Note, Phase, StoreError};
+use opencode_host::store::{AskedRequest, Lease, LeaseStatus, Note, Phase, StoreError};
 use serde_json::json;
 
-use super::messages;
 use super::turns::{self, Standing, lost};
+use super::{effects, messages};
 use crate::columns::{Columns, escape, json};
 use crate::engine::{Handle, Row, Sql, args, sql};
 use crate::failure::SqlResult;
@@ -189,6 +189,7 @@ pub(crate) async fn note(on: &mut impl Handle, lease: &Lease, note: Note<'_>) ->
             on.execute(RECORD_REPLACEMENT, args).await?
         }
         Note::Checkpoint(checkpoint) => return self::checkpoint(on, lease, checkpoint).await,
+        Note::Asked(asked) => return self::asked(on, lease, asked).await,
         Note::Waiting => {
             let args = args![lease.turn, lease.generation];
             on.execute(RESET_ATTEMPTS, args).await?
@@ -207,6 +208,17 @@ pub(crate) async fn note(on: &mut impl Handle, lease: &Lease, note: Note<'_>) ->
     } else {
         Err(lost(lease.turn).into())
     }
+}
+
+async fn asked(on: &mut impl Handle, lease: &Lease, asked: &AskedRequest) -> SqlResult<()> {
+    let standing = turns::standing(on, lease.turn).await?;
+    let is_running = |turn: &Standing| {
+        turn.generation == lease.generation && turn.leased && turn.phase == Phase::Running
+    };
+    if !standing.as_ref().is_some_and(is_running) {
+        return Err(lost(lease.turn).into());
+    }
+    effects::add_asked(on, asked).await
 }
 
 async fn checkpoint(on: &mut impl Handle, lease: &Lease, checkpoint: &Checkpoint) -> SqlResult<()> {

@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use serde_json::{Map, json};
 
 use super::Fixture;
 use super::sample::{LEASE, finish, session};
 use crate::clock::{Clock as _, Timestamp};
+use crate::id::EffectId;
 use crate::store::{
-    CancelOutcome, Conversation, Effect, EffectKind, Finish, Finished, Lane, NewTurn, OnBusy,
-    Swapped, Take, Tried, Turn, TurnStatus,
+    AskedRequest, CancelOutcome, Conversation, Effect, EffectKind, Finish, Finished, Lane,
+    Metadata, NewTurn, Note, OnBusy, StoreError, Swapped, Take, Tried, Turn, TurnStatus,
+    WebhookEvent,
 };
 
 /// How long effects are taken for here.
@@ -78,6 +81,9 @@ pub async fn a_deletion_is_noted_with_its_session(on: &dyn Fixture) {
     assert_eq!(listed(on).await, []);
     let now = on.clock().now();
     let unknown = deleted(on, "empty").await;
+    let noted = Metadata::try_from(json!({"ticket": 42})).unwrap();
+    let noting = on.store().set_metadata(conversation.id, &noted).await;
+    assert!(noting.is_ok(), "{noting:?}");
     let gone = on.store().delete_conversation(conversation.id, None).await;
     assert!(gone.unwrap().is_some());
     let again = on.store().delete_conversation(conversation.id, None).await;
@@ -90,22 +96,30 @@ pub async fn a_deletion_is_noted_with_its_session(on: &dyn Fixture) {
             .find(|effect| is_of(effect, &wanted))
             .unwrap()
     };
-    let expected = |until: Timestamp, session| {
+    let expected = |until: Timestamp, session, name: &str, metadata| {
+        let name = name.to_owned();
         move |id| EffectKind::Deletion {
             conversation: id,
             session,
             until,
+            name,
+            metadata,
+            told: false,
         }
     };
+    let noted_at = noted;
     let noted = of(conversation.clone()).await;
     assert_eq!(
         noted.kind,
-        expected(now.after(LEASE), Some(session("ses_1")))(conversation.id)
+        expected(now.after(LEASE), Some(session("ses_1")), "garden", noted_at)(conversation.id)
     );
     assert_eq!((noted.attempts, noted.error), (0, None));
     assert_eq!((noted.created_at, noted.due_at), (now, Some(now)));
     let noted = of(unknown.clone()).await;
-    assert_eq!(noted.kind, expected(now, None)(unknown.id));
+    assert_eq!(
+        noted.kind,
+        expected(now, None, "empty", Metadata::default())(unknown.id)
+    );
 }
 
 /// What is taken is its taker's until its time is up; then it is due again, and what the first one says is passed over.
@@ -195,6 +209,131 @@ pub async fn what_is_done_of_an_effect_is_kept(on: &dyn Fixture) {
     settle(on, &taken, again(1, "no disk")).await;
     let told = end_of(on, &claimed.turn).await.unwrap();
     assert_eq!(told.kind, taken.kind);
+}
+
+/// A webhook that follows from another effect.
+fn webhook(of: &Effect, to: &str) -> Effect {
+    let kind = EffectKind::Webhook {
+        endpoint: format!("endpoint\0 of {to}"),
+        to: to.to_owned(),
+        event: WebhookEvent::TurnFinished,
+        at: of.created_at,
+        data: Map::from_iter([("status".to_owned(), "completed".into())]),
+    };
+    let id = EffectId::derived(of.id, to);
+    Effect::new(id, &of.tenant, kind, of.created_at)
+}
+
+/// What follows from an effect is noted with what its taker says of it, once, and only by its taker.
+pub async fn what_follows_is_noted_once_and_by_its_taker(on: &dyn Fixture) {
+    let claimed = on.running("garden").await;
+    on.complete(&claimed.lease).await;
+    let mut taken = take_one(on, Take::Due(&Lane::HOOKS)).await.unwrap();
+    let follow = async |taken: &Effect, with: &[Effect]| {
+        on.store().follow_effect(taken, with).await.unwrap()
+    };
+    let (one, two) = (webhook(&taken, "one"), webhook(&taken, "two"));
+    let late = taken.clone();
+    on.clock().advance(TAKEN);
+    let mut again = take_one(on, Take::Due(&Lane::HOOKS)).await.unwrap();
+    assert!(!follow(&late, std::slice::from_ref(&one)).await);
+    assert_eq!(listed(on).await, std::slice::from_ref(&again));
+    for told in [&mut taken.kind, &mut again.kind] {
+        let EffectKind::TurnEnd { told, .. } = told else {
+            panic!("{told:?}")
+        };
+        *told = true;
+    }
+    assert!(follow(&again, std::slice::from_ref(&one)).await);
+    let noted = end_of(on, &claimed.turn).await.unwrap();
+    assert_eq!(noted, again, "it is its taker's as before");
+    // The one that is there stays as it is, though it was tried meanwhile.
+    let tried = take_one(on, Take::This(one.id)).await.unwrap();
+    assert_eq!((tried.attempts, &tried.kind), (1, &one.kind));
+    assert!(follow(&again, &[one.clone(), two.clone()]).await);
+    let effects = listed(on).await;
+    assert_eq!(effects.len(), 3, "{effects:?}");
+    assert!(
+        effects.contains(&tried) && effects.contains(&two),
+        "{effects:?}"
+    );
+    settle(on, &again, Tried::Done).await;
+    assert!(
+        !follow(&again, &[webhook(&again, "three")]).await,
+        "it is done"
+    );
+    assert_eq!(listed(on).await.len(), 2);
+}
+
+/// Lanes are listed while something in them is to be tried.
+pub async fn lanes_are_listed_while_something_is_to_be_tried(on: &dyn Fixture) {
+    let lanes = async || {
+        let mut lanes = on.store().lanes().await.unwrap();
+        lanes.sort();
+        lanes
+    };
+    assert_eq!(lanes().await, []);
+    let claimed = on.running("garden").await;
+    let finished = on.store().finish(&claimed.lease, &completed()).await;
+    assert!(finished.is_ok(), "{finished:?}");
+    assert_eq!(lanes().await, [], "what is held is not tried");
+    assert!(on.store().settle(&claimed.lease).await.unwrap());
+    deleted(on, "one").await;
+    deleted(on, "two").await;
+    let taken = take_one(on, Take::Due(&Lane::HOOKS)).await.unwrap();
+    let with = [webhook(&taken, "one"), webhook(&taken, "two")];
+    assert!(on.store().follow_effect(&taken, &with).await.unwrap());
+    let expected = ["deletion", "hooks", "webhook:one", "webhook:two"];
+    let expected = expected.map(|lane| Lane::from(lane.to_owned()));
+    assert_eq!(
+        lanes().await,
+        expected,
+        "what is being tried may be due again"
+    );
+    assert_eq!(expected[2], Lane::of_webhooks("one"));
+    let one = take_one(on, Take::Due(&expected[2])).await.unwrap();
+    assert_eq!(one.kind, with[0].kind);
+    let error = "gone".to_owned();
+    settle(on, &one, Tried::GivenUp { error }).await;
+    settle(on, &taken, Tried::Done).await;
+    assert_eq!(lanes().await, [expected[0].clone(), expected[3].clone()]);
+}
+
+/// What an agent asks is noted once for each request, by the turn's worker alone.
+pub async fn a_request_is_noted_once(on: &dyn Fixture) {
+    let claimed = on.running("garden").await;
+    let asked = |request: &str| AskedRequest {
+        conversation: claimed.conversation.id,
+        turn: claimed.turn.id,
+        message: claimed.turn.message,
+        request: request.to_owned(),
+        permission: Some("bash".to_owned()),
+    };
+    let note = async |request: &str| {
+        let asked = asked(request);
+        on.store().note(&claimed.lease, Note::Asked(&asked)).await
+    };
+    for request in ["per_1", "per_2", "per_1"] {
+        note(request).await.unwrap();
+    }
+    let due = Take::Due(&Lane::REQUESTS);
+    let first = take_one(on, due).await.unwrap();
+    let second = take_one(on, due).await.unwrap();
+    assert_eq!(take_one(on, due).await, None);
+    assert_eq!(first.tenant, claimed.conversation.tenant);
+    let ids = [first.id, second.id];
+    for request in ["per_1", "per_2"] {
+        assert!(ids.contains(&asked(request).effect()), "{request}");
+    }
+    note("per_1").await.unwrap();
+    assert_eq!(take_one(on, due).await, None, "its taker has it");
+    on.complete(&claimed.lease).await;
+    let late = note("per_3").await;
+    assert!(
+        matches!(late, Err(StoreError::LeaseLost { .. })),
+        "{late:?}"
+    );
+    assert_eq!(take_one(on, due).await, None);
 }
 
 /// What is due in one lane is not looked for in another; a taker can ask for one effect.

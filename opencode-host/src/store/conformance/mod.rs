@@ -206,7 +206,9 @@ macro_rules! store_conformance {
                 any_text_is_kept, a_turns_deadlines_are_kept, deep_nesting_is_kept, five_megabytes_are_kept, numbers_are_kept,
                 messages_are_read_backwards, places_of_other_conversations_are_refused, messages_come_in_pages;
             effects: a_deletion_is_noted_with_its_session, an_effect_is_its_takers_for_a_time, an_effect_is_tried_again,
-                what_is_given_up_is_tried_again_when_told, what_is_done_of_an_effect_is_kept, lanes_are_apart,
+                what_is_given_up_is_tried_again_when_told, what_is_done_of_an_effect_is_kept,
+                what_follows_is_noted_once_and_by_its_taker, lanes_are_listed_while_something_is_to_be_tried,
+                a_request_is_noted_once, lanes_are_apart,
                 an_end_is_noted_and_due_once_it_is_settled, every_way_to_end_is_noted, a_deletion_makes_due_what_ends_owe,
                 an_unreadable_turn_owes_with_its_cancel,
                 effects_come_by_when_they_are_due, a_clock_put_back_holds_up_no_effect, each_effect_is_taken_once,
