@@ -238,6 +238,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/turns/{turn}/choose": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Shows a turn in the place of its other versions, and behind it the newest that goes on from it. While a turn of the
+         *     conversation is queued or runs: a problem, `busy`.
+         */
+        post: operations["choose_version"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/turns/{turn}/edit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Asks something else in the place of a turn: its prompt, its answer and what follows stay as another version. While a turn
+         *     of the conversation is queued or runs: a problem, `busy`.
+         */
+        post: operations["edit_turn"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/turns/{turn}/events": {
         parameters: {
             query?: never;
@@ -253,6 +293,26 @@ export interface paths {
         get: operations["follow_turn"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/turns/{turn}/regenerate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Asks again what a turn has asked, with its files and metadata, in its place: its answer and what follows it stay as
+         *     another version. While a turn of the conversation is queued or runs: a problem, `busy`.
+         */
+        post: operations["regenerate_turn"];
         delete?: never;
         options?: never;
         head?: never;
@@ -288,6 +348,40 @@ export interface paths {
         };
         /** Shows what came of a turn. While it has not ended: a problem, `not_ended`. */
         get: operations["show_result"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/turns/{turn}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Asks a turn again that ended without an answer: as `regenerate`. */
+        post: operations["retry_turn"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/turns/{turn}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the versions of a turn, itself among them, oldest first. */
+        get: operations["list_versions"];
         put?: never;
         post?: never;
         delete?: never;
@@ -635,6 +729,11 @@ export interface components {
         };
         /** @description Nothing is told of what was deleted. */
         Deleted: Record<string, never>;
+        /** @description What is asked in the place of a turn. */
+        Edit: {
+            /** @description The person's words. */
+            prompt: string;
+        };
         /** @description A file of a message. */
         File: {
             /**
@@ -690,6 +789,10 @@ export interface components {
              * @description The turn that made it.
              */
             turn: string;
+            /** @description Which of the versions of its turn this one is, from 1. */
+            version: number;
+            /** @description How many versions its turn has. */
+            versions: number;
         };
         /** @description A part of the messages of a conversation. */
         MessagePage: {
@@ -984,6 +1087,11 @@ export interface components {
             /** @description What the application has noted at it. */
             metadata: Record<string, never>;
             /**
+             * Format: uuid
+             * @description The turn that it goes on from; none where it begins the conversation.
+             */
+            parent?: string | null;
+            /**
              * Format: int64
              * @description When work on it began.
              */
@@ -1065,6 +1173,28 @@ export interface components {
          * @enum {string}
          */
         TurnStatus: "completed" | "cancelled" | "error" | "failed";
+        /** @description One of the turns that go on from the same place of a conversation. */
+        TurnVersion: {
+            /**
+             * Format: int64
+             * @description When it was submitted.
+             */
+            created_at: number;
+            /**
+             * Format: uuid
+             * @description The message that it fills.
+             */
+            message: string;
+            /** @description Whether it is the one that is shown. */
+            shown: boolean;
+            /** Format: uuid */
+            turn: string;
+            /**
+             * Format: uuid
+             * @description The message that it answers.
+             */
+            user_message: string;
+        };
         /** @description What a front end sends. */
         UiChatRequest: {
             /** @description The chat: the name of the conversation. */
@@ -1115,6 +1245,10 @@ export interface components {
             input_tokens: number;
             /** Format: int64 */
             output_tokens: number;
+        };
+        /** @description The versions of a turn, oldest first. */
+        VersionList: {
+            versions: components["schemas"]["TurnVersion"][];
         };
         /**
          * @description What to do while the conversation has unfinished turns: wait behind them, be refused, or cancel them.
@@ -1708,6 +1842,75 @@ export interface operations {
             };
         };
     };
+    choose_version: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The turn. */
+                turn: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is shown. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    edit_turn: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A key of the caller's own for this request. */
+                "idempotency-key"?: string;
+            };
+            path: {
+                /** @description The turn. */
+                turn: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Edit"];
+            };
+        };
+        responses: {
+            /** @description The turn that takes its place. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Turn"];
+                };
+            };
+            /** @description A problem. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     follow_turn: {
         parameters: {
             query?: {
@@ -1746,6 +1949,41 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description A problem. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    regenerate_turn: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A key of the caller's own for this request. */
+                "idempotency-key"?: string;
+            };
+            path: {
+                /** @description The turn. */
+                turn: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The turn that takes its place. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Turn"];
+                };
             };
             /** @description A problem. */
             default: {
@@ -1824,6 +2062,73 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TurnResult"];
+                };
+            };
+            /** @description A problem. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    retry_turn: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A key of the caller's own for this request. */
+                "idempotency-key"?: string;
+            };
+            path: {
+                /** @description The turn. */
+                turn: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The turn that takes its place. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Turn"];
+                };
+            };
+            /** @description A problem. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_versions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The turn. */
+                turn: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The versions. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VersionList"];
                 };
             };
             /** @description A problem. */

@@ -6,6 +6,7 @@ mod prepared;
 mod requests;
 mod spending;
 mod tenant_host;
+mod versions;
 mod watch;
 
 use std::sync::Arc;
@@ -84,6 +85,9 @@ pub struct SubmitOptions {
     pub deadlines: Deadlines,
     /// The files that come with the prompt; see [`Host::uploads`].
     pub uploads: Option<Uploads>,
+    /// The turn of the conversation whose place the new one takes, as with [`Host::edit`]. Default: none, so that the turn
+    /// goes on from the last one that is shown.
+    pub instead_of: Option<TurnId>,
 }
 
 /// Why a prompt was not taken.

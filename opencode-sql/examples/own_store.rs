@@ -234,8 +234,8 @@ impl Rows for OwnRows {
         after: u64,
         limit: u32,
     ) -> Listed<MessageEntry> {
-        let index = "SELECT id, json_object('place', n, 'id', id, 'bytes', octet_length(row))
-            FROM posts WHERE (?1 = '' OR chat = ?1) AND n > ?2 ORDER BY n LIMIT ?3";
+        let index = "SELECT id, json_object('place', n, 'id', id, 'bytes', octet_length(row),
+            'hidden', row -> '$.hidden') FROM posts WHERE (?1 = '' OR chat = ?1) AND n > ?2 ORDER BY n LIMIT ?3";
         let chat = chat.map(|id| id.to_string()).unwrap_or_default();
         self.all(index, &[&chat, &after, &limit]).await
     }

@@ -8,6 +8,7 @@ use crate::options::Dialect;
 use crate::schema::STEPS;
 use crate::tables::{
     answers, attachments, claims, conversations, effects, endings, leases, ledger, messages, turns,
+    versions,
 };
 
 /// A statement, the index it is to use, and the types of its parameters.
@@ -121,6 +122,10 @@ const EXPECTED: &[Expected] = &[
     (turns::EVENTS, "turn_events_by_turn", "text"),
     (turns::UNFINISHED, "turns_open", "text"),
     (turns::OLDEST_UNFINISHED, "turns_open", "text"),
+    (versions::LAST_SHOWN, "messages_by_conversation", "text"),
+    (versions::PLACE, "(id", "text"),
+    (versions::VERSIONS, "turns_by_parent", "text"),
+    (versions::NEWEST_BEHIND, "turns_by_parent", "text, text"),
 ];
 
 /// 20,000 conversations with two settled turns each; one more turn is queued, one runs.

@@ -50,6 +50,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(7, "0007_policy.sql", "policy"),
     step!(8, "0008_outbox.sql", "outbox"),
     step!(9, "0009_ledger.sql", "ledger"),
+    step!(10, "0010_versions.sql", "versions"),
 ];
 
 /// The newest version that this program knows.

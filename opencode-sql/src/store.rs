@@ -13,14 +13,15 @@ use opencode_host::store::{
     Finish, Finished, Lane, Lease, LeaseStatus, Ledger, Message, MessageEntry, Messages, Metadata,
     NewAnswer, NewAttachment, NewTurn, Note, Page, Queue, RequestAnswer, Reserved, SessionGates,
     SessionLock, SessionRecord, StoreError, StoreResult, Submitted, Swapped, Take, Tenant, Tried,
-    Turn, TurnEvent, lock_in_process,
+    Turn, TurnEvent, TurnVersion, lock_in_process,
 };
 
 use crate::engine::{Engine, Handle as _};
 use crate::failure::{Failure, SqlResult};
 use crate::tables::claims::{self, Taken};
 use crate::tables::{
-    answers, attachments, conversations, effects, endings, leases, ledger, messages, submits, turns,
+    answers, attachments, conversations, effects, endings, leases, ledger, messages, submits,
+    turns, versions,
 };
 
 /// How often a piece of work is run that collides with others.
@@ -214,6 +215,10 @@ impl<E: Engine> Queue for SqlStore<E> {
         transaction!(self, "submit", |on| submits::submit(&mut on, turn))
     }
 
+    async fn choose(&self, turn: TurnId) -> StoreResult<()> {
+        transaction!(self, "choose", |on| versions::choose(&mut on, turn))
+    }
+
     async fn request_cancel(
         &self,
         turn: TurnId,
@@ -357,6 +362,10 @@ impl<E: Engine> Messages for SqlStore<E> {
 
     async fn turn(&self, id: TurnId) -> StoreResult<Option<Turn>> {
         statement!(self.reader, "turn", |on| turns::by_id(&mut on, id))
+    }
+
+    async fn versions(&self, id: TurnId) -> StoreResult<Vec<TurnVersion>> {
+        statement!(self.reader, "versions", |on| versions::of(&mut on, id))
     }
 
     async fn active_turns(

@@ -16,6 +16,10 @@ pub(crate) struct Message {
     conversation: Uuid,
     /// The turn that made it.
     turn: Uuid,
+    /// Which of the versions of its turn this one is, from 1.
+    version: usize,
+    /// How many versions its turn has.
+    versions: usize,
     role: Role,
     status: MessageStatus,
     #[serde(flatten)]
@@ -124,11 +128,18 @@ pub(crate) struct MessagePage {
 
 impl Message {
     /// A message and its files.
-    pub(crate) fn new(row: store::Message, files: Vec<store::Attachment>) -> Self {
+    pub(crate) fn new(
+        row: store::Message,
+        files: Vec<store::Attachment>,
+        versions: &[store::TurnVersion],
+    ) -> Self {
+        let place = versions.iter().position(|version| version.turn == row.turn);
         Self {
             id: row.id.as_uuid(),
             conversation: row.conversation.as_uuid(),
             turn: row.turn.as_uuid(),
+            version: place.unwrap_or_default() + 1,
+            versions: versions.len().max(1),
             role: match row.role {
                 store::MessageRole::User => Role::User,
                 store::MessageRole::Assistant => Role::Assistant,

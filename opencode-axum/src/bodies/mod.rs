@@ -17,5 +17,5 @@ pub(crate) use event::ServerSentEvent;
 pub(crate) use messages::{Message, MessagePage};
 pub(crate) use spending::Spending;
 pub(crate) use turns::{
-    Answered, Cancel, Cancelled, NewTurn, RequestAnswer, Result, Turn, TurnPage,
+    Answered, Cancel, Cancelled, Edit, NewTurn, RequestAnswer, Result, Turn, TurnPage, VersionList,
 };

@@ -27,6 +27,48 @@ pub(crate) struct NewTurn {
     pub(crate) metadata: Option<Metadata>,
 }
 
+/// What is asked in the place of a turn.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Edit {
+    /// The person's words.
+    #[schema(value_type = String, pattern = r"^[^\x00]*[^\s\x00\x85][^\x00]*$")]
+    pub(crate) prompt: Text,
+}
+
+/// The versions of a turn, oldest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct VersionList {
+    pub(crate) versions: Vec<Version>,
+}
+
+/// One of the turns that go on from the same place of a conversation.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TurnVersion)]
+pub(crate) struct Version {
+    turn: Uuid,
+    /// The message that it answers.
+    user_message: Uuid,
+    /// The message that it fills.
+    message: Uuid,
+    /// Whether it is the one that is shown.
+    shown: bool,
+    /// When it was submitted.
+    created_at: i64,
+}
+
+impl From<store::TurnVersion> for Version {
+    fn from(row: store::TurnVersion) -> Self {
+        Self {
+            turn: row.turn.as_uuid(),
+            user_message: row.user_message.as_uuid(),
+            message: row.message.as_uuid(),
+            shown: row.shown,
+            created_at: row.created_at.0,
+        }
+    }
+}
+
 /// What to do while the conversation has unfinished turns: wait behind them, be refused, or cancel them.
 #[derive(Debug, ToSchema)]
 #[schema(rename_all = "lowercase")]
@@ -46,6 +88,8 @@ pub(crate) struct Turn {
     user_message: Uuid,
     /// The message that it fills.
     message: Uuid,
+    /// The turn that it goes on from; none where it begins the conversation.
+    parent: Option<Uuid>,
     state: TurnPhase,
     /// How it ended, once it has.
     status: Option<Status>,
@@ -226,6 +270,7 @@ impl From<store::Turn> for Turn {
             conversation: row.conversation.as_uuid(),
             user_message: row.user_message.as_uuid(),
             message: row.message.as_uuid(),
+            parent: row.parent.map(|parent| parent.as_uuid()),
             state,
             status,
             started_at: row.started_at().map(|at| at.0),

@@ -102,6 +102,7 @@ pub(crate) async fn run(
         text,
         files,
         client_key: Some(format!("ag-ui:{run}")),
+        instead_of: None,
     };
     let (turn, seat) = message.submit(&settings, &scope, &thread).await?;
     let history = request.messages.to_owned();

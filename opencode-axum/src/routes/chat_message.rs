@@ -1,7 +1,8 @@
 //! The last message of a chat, as front ends that others wrote send it: one turn in the conversation of the chat's name.
 
 use opencode_client::wire::Prompt;
-use opencode_host::store::Turn;
+use opencode_host::id::{ConversationId, MessageId, TurnId};
+use opencode_host::store::{StoreError, Turn};
 use opencode_host::{SubmitOptions, check_prompt};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -17,6 +18,8 @@ pub(super) struct ChatMessage {
     pub(super) text: String,
     pub(super) files: Vec<InlineFile>,
     pub(super) client_key: Option<String>,
+    /// The message in whose turn's place it is sent, as the front end calls it.
+    pub(super) instead_of: Option<String>,
 }
 
 impl ChatMessage {
@@ -31,7 +34,12 @@ impl ChatMessage {
         check_prompt(&self.text, settings.max_prompt)?;
         let seat = settings.seat()?;
         let conversation = scope.host.open_conversation(chat).await?.id;
+        let instead_of = match &self.instead_of {
+            Some(message) => turn_of(scope, conversation, message).await?,
+            None => None,
+        };
         let options = SubmitOptions {
+            instead_of,
             client_key: self.client_key,
             uploads: uploads(scope, conversation, self.files).await?,
             ..SubmitOptions::default()
@@ -39,6 +47,22 @@ impl ChatMessage {
         let prompt = Prompt::text(self.text);
         let submitted = submit_once(scope, conversation, prompt, options).await?;
         Ok((submitted.turn, seat))
+    }
+}
+
+/// The turn of a message of this conversation. A front end may call messages by names of its own, of which nothing is known.
+async fn turn_of(
+    scope: &Scope,
+    conversation: ConversationId,
+    message: &str,
+) -> Result<Option<TurnId>, Problem> {
+    let Ok(message) = message.parse::<MessageId>() else {
+        return Ok(None);
+    };
+    match scope.host.message(message).await {
+        Ok(found) => Ok(Some(found.turn).filter(|_| found.conversation == conversation)),
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

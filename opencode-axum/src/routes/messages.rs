@@ -96,5 +96,6 @@ async fn with_files(
     message: opencode_host::store::Message,
 ) -> Result<Message, Problem> {
     let files = scope.host.attachments(message.id).await?;
-    Ok(Message::new(message, files))
+    let versions = scope.host.versions(message.turn).await?;
+    Ok(Message::new(message, files, &versions))
 }

@@ -15,6 +15,7 @@ mod spending;
 mod submit;
 mod turns;
 mod ui_chat;
+mod versions;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -34,6 +35,11 @@ pub(crate) fn all() -> OpenApiRouter<Settings> {
         .routes(routes!(turns::show))
         .routes(routes!(turns::result))
         .routes(routes!(turns::cancel))
+        .routes(routes!(versions::retry))
+        .routes(routes!(versions::regenerate))
+        .routes(routes!(versions::edit))
+        .routes(routes!(versions::choose))
+        .routes(routes!(versions::list))
         .routes(routes!(events::events))
         .routes(routes!(requests::answer))
         .routes(routes!(files::show))

@@ -121,12 +121,16 @@ pub(crate) async fn submit_once(
     if is_same {
         return Ok(submitted);
     }
+    Err(key_reused())
+}
+
+pub(crate) fn key_reused() -> Problem {
     let detail = "The key was used for another request in this conversation. Use a new one.";
-    Err(Problem::conflict("key_reused", detail))
+    Problem::conflict("key_reused", detail)
 }
 
 /// The caller's key of a request.
-fn client_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(crate) fn client_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut keys = headers.get_all("idempotency-key").iter();
     let (Some(key), more) = (keys.next(), keys.next()) else {
         return Ok(None);

@@ -2,7 +2,7 @@
 //!
 //! The chat's id is the name of the conversation. A front end sends all of its messages; read is the last, which is the
 //! person's. A message is one turn, however often it is sent; one that is sent in the place of an earlier one, or to have
-//! it answered again, is a new turn.
+//! it answered again, is a new turn, which takes the place of the earlier one where that is called by its id.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -111,6 +111,7 @@ pub(crate) async fn send(
     if message.role != UiRole::User {
         return Err(no_prompt());
     }
+    let instead_of = request.message_id.as_ref().map(|id| id.0.clone());
     let client_key = match (request.trigger, request.message_id) {
         (UiTrigger::SubmitMessage, None) => Some(format!("ui:submit:{}", message.id.0)),
         // In the place of an earlier message: whoever sends it so means it.
@@ -122,6 +123,7 @@ pub(crate) async fn send(
         text,
         files,
         client_key,
+        instead_of,
     };
     let (turn, seat) = message.submit(&settings, &scope, &request.id.0).await?;
     stream(settings, &scope, mount, &turn, seat).await

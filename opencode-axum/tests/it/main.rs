@@ -20,3 +20,4 @@ mod spending;
 mod tenants;
 mod typed;
 mod ui_chat;
+mod versions;

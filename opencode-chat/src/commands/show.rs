@@ -44,7 +44,7 @@ pub(crate) async fn run(args: ShowArgs) -> Result<ExitCode, Failure> {
         let page = store.message_index(only, after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = last.place;
-        for entry in &page {
+        for entry in page.iter().filter(|entry| !entry.hidden) {
             if !terminal::is_read() {
                 return Ok(ExitCode::SUCCESS);
             }

@@ -52,6 +52,7 @@ impl Prepared {
         turn.metadata = options.metadata;
         turn.deadlines = options.deadlines;
         turn.on_busy = options.on_busy;
+        turn.instead_of = options.instead_of;
         turn.check()?;
         // On the heap: it is rarely asked, and the future of a submit is large.
         turn.budget = Box::pin(budget_of(front, &turn)).await?.map(Box::new);
@@ -98,7 +99,10 @@ impl Prepared {
 }
 
 /// What the turn may use, as the application says; `None` where it says nothing.
-async fn budget_of(front: &Front, turn: &NewTurn) -> Result<Option<Budget>, SubmitError> {
+pub(super) async fn budget_of(
+    front: &Front,
+    turn: &NewTurn,
+) -> Result<Option<Budget>, SubmitError> {
     if front.budgets.are_none() {
         return Ok(None);
     }

@@ -12,7 +12,7 @@ use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
 use crate::live::Cursor;
 use crate::store::{
     Attachment, CancelOutcome, Conversation, ConversationFilter, ConversationSummary, Message,
-    Metadata, NewAnswer, Page, StoreError, StoreResult, Submitted, Tenant, Turn,
+    Metadata, NewAnswer, Page, StoreError, StoreResult, Submitted, Tenant, Turn, TurnVersion,
 };
 use crate::turn::TurnResult;
 use crate::uploads::{UploadError, Uploads};
@@ -266,6 +266,51 @@ impl TenantHost {
     pub async fn cancel(&self, turn: TurnId, reason: Option<&str>) -> StoreResult<CancelOutcome> {
         self.turn(turn).await?;
         self.host.cancel(turn, reason).await
+    }
+
+    /// Asks again what a turn has asked, in its place: [`Host::regenerate`].
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] where the tenant has no such turn; else as there.
+    pub async fn regenerate(
+        &self,
+        turn: TurnId,
+        client_key: Option<String>,
+    ) -> Result<Submitted, SubmitError> {
+        self.turn(turn).await?;
+        self.host.regenerate(turn, client_key).await
+    }
+
+    /// Queues a turn with a new prompt in the place of another: [`Host::edit`].
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] where the tenant has no such turn; else as there.
+    pub async fn edit(
+        &self,
+        turn: TurnId,
+        prompt: Prompt,
+        options: SubmitOptions,
+    ) -> Result<Submitted, SubmitError> {
+        self.turn(turn).await?;
+        self.host.edit(turn, prompt, options).await
+    }
+
+    /// Shows a turn in the place of its other versions: [`Host::choose`].
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] where the tenant has no such turn; else as there.
+    pub async fn choose(&self, turn: TurnId) -> StoreResult<()> {
+        self.turn(turn).await?;
+        self.host.choose(turn).await
+    }
+
+    /// The versions of a turn, itself among them, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] where the tenant has no such turn.
+    pub async fn versions(&self, turn: TurnId) -> StoreResult<Vec<TurnVersion>> {
+        self.turn(turn).await?;
+        self.host.versions(turn).await
     }
 
     /// Answers a request of a running turn: [`Host::answer`].

@@ -15,6 +15,7 @@ use super::{
     MAX_KEY_CHARS, MAX_TENANT_CHARS, Message, MessageEntry, Messages, Metadata, NewAnswer,
     NewAttachment, NewTurn, Note, Page, Queue, RequestAnswer, Reserved, SessionGates, SessionLock,
     SessionRecord, Store, StoreResult, Submitted, Swapped, Take, Tenant, Tried, Turn, TurnEvent,
+    TurnVersion,
 };
 use crate::blobs::Digest;
 use crate::budget::{Budget, Spending, Spent};
@@ -73,6 +74,7 @@ forward! { Conversations {
 
 forward! { Queue {
     now() -> Timestamp;
+    choose(turn: TurnId) -> ();
     answered(lease: &Lease, request: &str, state: Option<&AnswerState>) -> ();
     claim(claim: &Claim) -> Option<ClaimedTurn>;
     renew(leases: &[Lease], length: Duration) -> Vec<LeaseStatus>;
@@ -109,6 +111,7 @@ forward! { Messages {
     message_index(conversation: Option<ConversationId>, after: u64, limit: u32) -> Vec<MessageEntry>;
     messages_before(conversation: ConversationId, before: Option<MessageId>, limit: u32) -> Vec<Message>;
     turn(id: TurnId) -> Option<Turn>;
+    versions(id: TurnId) -> Vec<TurnVersion>;
     active_turns(conversation: ConversationId, limit: u32) -> Vec<Turn>;
     turn_events(id: TurnId) -> Vec<TurnEvent>;
     answers(turn: TurnId) -> Vec<RequestAnswer>;

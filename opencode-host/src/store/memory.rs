@@ -243,6 +243,7 @@ impl Rows for MemoryRows {
             .filter(|(_, message)| conversation.is_none_or(|id| id == message.conversation))
             .map(|(place, message)| {
                 MessageEntry::new(*place, message.id.to_string(), size_of(message))
+                    .hidden(message.hidden)
             });
         Ok(wanted.take(limit as usize).collect())
     }

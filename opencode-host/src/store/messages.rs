@@ -6,7 +6,9 @@ use std::collections::VecDeque;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Finish, RequestAnswer, StoreError, StoreResult, Turn, TurnEvent, TurnStatus};
+use super::{
+    Finish, RequestAnswer, StoreError, StoreResult, Turn, TurnEvent, TurnStatus, TurnVersion,
+};
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::outcome::Answer;
@@ -25,7 +27,8 @@ pub trait Messages: Send + Sync {
     /// One message.
     async fn message(&self, id: MessageId) -> StoreResult<Option<Message>>;
 
-    /// The messages of a conversation, or of all, oldest first: at most `limit`, of those after `after`.
+    /// The messages that a conversation shows, or all messages of all, oldest first: at most `limit`, of those after
+    /// `after`.
     ///
     /// This default looks for `after` from the beginning and reads messages one by one.
     ///
@@ -37,19 +40,29 @@ pub trait Messages: Send + Sync {
         after: Option<MessageId>,
         limit: u32,
     ) -> StoreResult<Vec<Message>> {
-        let place = match after {
+        let mut place = match after {
             None => 0,
             Some(id) => place_of(self, conversation, id).await?,
         };
         let mut messages = Vec::new();
-        for entry in self.message_index(conversation, place, limit).await? {
-            messages.extend(entered(self, &entry).await?);
+        loop {
+            let page = self.message_index(conversation, place, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            place = last.place;
+            for entry in page {
+                if messages.len() >= limit as usize {
+                    return Ok(messages);
+                }
+                if conversation.is_none() || !entry.hidden {
+                    messages.extend(entered(self, &entry).await?);
+                }
+            }
         }
         Ok(messages)
     }
 
-    /// Where the messages of a conversation are, or all, oldest first: at most `limit`, of those behind the place
-    /// `after` (0 is before the first). For who reads them one by one: none is in memory, and one that cannot be read
+    /// Where the messages of a conversation are, or all, oldest first, [hidden](MessageEntry::hidden) ones too: at most
+    /// `limit`, of those behind the place `after` (0 is before the first). For who reads them one by one: none is in memory, and one that cannot be read
     /// hides no other.
     async fn message_index(
         &self,
@@ -58,7 +71,7 @@ pub trait Messages: Send + Sync {
         limit: u32,
     ) -> StoreResult<Vec<MessageEntry>>;
 
-    /// The messages of a conversation, newest first: at most `limit`, of those before `before`.
+    /// The messages that a conversation shows, newest first: at most `limit`, of those before `before`.
     ///
     /// This default looks for `before` from the beginning and reads messages one by one.
     ///
@@ -84,8 +97,10 @@ pub trait Messages: Send + Sync {
                 if entry.place >= end {
                     break 'pages;
                 }
-                newest.push_front(entry);
-                newest.truncate(limit as usize);
+                if !entry.hidden {
+                    newest.push_front(entry);
+                    newest.truncate(limit as usize);
+                }
             }
         }
         let mut messages = Vec::new();
@@ -97,6 +112,12 @@ pub trait Messages: Send + Sync {
 
     /// One turn.
     async fn turn(&self, id: TurnId) -> StoreResult<Option<Turn>>;
+
+    /// The turns that go on from the same place as this one, itself among them, oldest first.
+    ///
+    /// # Errors
+    /// [`NotFound`](super::StoreError::NotFound) without the turn.
+    async fn versions(&self, id: TurnId) -> StoreResult<Vec<TurnVersion>>;
 
     /// The turns of a conversation that are queued or run, oldest first, at most `limit`.
     async fn active_turns(
@@ -186,6 +207,9 @@ pub struct MessageEntry {
     pub id: String,
     /// About how many bytes it has: content, parts and reasoning.
     pub bytes: u64,
+    /// Whether the conversation shows another version of its turn, or of one before it.
+    #[serde(default)]
+    pub hidden: bool,
 }
 
 impl MessageEntry {
@@ -208,7 +232,14 @@ impl MessageEntry {
             place,
             id: id.into(),
             bytes,
+            hidden: false,
         }
+    }
+
+    /// The entry of a message that may be hidden.
+    #[must_use]
+    pub fn hidden(self, hidden: bool) -> Self {
+        Self { hidden, ..self }
     }
 }
 
@@ -233,6 +264,9 @@ pub struct Message {
     pub created_at: Timestamp,
     /// When its turn ended.
     pub finished_at: Option<Timestamp>,
+    /// Whether the conversation shows another version of its turn, or of one before it.
+    #[serde(default)]
+    pub hidden: bool,
 }
 
 impl Message {
@@ -256,6 +290,7 @@ impl Message {
             answer: Answer::default(),
             created_at,
             finished_at: None,
+            hidden: false,
         }
     }
 

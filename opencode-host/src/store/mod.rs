@@ -87,6 +87,8 @@ mod row_ends;
 mod row_ledger;
 mod row_spending;
 mod row_store;
+mod row_unsettled;
+mod row_versions;
 mod rows;
 mod session_gates;
 mod session_record;
@@ -118,7 +120,8 @@ pub use queue::{Note, Queue};
 pub use reader::Reader;
 pub use row_store::RowStore;
 pub use rows::{
-    CancelOutcome, Claim, ClaimedTurn, Finished, Lease, LeaseStatus, PromptRecord, Turn, WorkerId,
+    CancelOutcome, Claim, ClaimedTurn, Finished, Lease, LeaseStatus, PromptRecord, Turn,
+    TurnVersion, WorkerId,
 };
 pub use session_gates::{SessionGate, SessionGates};
 pub use session_record::{Owed, SessionRecord};

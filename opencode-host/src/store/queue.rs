@@ -32,13 +32,28 @@ pub trait Queue: Send + Sync {
     /// turn, in one transaction. With a client key that the conversation has already, or
     /// with the id of a turn that is there: answers that turn, and changes nothing.
     ///
+    /// The turn goes on from the last one that the conversation shows. With
+    /// [`NewTurn::instead_of`] it goes on from where that one does: that one is hidden, with what is shown behind it,
+    /// and the conversation's session is [to be replaced](super::SessionRecord::to_be_replaced).
+    ///
     /// # Errors
     /// [`QuotaExceeded`](super::StoreError::QuotaExceeded) when the conversation's uploads and the new files
     /// together pass [`NewUploads::quota`](super::NewUploads::quota), also when another submit is at it at the same
     /// time; [`OverBudget`](super::StoreError::OverBudget) when nothing is left of [`NewTurn::budget`];
-    /// [`Busy`](super::StoreError::Busy) where [`OnBusy::Reject`](super::OnBusy::Reject) asks for that;
-    /// [`NotFound`](super::StoreError::NotFound) without the conversation.
+    /// [`Busy`](super::StoreError::Busy) where [`OnBusy::Reject`](super::OnBusy::Reject) asks for that, and while any
+    /// turn of the conversation is queued or runs where it takes the place of one;
+    /// [`NotFound`](super::StoreError::NotFound) without the conversation, or the turn in it whose place it takes.
     async fn submit(&self, turn: &NewTurn) -> StoreResult<Submitted>;
+
+    /// Shows a turn in the place of the other [versions](super::Messages::versions) of it, with those before it, and behind
+    /// it the newest that goes on from it, and so on. What the conversation's messages are follows, and what the next
+    /// submit goes on from; its session is [to be replaced](super::SessionRecord::to_be_replaced). Nothing changes for one that
+    /// is shown.
+    ///
+    /// # Errors
+    /// [`NotFound`](super::StoreError::NotFound) without the turn; [`Busy`](super::StoreError::Busy) while a turn of the
+    /// conversation is queued or runs.
+    async fn choose(&self, turn: TurnId) -> StoreResult<()>;
 
     /// Notes that a turn is to be cancelled. A queued turn that was never
     /// prompted ends right here ([`Finish::never_started`]), message and

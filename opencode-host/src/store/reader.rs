@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Account, Attachment, Conversation, ConversationFilter, ConversationSummary, Effect, Message,
-    MessageEntry, Page, RequestAnswer, Store, StoreResult, Tenant, Turn, TurnEvent,
+    MessageEntry, Page, RequestAnswer, Store, StoreResult, Tenant, Turn, TurnEvent, TurnVersion,
 };
 use crate::budget::Spending;
 use crate::clock::Timestamp;
@@ -66,14 +66,16 @@ reads! {
     conversations(filter: &ConversationFilter, page: &Page) -> Vec<ConversationSummary>;
     /// One message.
     message(id: MessageId) -> Option<Message>;
-    /// A page of messages, oldest first. See [`Messages::messages`](super::Messages::messages).
+    /// A page of messages, oldest first, of those that are shown. See [`Messages::messages`](super::Messages::messages).
     messages(conversation: Option<ConversationId>, after: Option<MessageId>, limit: u32) -> Vec<Message>;
     /// Where messages are and how large, oldest first. See [`Messages::message_index`](super::Messages::message_index).
     message_index(conversation: Option<ConversationId>, after: u64, limit: u32) -> Vec<MessageEntry>;
-    /// The messages of a conversation, newest first: at most `limit`, of those before `before`.
+    /// The messages that a conversation shows, newest first: at most `limit`, of those before `before`.
     messages_before(conversation: ConversationId, before: Option<MessageId>, limit: u32) -> Vec<Message>;
     /// One turn.
     turn(id: TurnId) -> Option<Turn>;
+    /// The turns that go on from the same place as this one, itself among them, oldest first.
+    versions(id: TurnId) -> Vec<TurnVersion>;
     /// The turns of a conversation that are queued or run, oldest first, at most `limit`.
     active_turns(conversation: ConversationId, limit: u32) -> Vec<Turn>;
     /// The events recorded for a turn, oldest first.

@@ -8,6 +8,8 @@ use async_trait::async_trait;
 
 use super::row_ends::{note_end, note_request, note_unread_end, release_end, release_ends};
 use super::row_spending;
+use super::row_unsettled::{leased_until, unfinished};
+use super::row_versions::{choose, hide, versions};
 use super::turn_row::{Changed, MessageWrite};
 use super::{
     AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
@@ -15,7 +17,7 @@ use super::{
     Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages, Metadata, NewAnswer,
     NewAttachment, NewTurn, Note, OnBusy, Page, Queue, RequestAnswer, Rows, SessionGates,
     SessionRecord, StoreError, StoreResult, Submitted, Swapped, Tables, Tenant, Turn, TurnEvent,
-    TurnRow,
+    TurnRow, TurnVersion,
 };
 use crate::blobs::Digest;
 use crate::clock::Timestamp;
@@ -96,36 +98,6 @@ async fn write(
     on.put_turn(row).await
 }
 
-/// The queued and running turns of a conversation, oldest first. One that cannot be read counts: it holds up the others.
-async fn unfinished(on: &mut impl Rows, conversation: ConversationId) -> StoreResult<Vec<TurnId>> {
-    let mut unfinished = Vec::new();
-    for turn in on.unsettled(conversation).await? {
-        match on.turn(turn).await {
-            Ok(row) if row.as_ref().is_some_and(TurnRow::is_unfinished) => unfinished.push(turn),
-            Ok(_) => {}
-            Err(StoreError::Corrupt { .. }) => unfinished.push(turn),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(unfinished)
-}
-
-/// When the last lease on a turn of a conversation ends.
-async fn leased_until(
-    on: &mut impl Rows,
-    conversation: ConversationId,
-) -> StoreResult<Option<Timestamp>> {
-    let mut until = None;
-    for turn in on.unsettled(conversation).await? {
-        match on.turn(turn).await {
-            Ok(row) => until = until.max(row.and_then(|row| row.lease).map(|held| held.expires_at)),
-            Err(StoreError::Corrupt { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(until)
-}
-
 async fn cancel(
     on: &mut impl Rows,
     turn: TurnId,
@@ -197,6 +169,7 @@ impl<T: Tables> Conversations for RowStore<T> {
             conversation: conversation.clone(),
             excerpt: None,
             used_at: now,
+            head: None,
         })
         .await?;
         on.commit().await?;
@@ -331,7 +304,12 @@ impl<T: Tables> Queue for RowStore<T> {
             let files = on.newest_files(id, u32::MAX).await?;
             new.check_quota(Attachment::uploaded_bytes(&files))?;
         }
+        let mut parent = conversation.head;
+        if let Some(turn) = new.instead_of {
+            parent = hide(&mut on, &mut conversation, turn).await?;
+        }
         match new.on_busy {
+            // Nothing is unfinished where another turn makes room.
             OnBusy::Enqueue => {}
             OnBusy::Reject => {
                 if let Some(turn) = unfinished(&mut on, id).await?.first() {
@@ -344,7 +322,7 @@ impl<T: Tables> Queue for RowStore<T> {
                 }
             }
         }
-        let row = TurnRow::queued(new, now);
+        let row = TurnRow::queued(new, parent, now);
         let turn = row.turn.clone();
         on.put_turn(row).await?;
         for message in new.messages(now) {
@@ -354,11 +332,18 @@ impl<T: Tables> Queue for RowStore<T> {
             attach(&mut on, &file, now).await?;
         }
         conversation.used_at = now;
+        conversation.head = Some(turn.id);
         let excerpt = || ConversationSummary::excerpt_of(new.said());
         conversation.excerpt.get_or_insert_with(excerpt);
         on.put_conversation(conversation).await?;
         on.commit().await?;
         Ok(Submitted::new(turn))
+    }
+
+    async fn choose(&self, turn: TurnId) -> StoreResult<()> {
+        let (mut on, _) = self.begin().await?;
+        choose(&mut on, turn).await?;
+        on.commit().await
     }
 
     async fn request_cancel(
@@ -510,6 +495,11 @@ impl<T: Tables> Messages for RowStore<T> {
     async fn turn(&self, id: TurnId) -> StoreResult<Option<Turn>> {
         let row = self.tables.begin_reading().await?.turn(id).await?;
         Ok(row.map(|row| row.turn))
+    }
+
+    async fn versions(&self, id: TurnId) -> StoreResult<Vec<TurnVersion>> {
+        let mut on = self.tables.begin_reading().await?;
+        versions(&mut on, id).await
     }
 
     async fn active_turns(

@@ -78,6 +78,10 @@ pub struct Turn {
     pub unreachable: bool,
     /// What had streamed when it was last written down.
     pub checkpoint: Checkpoint,
+    /// The turn that it goes on from; `None` where it begins its conversation. Turns of one conversation with the same
+    /// parent are [versions](super::Messages::versions) of each other.
+    #[serde(default)]
+    pub parent: Option<TurnId>,
     /// When it was submitted.
     pub created_at: Timestamp,
 }
@@ -146,6 +150,42 @@ impl Turn {
             replaced: None,
             unreachable: false,
             checkpoint: Checkpoint::default(),
+            parent: None,
+            created_at,
+        }
+    }
+}
+
+/// One of the turns that go on from the same place of a conversation: one is made when an earlier turn is answered
+/// again, or its prompt edited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TurnVersion {
+    /// The turn.
+    pub turn: TurnId,
+    /// The message it answers.
+    pub user_message: MessageId,
+    /// The message it fills.
+    pub message: MessageId,
+    /// Whether it is the one that the conversation shows.
+    pub shown: bool,
+    /// When it was submitted.
+    pub created_at: Timestamp,
+}
+
+impl TurnVersion {
+    /// A turn with its user message and the message it fills, and whether it is shown.
+    pub fn new(
+        turn: TurnId,
+        [user_message, message]: [MessageId; 2],
+        shown: bool,
+        created_at: Timestamp,
+    ) -> Self {
+        Self {
+            turn,
+            user_message,
+            message,
+            shown,
             created_at,
         }
     }

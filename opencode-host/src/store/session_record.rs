@@ -35,6 +35,16 @@ impl SessionRecord {
         }
     }
 
+    /// This session, where it does not know what the conversation shows from now on: another one takes its place before
+    /// the next prompt, and gets a transcript of what is shown.
+    #[must_use]
+    pub fn to_be_replaced(self) -> Self {
+        Self {
+            owed: Some(Owed::Replacement),
+            ..self
+        }
+    }
+
     /// `client` in the folder the session works in: the one way to a call about the session.
     /// Servers up to 1.15.4 answer `true` to an abort that does not name the folder, and stop nothing.
     pub fn client(&self, client: &Client) -> Client {
@@ -56,6 +66,7 @@ pub enum Owed {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ids: Option<PromptIds>,
     },
-    /// The server cannot read its messages any more: another session is to take its place.
+    /// The server cannot read its messages any more, or they are not what the conversation shows: another session is to
+    /// take its place.
     Replacement,
 }

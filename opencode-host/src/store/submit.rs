@@ -38,6 +38,8 @@ pub struct NewTurn {
     pub on_busy: OnBusy,
     /// What the prompt was made of, where files came with it.
     pub uploads: Option<NewUploads>,
+    /// The turn of the conversation in whose place it is put, as another version of it. `None` puts it at the end.
+    pub instead_of: Option<TurnId>,
 }
 
 impl NewTurn {
@@ -55,6 +57,7 @@ impl NewTurn {
             budget: None,
             on_busy: OnBusy::Enqueue,
             uploads: None,
+            instead_of: None,
         }
     }
 

@@ -138,7 +138,8 @@ pub trait Rows: Send {
     /// The message of this id.
     async fn message(&mut self, id: MessageId) -> StoreResult<Option<MessageRow>>;
 
-    /// Where messages are; see [`Messages::message_index`](super::Messages::message_index).
+    /// Where messages are, and which are [hidden](Message::hidden); see
+    /// [`Messages::message_index`](super::Messages::message_index).
     async fn message_index(
         &mut self,
         conversation: Option<ConversationId>,
@@ -276,6 +277,9 @@ pub struct ConversationRow {
     pub excerpt: Option<String>,
     /// When its newest turn was submitted; when it was made, without one.
     pub used_at: Timestamp,
+    /// The last turn that it shows, which the next submit goes on from.
+    #[serde(default)]
+    pub head: Option<TurnId>,
 }
 
 impl ConversationRow {

@@ -14,6 +14,7 @@ use super::{
     TurnEvent, TurnState, TurnStatus, Work,
 };
 use crate::clock::Timestamp;
+use crate::id::TurnId;
 
 /// A turn, the lease on it, what people answered during it, and its record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,9 +105,11 @@ impl Lease {
 
 impl TurnRow {
     /// The row of a turn that is submitted.
-    pub(super) fn queued(new: &NewTurn, now: Timestamp) -> Self {
+    pub(super) fn queued(new: &NewTurn, parent: Option<TurnId>, now: Timestamp) -> Self {
+        let mut turn = new.turn(now);
+        turn.parent = parent;
         Self {
-            turn: new.turn(now),
+            turn,
             lease: None,
             answers: Vec::new(),
             events: Vec::new(),

@@ -187,6 +187,7 @@ mod tests {
             answer: Answer::text(content),
             created_at: Timestamp(0),
             finished_at: None,
+            hidden: false,
         }
     }
 

@@ -15,7 +15,7 @@ use opencode_host::store::{
     Finish, Finished, Lane, Lease, LeaseStatus, Ledger, Message, MessageEntry, Messages, Metadata,
     NewAnswer, NewAttachment, NewTurn, Note, Page, Queue, RequestAnswer, Reserved, SessionGates,
     SessionLock, SessionRecord, Store, StoreError, StoreResult, Submitted, Swapped, Take, Tenant,
-    Tried, Turn, TurnEvent,
+    Tried, Turn, TurnEvent, TurnVersion,
 };
 use tokio::sync::Notify;
 
@@ -202,6 +202,7 @@ forward! { Conversations {
 forward! { Queue {
     through now() -> Timestamp;
     through submit(turn: &NewTurn) -> Submitted;
+    through choose(turn: TurnId) -> ();
     through request_cancel(turn: TurnId, reason: Option<&str>) -> CancelOutcome;
     through answer(turn: TurnId, answer: &NewAnswer) -> AnswerOutcome;
     through answered(lease: &Lease, request: &str, state: Option<&AnswerState>) -> ();
@@ -226,6 +227,7 @@ forward! { Messages {
     through messages(conversation: Option<ConversationId>, after: Option<MessageId>, limit: u32) -> Vec<Message>;
     through message_index(conversation: Option<ConversationId>, after: u64, limit: u32) -> Vec<MessageEntry>;
     through turn(id: TurnId) -> Option<Turn>;
+    through versions(id: TurnId) -> Vec<TurnVersion>;
     through active_turns(conversation: ConversationId, limit: u32) -> Vec<Turn>;
     through turn_events(id: TurnId) -> Vec<TurnEvent>;
     through answers(turn: TurnId) -> Vec<RequestAnswer>;

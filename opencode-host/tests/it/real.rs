@@ -164,14 +164,17 @@ impl<'a> Live<'a> {
             )
             .await;
         let turn = submitted.unwrap().turn.id;
+        (turn, self.work(turn))
+    }
+
+    fn work(&self, turn: TurnId) -> tokio::task::JoinHandle<()> {
         let worker = self.worker.clone();
-        let working = tokio::spawn(async move {
+        tokio::spawn(async move {
             worker
                 .run_turn(turn, CancellationToken::new())
                 .await
                 .unwrap()
-        });
-        (turn, working)
+        })
     }
 
     async fn finished(&self, turn: TurnId, working: tokio::task::JoinHandle<()>) -> TurnResult {
@@ -277,6 +280,7 @@ async fn on_one_server() {
         a_sub_agent_shows_as_nested_progress,
         a_provider_that_refuses_and_one_that_is_busy,
         a_lost_session_is_replaced_and_told_the_conversation_so_far,
+        another_version_knows_what_is_shown_alone,
         a_cancel_and_the_turn_after_it,
         a_cut_off_answer_is_flagged_and_an_empty_one_told,
         unknown_names_are_told,
@@ -482,6 +486,28 @@ async fn a_lost_session_is_replaced_and_told_the_conversation_so_far(upstream: &
     assert!(said[0].contains("Assistant:"), "{said:?}");
     assert!(said[1].contains("which word was it?"), "{said:?}");
     assert_eq!(upstream.model.runs("which word was it?"), 1);
+}
+
+async fn another_version_knows_what_is_shown_alone(upstream: &Upstream) {
+    let live = Live::on(upstream).await;
+    let first = live.turn("remember the word heron [[text]]").await;
+    let again = live.host.regenerate(first.turn, None).await.unwrap();
+    let again = live.finished(again.turn.id, live.work(again.turn.id)).await;
+    assert_ended(&again, TurnStatus::Completed, None, UNICODE_TEXT);
+    let prompt = Prompt::text("remember the word ibis [[text]]");
+    let options = SubmitOptions::default();
+    let edited = live.host.edit(again.turn, prompt, options).await.unwrap();
+    live.finished(edited.turn.id, live.work(edited.turn.id))
+        .await;
+    let next = live.turn("which bird was it? [[text]]").await;
+    assert_ended(&next, TurnStatus::Completed, None, UNICODE_TEXT);
+    let requests = upstream.model.requests();
+    let asked = requests.iter().rev().find(|request| {
+        let messages = request["messages"].to_string();
+        request["tools"].is_array() && messages.contains("which bird was it?")
+    });
+    let said = asked.unwrap()["messages"].to_string();
+    assert!(said.contains("ibis") && !said.contains("heron"), "{said}");
 }
 
 async fn a_cancel_and_the_turn_after_it(upstream: &Upstream) {

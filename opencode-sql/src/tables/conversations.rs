@@ -253,6 +253,15 @@ pub(crate) async fn swap_session(
     Ok(Swapped::Yes)
 }
 
+/// Has another session take the place of the conversation's, which does not know what is shown from now on.
+pub(crate) async fn replace_session(on: &mut impl Handle, id: ConversationId) -> SqlResult<()> {
+    if let Some(session) = locked_session(on, id).await? {
+        let session = session.to_be_replaced();
+        on.execute(SET_SESSION, args![id, json(&session)?]).await?;
+    }
+    Ok(())
+}
+
 fn not_found(id: ConversationId) -> StoreError {
     StoreError::not_found("conversation", id)
 }

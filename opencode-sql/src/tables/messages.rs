@@ -15,7 +15,7 @@ use crate::failure::SqlResult;
 macro_rules! message_columns {
     () => {
         "id, conversation, turn, role, status, reason, content, parts, reasoning, cost, input_tokens, \
-         output_tokens, cache_read_tokens, cache_write_tokens, truncated, error, created_at, finished_at"
+         output_tokens, cache_read_tokens, cache_write_tokens, truncated, error, created_at, finished_at, hidden"
     };
 }
 
@@ -33,12 +33,12 @@ pub(crate) const PAGE: Sql = sql!(
 pub(crate) const PAGE_OF_CONVERSATION: Sql = sql!(
     "SELECT ",
     message_columns!(),
-    " FROM opencode_messages WHERE conversation = $3 AND seq > $1 ORDER BY seq LIMIT $2"
+    " FROM opencode_messages WHERE conversation = $3 AND seq > $1 AND hidden = 0 ORDER BY seq LIMIT $2"
 );
 /// `octet_length` reads no text that is kept apart from its row.
 macro_rules! index_columns {
     () => {
-        "seq, id, CAST(octet_length(content) AS BIGINT) + CAST(octet_length(parts) AS BIGINT) \
+        "seq, id, hidden, CAST(octet_length(content) AS BIGINT) + CAST(octet_length(parts) AS BIGINT) \
          + CAST(octet_length(reasoning) AS BIGINT) AS bytes"
     };
 }
@@ -55,12 +55,12 @@ pub(crate) const INDEX_OF_CONVERSATION: Sql = sql!(
 pub(crate) const BEFORE: Sql = sql!(
     "SELECT ",
     message_columns!(),
-    " FROM opencode_messages WHERE conversation = $2 AND seq < $1 ORDER BY seq DESC LIMIT $3"
+    " FROM opencode_messages WHERE conversation = $2 AND seq < $1 AND hidden = 0 ORDER BY seq DESC LIMIT $3"
 );
 const ADD: Sql = sql!(
     "INSERT INTO opencode_messages (",
     message_columns!(),
-    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 0)"
 );
 const SET_PARTS: Sql = sql!("UPDATE opencode_messages SET parts = $2 WHERE id = $1");
 const END: Sql = sql!(
@@ -94,6 +94,7 @@ fn read(row: &impl Row) -> StoreResult<Message> {
     message.answer.truncated = columns.flag("truncated")?;
     message.answer.error = columns.optional_json("error")?;
     message.finished_at = columns.optional_time("finished_at")?;
+    message.hidden = columns.flag("hidden")?;
     Ok(message)
 }
 
@@ -128,11 +129,8 @@ fn entry(row: &impl Row) -> StoreResult<MessageEntry> {
     let place = Columns::new(row, "messages", "id")?.count("seq")?;
     // What is no text has no size.
     let bytes = bytes.map_or(0, i64::cast_unsigned);
-    Ok(MessageEntry::new(
-        place,
-        text("id").unwrap_or_default(),
-        bytes,
-    ))
+    let hidden = row.int("hidden").ok().flatten() == Some(1);
+    Ok(MessageEntry::new(place, text("id").unwrap_or_default(), bytes).hidden(hidden))
 }
 
 pub(crate) async fn index(

@@ -11,6 +11,7 @@ pub(crate) mod ledger;
 pub(crate) mod messages;
 pub(crate) mod submits;
 pub(crate) mod turns;
+pub(crate) mod versions;
 
 /// How turn rows are written, and the newest way of writing them that is understood.
 pub(crate) const ROW_VERSION: i64 = 1;

@@ -2,7 +2,7 @@
 
 use opencode_host::store::{NewTurn, OnBusy, StoreError, Submitted, Turn};
 
-use super::{attachments, conversations, endings, ledger, messages, turns};
+use super::{attachments, conversations, endings, ledger, messages, turns, versions};
 use crate::engine::Handle;
 use crate::failure::SqlResult;
 
@@ -26,6 +26,10 @@ pub(crate) async fn submit(on: &mut impl Handle, new: &NewTurn) -> SqlResult<Sub
     if let Some(budget) = &new.budget {
         ledger::check(on, budget, new.conversation, now).await?;
     }
+    let parent = match new.instead_of {
+        Some(other) => versions::hide(on, new.conversation, other).await?,
+        None => versions::last_shown(on, new.conversation).await?,
+    };
     match new.on_busy {
         OnBusy::Enqueue => {}
         OnBusy::Reject => {
@@ -39,7 +43,8 @@ pub(crate) async fn submit(on: &mut impl Handle, new: &NewTurn) -> SqlResult<Sub
             }
         }
     }
-    let turn = new.turn(now);
+    let mut turn = new.turn(now);
+    turn.parent = parent;
     for message in new.messages(now) {
         messages::add(on, &message).await?;
     }

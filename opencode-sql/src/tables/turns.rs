@@ -15,7 +15,7 @@ use crate::failure::SqlResult;
 macro_rules! turn_columns {
     () => {
         "id, version, conversation, user_message, message, prompt, client_key, metadata, deadlines, \
-         cancel_reason, state, status, settled, generation, attempts, prompted, resends, replaced, unreachable, cancel_requested_at, checkpoint, \
+         cancel_reason, state, status, settled, generation, attempts, prompted, resends, replaced, unreachable, cancel_requested_at, checkpoint, parent, \
          created_at, started_at, progress_at, finished_at"
     };
 }
@@ -34,8 +34,8 @@ pub(crate) const BY_CLIENT_KEY: Sql = sql!(
 );
 const ADD: Sql = sql!(
     "INSERT INTO opencode_turns (id, version, conversation, user_message, message, prompt, client_key, metadata, deadlines, \
-       state, checkpoint, created_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'queued', $10, $11)"
+       state, checkpoint, created_at, parent) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'queued', $10, $11, $12)"
 );
 pub(crate) const AHEAD: Sql = sql!(
     "SELECT e.id FROM opencode_turns AS t JOIN opencode_turns AS e \
@@ -86,7 +86,17 @@ pub(crate) fn read(row: &impl Row) -> StoreResult<Turn> {
     turn.replaced = columns.optional_text("replaced")?.map(Into::into);
     turn.unreachable = columns.flag("unreachable")?;
     turn.checkpoint = columns.json("checkpoint")?;
+    turn.parent = parent(&columns)?;
     Ok(turn)
+}
+
+/// The turn that one goes on from: a turn without one has an empty text, so that its versions are found by what they have
+/// in common.
+pub(crate) fn parent(columns: &Columns<'_, impl Row>) -> StoreResult<Option<TurnId>> {
+    if columns.text("parent")?.is_empty() {
+        return Ok(None);
+    }
+    columns.id("parent").map(Some)
 }
 
 fn phase(columns: &Columns<'_, impl Row>) -> StoreResult<Phase> {
@@ -132,6 +142,9 @@ pub(crate) async fn add(on: &mut impl Handle, turn: &Turn) -> SqlResult<()> {
         json(&turn.deadlines)?,
         json(&turn.checkpoint)?,
         turn.created_at,
+        turn.parent
+            .map(|parent| parent.to_string())
+            .unwrap_or_default(),
     ];
     on.execute(ADD, args).await?;
     Ok(())

@@ -132,6 +132,16 @@ async fn is_read(store: &dyn Store, (version, _): Made) {
     let expected = expected.map(|name| (name, !["well", "pond"].contains(&name)));
     assert_eq!(listed, expected);
 
+    // Each turn goes on from the one before it, and all are shown.
+    let shown = store.messages(Some(garden.id), None, 100).await.unwrap();
+    assert_eq!(shown.len(), 4);
+    let mut before = None;
+    for message in shown.iter().step_by(2) {
+        assert_eq!(row(store, message.turn).await.parent, before);
+        assert_eq!(store.versions(message.turn).await.unwrap().len(), 1);
+        before = Some(message.turn);
+    }
+
     let turn = row(store, ended_well()).await;
     assert_eq!(
         (turn.started_at(), turn.progress_at(), turn.finished_at()),

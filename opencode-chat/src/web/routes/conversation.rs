@@ -163,7 +163,7 @@ async fn newest(
             return Ok((earlier, newest));
         };
         after = last.place;
-        for entry in page {
+        for entry in page.into_iter().filter(|entry| !entry.hidden) {
             bytes += shown(&entry);
             newest.push_back(entry);
             // The last prompt and its answer are shown, however long they are.

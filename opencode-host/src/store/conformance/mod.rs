@@ -79,6 +79,7 @@ pub mod people;
 mod sample;
 pub mod sessions;
 pub mod submits;
+pub mod versions;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -224,6 +225,9 @@ macro_rules! store_conformance {
             answers: the_first_answer_wins, one_of_many_answers_wins, only_what_was_prompted_waits, an_answer_is_open_until_its_worker_knows,
                 a_failed_answer_makes_room, only_the_turns_worker_says_what_became_of_an_answer,
                 any_answer_is_kept, an_answer_has_a_bound, deletion_takes_answers;
+            versions: turns_go_on_from_the_last_one_shown, a_turn_takes_the_place_of_another, what_is_hidden_is_kept,
+                a_chosen_version_is_shown_with_the_newest_behind_it, a_conversation_can_begin_anew,
+                an_unfinished_turn_keeps_its_place, only_turns_of_the_conversation_make_room;
             nodes: each_turn_is_claimed_once, a_conversation_has_one_turn_at_a_time;
         }
     };
@@ -261,6 +265,7 @@ mod tests {
             ("people", include_str!("people.rs")),
             ("sessions", include_str!("sessions.rs")),
             ("submits", include_str!("submits.rs")),
+            ("versions", include_str!("versions.rs")),
         ];
         for (module, source) in files {
             let (_, listed) = list.split_once(&format!("            {module}: ")).unwrap();

@@ -35,6 +35,7 @@ impl dyn Fixture + '_ {
             budget: None,
             on_busy: OnBusy::Enqueue,
             uploads: None,
+            instead_of: None,
         }
     }
 

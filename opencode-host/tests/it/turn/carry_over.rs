@@ -1,5 +1,6 @@
 //! A fresh session in place of a lost one is told the conversation so far.
 
+use opencode_client::wire::Prompt;
 use opencode_host::blobs::Digest;
 use opencode_host::clock::{Clock as _, SystemClock};
 use opencode_host::id::AttachmentId;
@@ -236,4 +237,53 @@ async fn a_cancel_does_not_wait_for_the_transcript() {
     let texts = texts(&test, &result);
     assert_eq!(texts.len(), 3, "{texts:?}");
     assert!(texts[0].contains("> one"));
+}
+
+#[tokio::test]
+async fn the_model_sees_what_is_shown_and_no_other_version() {
+    let test = echoing().await;
+    let first = test.turn("What is a marmot?").await;
+    let wrong = test.turn("And a bagder?").await;
+    test.turn("Which is larger?").await;
+    let old = wrong.session.clone().unwrap();
+
+    let edited = Prompt::text("And a badger?");
+    let options = SubmitOptions::default();
+    let edit = test.host.edit(wrong.turn, edited, options).await.unwrap();
+    let edited = test.finished(edit.turn.id, test.work(edit.turn.id)).await;
+    assert_ended(&edited, TurnStatus::Completed, None, "And a badger?");
+    assert_ne!(edited.session.as_ref(), Some(&old));
+    let texts_of = |result| texts(&test, result);
+    let told = texts_of(&edited);
+    assert!(told[0].contains("> What is a marmot?"), "{told:?}");
+    assert!(!told[0].contains("bagder"), "{told:?}");
+    assert!(!told[0].contains("larger"), "{told:?}");
+    assert_eq!(told[1..], ["And a badger?", "And a badger?"]);
+    // The next turn is in the same session, which is told nothing again.
+    let next = test.turn("Thanks").await;
+    assert_eq!(next.session, edited.session);
+    assert_eq!(test.recorder.count("session.carried_over"), 1);
+
+    // Back to what was there: the session of the other version knows nothing of it.
+    test.host.choose(wrong.turn).await.unwrap();
+    let back = test.turn("Well?").await;
+    let told = texts_of(&back);
+    assert!(told[0].contains("> And a bagder?"), "{told:?}");
+    assert!(told[0].contains("> Which is larger?"), "{told:?}");
+    assert!(
+        !told[0].contains("badger") && !told[0].contains("Thanks"),
+        "{told:?}"
+    );
+
+    // The first one again: nothing was said before it.
+    let again = test
+        .host
+        .regenerate(first.turn, None)
+        .await
+        .unwrap()
+        .turn
+        .id;
+    let again = test.finished(again, test.work(again)).await;
+    assert_eq!(texts_of(&again), ["What is a marmot?", "What is a marmot?"]);
+    test.impostor.assert_clean();
 }

@@ -1,0 +1,134 @@
+//! More than one answer: a turn asked again or edited, its versions, and which of them is shown.
+
+use axum::Json as Answer;
+use axum::http::{HeaderMap, StatusCode};
+use opencode_client::wire::Prompt;
+use opencode_host::SubmitOptions;
+use opencode_host::id::TurnId;
+
+use super::submit::{client_key, key_reused, submit_once};
+use crate::authorize::Scope;
+use crate::bodies::{Edit, Turn, VersionList};
+use crate::problem::Problem;
+use crate::request::{Id, Json};
+
+/// Asks a turn again that ended without an answer: as `regenerate`.
+#[utoipa::path(
+    post,
+    path = "/turns/{turn}/retry",
+    tag = "turns",
+    operation_id = "retry_turn",
+    params(
+        ("turn" = Uuid, Path, description = "The turn."),
+        ("idempotency-key" = Option<String>, Header, description = "A key of the caller's own for this request.", min_length = 1, max_length = 512)
+    ),
+    responses((status = 200, description = "The turn that takes its place.", body = Turn))
+)]
+pub(crate) async fn retry(
+    scope: Scope,
+    turn: Id<TurnId>,
+    headers: HeaderMap,
+) -> Result<Answer<Turn>, Problem> {
+    again(&scope, turn.0, &headers).await
+}
+
+/// Asks again what a turn has asked, with its files and metadata, in its place: its answer and what follows it stay as
+/// another version. While a turn of the conversation is queued or runs: a problem, `busy`.
+#[utoipa::path(
+    post,
+    path = "/turns/{turn}/regenerate",
+    tag = "turns",
+    operation_id = "regenerate_turn",
+    params(
+        ("turn" = Uuid, Path, description = "The turn."),
+        ("idempotency-key" = Option<String>, Header, description = "A key of the caller's own for this request.", min_length = 1, max_length = 512)
+    ),
+    responses((status = 200, description = "The turn that takes its place.", body = Turn))
+)]
+pub(crate) async fn regenerate(
+    scope: Scope,
+    turn: Id<TurnId>,
+    headers: HeaderMap,
+) -> Result<Answer<Turn>, Problem> {
+    again(&scope, turn.0, &headers).await
+}
+
+async fn again(scope: &Scope, turn: TurnId, headers: &HeaderMap) -> Result<Answer<Turn>, Problem> {
+    let of = scope.host.turn(turn).await?;
+    let key = client_key(headers)?;
+    let submitted = scope.host.regenerate(turn, key).await?;
+    let made = &submitted.turn;
+    let is_same = made.parent == of.parent && made.prompt == of.prompt && made.id != of.id;
+    if !submitted.created && !is_same {
+        return Err(key_reused());
+    }
+    Ok(Answer(submitted.turn.into()))
+}
+
+/// Asks something else in the place of a turn: its prompt, its answer and what follows stay as another version. While a turn
+/// of the conversation is queued or runs: a problem, `busy`.
+#[utoipa::path(
+    post,
+    path = "/turns/{turn}/edit",
+    tag = "turns",
+    operation_id = "edit_turn",
+    params(
+        ("turn" = Uuid, Path, description = "The turn."),
+        ("idempotency-key" = Option<String>, Header, description = "A key of the caller's own for this request.", min_length = 1, max_length = 512)
+    ),
+    request_body = Edit,
+    responses((status = 200, description = "The turn that takes its place.", body = Turn))
+)]
+pub(crate) async fn edit(
+    scope: Scope,
+    Id(turn): Id<TurnId>,
+    headers: HeaderMap,
+    Json(edit): Json<Edit>,
+) -> Result<Answer<Turn>, Problem> {
+    let of = scope.host.turn(turn).await?;
+    let options = SubmitOptions {
+        client_key: client_key(&headers)?,
+        metadata: of.metadata,
+        instead_of: Some(turn),
+        ..SubmitOptions::default()
+    };
+    let prompt = Prompt::text(edit.prompt.0);
+    let submitted = submit_once(&scope, of.conversation, prompt, options).await?;
+    if submitted.turn.parent != of.parent {
+        return Err(key_reused());
+    }
+    Ok(Answer(submitted.turn.into()))
+}
+
+/// Shows a turn in the place of its other versions, and behind it the newest that goes on from it. While a turn of the
+/// conversation is queued or runs: a problem, `busy`.
+#[utoipa::path(
+    post,
+    path = "/turns/{turn}/choose",
+    tag = "turns",
+    operation_id = "choose_version",
+    params(("turn" = Uuid, Path, description = "The turn.")),
+    responses((status = 204, description = "It is shown."))
+)]
+pub(crate) async fn choose(scope: Scope, Id(turn): Id<TurnId>) -> Result<StatusCode, Problem> {
+    scope.host.choose(turn).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Lists the versions of a turn, itself among them, oldest first.
+#[utoipa::path(
+    get,
+    path = "/turns/{turn}/versions",
+    tag = "turns",
+    operation_id = "list_versions",
+    params(("turn" = Uuid, Path, description = "The turn.")),
+    responses((status = 200, description = "The versions.", body = VersionList))
+)]
+pub(crate) async fn list(
+    scope: Scope,
+    Id(turn): Id<TurnId>,
+) -> Result<Answer<VersionList>, Problem> {
+    let versions = scope.host.versions(turn).await?;
+    let versions = versions.into_iter().map(Into::into).collect();
+    Ok(Answer(VersionList { versions }))
+}
