@@ -396,9 +396,10 @@ async fn undisturbed(play: Play) -> (usize, Vec<String>) {
     let ran = stage.ran.lock().unwrap().len();
     assert_eq!(ran, usize::from(play == Play::OwnTool));
     let names = fault.names();
-    for step in ["reserve", "spent"] {
-        assert_eq!(names.contains(&step), play == Play::Tools, "{names:?}");
-    }
+    let bounded = play == Play::Tools;
+    assert_eq!(names.contains(&"reserve"), bounded, "{names:?}");
+    // Noted with what is saved of an answer meanwhile, and that is a matter of time.
+    assert!(bounded || !names.contains(&"spent"), "{names:?}");
     for step in [
         "claim",
         "lock_session",

@@ -134,7 +134,7 @@ async fn is_read(store: &dyn Store, (version, _): Made) {
 
     // Each turn goes on from the one before it, and all are shown.
     let shown = store.messages(Some(garden.id), None, 100).await.unwrap();
-    assert_eq!(shown.len(), 4);
+    assert_eq!(shown.len(), 6);
     let mut before = None;
     for message in shown.iter().step_by(2) {
         assert_eq!(row(store, message.turn).await.parent, before);
