@@ -365,7 +365,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Asks a turn again that ended without an answer: as `regenerate`. */
+        /** Asks a turn again, as `regenerate` does: the word for one that ended without an answer. */
         post: operations["retry_turn"];
         delete?: never;
         options?: never;

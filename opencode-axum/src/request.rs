@@ -15,7 +15,7 @@ use axum::http::request::Parts;
 use opencode_host::store::MAX_KEY_CHARS;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::problem::Problem;
 use crate::settings::Settings;
@@ -60,6 +60,34 @@ pub(crate) fn id<T: FromStr>(text: &str) -> Result<T, Problem> {
 /// The address names nothing.
 pub(crate) fn nowhere() -> Problem {
     Problem::not_found("There is nothing at this address.")
+}
+
+/// The caller's key of a request, by which the same request is known again: the header `Idempotency-Key`.
+#[derive(Debug, IntoParams)]
+#[into_params(names("idempotency-key"), parameter_in = Header)]
+pub(crate) struct ClientKey(
+    /// A key of the caller's own for this request.
+    #[param(min_length = 1, max_length = 512)]
+    pub(crate) Option<String>,
+);
+
+impl<S: Send + Sync> FromRequestParts<S> for ClientKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let mut keys = parts.headers.get_all("idempotency-key").iter();
+        let (Some(key), more) = (keys.next(), keys.next()) else {
+            return Ok(Self(None));
+        };
+        let key = key.to_str().ok().filter(|key| !key.is_empty());
+        match key {
+            Some(key) if more.is_none() => Ok(Self(Some(key.to_owned()))),
+            _ => {
+                let detail = "The Idempotency-Key is one text of visible ASCII characters.";
+                Err(Problem::unreadable("bad_idempotency_key", detail))
+            }
+        }
+    }
 }
 
 /// The last parameter of a path, which is a name.

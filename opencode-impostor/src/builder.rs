@@ -105,7 +105,7 @@ impl ImpostorBuilder {
     }
 
     /// The models there are, as `provider/model`. A prompt that names another one fails as on the real server. Not
-    /// said: any will do.
+    /// said: any will do. One whose name is `seeing` is said to take pictures and PDFs.
     pub fn models<S: AsRef<str>>(mut self, models: impl IntoIterator<Item = S>) -> Self {
         self.config.models = Some(
             models

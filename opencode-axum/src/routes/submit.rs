@@ -6,7 +6,7 @@
 use axum::Json as Answer;
 use axum::extract::{FromRequest as _, Request, State};
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, HeaderMap, LOCATION};
+use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::response::{IntoResponse as _, Response};
 use opencode_client::wire::Prompt;
 use opencode_host::SubmitOptions;
@@ -22,7 +22,7 @@ use crate::bodies::{NewTurn, Turn};
 use crate::file::is_plain_type;
 use crate::multipart::{Multipart, MultipartError};
 use crate::problem::Problem;
-use crate::request::{Id, Json, unfit, wrong_type};
+use crate::request::{ClientKey, Id, Json, unfit, wrong_type};
 use crate::settings::Settings;
 
 /// What is asked, and the files that come with it.
@@ -46,7 +46,7 @@ pub(crate) struct TurnForm {
     operation_id = "submit_turn",
     params(
         ("conversation" = Uuid, Path, description = "The conversation."),
-        ("idempotency-key" = Option<String>, Header, description = "A key of the caller's own for this request.", min_length = 1, max_length = 512)
+        ClientKey
     ),
     request_body(content((NewTurn = "application/json"), (TurnForm = "multipart/form-data"))),
     responses(
@@ -58,10 +58,10 @@ pub(crate) async fn submit(
     State(settings): State<Settings>,
     scope: Scope,
     Id(conversation): Id<ConversationId>,
+    ClientKey(client_key): ClientKey,
     request: Request,
 ) -> Result<Response, Problem> {
     scope.host.conversation(conversation).await?;
-    let client_key = client_key(request.headers())?;
     let submission = tokio::select! {
         submission = Submission::read(request, &settings, &scope, conversation) => submission?,
         // An application that stops waits for nobody's upload.
@@ -129,22 +129,6 @@ pub(crate) fn key_reused() -> Problem {
     Problem::conflict("key_reused", detail)
 }
 
-/// The caller's key of a request.
-pub(crate) fn client_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let mut keys = headers.get_all("idempotency-key").iter();
-    let (Some(key), more) = (keys.next(), keys.next()) else {
-        return Ok(None);
-    };
-    let key = key.to_str().ok().filter(|key| !key.is_empty());
-    match key {
-        Some(key) if more.is_none() => Ok(Some(key.to_owned())),
-        _ => {
-            let detail = "The Idempotency-Key is one text of visible ASCII characters.";
-            Err(Problem::unreadable("bad_idempotency_key", detail))
-        }
-    }
-}
-
 /// Whether a turn that was there is what this request asks for.
 async fn is_same(
     scope: &Scope,
@@ -153,10 +137,12 @@ async fn is_same(
     files: &[Upload],
 ) -> Result<bool, Problem> {
     let turn = &submitted.turn;
-    // Of a prompt with files the text names them, as they are called in the sandbox.
+    // Of a prompt with files the text names them, as they are called in the sandbox, and so do those that the model is
+    // shown: the files themselves are compared.
     let said = scope.host.message(turn.user_message).await?.answer.content;
     let known = Prompt {
         text: said,
+        files: prompt.files.clone(),
         ..turn.prompt.clone()
     };
     let kept = scope.host.attachments(turn.user_message).await?;

@@ -1,18 +1,18 @@
 //! More than one answer: a turn asked again or edited, its versions, and which of them is shown.
 
 use axum::Json as Answer;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use opencode_client::wire::Prompt;
 use opencode_host::SubmitOptions;
 use opencode_host::id::TurnId;
 
-use super::submit::{client_key, key_reused, submit_once};
+use super::submit::{key_reused, submit_once};
 use crate::authorize::Scope;
 use crate::bodies::{Edit, Turn, VersionList};
 use crate::problem::Problem;
-use crate::request::{Id, Json};
+use crate::request::{ClientKey, Id, Json};
 
-/// Asks a turn again that ended without an answer: as `regenerate`.
+/// Asks a turn again, as `regenerate` does: the word for one that ended without an answer.
 #[utoipa::path(
     post,
     path = "/turns/{turn}/retry",
@@ -20,16 +20,16 @@ use crate::request::{Id, Json};
     operation_id = "retry_turn",
     params(
         ("turn" = Uuid, Path, description = "The turn."),
-        ("idempotency-key" = Option<String>, Header, description = "A key of the caller's own for this request.", min_length = 1, max_length = 512)
+        ClientKey
     ),
     responses((status = 200, description = "The turn that takes its place.", body = Turn))
 )]
 pub(crate) async fn retry(
     scope: Scope,
-    turn: Id<TurnId>,
-    headers: HeaderMap,
+    Id(turn): Id<TurnId>,
+    key: ClientKey,
 ) -> Result<Answer<Turn>, Problem> {
-    again(&scope, turn.0, &headers).await
+    again(&scope, turn, key).await
 }
 
 /// Asks again what a turn has asked, with its files and metadata, in its place: its answer and what follows it stay as
@@ -41,22 +41,21 @@ pub(crate) async fn retry(
     operation_id = "regenerate_turn",
     params(
         ("turn" = Uuid, Path, description = "The turn."),
-        ("idempotency-key" = Option<String>, Header, description = "A key of the caller's own for this request.", min_length = 1, max_length = 512)
+        ClientKey
     ),
     responses((status = 200, description = "The turn that takes its place.", body = Turn))
 )]
 pub(crate) async fn regenerate(
     scope: Scope,
-    turn: Id<TurnId>,
-    headers: HeaderMap,
+    Id(turn): Id<TurnId>,
+    key: ClientKey,
 ) -> Result<Answer<Turn>, Problem> {
-    again(&scope, turn.0, &headers).await
+    again(&scope, turn, key).await
 }
 
-async fn again(scope: &Scope, turn: TurnId, headers: &HeaderMap) -> Result<Answer<Turn>, Problem> {
+async fn again(scope: &Scope, turn: TurnId, key: ClientKey) -> Result<Answer<Turn>, Problem> {
     let of = scope.host.turn(turn).await?;
-    let key = client_key(headers)?;
-    let submitted = scope.host.regenerate(turn, key).await?;
+    let submitted = scope.host.regenerate(turn, key.0).await?;
     let made = &submitted.turn;
     let is_same = made.parent == of.parent && made.prompt == of.prompt && made.id != of.id;
     if !submitted.created && !is_same {
@@ -74,7 +73,7 @@ async fn again(scope: &Scope, turn: TurnId, headers: &HeaderMap) -> Result<Answe
     operation_id = "edit_turn",
     params(
         ("turn" = Uuid, Path, description = "The turn."),
-        ("idempotency-key" = Option<String>, Header, description = "A key of the caller's own for this request.", min_length = 1, max_length = 512)
+        ClientKey
     ),
     request_body = Edit,
     responses((status = 200, description = "The turn that takes its place.", body = Turn))
@@ -82,12 +81,12 @@ async fn again(scope: &Scope, turn: TurnId, headers: &HeaderMap) -> Result<Answe
 pub(crate) async fn edit(
     scope: Scope,
     Id(turn): Id<TurnId>,
-    headers: HeaderMap,
+    ClientKey(client_key): ClientKey,
     Json(edit): Json<Edit>,
 ) -> Result<Answer<Turn>, Problem> {
     let of = scope.host.turn(turn).await?;
     let options = SubmitOptions {
-        client_key: client_key(&headers)?,
+        client_key,
         metadata: of.metadata,
         instead_of: Some(turn),
         ..SubmitOptions::default()

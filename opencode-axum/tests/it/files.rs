@@ -143,6 +143,12 @@ async fn a_key_fits_the_same_files_only() {
         page.is_problem(StatusCode::CONFLICT, "key_reused");
     }
     assert_eq!(files(&site, &first.json()).await.len(), 1);
+
+    // One that the model is shown too.
+    let shown = Form::asking("Read it").file("a.pdf", "%PDF-1.4\n");
+    let first = send(&site, Some("shown"), shown.clone().end()).await;
+    let again = send(&site, Some("shown"), shown.end()).await;
+    assert_eq!((again.status, again.json()), (StatusCode::OK, first.json()));
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::sandbox::{SandboxId, blocking};
 /// model that takes none that it cannot see them, where the person has not asked for that.
 pub(super) async fn to_show(tools: &Tools, facts: &Facts, prompt: &Prompt) -> Vec<ShownFile> {
     let models = match &prompt.model {
-        // What is not known is asked for again with the next prompt.
+        // A list that does not come in time holds up no prompt: then it is not known what the model takes.
         Some(model) => tools
             .client(facts)
             .models()

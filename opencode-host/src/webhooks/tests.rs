@@ -246,11 +246,11 @@ async fn an_address_that_is_not_public_is_not_connected_to() {
     assert!(accepted.is_err(), "{accepted:?}");
 }
 
-/// The check is of the addresses that the connection uses: there is no second look at the name.
+/// The check is of the addresses that the connection uses: there is no second look at the name, which could lead elsewhere by
+/// then.
 #[tokio::test]
-async fn a_name_that_leads_elsewhere_a_moment_later_leads_nowhere() {
+async fn a_name_is_asked_for_once_for_each_connection() {
     let (listener, port) = nobody().await;
-    // The first is of a network that nobody is at, so that no packet leaves.
     let (lookup, asked) = leading_to(&["127.0.0.1"]);
     let webhooks = Webhooks::builder(Vec::new())
         .lookup(lookup)

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::faulty_store::{Fault, FaultyStore};
-use crate::hosting::{Hosting, PATIENCE, quick};
+use crate::hosting::{Hosting, PATIENCE, killed, quick};
 
 /// A call of a hook.
 #[derive(Clone, Debug, PartialEq)]
@@ -411,7 +411,7 @@ async fn a_process_that_dies_between_end_and_hook_loses_none() {
                 .await
                 .unwrap(),
         }
-        doomed.shutdown_background();
+        killed(doomed).await;
         hooks.0.hanging.lock().unwrap().clear();
         let before = hooks.calls().len();
         assert_eq!(stage.effects().await.len(), 1, "{dies:?}");

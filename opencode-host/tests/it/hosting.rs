@@ -179,6 +179,12 @@ pub(crate) struct Hosting {
     pub(crate) conversation: ConversationId,
 }
 
+/// Ends all tasks of a process, whose runtime this is, as its death does: behind this it takes and writes nothing any more.
+pub(crate) async fn killed(process: tokio::runtime::Runtime) {
+    let ending = move || process.shutdown_timeout(Duration::from_secs(5));
+    tokio::task::spawn_blocking(ending).await.unwrap();
+}
+
 /// Limits that keep tests short. Nothing depends on their exact size.
 pub(crate) fn quick() -> WorkerOptions {
     WorkerOptions {

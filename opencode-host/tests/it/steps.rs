@@ -21,7 +21,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::faulty_store::{ALL_WRONGS, Fault, FaultyStore, Wrong};
-use crate::hosting::{Builder, PATIENCE, quick};
+use crate::hosting::{Builder, PATIENCE, killed, quick};
 use crate::tools::{Desk, Ran, lookup};
 
 /// So many stages are played at once.
@@ -262,7 +262,7 @@ impl Stage {
             () = settled => {}
             () = fault.died.notified() => {}
         }
-        process.shutdown_background();
+        killed(process).await;
     }
 
     async fn is_settled(&self) -> bool {

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::receiver::{Answer, Receiver, secret};
 use crate::faulty_store::{Fault, FaultyStore};
-use crate::hosting::{Builder, Hosting, PATIENCE, quick};
+use crate::hosting::{Builder, Hosting, PATIENCE, killed, quick};
 
 /// The endpoints of a test, which may be others later, or not to be had.
 #[derive(Clone, Debug, Default)]
@@ -525,7 +525,7 @@ async fn a_process_that_dies_between_end_and_delivery_loses_none() {
         doomed.spawn(async move { worker.run(CancellationToken::new()).await });
         let died = tokio::time::timeout(PATIENCE, fault.died.notified()).await;
         assert!(died.is_ok(), "{dies:?}");
-        doomed.shutdown_background();
+        killed(doomed).await;
         assert!(!stage.effects().await.is_empty(), "{dies:?}");
         // Its leases, on the turn and on what is owed, run out.
         stage.clock.advance(Duration::from_secs(600));

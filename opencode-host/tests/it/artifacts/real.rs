@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::faulty_store::{Fault, FaultyStore};
-use crate::hosting::Builder;
+use crate::hosting::{Builder, killed};
 use crate::real::Upstream;
 
 use super::turns::files;
@@ -101,7 +101,7 @@ pub(crate) async fn files_come_back_byte_for_byte_and_once(upstream: &Upstream) 
     tokio::time::timeout(PATIENCE, fault.died.notified())
         .await
         .unwrap();
-    doomed.shutdown_background();
+    killed(doomed).await;
     assert_eq!(host.result(turn).await.unwrap().unwrap().artifacts, []);
 
     let shutdown = CancellationToken::new();

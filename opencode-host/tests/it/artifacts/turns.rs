@@ -20,7 +20,7 @@ use opencode_impostor::{ApplyPatch, Impostor, PatchKind, PatchedFile, Script, St
 use tokio_util::sync::CancellationToken;
 
 use crate::faulty_store::{Fault, FaultyStore};
-use crate::hosting::{Builder, Hosting, PATIENCE, quick};
+use crate::hosting::{Builder, Hosting, PATIENCE, killed, quick};
 
 struct Filed {
     home: tempfile::TempDir,
@@ -378,7 +378,7 @@ async fn a_worker_that_died_after_the_end_is_made_up_for() {
             .unwrap();
         let dying = first.host.result(turn).await.unwrap().unwrap();
         assert_eq!(dying.artifacts.len(), if first_attaches { 2 } else { 0 });
-        doomed.shutdown_background();
+        killed(doomed).await;
 
         let store: Arc<dyn Store> = Arc::clone(&first.store);
         let (second, worker) = Builder::new(Client::builder(&url).build().unwrap(), store)

@@ -8,6 +8,7 @@ use opencode_host::tools::{Tool, ToolCall, ToolSet, schemars};
 use opencode_impostor::Round;
 
 use super::*;
+use crate::hosting::killed;
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 #[schemars(crate = "opencode_host::tools::schemars")]
@@ -238,7 +239,7 @@ async fn a_process_that_takes_a_turn_over_is_called_from_then_on() {
     let turn = submitted(&host, "acme", "orders", "[[over]]").await;
     doomed.spawn(async move { worker.run_turn(turn, CancellationToken::new()).await });
     upstream.model.reached("over").await;
-    doomed.shutdown_background();
+    killed(doomed).await;
 
     let (host, worker, recorder) = process(upstream, &store, desk("second"));
     let working = tokio::spawn({

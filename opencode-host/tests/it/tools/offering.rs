@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::hosting::killed;
 
 /// Where the tools were said to be, each time, and the header that a caller is to send.
 fn told(ledger: &Ledger) -> Vec<(String, String)> {
@@ -251,7 +252,7 @@ async fn whoever_takes_a_running_turn_over_is_called_from_then_on() {
     let worker = test.worker.clone();
     doomed.spawn(async move { worker.run_turn(turn, CancellationToken::new()).await });
     test.impostor.gate("hold").reached().await.unwrap();
-    doomed.shutdown_background();
+    killed(doomed).await;
     let (store, product) = (Arc::clone(&test.store), Desk::with([lookup(&second)]));
     let test = test.rebuilt(store, options(), |builder| builder.product(product));
     let working = test.work(turn);
