@@ -1,6 +1,6 @@
 //! A store that goes wrong at its k-th call.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -52,6 +52,8 @@ pub(crate) struct Fault {
     each: Option<&'static str>,
     wrong: Wrong,
     names: Mutex<Vec<&'static str>>,
+    /// The process is dead: none of its calls begins any more.
+    is_dead: AtomicBool,
     /// The process is to die now.
     pub(crate) died: Notify,
 }
@@ -65,6 +67,7 @@ impl Fault {
             each: None,
             wrong,
             names: Mutex::default(),
+            is_dead: AtomicBool::new(false),
             died: Notify::new(),
         })
     }
@@ -96,6 +99,7 @@ impl Fault {
             each: Some(name),
             wrong,
             names: Mutex::default(),
+            is_dead: AtomicBool::new(false),
             died: Notify::new(),
         })
     }
@@ -134,6 +138,8 @@ impl Fault {
             }
             Wrong::DiesBefore => self.die().await,
             Wrong::DiesAfter => {
+                // From here on: what this call makes known, nobody of this process takes up.
+                self.is_dead.store(true, Ordering::SeqCst);
                 call.await?;
                 self.die().await;
             }
@@ -141,7 +147,15 @@ impl Fault {
         Err(StoreError::Unavailable("spoiled by the test".to_owned()))
     }
 
+    /// Waits for ever in a process that is dead.
+    async fn alive(&self) {
+        if self.is_dead.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+    }
+
     async fn die(&self) {
+        self.is_dead.store(true, Ordering::SeqCst);
         self.died.notify_one();
         std::future::pending::<()>().await;
     }
@@ -162,6 +176,7 @@ macro_rules! forward {
         #[async_trait]
         impl $store for FaultyStore {
             $(async fn $name(&self $(, $arg: $type)*) -> StoreResult<$answer> {
+                self.fault.alive().await;
                 forward!(@$kind self, $name, self.below.$name($($arg),*))
             })+
 
@@ -193,6 +208,7 @@ forward! { Conversations {
     }
 
     async fn lock_session(&self, id: ConversationId, wait: Duration) -> StoreResult<Box<dyn SessionLock + '_>> {
+        self.fault.alive().await;
         let locking = self.below.lock_session(id, wait);
         let lock = self.fault.around("lock_session", locking).await?;
         Ok(Box::new(FaultyLock { below: lock, fault: Arc::clone(&self.fault) }))

@@ -12,7 +12,7 @@ use opencode_host::blobs::{BlobError, Blobs};
 use opencode_host::id::ConversationId;
 use opencode_host::product::{HookError, Product};
 use opencode_host::sandbox::SandboxRoot;
-use opencode_host::store::{AttachmentSource, Conversation, Store, StoreError, Tenant, TurnStatus};
+use opencode_host::store::{AttachmentSource, Conversation, StoreError, Tenant, TurnStatus};
 use opencode_host::turn::TurnResult;
 use opencode_host::uploads::UploadError;
 use opencode_host::{Host, HostOptions, Prepared, SubmitOptions, WorkerOptions};
@@ -356,8 +356,9 @@ async fn a_worker_that_died_after_the_end_is_made_up_for() {
         };
         let fault = Fault::dies_at("settle");
         let first = Hosting::with(impostor, options.clone(), |builder| builder).await;
+        let store = Arc::clone(&first.store);
         let dying = FaultyStore {
-            below: Arc::clone(&first.store),
+            below: Arc::clone(&store),
             fault: Arc::clone(&fault),
         };
         let first = first.rebuilt(Arc::new(dying), options.clone(), |builder| {
@@ -376,17 +377,16 @@ async fn a_worker_that_died_after_the_end_is_made_up_for() {
         tokio::time::timeout(PATIENCE, fault.died.notified())
             .await
             .unwrap();
-        let dying = first.host.result(turn).await.unwrap().unwrap();
-        assert_eq!(dying.artifacts.len(), if first_attaches { 2 } else { 0 });
         killed(doomed).await;
 
-        let store: Arc<dyn Store> = Arc::clone(&first.store);
         let (second, worker) = Builder::new(Client::builder(&url).build().unwrap(), store)
             .blobs(blobs.clone())
             .sandboxes(root)
             .options(options)
             .build()
             .unwrap();
+        let ended = second.result(turn).await.unwrap().unwrap();
+        assert_eq!(ended.artifacts.len(), if first_attaches { 2 } else { 0 });
         let shutdown = CancellationToken::new();
         let working = tokio::spawn({
             let shutdown = shutdown.clone();
