@@ -1,7 +1,7 @@
 //! `cargo xtask chaos`: turns under chaos, on either database.
 //!
-//! The work is done by `opencode-chaos` of opencode-bench, with the workers of `opencode-chat`. Here are the builds,
-//! the database, and its restarts, which that program asks for.
+//! The work is done by `opencode-chaos` of opencode-bench, with the workers of `opencode-chat` or its own. Here are the
+//! builds, the database, and its restarts, which that program asks for.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -38,6 +38,12 @@ pub(crate) struct Args {
     /// Also hang workers for longer than their lease
     #[arg(long)]
     stop_workers: bool,
+    /// With the workers of an application that has a tool, hooks and webhooks, instead of those of opencode-chat
+    #[arg(long)]
+    application: bool,
+    /// Have a real OpenCode call that application's tool; only workers die
+    #[arg(long, conflicts_with = "application")]
+    opencode: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -75,13 +81,18 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut command = Command::new(programs.join("opencode-chaos"));
     command
         .args(["run", "--database", &database])
-        .arg("--program")
-        .arg(programs.join("opencode-chat"))
         .args(["--turns", &args.turns.to_string()])
         .args(["--seed", &args.seed.to_string()])
         .args(["--workers", &args.workers.to_string()])
         .args(["--lease", &args.lease.to_string()]);
+    if args.opencode {
+        let opencode = tools::opencode(Install::Allowed)?;
+        command.env(tools::OPENCODE_BIN, opencode);
+    } else if !args.application {
+        command.arg("--program").arg(programs.join("opencode-chat"));
+    }
     for (wanted, flag) in [
+        (args.opencode, "--opencode"),
         (args.stop_workers, "--stop-workers"),
         (args.restart_postgres, "--restart-postgres"),
     ] {

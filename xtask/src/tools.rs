@@ -74,13 +74,12 @@ pub(crate) struct Tools {
 impl Tools {
     /// Finds every program and installs those that are missing.
     pub(crate) fn find_or_install(install: Install) -> Result<Self> {
-        let install_opencode = || opencode::install().map(|_| ());
         Ok(Self {
             postgres: postgres(install)?,
             chromium: find_or(find_chromium, "chromium", install, || {
                 apt::install("chromium")
             })?,
-            opencode: find_or(find_opencode, "opencode", install, install_opencode)?,
+            opencode: opencode(install)?,
             clients: find_or(|| Ok(clients::find()), "clients", install, clients::install)?,
             schemathesis: find_or(
                 || Ok(schemathesis::find()),
@@ -127,6 +126,13 @@ pub(crate) fn set_env(
     if let Some(chromium) = chromium {
         command.env(CHROMIUM_BIN, chromium);
     }
+}
+
+/// Finds OpenCode and installs it where it is missing.
+pub(crate) fn opencode(install: Install) -> Result<PathBuf> {
+    find_or(find_opencode, "opencode", install, || {
+        opencode::install().map(|_| ())
+    })
 }
 
 /// Finds Postgres and installs it where it is missing.

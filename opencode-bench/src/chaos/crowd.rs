@@ -23,6 +23,7 @@ const LOOK: Duration = Duration::from_millis(120);
 /// A turn as a person knows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
+    pub(crate) tenant: Tenant,
     pub(crate) turn: TurnId,
     pub(crate) message: MessageId,
     pub(crate) conversation: ConversationId,
@@ -105,17 +106,23 @@ pub(crate) struct Person {
     pub(crate) host: Host,
     pub(crate) programs: Programs,
     pub(crate) book: Book,
+    /// What is asked.
+    pub(crate) kinds: &'static [Kind],
 }
+
+/// Whose people there are.
+const TENANTS: [&str; 3] = ["acme", "umbrella", "initech"];
 
 impl Person {
     /// Asks all there is to ask.
     pub(crate) async fn talk(mut self) -> anyhow::Result<()> {
-        let name = format!("conversation {}", self.number);
+        // Those of several tenants have the same name.
+        let name = format!("conversation {}", self.number / TENANTS.len());
         let conversation = self
             .store
             .ask(|store| {
-                let name = name.clone();
-                async move { store.open_conversation(&Tenant::default(), &name).await }
+                let (tenant, name) = (self.tenant(), name.clone());
+                async move { store.open_conversation(&tenant, &name).await }
             })
             .await?
             .id;
@@ -144,13 +151,17 @@ impl Person {
         Ok(())
     }
 
+    fn tenant(&self) -> Tenant {
+        Tenant::from(TENANTS[self.number % TENANTS.len()])
+    }
+
     async fn ask(
         &mut self,
         conversation: ConversationId,
         number: usize,
         on_busy: OnBusy,
     ) -> anyhow::Result<usize> {
-        let kind = Kind::pick(&mut self.dice);
+        let kind = *self.dice.of(self.kinds);
         let prompt = kind.prompt(&format!("turn {}/{number}.", self.number));
         let key = format!("key {number}");
         let submit = || {
@@ -187,6 +198,7 @@ impl Person {
         };
         let turn = submitted.turn.id;
         let at = self.book.add(Asked {
+            tenant: self.tenant(),
             turn,
             message: submitted.turn.message,
             conversation,

@@ -3,13 +3,23 @@
 //!
 //! The workers are processes of `opencode-chat` (or of this program) that are
 //! killed, stopped and replaced all the time. The server is an impostor in this
-//! process, whose ledger says what it was really asked. In the end the rows and
-//! the ledger are compared; a run that finds something wrong prints its seed and
-//! the rows, and exits with 1.
+//! process, whose ledger says what it was really asked, or a real OpenCode. This
+//! program's own workers are those of an application with a tool, hooks and
+//! webhooks, which note that they run. In the end the rows, the ledger and the
+//! notes are compared; a run that finds something wrong prints its seed and the
+//! rows, and exits with 1.
 
+mod crew;
 mod crowd;
 mod dice;
+mod endpoint;
+mod noted;
+mod notes;
 mod odd;
+mod on_double;
+mod on_opencode;
+mod owed;
+mod own_hooks;
 mod own_tool;
 mod proof;
 mod run;

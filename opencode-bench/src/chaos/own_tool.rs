@@ -1,16 +1,23 @@
-//! A tool of the application's: it notes in a file that it runs, and for whom, so that the runs can be counted.
+//! A tool of the application's: it notes that it runs, and for whom, so that the runs can be counted.
 
 use std::collections::HashMap;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use opencode_client::reply::{PersistedPart, ToolPart, ToolStatus};
 use opencode_host::product::HookError;
+use opencode_host::store::{Message, MessageStatus, Turn};
 use opencode_host::tools::{Tool, ToolCall, ToolSet, schemars};
 use serde::{Deserialize, Serialize};
 
+use crate::crowd::Asked;
+use crate::notes::{Note, Notes};
+use crate::script::{Kind, OWN_CALLS, OWN_TOOL};
+
 /// How long a call takes, for workers to die in.
 const LONG: Duration = Duration::from_millis(150);
+
+/// What the tool answers.
+const ANSWER: &str = "noted";
 
 #[derive(Deserialize, schemars::JsonSchema)]
 #[schemars(crate = "opencode_host::tools::schemars")]
@@ -21,69 +28,119 @@ struct Args {
 
 /// One run of the tool.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Run {
+pub(crate) struct Run {
     prompt: String,
     number: usize,
+    #[serde(flatten)]
+    owner: Owner,
+}
+
+/// For whom it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Owner {
+    tenant: String,
     conversation: String,
     turn: String,
 }
 
-/// Where the runs are noted, beside the folder of the sandboxes.
-pub(crate) fn notes(sandboxes: &Path) -> PathBuf {
-    sandboxes.with_file_name("runs.jsonl")
-}
-
 /// The tool, in a set.
-pub(crate) fn own_tools(notes: PathBuf) -> ToolSet {
+pub(crate) fn own_tools(notes: Notes) -> ToolSet {
     let note = async move |args: Args, call: ToolCall| {
         let run = Run {
             prompt: args.prompt,
             number: args.number,
-            conversation: call.conversation.id.to_string(),
-            turn: call.turn.to_string(),
+            owner: Owner {
+                tenant: call.tenant().to_string(),
+                conversation: call.conversation.id.to_string(),
+                turn: call.turn.to_string(),
+            },
         };
-        let line = format!("{}\n", serde_json::to_string(&run)?);
-        // One write, so that a process that is killed leaves whole lines.
-        let mut file = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(&notes)?;
-        file.write_all(line.as_bytes())?;
+        notes.add(Note::Ran(run))?;
         tokio::time::sleep(LONG).await;
-        Ok::<_, HookError>("noted")
+        Ok::<_, HookError>(ANSWER)
     };
     ToolSet::new().tool(Tool::new("note", "Notes that it was called.", note))
 }
 
-/// For whom each call ran, as often as it did: by prompt and number, the conversation and the turn.
+/// For whom each call ran, as often as it did: by prompt and number.
 #[derive(Debug, Default)]
-pub(crate) struct Runs(HashMap<(String, usize), Vec<(String, String)>>);
+pub(crate) struct Runs {
+    by_call: HashMap<(String, usize), Vec<Owner>>,
+    /// How many calls were cut off: they ran, and the model read that they failed.
+    pub(crate) cut_off: usize,
+}
 
 impl Runs {
-    /// Reads what was noted.
-    pub(crate) fn read(notes: &Path) -> anyhow::Result<Self> {
-        let text = match std::fs::read_to_string(notes) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error.into()),
-        };
+    pub(crate) fn of(notes: &[Note]) -> Self {
         let mut runs = Self::default();
-        for line in text.lines() {
-            let run: Run = serde_json::from_str(line)?;
-            let by = runs.0.entry((run.prompt, run.number)).or_default();
-            by.push((run.conversation, run.turn));
+        for note in notes {
+            if let Note::Ran(run) = note.clone() {
+                let by = runs.by_call.entry((run.prompt, run.number)).or_default();
+                by.push(run.owner);
+            }
         }
-        Ok(runs)
-    }
-
-    /// For whom a call ran.
-    pub(crate) fn of(&self, prompt: &str, number: usize) -> &[(String, String)] {
-        let found = self.0.get(&(prompt.to_owned(), number));
-        found.map_or(&[], Vec::as_slice)
+        runs
     }
 
     /// How many there were.
     pub(crate) fn count(&self) -> usize {
-        self.0.values().map(Vec::len).sum()
+        self.by_call.values().map(Vec::len).sum()
     }
+
+    /// A call ran at most once for each run of the prompt, for nobody else, and the model read what came of it.
+    pub(crate) fn judge(&mut self, asked: &Asked, turn: &Turn, message: &Message) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let calls: Vec<_> = message
+            .answer
+            .parts
+            .iter()
+            .filter_map(|part| match part {
+                PersistedPart::Tool(tool) if is_own(tool) => Some(tool),
+                _ => None,
+            })
+            .collect();
+        let owner = Owner {
+            tenant: asked.tenant.to_string(),
+            conversation: asked.conversation.to_string(),
+            turn: asked.turn.to_string(),
+        };
+        for number in 0..OWN_CALLS {
+            let runs = self.by_call.get(&(asked.prompt.clone(), number));
+            let runs = runs.map_or(&[][..], Vec::as_slice);
+            if runs.len() > 1 + turn.resends as usize {
+                wrong.push(format!("call {number} ran {} times", runs.len()));
+            }
+            if runs.iter().any(|run| *run != owner) {
+                wrong.push(format!("call {number} ran for others: {runs:?}"));
+            }
+            let Some(call) = calls.get(number) else {
+                continue;
+            };
+            match call.status {
+                ToolStatus::Completed
+                    if call.output.as_deref() != Some(ANSWER) || runs.is_empty() =>
+                {
+                    wrong.push(format!("call {number} ran {} times: {call:?}", runs.len()));
+                }
+                ToolStatus::Error if call.error.as_ref().is_none_or(String::is_empty) => {
+                    wrong.push(format!("call {number} failed, and nothing says why"));
+                }
+                ToolStatus::Error if !runs.is_empty() => self.cut_off += 1,
+                _ => {}
+            }
+        }
+        let over = [ToolStatus::Completed, ToolStatus::Error];
+        if asked.kind == Kind::Own
+            && message.status == MessageStatus::Completed
+            && (calls.len() != OWN_CALLS || calls.iter().any(|call| !over.contains(&call.status)))
+        {
+            wrong.push(format!("it completed with these calls: {calls:?}"));
+        }
+        wrong
+    }
+}
+
+/// Whether it is a call of the tool. OpenCode calls it `invalid` where it was not offered, as no process listened.
+fn is_own(call: &ToolPart) -> bool {
+    call.tool == OWN_TOOL || call.tool == "invalid"
 }

@@ -1,8 +1,8 @@
 //! What must hold in the end, by the rows and by the server's ledger.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
-use opencode_client::reply::{PersistedPart, ToolStatus};
 use opencode_host::id::ConversationId;
 use opencode_host::store::{
     Conversation, Message, MessageRole, MessageStatus, Phase, Turn, TurnEvent, TurnStatus,
@@ -11,8 +11,8 @@ use opencode_impostor::{Impostor, Ledger};
 use serde_json::{Value, json};
 
 use crate::crowd::{Asked, is_heard_of, text_of};
-use crate::own_tool::Runs;
-use crate::script::{Kind, OWN_CALLS, OWN_TOOL};
+use crate::noted::Noted;
+use crate::script::Kind;
 use crate::trouble::{Past, Spans};
 use crate::worker::Patient;
 
@@ -46,21 +46,14 @@ pub(crate) async fn prove(
     store: &Patient,
     impostor: &Impostor,
     past: &Past,
-    own: Option<&Runs>,
+    noted: Option<&mut Noted>,
     hung: bool,
 ) -> anyhow::Result<Findings> {
-    let mut findings = Findings::default();
     let ledger = impostor.ledger();
+    let mut findings = turns(all, store, noted, |case| judge(case, &ledger, past)).await?;
     let mut conversations: HashMap<ConversationId, Conversation> = HashMap::new();
-    for asked in all {
-        let Some(case) = read(asked, store).await? else {
-            findings.of_turn(asked, "its rows are gone", &Value::Null);
-            continue;
-        };
-        if let std::collections::hash_map::Entry::Vacant(entry) =
-            conversations.entry(asked.conversation)
-        {
-            let id = asked.conversation;
+    for id in all.iter().map(|asked| asked.conversation) {
+        if let Entry::Vacant(entry) = conversations.entry(id) {
             let row = store
                 .ask(|store| async move { store.conversation(id).await })
                 .await?;
@@ -68,9 +61,50 @@ pub(crate) async fn prove(
                 entry.insert(row);
             }
         }
-        let mut wrong = judge(&case, &ledger, past);
-        if let Some(runs) = own {
-            wrong.extend(own_tool(&case, runs));
+    }
+    upstream(&ledger, &conversations, hung, &mut findings);
+    Ok(findings)
+}
+
+/// Looks at the rows alone, where the server is a real one that only workers died at: each turn ended whole, or as the
+/// person wanted.
+pub(crate) async fn prove_rows(
+    all: &[Asked],
+    store: &Patient,
+    noted: &mut Noted,
+) -> anyhow::Result<Findings> {
+    let on_real = |case: &Case<'_>| {
+        let text = text_of(&case.message.answer.parts);
+        let whole = text == case.asked.kind.text(&case.asked.prompt);
+        match ended(case) {
+            Ok(TurnStatus::Completed) if !whole => {
+                vec![format!("the text is not the script's: {text:?}")]
+            }
+            Ok(TurnStatus::Completed) => Vec::new(),
+            Ok(TurnStatus::Cancelled) if case.asked.cancelled => Vec::new(),
+            Ok(status) => vec![format!("it may not end like that: {status:?}")],
+            Err(wrong) => wrong,
+        }
+    };
+    turns(all, store, Some(noted), on_real).await
+}
+
+/// Looks at every turn, and at the messages there are.
+async fn turns(
+    all: &[Asked],
+    store: &Patient,
+    mut noted: Option<&mut Noted>,
+    judge: impl Fn(&Case<'_>) -> Vec<String>,
+) -> anyhow::Result<Findings> {
+    let mut findings = Findings::default();
+    for asked in all {
+        let Some(case) = read(asked, store).await? else {
+            findings.of_turn(asked, "its rows are gone", &Value::Null);
+            continue;
+        };
+        let mut wrong = judge(&case);
+        if let Some(noted) = noted.as_deref_mut() {
+            wrong.extend(noted.judge(asked, &case.turn, &case.message));
         }
         for what in wrong {
             findings.of_turn(asked, &what, &row(&case));
@@ -81,8 +115,10 @@ pub(crate) async fn prove(
         };
         *findings.endings.entry(ending.to_lowercase()).or_default() += 1;
     }
+    if let Some(noted) = noted {
+        findings.wrong.extend(noted.strangers(all));
+    }
     messages(all, store, &mut findings).await?;
-    upstream(&ledger, &conversations, hung, &mut findings);
     Ok(findings)
 }
 
@@ -123,6 +159,33 @@ fn row(case: &Case<'_>) -> Value {
     })
 }
 
+/// How a turn ended, where its rows agree on that.
+fn ended(case: &Case<'_>) -> Result<TurnStatus, Vec<String>> {
+    let Phase::Finished { status, settled } = case.turn.phase() else {
+        return Err(vec!["it has not ended".to_owned()]);
+    };
+    let mut wrong = Vec::new();
+    if !settled {
+        wrong.push("it is not settled".to_owned());
+    }
+    if case.message.status != MessageStatus::from(status) {
+        wrong.push("turn and message disagree".to_owned());
+    }
+    let finished: Vec<_> = case
+        .events
+        .iter()
+        .filter(|event| event.name == "turn.finished")
+        .collect();
+    if finished.len() != 1 || finished[0].payload["status"] != json!(status) {
+        wrong.push(format!("{} turn.finished", finished.len()));
+    }
+    if wrong.is_empty() {
+        Ok(status)
+    } else {
+        Err(wrong)
+    }
+}
+
 fn judge(case: &Case<'_>, ledger: &Ledger, past: &Past) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut check = |holds: bool, what: String| {
@@ -134,24 +197,12 @@ fn judge(case: &Case<'_>, ledger: &Ledger, past: &Past) -> Vec<String> {
         asked,
         turn,
         message,
-        events,
+        ..
     } = case;
-    let Phase::Finished { status, settled } = turn.phase() else {
-        return vec!["it has not ended".to_owned()];
+    let status = match ended(case) {
+        Ok(status) => status,
+        Err(wrong) => return wrong,
     };
-    check(settled, "it is not settled".to_owned());
-    check(
-        message.status == MessageStatus::from(status),
-        "turn and message disagree".to_owned(),
-    );
-    let finished: Vec<_> = events
-        .iter()
-        .filter(|event| event.name == "turn.finished")
-        .collect();
-    check(
-        finished.len() == 1 && finished[0].payload["status"] == json!(status),
-        format!("{} turn.finished", finished.len()),
-    );
 
     // The prompt.
     let posts: Vec<_> = ledger
@@ -220,49 +271,6 @@ fn judge(case: &Case<'_>, ledger: &Ledger, past: &Past) -> Vec<String> {
         TurnStatus::Failed => false,
     };
     check(allowed, format!("it may not end like that: {status:?}"));
-    wrong
-}
-
-/// A call of the application's tool ran at most once for each run of the prompt, for nobody else, and the model read what
-/// came of it.
-fn own_tool(case: &Case<'_>, runs: &Runs) -> Vec<String> {
-    let Case {
-        asked,
-        turn,
-        message,
-        ..
-    } = case;
-    let mut wrong = Vec::new();
-    let calls: Vec<_> = message
-        .answer
-        .parts
-        .iter()
-        .filter_map(|part| match part {
-            PersistedPart::Tool(tool) if tool.tool == OWN_TOOL => Some(tool),
-            _ => None,
-        })
-        .collect();
-    let owner = (asked.conversation.to_string(), asked.turn.to_string());
-    for number in 0..OWN_CALLS {
-        let runs = runs.of(&asked.prompt, number);
-        if runs.len() > 1 + turn.resends as usize {
-            wrong.push(format!("call {number} ran {} times", runs.len()));
-        }
-        if runs.iter().any(|run| *run != owner) {
-            wrong.push(format!("call {number} ran for others: {runs:?}"));
-        }
-        let read = calls.get(number).and_then(|call| call.output.as_deref());
-        if read == Some("noted") && runs.is_empty() {
-            wrong.push(format!("call {number} has an answer and did not run"));
-        }
-    }
-    let over = [ToolStatus::Completed, ToolStatus::Error];
-    if asked.kind == Kind::Own
-        && message.status == MessageStatus::Completed
-        && (calls.len() != OWN_CALLS || calls.iter().any(|call| !over.contains(&call.status)))
-    {
-        wrong.push(format!("it completed with these calls: {calls:?}"));
-    }
     wrong
 }
 

@@ -1,9 +1,7 @@
 //! What is asked, what the server answers, and what must come of it.
 
-use opencode_impostor::{Delivery, Script, Step, Streamed};
+use opencode_impostor::{Delivery, ModelScript, Round, Script, Step, Streamed};
 use serde_json::json;
-
-use crate::dice::Dice;
 
 /// The application's own tool, as a model is told it.
 pub(crate) const OWN_TOOL: &str = "app_note";
@@ -31,7 +29,7 @@ pub(crate) enum Kind {
 }
 
 /// The common ones more than once.
-const MIX: [Kind; 18] = [
+pub(crate) const MIX: [Kind; 18] = [
     Kind::Brief,
     Kind::Brief,
     Kind::Brief,
@@ -53,10 +51,6 @@ const MIX: [Kind; 18] = [
 ];
 
 impl Kind {
-    pub(crate) fn pick(dice: &mut Dice) -> Self {
-        *dice.of(&MIX)
-    }
-
     /// The word in the prompt that asks for it.
     fn marker(self) -> &'static str {
         match self {
@@ -169,4 +163,19 @@ pub(crate) fn script() -> Script {
     MIX.iter().fold(Script::new(), |script, kind| {
         script.on(kind.marker(), kind.steps())
     })
+}
+
+/// What a model says to a real OpenCode where it calls the application's tool: all texts of the answer, and the calls
+/// between them.
+pub(crate) fn model_script() -> ModelScript {
+    let [first, then] = [0, 1].map(|number| Kind::Own.texts()[number]);
+    let call =
+        |number: usize| Round::call(OWN_TOOL, json!({"prompt": "{{prompt}}", "number": number}));
+    let slow = |round: Round| Round {
+        chunk_chars: 6,
+        delay_ms: 20,
+        ..round
+    };
+    let rounds = [call(0).saying(first), call(1), Round::text(then)];
+    ModelScript::new().on(Kind::Own.marker(), rounds.map(slow))
 }

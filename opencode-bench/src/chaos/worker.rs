@@ -7,15 +7,26 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clap::Args;
-use opencode_client::Client;
+use opencode_client::{Client, Exchange};
 use opencode_host::id::TurnId;
-use opencode_host::product::{HookError, Product, TurnContext};
+use opencode_host::product::{Delivery, HookError, Product, TurnContext};
+use opencode_host::store::Message;
 use opencode_host::tools::ToolSet;
+use opencode_host::turn::TurnResult;
 use opencode_host::{Host, Worker, WorkerOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::own_tool::{notes, own_tools};
+use crate::endpoint::webhooks;
+use crate::notes::Notes;
+use crate::own_hooks::called;
+use crate::own_tool::own_tools;
+
+/// The variable with the server's password, as `opencode serve` and `opencode-chat` have it.
+const PASSWORD: &str = "OPENCODE_SERVER_PASSWORD";
+
+/// How long a method of the product may take: a killed worker's hooks are called again that much sooner.
+const PLUG_IN_LIMIT: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct WorkerArgs {
@@ -27,6 +38,12 @@ pub(crate) struct WorkerArgs {
     sandbox_root: PathBuf,
     #[arg(long)]
     lease: f64,
+    /// The password of the server
+    #[arg(long, env = PASSWORD, hide_env_values = true)]
+    opencode_password: Option<String>,
+    /// An endpoint to be told of what happens
+    #[arg(long)]
+    webhooks: Option<String>,
     /// Not used: everything is in the database
     #[arg(long)]
     data: Option<PathBuf>,
@@ -42,20 +59,42 @@ pub(crate) struct CancelArgs {
     data: Option<PathBuf>,
 }
 
-/// Each conversation in a folder of its own, with a tool.
+/// Each conversation in a folder of its own, with a tool; who notes what follows a turn.
 #[derive(Debug)]
-struct Folders(PathBuf);
+struct Application {
+    sandboxes: PathBuf,
+    notes: Notes,
+}
 
 #[async_trait]
-impl Product for Folders {
+impl Product for Application {
     async fn directory(&self, turn: &TurnContext) -> Result<Option<String>, HookError> {
-        let folder = self.0.join(turn.conversation.id.to_string());
+        let folder = self.sandboxes.join(turn.conversation.id.to_string());
         std::fs::create_dir_all(&folder)?;
         Ok(Some(folder.display().to_string()))
     }
 
     async fn tools(&self, _: &TurnContext) -> Result<ToolSet, HookError> {
-        Ok(own_tools(notes(&self.0)))
+        Ok(own_tools(self.notes.clone()))
+    }
+
+    async fn on_finalized(
+        &self,
+        message: &Message,
+        _: &Exchange,
+        delivery: &Delivery,
+    ) -> Result<(), HookError> {
+        let (turn, status) = (message.turn, message.status);
+        called(&self.notes, "on_finalized", turn, status, delivery).await
+    }
+
+    async fn on_turn_finished(
+        &self,
+        result: &TurnResult,
+        delivery: &Delivery,
+    ) -> Result<(), HookError> {
+        let (turn, status) = (result.turn, result.status.into());
+        called(&self.notes, "on_turn_finished", turn, status, delivery).await
     }
 }
 
@@ -77,10 +116,24 @@ pub(crate) async fn work(args: WorkerArgs) -> anyhow::Result<()> {
     let store = opencode_sql::connect(&args.database).await?;
     let options = WorkerOptions {
         lease: Duration::from_secs_f64(args.lease),
+        plug_in_limit: PLUG_IN_LIMIT,
         ..WorkerOptions::default()
     };
-    let worker = Worker::builder(Client::builder(&args.opencode_url).build()?)
-        .product(Folders(args.sandbox_root))
+    let client = Client::builder(&args.opencode_url);
+    let client = match args.opencode_password {
+        Some(password) => client.password(password),
+        None => client,
+    };
+    let application = Application {
+        notes: Notes::beside(&args.sandbox_root),
+        sandboxes: args.sandbox_root,
+    };
+    let builder = Worker::builder(client.build()?).product(application);
+    let builder = match args.webhooks {
+        Some(url) => builder.webhooks(webhooks(&url)?),
+        None => builder,
+    };
+    let worker = builder
         .options(options)
         .product_folders()
         .build(&Host::builder(store).build())?;
@@ -100,11 +153,24 @@ pub(crate) struct Programs {
     pub(crate) program: PathBuf,
     pub(crate) database: String,
     pub(crate) server: String,
+    pub(crate) password: Option<String>,
+    /// Where workers tell what happens. Only this program's own do.
+    pub(crate) webhooks: Option<String>,
     pub(crate) folder: PathBuf,
     pub(crate) lease: f64,
 }
 
 impl Programs {
+    /// The folder that the conversations' folders are in.
+    fn sandboxes(&self) -> PathBuf {
+        self.folder.join("sandboxes")
+    }
+
+    /// What the workers' application notes.
+    pub(crate) fn notes(&self) -> Notes {
+        Notes::beside(&self.sandboxes())
+    }
+
     fn command(&self, name: &str) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(&self.program);
         command
@@ -124,16 +190,22 @@ impl Programs {
             .create(true)
             .append(true)
             .open(log)?;
-        let sandboxes = self.folder.join("sandboxes");
+        let sandboxes = self.sandboxes();
         std::fs::create_dir_all(&sandboxes)?;
-        Ok(self
-            .command("worker")
+        let mut command = self.command("worker");
+        command
             .args(["--opencode-url", &self.server])
             .arg("--sandbox-root")
             .arg(sandboxes)
             .args(["--lease", &self.lease.to_string()])
-            .stderr(log)
-            .spawn()?)
+            .stderr(log);
+        if let Some(password) = &self.password {
+            command.env(PASSWORD, password);
+        }
+        if let Some(webhooks) = &self.webhooks {
+            command.args(["--webhooks", webhooks]);
+        }
+        Ok(command.spawn()?)
     }
 
     /// Cancels a turn from a process of its own.

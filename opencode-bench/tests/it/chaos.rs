@@ -2,10 +2,11 @@
 
 use std::process::Command;
 
-fn chaos(database: &str, seed: &str) {
+fn chaos(database: &str, seed: &str, more: &[&str]) {
     let output = Command::new(env!("CARGO_BIN_EXE_opencode-chaos"))
-        .args(["run", "--turns", "40", "--stop-workers", "--limit", "150"])
-        .args(["--seed", seed, "--database", database])
+        .args(["run", "--limit", "150", "--seed", seed])
+        .args(["--database", database])
+        .args(more)
         .output()
         .unwrap();
     assert!(
@@ -16,22 +17,35 @@ fn chaos(database: &str, seed: &str) {
     );
 }
 
+/// Everything goes wrong.
+const ALL: [&str; 3] = ["--turns", "20", "--stop-workers"];
+
 #[test]
 fn turns_survive_on_sqlite() {
     let folder = tempfile::tempdir().unwrap();
-    chaos(
-        &format!("sqlite://{}", folder.path().join("host.db").display()),
-        "11",
-    );
+    let database = format!("sqlite://{}", folder.path().join("host.db").display());
+    chaos(&database, "11", &ALL);
+}
+
+#[tokio::test]
+async fn turns_survive_on_postgres() {
+    on_postgres("turns", "12", &ALL).await;
+}
+
+/// A real OpenCode calls the tools of workers that die.
+mod real {
+    #[tokio::test]
+    async fn tools_are_called_once_and_for_nobody_else() {
+        super::on_postgres("tools", "3", &["--turns", "10", "--opencode"]).await;
+    }
 }
 
 /// Needs a server, as `cargo xtask test` starts one.
-#[tokio::test]
-async fn turns_survive_on_postgres() {
+async fn on_postgres(of: &str, seed: &str, more: &[&str]) {
     const SERVER: &str = "OPENCODE_HOST_TEST_POSTGRES";
     let server = std::env::var(SERVER)
         .unwrap_or_else(|_| panic!("{SERVER} names no Postgres: use `cargo xtask test`"));
-    let name = format!("chaos_{}", std::process::id());
+    let name = format!("chaos_{of}_{}", std::process::id());
     let mut on = <sqlx::PgConnection as sqlx::Connection>::connect(&server)
         .await
         .unwrap();
@@ -42,7 +56,7 @@ async fn turns_survive_on_postgres() {
         .unwrap();
     let mut database = url::Url::parse(&server).unwrap();
     database.set_path(&name);
-    chaos(database.as_str(), "12");
+    chaos(database.as_str(), seed, more);
     sql(format!("DROP DATABASE {name} WITH (FORCE)"))
         .execute(&mut on)
         .await

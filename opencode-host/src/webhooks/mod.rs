@@ -46,8 +46,9 @@
 //!
 //! `status` is a [`TurnStatus`](crate::store::TurnStatus), `reason` a [`Reason`](crate::outcome::Reason); what there is not
 //! is left out: also what a row told, where the conversation was deleted before. `request.asked` has
-//! `"request": { "id", "kind": "question" | "permission", "permission": "bash" }` beside conversation and turn,
-//! `conversation.deleted` the conversation alone. No prompt, answer or path is sent: who wants them asks the application.
+//! `"request": { "id", "kind": "question" | "permission", "permission": "bash" }` beside conversation and turn;
+//! where another worker takes the turn over while the request waits, it is told again, under the same id and with a later
+//! `timestamp`. `conversation.deleted` has the conversation alone. No prompt, answer or path is sent: who wants them asks the application.
 //!
 //! # What counts as delivered
 //!
