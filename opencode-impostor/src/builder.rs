@@ -4,16 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::net::TcpListener;
 
 use crate::config::Config;
 use crate::dialect::Dialect;
 use crate::faults::Fault;
 use crate::impostor::Impostor;
-use crate::listener;
 use crate::script::Script;
 use crate::state::World;
 use crate::tape::Tape;
+use crate::{listener, ports};
 
 /// Collects how an impostor shall be; see [`Impostor::builder`].
 #[derive(Debug, Clone, Default)]
@@ -179,7 +178,7 @@ impl ImpostorBuilder {
         world.update(|state| {
             state.ledger.allow_concurrent_prompts = self.allow_concurrent_prompts;
         });
-        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+        let listener = ports::listen(port).await?;
         let port = listener.local_addr()?.port();
         let server = tokio::spawn(listener::serve(world.clone(), listener));
         Ok(Impostor::new(world, port, server))

@@ -4,7 +4,6 @@ use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ledger::Ledger;
 use crate::script::{Garbage, Script, Step};
 use crate::state::{State, World};
-use crate::{listener, turn};
+use crate::{listener, ports, turn};
 
 /// A wait that ran out of time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -236,7 +235,7 @@ impl Impostor {
     /// The port was taken meanwhile.
     pub async fn restart(&self) -> std::io::Result<()> {
         self.kill().await;
-        let listener = TcpListener::bind(("127.0.0.1", self.port)).await?;
+        let listener = ports::listen(self.port).await?;
         *self
             .world
             .life

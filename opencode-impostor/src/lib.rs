@@ -63,6 +63,7 @@ mod mcp;
 mod mcp_call;
 mod model;
 mod odd;
+mod ports;
 mod prefixed;
 mod prompt;
 #[cfg(unix)]

@@ -29,11 +29,11 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::gates::Gates;
+use crate::ports;
 
 mod request;
 mod script;
@@ -135,7 +135,7 @@ impl ModelServer {
             .route("/v1/chat/completions", post(complete))
             .layer(axum::extract::DefaultBodyLimit::disable())
             .with_state(shared.clone());
-        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+        let listener = ports::listen(port).await?;
         let port = listener.local_addr()?.port();
         let task = tokio::spawn(async move {
             axum::serve(listener, router).await.ok();

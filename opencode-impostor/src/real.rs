@@ -22,6 +22,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::ports;
+
 /// A server boots in one to three seconds; a busy machine takes longer.
 const BOOT: Duration = Duration::from_secs(60);
 /// A request in the first moments of a server's life may never be answered: ask again soon.
@@ -124,7 +126,7 @@ impl RealServer {
         server.environment = pairs
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        server.boot().await?;
+        server.boot_first().await?;
         Ok(server)
     }
 
@@ -134,7 +136,7 @@ impl RealServer {
     /// It does not start, or does not answer in time; the message holds what it printed.
     pub async fn start_binary(binary: PathBuf, config: &Value) -> io::Result<Self> {
         let mut server = Self::new(binary, config)?;
-        server.boot().await?;
+        server.boot_first().await?;
         Ok(server)
     }
 
@@ -147,8 +149,8 @@ impl RealServer {
         Ok(Self {
             binary,
             config: config.to_string(),
-            password: "real-server-password".into(),
-            port: free_port()?,
+            password: format!("{:016x}", ports::random()),
+            port: ports::free()?,
             folders,
             models,
             environment: Vec::new(),
@@ -209,6 +211,20 @@ impl RealServer {
         self.boot().await
     }
 
+    /// Another server may have taken the port in the meantime: then on another one.
+    async fn boot_first(&mut self) -> io::Result<()> {
+        for _ in 0..2 {
+            match self.boot().await {
+                Err(_) if ports::is_taken(self.port) => {
+                    self.kill();
+                    self.port = ports::free()?;
+                }
+                outcome => return outcome,
+            }
+        }
+        self.boot().await
+    }
+
     async fn boot(&mut self) -> io::Result<()> {
         let home = self.folders.path();
         let log = File::options()
@@ -256,6 +272,7 @@ impl RealServer {
             {
                 return Err(self.failed(&format!("ended with {status}")));
             }
+            // A password of its own: whoever else may listen there does not know it.
             if let Ok(Ok(200)) = tokio::time::timeout(ASK, self.health()).await {
                 return Ok(());
             }
@@ -296,10 +313,4 @@ impl Drop for RealServer {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-fn free_port() -> io::Result<u16> {
-    Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
 }

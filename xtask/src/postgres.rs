@@ -9,6 +9,7 @@
 //! locked belongs to a cluster nobody stopped; the next start stops and deletes it.
 
 use std::fs::{self, File, TryLockError};
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
@@ -64,9 +65,7 @@ impl Cluster {
         process::output(&mut initdb).context("cannot make a PostgreSQL cluster")?;
 
         for _ in 0..PORTS {
-            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-                .local_addr()?
-                .port();
+            let port = port()?;
             match serve(programs, folder.path(), &data, &owner, port) {
                 Ok(server) => {
                     return Ok(Self {
@@ -127,6 +126,19 @@ impl Drop for Cluster {
 }
 
 /// Starts the server and waits until it takes connections.
+/// A free port. Not one that systems give to whoever connects (Linux begins at 32768): those are soon taken while the
+/// server is stopped to be started again.
+fn port() -> Result<u16> {
+    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let first = RandomState::new().hash_one(std::process::id()) % 1_000;
+    (8_000..9_000)
+        .cycle()
+        .skip(usize::try_from(first)?)
+        .take(1_000)
+        .find(free)
+        .context("every port from 8000 to 8999 is taken")
+}
+
 fn serve(programs: &Path, folder: &Path, data: &Path, owner: &Owner, port: u16) -> Result<Child> {
     let log_file = File::create(folder.join("log"))?;
     let mut postgres = owner.command(&programs.join("postgres"), folder);
