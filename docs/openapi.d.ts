@@ -299,6 +299,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/turns/{turn}/fork": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Makes a conversation that goes on from a turn: with a copy of the messages up to there, and their files. Either goes on by
+         *     itself. A fork of the turn that has the name is given as it is; where something else has it: a problem, `name_taken`. While
+         *     the turn is queued or runs: a problem, `busy`.
+         */
+        post: operations["fork_conversation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/turns/{turn}/regenerate": {
         parameters: {
             query?: never;
@@ -702,6 +723,11 @@ export interface components {
              * @description When it was made.
              */
             created_at: number;
+            /**
+             * Format: uuid
+             * @description The turn of another conversation that it goes on from.
+             */
+            forked_from?: string | null;
             /** Format: uuid */
             id: string;
             /** @description What the application has noted at it. */
@@ -764,6 +790,11 @@ export interface components {
          * @enum {string}
          */
         FileSource: "upload" | "tool" | "sandbox" | "transform";
+        /** @description The name of a conversation that goes on from a turn of another one. */
+        Fork: {
+            /** @description Its name. A name is given once. */
+            name: string;
+        };
         /** @description A message: the person's, or the one that a turn fills. */
         Message: components["schemas"]["Answer"] & {
             /** Format: uuid */
@@ -1949,6 +1980,42 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description A problem. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    fork_conversation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The last turn that it begins with. */
+                turn: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Fork"];
+            };
+        };
+        responses: {
+            /** @description The conversation. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Conversation"];
+                };
             };
             /** @description A problem. */
             default: {

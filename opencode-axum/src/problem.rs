@@ -219,6 +219,7 @@ impl From<StoreError> for Problem {
             StoreError::NotFound { .. } => Self::not_found(sentence(&error)),
             StoreError::TooLong { .. } => Self::unprocessable("too_long", sentence(&error)),
             StoreError::Busy { .. } => Self::conflict("busy", sentence(&error)),
+            StoreError::NameTaken { .. } => Self::conflict("name_taken", sentence(&error)),
             StoreError::OverBudget(_) => Self::over_budget(sentence(&error)),
             StoreError::QuotaExceeded { .. } => Self::too_large("quota_exceeded", sentence(&error)),
             error if error.is_transient() => {

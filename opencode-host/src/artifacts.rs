@@ -35,7 +35,7 @@ use serde_json::{Map, Value};
 // Workers attach files. What they do it with is no part of the library's surface: its own tests use it.
 #[doc(hidden)]
 pub use echo::Echo;
-pub(crate) use echo::SANDBOX_NAME;
+pub(crate) use echo::place_of;
 pub(crate) use exchange_files::Dropped;
 #[doc(hidden)]
 pub use exchange_files::{ExchangeFile, ExchangeFiles, FileError};

@@ -26,6 +26,12 @@ macro_rules! row_id {
             }
         }
 
+        impl From<Uuid> for $name {
+            fn from(id: Uuid) -> Self {
+                Self(id)
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.fmt(f)
@@ -65,13 +71,18 @@ row_id!(
     AttachmentId
 );
 
+/// An id that is made of a row and of one of several: the same for the same two, whoever asks.
+pub(crate) fn derived(from: impl fmt::Display, of: &str) -> Uuid {
+    let hashed = Sha256::digest(format!("{from}/{of}"));
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hashed[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
 impl EffectId {
     /// The id of what follows from one row for one of several: the same for the same two, whoever asks.
     pub(crate) fn derived(from: impl fmt::Display, of: &str) -> Self {
-        let hashed = Sha256::digest(format!("{from}/{of}"));
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&hashed[..16]);
-        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+        Self(derived(from, of))
     }
 }
 

@@ -296,10 +296,13 @@ impl Session<'_> {
             directory: directory.clone().or(session.directory),
             created_ms: session.time.created,
             policy: policy.clone(),
-            owed: mark
-                .replaces
-                .is_some()
-                .then_some(Owed::Transcript { ids: None }),
+            // What was said before it, it does not know.
+            owed: (mark.replaces.is_some() || conversation.forked_from.is_some()).then_some(
+                Owed::Transcript {
+                    ids: None,
+                    files: mark.replaces.is_none(),
+                },
+            ),
         };
         let fresh = found.is_empty();
         let permission = [vec![mark.rule()], rules.clone()].concat();

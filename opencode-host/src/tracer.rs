@@ -12,6 +12,7 @@
 //! | `session.carried_over` | a fresh session was told what was said before | `turn`, `session`, `conversation`, `bytes`, `messages`, `cut` |
 //! | `session.not_carried_over` | it could not be told | `turn`, `session`, `conversation`, `error` |
 //! | `session.unreadable` | the server does not give the session's history any more | `turn`, `session`, `error` |
+//! | `sandbox.restored` | files of earlier messages were put into a folder that is new to the conversation | `turn`, `conversation`, `files` |
 //! | `sandbox.configuration_removed` | what OpenCode would run was moved out of a sandbox | `conversation`, `count`, `names` |
 //! | `response.started` | a worker took up a turn | `turn`, `conversation`, `message`, `generation` |
 //! | `response.recovered_from_exchange` | the messages told of an answer that no event had told | `turn`, `session` |

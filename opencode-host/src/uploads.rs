@@ -28,7 +28,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, ReadBuf};
 use uuid::Uuid;
 
-use crate::artifacts::{SANDBOX_NAME, mime_type_of};
+use crate::artifacts::mime_type_of;
 use crate::blobs::{BlobError, Blobs, Digest};
 use crate::clock::Clock;
 use crate::front::Front;
@@ -251,20 +251,17 @@ impl Uploads {
         })
         .await?;
         let files = self.files.into_iter().zip(prompt.files());
-        let files = files.map(|(upload, file)| {
-            let mut trust = Map::new();
-            trust.insert(SANDBOX_NAME.to_owned(), file.sandbox_name.clone().into());
-            NewAttachment {
-                id: AttachmentId::from_uuid(self.clock.new_uuid()),
-                // Whose it is becomes known with the submit.
-                message: MessageId::from_uuid(Uuid::nil()),
-                name: upload.name,
-                digest: upload.digest,
-                size: upload.size,
-                mime_type: upload.mime_type,
-                source: AttachmentSource::Upload,
-                trust,
-            }
+        let files = files.map(|(upload, file)| NewAttachment {
+            id: AttachmentId::from_uuid(self.clock.new_uuid()),
+            // Whose it is becomes known with the submit.
+            message: MessageId::from_uuid(Uuid::nil()),
+            name: upload.name,
+            digest: upload.digest,
+            size: upload.size,
+            mime_type: upload.mime_type,
+            source: AttachmentSource::Upload,
+            trust: Map::new(),
+            place: Some(file.sandbox_name.clone()),
         });
         Ok(Kept {
             uploads: NewUploads {

@@ -154,6 +154,15 @@ impl<'r, R: Row> Columns<'r, R> {
         text.parse().map_err(|error| self.corrupt(column, error))
     }
 
+    pub(crate) fn optional_id<T: FromStr<Err: Display>>(
+        &self,
+        column: &str,
+    ) -> StoreResult<Option<T>> {
+        let text = self.optional(column, self.row.text(column))?;
+        let id = text.map(|text| text.parse().map_err(|error| self.corrupt(column, error)));
+        id.transpose()
+    }
+
     /// A count. No count is negative.
     pub(crate) fn count<T: TryFrom<i64, Error: Display>>(&self, column: &str) -> StoreResult<T> {
         let number = self.required(column, self.row.int(column))?;

@@ -7,8 +7,8 @@ use crate::engine::Sql;
 use crate::options::Dialect;
 use crate::schema::STEPS;
 use crate::tables::{
-    answers, attachments, claims, conversations, effects, endings, leases, ledger, messages, turns,
-    versions,
+    answers, attachments, claims, conversations, effects, endings, forks, leases, ledger, messages,
+    turns, versions,
 };
 
 /// A statement, the index it is to use, and the types of its parameters.
@@ -122,6 +122,13 @@ const EXPECTED: &[Expected] = &[
     (turns::EVENTS, "turn_events_by_turn", "text"),
     (turns::UNFINISHED, "turns_open", "text"),
     (turns::OLDEST_UNFINISHED, "turns_open", "text"),
+    (
+        conversations::BY_NAME_BESIDE,
+        "conversations_by_name",
+        "text, text",
+    ),
+    (forks::PLACE, "(id", "text"),
+    (forks::FILES, "attachments_by_conversation", "text"),
     (versions::LAST_SHOWN, "messages_by_conversation", "text"),
     (versions::PLACE, "(id", "text"),
     (versions::VERSIONS, "turns_by_parent", "text"),

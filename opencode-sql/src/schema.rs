@@ -51,6 +51,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(8, "0008_outbox.sql", "outbox"),
     step!(9, "0009_ledger.sql", "ledger"),
     step!(10, "0010_versions.sql", "versions"),
+    step!(11, "0011_forks.sql", "forks"),
 ];
 
 /// The newest version that this program knows.

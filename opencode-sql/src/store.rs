@@ -10,18 +10,18 @@ use opencode_host::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnI
 use opencode_host::store::{
     Account, AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
     Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
-    Finish, Finished, Lane, Lease, LeaseStatus, Ledger, Message, MessageEntry, Messages, Metadata,
-    NewAnswer, NewAttachment, NewTurn, Note, Page, Queue, RequestAnswer, Reserved, SessionGates,
-    SessionLock, SessionRecord, StoreError, StoreResult, Submitted, Swapped, Take, Tenant, Tried,
-    Turn, TurnEvent, TurnVersion, lock_in_process,
+    Finish, Finished, Forked, Lane, Lease, LeaseStatus, Ledger, Message, MessageEntry, Messages,
+    Metadata, NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page, Queue, RequestAnswer,
+    Reserved, SessionGates, SessionLock, SessionRecord, StoreError, StoreResult, Submitted,
+    Swapped, Take, Tenant, Tried, Turn, TurnEvent, TurnVersion, lock_in_process,
 };
 
 use crate::engine::{Engine, Handle as _};
 use crate::failure::{Failure, SqlResult};
 use crate::tables::claims::{self, Taken};
 use crate::tables::{
-    answers, attachments, conversations, effects, endings, leases, ledger, messages, submits,
-    turns, versions,
+    answers, attachments, conversations, effects, endings, forks, leases, ledger, messages,
+    submits, turns, versions,
 };
 
 /// How often a piece of work is run that collides with others.
@@ -157,6 +157,10 @@ impl<E: Engine> Conversations for SqlStore<E> {
         statement!(self.reader, "conversations", |on| conversations::listed(
             &mut on, filter, page
         ))
+    }
+
+    async fn fork(&self, new: &NewFork) -> StoreResult<Forked> {
+        transaction!(self, "fork", |on| forks::fork(&mut on, new))
     }
 
     async fn set_metadata(&self, id: ConversationId, metadata: &Metadata) -> StoreResult<()> {

@@ -27,6 +27,18 @@ pub(crate) struct Conversation {
     metadata: Metadata,
     /// When it was made.
     created_at: i64,
+    /// The turn of another conversation that it goes on from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forked_from: Option<Uuid>,
+}
+
+/// The name of a conversation that goes on from a turn of another one.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Fork {
+    /// Its name. A name is given once.
+    #[schema(value_type = String, max_length = 512, pattern = r"^[^\x00]*$")]
+    pub(crate) name: Text,
 }
 
 /// A conversation in a list.
@@ -71,6 +83,7 @@ impl From<store::Conversation> for Conversation {
             name: row.name,
             metadata: row.metadata,
             created_at: row.created_at.0,
+            forked_from: row.forked_from.map(|turn| turn.as_uuid()),
         }
     }
 }

@@ -40,6 +40,7 @@ pub(crate) fn all() -> OpenApiRouter<Settings> {
         .routes(routes!(versions::edit))
         .routes(routes!(versions::choose))
         .routes(routes!(versions::list))
+        .routes(routes!(versions::fork))
         .routes(routes!(events::events))
         .routes(routes!(requests::answer))
         .routes(routes!(files::show))

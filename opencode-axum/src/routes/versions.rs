@@ -1,4 +1,5 @@
-//! More than one answer: a turn asked again or edited, its versions, and which of them is shown.
+//! More than one answer: a turn asked again or edited, its versions, which of them is shown, and a conversation that goes on
+//! from it.
 
 use axum::Json as Answer;
 use axum::http::StatusCode;
@@ -8,7 +9,7 @@ use opencode_host::id::TurnId;
 
 use super::submit::{key_reused, submit_once};
 use crate::authorize::Scope;
-use crate::bodies::{Edit, Turn, VersionList};
+use crate::bodies::{Conversation, Edit, Fork, Turn, VersionList};
 use crate::problem::Problem;
 use crate::request::{ClientKey, Id, Json};
 
@@ -130,4 +131,25 @@ pub(crate) async fn list(
     let versions = scope.host.versions(turn).await?;
     let versions = versions.into_iter().map(Into::into).collect();
     Ok(Answer(VersionList { versions }))
+}
+
+/// Makes a conversation that goes on from a turn: with a copy of the messages up to there, and their files. Either goes on by
+/// itself. A fork of the turn that has the name is given as it is; where something else has it: a problem, `name_taken`. While
+/// the turn is queued or runs: a problem, `busy`.
+#[utoipa::path(
+    post,
+    path = "/turns/{turn}/fork",
+    tag = "turns",
+    operation_id = "fork_conversation",
+    params(("turn" = Uuid, Path, description = "The last turn that it begins with.")),
+    request_body = Fork,
+    responses((status = 200, description = "The conversation.", body = Conversation))
+)]
+pub(crate) async fn fork(
+    scope: Scope,
+    Id(turn): Id<TurnId>,
+    Json(fork): Json<Fork>,
+) -> Result<Answer<Conversation>, Problem> {
+    let forked = scope.host.fork(turn, fork.name.0).await?;
+    Ok(Answer(forked.conversation.into()))
 }

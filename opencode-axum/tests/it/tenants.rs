@@ -133,6 +133,7 @@ fn body(route: &Route) -> Value {
             json!({"threadId": "garden", "runId": "r1", "messages": [message]})
         }
         "edit_turn" => json!({"prompt": "Go back"}),
+        "fork_conversation" => json!({"name": "another garden"}),
         "cancel_turn" => json!({"reason": "enough"}),
         "answer_request" => json!({"type": "answers", "answers": [["Yes"]]}),
         other => panic!("{other} takes a body that this test does not have: add one"),
@@ -208,9 +209,8 @@ async fn nothing_of_anothers_is_found_on_any_route() {
         let is_early = page.status == StatusCode::CONFLICT
             && match route.id.as_str() {
                 "show_result" => page.json()["code"] == "not_ended",
-                "retry_turn" | "regenerate_turn" | "edit_turn" | "choose_version" => {
-                    page.json()["code"] == "busy"
-                }
+                "retry_turn" | "regenerate_turn" | "edit_turn" | "choose_version"
+                | "fork_conversation" => page.json()["code"] == "busy",
                 _ => false,
             };
         assert!(

@@ -1,4 +1,4 @@
-//! More than one answer: asked again, edited, chosen.
+//! More than one answer: asked again, edited, chosen, forked.
 
 use axum::http::{Method, StatusCode};
 use opencode_impostor::Step;
@@ -132,4 +132,68 @@ async fn a_message_that_use_chat_regenerates_is_another_version() {
     let versions = site.host.store().versions(turn).await.unwrap();
     let shown: Vec<_> = versions.iter().map(|version| version.shown).collect();
     assert_eq!(shown, [false, true]);
+}
+
+#[tokio::test]
+async fn a_conversation_goes_on_from_a_turn_of_another() {
+    let site = Site::new([Step::Echo]).await;
+    let conversation = site.conversation().await.to_string();
+    let first = json!(site.turn("one").await.to_string());
+    ended(&site, &first).await;
+    let second = json!(site.turn("two").await.to_string());
+    ended(&site, &second).await;
+    let path = format!("/turns/{}/fork", first.as_str().unwrap());
+    let fork = site.post(&path, &json!({"name": "fork"})).await.ok();
+    assert_eq!(fork["forked_from"], first);
+    assert_eq!(fork["name"], "fork");
+    assert_ne!(fork["id"], json!(conversation));
+    let said = |of: &Vec<(String, u64, u64)>| -> Vec<String> {
+        of.iter().map(|(content, ..)| content.clone()).collect()
+    };
+    let id = fork["id"].as_str().unwrap();
+    assert_eq!(said(&shown(&site, id).await), ["one", "one"]);
+    let of_it = format!("/conversations/{id}");
+    assert_eq!(site.get(&of_it).await.ok(), fork);
+
+    let turns = format!("{of_it}/turns");
+    let turn = site.post(&turns, &json!({"prompt": "three"})).await.json();
+    ended(&site, &turn["id"]).await;
+    assert_eq!(
+        said(&shown(&site, id).await),
+        ["one", "one", "three", "three"]
+    );
+    let theirs = shown(&site, &conversation).await;
+    assert_eq!(said(&theirs), ["one", "one", "two", "two"]);
+
+    // Asked twice, there is one of them.
+    let again = site.post(&path, &json!({"name": "fork"})).await.ok();
+    assert_eq!(again, fork);
+    for (turn, name) in [(&second, "fork"), (&first, "garden")] {
+        let path = format!("/turns/{}/fork", turn.as_str().unwrap());
+        let taken = site.post(&path, &json!({"name": name})).await;
+        taken.is_problem(StatusCode::CONFLICT, "name_taken");
+    }
+    let long = site.post(&path, &json!({"name": "x".repeat(600)})).await;
+    long.is_problem(StatusCode::UNPROCESSABLE_ENTITY, "too_long");
+    let deleted = site.ask(
+        "acme",
+        Method::DELETE,
+        &format!("/conversations/{conversation}"),
+    );
+    assert!(deleted.page().await.status.is_success());
+    let gone = site.post(&path, &json!({"name": "another"})).await;
+    gone.is_problem(StatusCode::NOT_FOUND, "not_found");
+    assert_eq!(said(&shown(&site, id).await).len(), 4);
+}
+
+#[tokio::test]
+async fn a_turn_that_runs_is_not_forked() {
+    let site = Site::new([Step::question("Go on?", ["Yes"])]).await;
+    let turn = site.turn("one").await;
+    site.request(turn).await;
+    let path = format!("/turns/{turn}/fork");
+    let busy = site.post(&path, &json!({"name": "fork"})).await;
+    busy.is_problem(StatusCode::CONFLICT, "busy");
+    let listed = site.get("/conversations").await.ok();
+    assert_eq!(listed["conversations"].as_array().unwrap().len(), 1);
 }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::blobs::Digest;
 use crate::store::{Attachment, AttachmentSource};
 
-/// Where an upload's row says which name it has in the sandbox.
-pub(crate) const SANDBOX_NAME: &str = "sandbox_name";
+/// Where the row of an upload says which name it has in the sandbox, if an older version of this crate made it.
+const SANDBOX_NAME: &str = "sandbox_name";
 
 /// Where a transform's row says what it was made of. Its source need not be attached itself.
 pub(super) const SOURCE: &str = "made_of";
@@ -33,9 +33,8 @@ impl Echo {
         let mut echo = Self::default();
         for attachment in attachments {
             if attachment.source == AttachmentSource::Upload {
-                let name = attachment.trust.get(SANDBOX_NAME);
-                let name = name.and_then(|name| name.as_str());
-                echo.upload(name.unwrap_or(&attachment.name), attachment.digest);
+                let name = place_of(attachment).unwrap_or(&attachment.name);
+                echo.upload(name, attachment.digest);
             } else {
                 echo.earlier(&attachment.name, attachment.digest);
                 if let Some((name, digest)) = source_of(attachment) {
@@ -65,6 +64,19 @@ impl Echo {
     /// Whether an earlier message has the very same file, or something that a transform made of it.
     pub fn is_known(&self, name: &str, digest: &Digest) -> bool {
         self.is_upload(name, digest) || contains(&self.earlier, name, digest)
+    }
+}
+
+/// Where a file lies in its conversation's sandbox. `None` where it does not, or where nobody knows.
+pub(crate) fn place_of(file: &Attachment) -> Option<&str> {
+    let place = file.place.as_deref();
+    match file.source {
+        AttachmentSource::Transform => None,
+        AttachmentSource::Upload => {
+            place.or_else(|| file.trust.get(SANDBOX_NAME).and_then(Value::as_str))
+        }
+        // An older version of this crate kept no more than the name.
+        AttachmentSource::Tool | AttachmentSource::Sandbox => place.or(Some(&file.name)),
     }
 }
 

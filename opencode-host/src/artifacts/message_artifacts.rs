@@ -18,7 +18,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::id::{AttachmentId, MessageId};
 use crate::plug_in::{self, PlugInError};
 use crate::reporter::Severity;
-use crate::sandbox::{Sandbox, SandboxError, SandboxFile};
+use crate::sandbox::{Sandbox, SandboxError, SandboxFile, SandboxPath};
 use crate::store::{
     Attached, Attachment, AttachmentSource, MAX_ATTACHMENT_NAME, NewAttachment, Store, StoreError,
 };
@@ -249,7 +249,8 @@ impl Work<'_> {
                 };
                 let made_of = made_of(transform.source_name(), &Digest::of(&bytes));
                 artifact.trust.insert(SOURCE.to_owned(), made_of);
-                self.attach(artifact, AttachmentSource::Transform).await
+                self.attach(artifact, AttachmentSource::Transform, None)
+                    .await
             }
             Ok(None) => Ok(()),
             Err(error) => self.failed(Trouble::Render(error), name),
@@ -312,7 +313,9 @@ impl Work<'_> {
                             name: name.to_owned(),
                             ..artifact
                         };
-                        self.attach(artifact, AttachmentSource::Tool).await?;
+                        let place = file.place().parse::<SandboxPath>().ok();
+                        let place = place.map(|place| place.to_string());
+                        self.attach(artifact, AttachmentSource::Tool, place).await?;
                     }
                 }
                 Err(reason) => dropped.push(Dropped {
@@ -354,7 +357,9 @@ impl Work<'_> {
                     }
                     left -= 1;
                     let artifact = Artifact::new(name, bytes);
-                    self.attach(artifact, AttachmentSource::Sandbox).await?;
+                    let place = Some(file.path().to_string());
+                    self.attach(artifact, AttachmentSource::Sandbox, place)
+                        .await?;
                 }
             }
         }
@@ -395,12 +400,13 @@ impl Work<'_> {
         &mut self,
         artifact: Artifact,
         source: AttachmentSource,
+        place: Option<String>,
     ) -> Result<(), StoreError> {
         let name = artifact.name.clone();
         if self.unanswered >= MAX_UNANSWERED {
             return self.failed(Trouble::Away, &name);
         }
-        let kept = self.keep(artifact, source).await;
+        let kept = self.keep(artifact, source, place).await;
         self.unanswered = match &kept {
             Err(Trouble::Blob(BlobError::Unreachable(_))) => self.unanswered + 1,
             _ => 0,
@@ -419,6 +425,7 @@ impl Work<'_> {
         &self,
         artifact: Artifact,
         source: AttachmentSource,
+        place: Option<String>,
     ) -> Result<Attached, Trouble> {
         if artifact.bytes.len() as u64 > MAX_ARTIFACT {
             return Err(FileError::TooLarge { cap: MAX_ARTIFACT }.into());
@@ -436,6 +443,7 @@ impl Work<'_> {
             mime_type: artifact.mime_type,
             source,
             trust: artifact.trust,
+            place,
         };
         let attached = self.to.store.attach(&row).await.map_err(Trouble::Store)?;
         if self.to.blobs.size(&blob.digest).await?.is_none() {

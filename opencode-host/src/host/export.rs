@@ -38,6 +38,9 @@ pub enum Exported {
         metadata: Metadata,
         /// When it was made.
         created_at: Timestamp,
+        /// The turn of another conversation that it goes on from.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        forked_from: Option<TurnId>,
     },
     /// A turn, before its messages. What had streamed of one that has ended is in its message.
     Turn {
@@ -99,6 +102,7 @@ impl Host {
             name: row.name,
             metadata: row.metadata,
             created_at: row.created_at,
+            forked_from: row.forked_from,
         };
         let exporting = Exporting {
             reader,

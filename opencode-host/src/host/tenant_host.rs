@@ -11,8 +11,9 @@ use super::{AnswerError, Export, Host, LiveStream, SubmitError, SubmitOptions, V
 use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
 use crate::live::Cursor;
 use crate::store::{
-    Attachment, CancelOutcome, Conversation, ConversationFilter, ConversationSummary, Message,
-    Metadata, NewAnswer, Page, StoreError, StoreResult, Submitted, Tenant, Turn, TurnVersion,
+    Attachment, CancelOutcome, Conversation, ConversationFilter, ConversationSummary, Forked,
+    Message, Metadata, NewAnswer, Page, StoreError, StoreResult, Submitted, Tenant, Turn,
+    TurnVersion,
 };
 use crate::turn::TurnResult;
 use crate::uploads::{UploadError, Uploads};
@@ -302,6 +303,15 @@ impl TenantHost {
     pub async fn choose(&self, turn: TurnId) -> StoreResult<()> {
         self.turn(turn).await?;
         self.host.choose(turn).await
+    }
+
+    /// A conversation that begins as what led to a turn: [`Host::fork`].
+    ///
+    /// # Errors
+    /// As for [`Host::fork`].
+    pub async fn fork(&self, turn: TurnId, name: impl Into<String> + Send) -> StoreResult<Forked> {
+        self.turn(turn).await?;
+        self.host.fork(turn, name).await
     }
 
     /// The versions of a turn, itself among them, oldest first.

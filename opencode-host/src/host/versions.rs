@@ -7,10 +7,10 @@ use opencode_client::wire::Prompt;
 
 use super::prepared::budget_of;
 use super::{Host, SubmitError, SubmitOptions};
-use crate::id::{AttachmentId, TurnId};
+use crate::id::{AttachmentId, ConversationId, TurnId};
 use crate::store::{
-    AttachmentSource, NewAttachment, NewTurn, NewUploads, StoreError, StoreResult, Submitted,
-    TurnVersion,
+    AttachmentSource, Forked, NewAttachment, NewFork, NewTurn, NewUploads, StoreError, StoreResult,
+    Submitted, TurnVersion,
 };
 
 impl Host {
@@ -57,6 +57,7 @@ impl Host {
                     file.source,
                 );
                 new.trust = file.trust;
+                new.place = file.place;
                 new
             })
             .collect();
@@ -106,6 +107,30 @@ impl Host {
     /// runs.
     pub async fn choose(&self, turn: TurnId) -> StoreResult<()> {
         self.front.store.choose(turn).await
+    }
+
+    /// Makes a conversation of the same tenant that begins with a copy of what led to a turn, and of that: its messages, files
+    /// and metadata. Either goes on by itself from then on, whatever becomes of the other. The new one has a folder and a
+    /// session of its own: with its first prompt the agent is told what was said, and finds the files of the messages in its
+    /// folder where it works in a sandbox.
+    ///
+    /// A name is given once: a fork of the same turn that has it already is the answer, as for
+    /// [`open_conversation`](Self::open_conversation).
+    ///
+    /// ```
+    /// # use opencode_host::{Host, id::{ConversationId, TurnId}, store::StoreResult};
+    /// async fn try_something_else(host: &Host, turn: TurnId) -> StoreResult<ConversationId> {
+    ///     Ok(host.fork(turn, "Holiday (2)").await?.conversation.id)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without the turn; [`StoreError::Busy`] while it is not settled; [`StoreError::NameTaken`] where
+    /// another conversation of the tenant has the name; [`StoreError::TooLong`] for a long name.
+    pub async fn fork(&self, turn: TurnId, name: impl Into<String> + Send) -> StoreResult<Forked> {
+        let front = &self.front;
+        let id = ConversationId::from_uuid(front.clock.new_uuid());
+        front.store.fork(&NewFork::new(id, turn, name)).await
     }
 
     /// The versions of a turn, itself among them, oldest first.

@@ -67,6 +67,14 @@ impl Sandbox {
         match self.0 {}
     }
 
+    pub(crate) async fn write_new_async(
+        &self,
+        _: SandboxPath,
+        _: impl AsyncRead + Unpin,
+    ) -> Result<u64, SandboxError> {
+        match self.0 {}
+    }
+
     pub(crate) fn dir(&self) -> &Dir {
         match self.0 {}
     }

@@ -46,6 +46,9 @@ pub struct Attachment {
     pub source: AttachmentSource,
     /// What the host vouches for, in a product's own words.
     pub trust: Map<String, Value>,
+    /// Where the agent has it in the conversation's folder, with `/` between names. `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     /// When it was attached.
     pub created_at: Timestamp,
 }
@@ -80,6 +83,8 @@ pub struct NewAttachment {
     pub source: AttachmentSource,
     /// What the host vouches for.
     pub trust: Map<String, Value>,
+    /// Where the agent has it in the conversation's folder.
+    pub place: Option<String>,
 }
 
 impl NewAttachment {
@@ -102,6 +107,7 @@ impl NewAttachment {
             mime_type: mime_type.into(),
             source,
             trust: Map::new(),
+            place: None,
         }
     }
 
@@ -117,6 +123,7 @@ impl NewAttachment {
             mime_type: self.mime_type.clone(),
             source: self.source,
             trust: self.trust.clone(),
+            place: self.place.clone(),
             created_at: now,
         }
     }

@@ -11,11 +11,11 @@ use super::submit::check_length;
 use super::{
     Account, AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
     Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
-    Finish, Finished, Lane, Lease, LeaseStatus, Ledger, MAX_ATTACHMENT_NAME, MAX_CANCEL_REASON,
-    MAX_KEY_CHARS, MAX_TENANT_CHARS, Message, MessageEntry, Messages, Metadata, NewAnswer,
-    NewAttachment, NewTurn, Note, Page, Queue, RequestAnswer, Reserved, SessionGates, SessionLock,
-    SessionRecord, Store, StoreResult, Submitted, Swapped, Take, Tenant, Tried, Turn, TurnEvent,
-    TurnVersion,
+    Finish, Finished, Forked, Lane, Lease, LeaseStatus, Ledger, MAX_ATTACHMENT_NAME,
+    MAX_CANCEL_REASON, MAX_KEY_CHARS, MAX_TENANT_CHARS, Message, MessageEntry, Messages, Metadata,
+    NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page, Queue, RequestAnswer, Reserved,
+    SessionGates, SessionLock, SessionRecord, Store, StoreResult, Submitted, Swapped, Take, Tenant,
+    Tried, Turn, TurnEvent, TurnVersion,
 };
 use crate::blobs::Digest;
 use crate::budget::{Budget, Spending, Spent};
@@ -61,6 +61,11 @@ forward! { Conversations {
     lock_session(id: ConversationId, wait: Duration) -> Box<dyn SessionLock + '_>;
     swap_session(id: ConversationId, expected: Option<&SessionRecord>, new: &SessionRecord) -> Swapped;
 }
+    async fn fork(&self, new: &NewFork) -> StoreResult<Forked> {
+        check_length("conversation name", &new.name, MAX_KEY_CHARS)?;
+        self.0.fork(new).await
+    }
+
     async fn open_conversation(&self, tenant: &Tenant, name: &str) -> StoreResult<Conversation> {
         check_length("tenant", tenant.as_str(), MAX_TENANT_CHARS)?;
         check_length("conversation name", name, MAX_KEY_CHARS)?;

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{
     ConversationCursor, ConversationFilter, Effect, EffectKind, Metadata, Page, SessionGate,
     SessionGates, SessionRecord, StoreError, StoreResult, Tenant,
 };
 use crate::clock::Timestamp;
-use crate::id::ConversationId;
+use crate::id::{ConversationId, TurnId, derived};
 
 /// Conversations, and the one upstream session of each.
 ///
@@ -39,6 +40,17 @@ pub trait Conversations: Send + Sync {
         filter: &ConversationFilter,
         page: &Page,
     ) -> StoreResult<Vec<ConversationSummary>>;
+
+    /// Makes a conversation of the same tenant that begins with a copy of what led to a turn, and of that: turns, messages and
+    /// files, with the conversation's metadata. What was recorded of the turns, what people answered to their agents, what
+    /// they used and their client keys stay with the other conversation. It has no session yet.
+    ///
+    /// A fork of the same turn that has the name already is the answer.
+    ///
+    /// # Errors
+    /// [`NotFound`](super::StoreError::NotFound) without the turn, [`Busy`](super::StoreError::Busy) while it is not settled,
+    /// [`NameTaken`](super::StoreError::NameTaken) where another conversation of the tenant has the name.
+    async fn fork(&self, new: &NewFork) -> StoreResult<Forked>;
 
     /// Puts `metadata` in the place of the conversation's.
     ///
@@ -186,6 +198,9 @@ pub struct Conversation {
     pub metadata: Metadata,
     /// Its upstream session, once minted.
     pub session: Option<SessionRecord>,
+    /// The turn of another conversation that it goes on from: see [`Conversations::fork`].
+    #[serde(default)]
+    pub forked_from: Option<TurnId>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -204,6 +219,7 @@ impl Conversation {
             name: name.into(),
             metadata: Metadata::default(),
             session: None,
+            forked_from: None,
             created_at,
         }
     }
@@ -273,5 +289,69 @@ impl ConversationSummary {
     /// What a conversation's first prompt is shown as.
     pub fn excerpt_of(prompt: &str) -> String {
         prompt.chars().take(200).collect()
+    }
+}
+
+/// A conversation to be, which begins as another one's did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NewFork {
+    /// The new conversation's id, made by the caller.
+    pub id: ConversationId,
+    /// The last turn that it begins with.
+    pub turn: TurnId,
+    /// Its name, unique within the tenant of the other conversation.
+    pub name: String,
+}
+
+impl NewFork {
+    /// A conversation of this name that begins with what led to `turn`, and with that.
+    pub fn new(id: ConversationId, turn: TurnId, name: impl Into<String>) -> Self {
+        Self {
+            id,
+            turn,
+            name: name.into(),
+        }
+    }
+
+    /// The id that the copy of a turn, message or file has: the same for the same row, whoever asks.
+    pub fn id_of(&self, row: Uuid) -> Uuid {
+        derived(self.id, &row.to_string())
+    }
+
+    /// What there is already under the name.
+    ///
+    /// # Errors
+    /// [`StoreError::NameTaken`] where that is no fork of the same turn.
+    pub fn known(&self, known: Conversation) -> StoreResult<Forked> {
+        if known.forked_from == Some(self.turn) {
+            return Ok(Forked {
+                conversation: known,
+                created: false,
+            });
+        }
+        Err(StoreError::NameTaken {
+            name: self.name.clone(),
+        })
+    }
+}
+
+/// A conversation that goes on from a turn of another one.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Forked {
+    /// The conversation.
+    pub conversation: Conversation,
+    /// Whether this call made it; otherwise it was there.
+    pub created: bool,
+}
+
+impl Forked {
+    /// One that was made now.
+    pub fn new(conversation: Conversation) -> Self {
+        Self {
+            conversation,
+            created: true,
+        }
     }
 }

@@ -84,6 +84,7 @@ mod queue;
 mod reader;
 mod row_effects;
 mod row_ends;
+mod row_fork;
 mod row_ledger;
 mod row_spending;
 mod row_store;
@@ -106,7 +107,8 @@ pub use answers::{AnswerOutcome, AnswerState, Given, MAX_ANSWER_BYTES, NewAnswer
 pub use attachment::{Attached, Attachment, AttachmentSource, MAX_ATTACHMENT_NAME, NewAttachment};
 pub(crate) use checked::Checked;
 pub use conversations::{
-    Conversation, ConversationSummary, Conversations, SessionLock, Swapped, lock_in_process,
+    Conversation, ConversationSummary, Conversations, Forked, NewFork, SessionLock, Swapped,
+    lock_in_process,
 };
 pub use effects::{Effect, EffectKind, Effects, HooksCalled, Lane, Take, Tried};
 pub use files::Files;
@@ -195,6 +197,12 @@ pub enum StoreError {
         what: &'static str,
         /// The most characters it may have.
         limit: usize,
+    },
+    /// Another conversation of the tenant has the name.
+    #[error("there is a conversation {name:?} already: choose another name")]
+    NameTaken {
+        /// The name.
+        name: String,
     },
     /// The conversation's uploads would be more than it may have.
     #[error(

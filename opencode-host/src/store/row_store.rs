@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::row_ends::{note_end, note_request, note_unread_end, release_end, release_ends};
+use super::row_fork::fork;
 use super::row_spending;
 use super::row_unsettled::{leased_until, unfinished};
 use super::row_versions::{choose, hide, versions};
@@ -14,10 +15,10 @@ use super::turn_row::{Changed, MessageWrite};
 use super::{
     AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
     Conversation, ConversationFilter, ConversationRow, ConversationSummary, Conversations, Files,
-    Finish, Finished, Lease, LeaseStatus, Message, MessageEntry, Messages, Metadata, NewAnswer,
-    NewAttachment, NewTurn, Note, OnBusy, Page, Queue, RequestAnswer, Rows, SessionGates,
-    SessionRecord, StoreError, StoreResult, Submitted, Swapped, Tables, Tenant, Turn, TurnEvent,
-    TurnRow, TurnVersion,
+    Finish, Finished, Forked, Lease, LeaseStatus, Message, MessageEntry, Messages, Metadata,
+    NewAnswer, NewAttachment, NewFork, NewTurn, Note, OnBusy, Page, Queue, RequestAnswer, Rows,
+    SessionGates, SessionRecord, StoreError, StoreResult, Submitted, Swapped, Tables, Tenant, Turn,
+    TurnEvent, TurnRow, TurnVersion,
 };
 use crate::blobs::Digest;
 use crate::clock::Timestamp;
@@ -221,6 +222,13 @@ impl<T: Tables> Conversations for RowStore<T> {
         }
         summaries.truncate(limit);
         Ok(summaries)
+    }
+
+    async fn fork(&self, new: &NewFork) -> StoreResult<Forked> {
+        let (mut on, now) = self.begin().await?;
+        let forked = fork(&mut on, new, now).await?;
+        on.commit().await?;
+        Ok(forked)
     }
 
     async fn set_metadata(&self, id: ConversationId, metadata: &Metadata) -> StoreResult<()> {

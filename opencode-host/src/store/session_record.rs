@@ -60,11 +60,14 @@ impl SessionRecord {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Owed {
-    /// It replaces another session, and gets a transcript of the conversation's earlier messages.
+    /// It does not know the conversation, and gets a transcript of its earlier messages.
     Transcript {
         /// The ids of the transcript's message: written before the post, so that nobody posts it as another one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ids: Option<PromptIds>,
+        /// Whether its folder is not the one that the conversation had: the files of the earlier messages are put there.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        files: bool,
     },
     /// The server cannot read its messages any more, or they are not what the conversation shows: another session is to
     /// take its place.

@@ -66,7 +66,7 @@ pub(super) async fn attach(
 }
 
 /// The conversation's folder.
-async fn sandbox(tools: &Tools) -> Option<Sandbox> {
+pub(super) async fn sandbox(tools: &Tools) -> Option<Sandbox> {
     let root = tools.front.sandboxes.clone()?;
     let id: SandboxId = tools.context.conversation.id.to_string().parse().ok()?;
     match crate::sandbox::blocking(move || root.provision(&id)).await {

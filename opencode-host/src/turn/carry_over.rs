@@ -1,6 +1,6 @@
 //! Giving a fresh session the conversation so far.
 //!
-//! A session that takes the place of another knows nothing of the conversation. Before its first prompt it gets one
+//! A session that takes the place of another knows nothing of the conversation, nor does the first one of a fork. Before its first prompt it gets one
 //! message that nobody answers, with a [`Transcript`] of the earlier messages. That it is owed stands in the
 //! session's row from the mint on, and the message's ids before the post: whoever goes on looks for that message,
 //! and posts the same one where it is absent.
@@ -10,16 +10,14 @@ use std::time::Duration;
 use opencode_client::{Error as ClientError, PromptIds};
 use tokio::time::Instant;
 
+use super::earlier::Earlier;
 use super::facts::{Facts, Learned};
 use super::prompting::prompt;
+use super::restoring::restore;
 use super::tools::{Outcome, Tools, Trouble};
 use super::transcript::Transcript;
-use crate::outcome::Reason;
 use crate::reporter::Severity;
 use crate::store::{LeaseStatus, MessageRole, Owed, SessionRecord, StoreError};
-
-/// How many messages are read at a time.
-const PAGE: u32 = 16;
 
 /// How long the server may take to store the transcript (seen: 7 s for the first message of a new folder).
 const POST: Duration = Duration::from_secs(6);
@@ -40,6 +38,10 @@ pub(super) async fn carry_over(tools: &Tools, facts: &Facts) -> Outcome {
     let (Some(session), Some(link)) = (facts.linked_session(), facts.link) else {
         return Ok(Learned::Done);
     };
+    // Before the folder is looked through for what would configure the server.
+    if matches!(&session.owed, Some(Owed::Transcript { files: true, .. })) {
+        restore(tools).await?;
+    }
     tools.guard().await?;
     let transcript = transcript(tools).await?;
     let Some((transcript, text)) = transcript.and_then(|transcript| {
@@ -95,36 +97,22 @@ async fn transcript(tools: &Tools) -> Result<Option<Transcript>, StoreError> {
     let Some(mut transcript) = Transcript::new(tools.workshop.options.max_transcript) else {
         return Ok(None);
     };
-    let store = &tools.front.store;
-    let (mut before, mut refused) = (tools.turn.user_message, None);
-    loop {
-        let page = store
-            .messages_before(tools.turn.conversation, Some(before), PAGE)
-            .await?;
-        let Some(oldest) = page.last() else {
-            return Ok(Some(transcript));
-        };
-        before = oldest.id;
-        for mut message in page {
+    let mut earlier = Earlier::than(tools);
+    while let Some(more) = earlier.more().await? {
+        for (mut message, files) in more {
             if message.role == MessageRole::User {
-                let turn = store.turn(message.turn).await?;
+                let turn = tools.front.store.turn(message.turn).await?;
                 let prompted = turn.and_then(|turn| turn.prompted);
                 if let Some(changed) = prompted.and_then(|prompted| prompted.changed) {
                     message.answer.content = changed.text;
                 }
-            } else if message.answer.reason == Some(Reason::Refused) {
-                refused = Some(message.turn);
             }
-            // What the application kept from the model stays so.
-            if refused == Some(message.turn) {
-                continue;
-            }
-            let files = store.attachments(message.id).await?;
             if !transcript.add(&message, &files) {
                 return Ok(Some(transcript));
             }
         }
     }
+    Ok(Some(transcript))
 }
 
 /// Sees to it that the session has the transcript. Returns the row when it has another session, or owes this one
@@ -137,7 +125,7 @@ async fn store_upstream(
 ) -> Result<Option<SessionRecord>, Trouble> {
     let client = tools.client(facts);
     let recorded = match &session.owed {
-        Some(Owed::Transcript { ids: Some(ids) }) => Some(ids.clone()),
+        Some(Owed::Transcript { ids: Some(ids), .. }) => Some(ids.clone()),
         _ => None,
     };
     let (ids, fresh) = match recorded {
@@ -147,7 +135,7 @@ async fn store_upstream(
             let minted = client.mint_prompt_ids(&session.id, entropy).await?;
             let row = record_transcript(tools, session, minted.clone()).await?;
             match &row.owed {
-                Some(Owed::Transcript { ids: Some(ids) }) if row.id == session.id => {
+                Some(Owed::Transcript { ids: Some(ids), .. }) if row.id == session.id => {
                     (ids.clone(), *ids == minted)
                 }
                 _ => return Ok(Some(row)),
@@ -189,7 +177,11 @@ async fn record_transcript(
     minted: PromptIds,
 ) -> Result<SessionRecord, StoreError> {
     let record = move |owed| match owed {
-        Some(Owed::Transcript { ids: None }) => Some(Owed::Transcript { ids: Some(minted) }),
+        Some(Owed::Transcript { ids: None, .. }) => Some(Owed::Transcript {
+            ids: Some(minted),
+            // They were put there before.
+            files: false,
+        }),
         other => other,
     };
     let sessions = tools.sessions();

@@ -6,6 +6,7 @@
 
 use opencode_client::reply::ReplyResult;
 
+use crate::artifacts::place_of;
 use crate::store::{Attachment, Message, MessageRole, MessageStatus};
 use crate::visible::short;
 
@@ -164,7 +165,7 @@ fn listed(files: &[Attachment]) -> String {
     }
     let names: Vec<_> = files
         .iter()
-        .map(|file| short(&file.name, FILE_NAME))
+        .map(|file| short(place_of(file).unwrap_or(&file.name), FILE_NAME))
         .collect();
     format!("Files: {}\n", names.join(", "))
 }

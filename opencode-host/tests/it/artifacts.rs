@@ -4,6 +4,7 @@ mod attach;
 mod crowd;
 mod exchange_files;
 pub(crate) mod real;
+mod restored;
 pub(crate) mod shown;
 mod transform;
 mod trouble;

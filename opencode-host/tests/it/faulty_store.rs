@@ -12,10 +12,10 @@ use opencode_host::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnI
 use opencode_host::store::{
     Account, AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
     Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
-    Finish, Finished, Lane, Lease, LeaseStatus, Ledger, Message, MessageEntry, Messages, Metadata,
-    NewAnswer, NewAttachment, NewTurn, Note, Page, Queue, RequestAnswer, Reserved, SessionGates,
-    SessionLock, SessionRecord, Store, StoreError, StoreResult, Submitted, Swapped, Take, Tenant,
-    Tried, Turn, TurnEvent, TurnVersion,
+    Finish, Finished, Forked, Lane, Lease, LeaseStatus, Ledger, Message, MessageEntry, Messages,
+    Metadata, NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page, Queue, RequestAnswer,
+    Reserved, SessionGates, SessionLock, SessionRecord, Store, StoreError, StoreResult, Submitted,
+    Swapped, Take, Tenant, Tried, Turn, TurnEvent, TurnVersion,
 };
 use tokio::sync::Notify;
 
@@ -199,6 +199,7 @@ forward! { Conversations {
     through conversation(id: ConversationId) -> Option<Conversation>;
     through conversation_named(tenant: &Tenant, name: &str) -> Option<Conversation>;
     through conversations(filter: &ConversationFilter, page: &Page) -> Vec<ConversationSummary>;
+    through fork(new: &NewFork) -> Forked;
     through set_metadata(id: ConversationId, metadata: &Metadata) -> ();
     through delete_conversation(id: ConversationId, unused_since: Option<Timestamp>) -> Option<Conversation>;
     through swap_session(id: ConversationId, expected: Option<&SessionRecord>, new: &SessionRecord) -> Swapped;

@@ -10,7 +10,7 @@ use crate::failure::SqlResult;
 
 macro_rules! columns {
     () => {
-        "id, message, conversation, name, digest, size, mime_type, source, trust, created_at"
+        "id, message, conversation, name, digest, size, mime_type, source, trust, place, created_at"
     };
 }
 
@@ -18,7 +18,7 @@ macro_rules! columns {
 const ADD: Sql = sql!(
     "INSERT INTO opencode_attachments (",
     columns!(),
-    ") SELECT $1, m.id, m.conversation, $3, $4, $5, $6, $7, $8, $9 FROM opencode_messages AS m WHERE m.id = $2 \
+    ") SELECT $1, m.id, m.conversation, $3, $4, $5, $6, $7, $8, $9, $10 FROM opencode_messages AS m WHERE m.id = $2 \
      ON CONFLICT (message, name) DO NOTHING"
 );
 pub(crate) const BY_NAME: Sql = sql!(
@@ -70,6 +70,7 @@ fn read(row: &impl Row) -> StoreResult<Attachment> {
         columns.word("source")?,
     );
     file.trust = columns.json("trust")?;
+    file.place = columns.optional_text("place")?;
     Ok(file.attached(columns.id("conversation")?, columns.time("created_at")?))
 }
 
@@ -84,6 +85,7 @@ pub(crate) async fn attach(on: &mut impl Handle, new: &NewAttachment) -> SqlResu
         escape(&new.mime_type),
         word(new.source)?,
         json(&new.trust)?,
+        new.place.as_deref().map(|place| escape(place).into_owned()),
         now,
     ];
     let created = on.execute(ADD, args).await? == 1;

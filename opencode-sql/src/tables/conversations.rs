@@ -14,13 +14,17 @@ use crate::failure::SqlResult;
 
 macro_rules! columns {
     () => {
-        "SELECT c.id, c.tenant, c.name, c.metadata, c.created_at, s.session \
+        "SELECT c.id, c.tenant, c.name, c.metadata, c.created_at, c.forked_from, s.session \
          FROM opencode_conversations AS c LEFT JOIN opencode_sessions AS s ON s.conversation = c.id "
     };
 }
 
 pub(crate) const BY_ID: Sql = sql!(columns!(), "WHERE c.id = $1");
 pub(crate) const BY_NAME: Sql = sql!(columns!(), "WHERE c.tenant = $1 AND c.name = $2");
+pub(crate) const BY_NAME_BESIDE: Sql = sql!(
+    columns!(),
+    "JOIN opencode_conversations AS o ON o.tenant = c.tenant WHERE o.id = $1 AND c.name = $2"
+);
 const ADD: Sql = Sql {
     sqlite: "INSERT INTO opencode_conversations (id, tenant, name, created_at, used_at, former_name) \
              VALUES ($1, $2, $3, $4, $4, '\\id ' || $1) ON CONFLICT (tenant, name) DO NOTHING",
@@ -57,7 +61,7 @@ macro_rules! busy {
 macro_rules! listed {
     ($behind:literal, $order:literal $(, $tenant:literal)?) => {
         sql!(
-            "SELECT c.id, c.tenant, c.name, c.metadata, c.created_at, s.session, c.excerpt, c.used_at, ",
+            "SELECT c.id, c.tenant, c.name, c.metadata, c.created_at, c.forked_from, s.session, c.excerpt, c.used_at, ",
             busy!(),
             " AS busy \
              FROM opencode_conversations AS c LEFT JOIN opencode_sessions AS s ON s.conversation = c.id \
@@ -88,6 +92,7 @@ pub(crate) fn read(row: &impl Row) -> StoreResult<Conversation> {
     let mut conversation = Conversation::new(id, &tenant, columns.text("name")?, created_at);
     conversation.metadata = columns.json("metadata")?;
     conversation.session = columns.optional_json("session")?;
+    conversation.forked_from = columns.optional_id("forked_from")?;
     Ok(conversation)
 }
 
@@ -119,12 +124,28 @@ pub(crate) async fn open(
     let now = on.now().await?;
     let args = args![id, escape(tenant.as_str()), escape(name), now];
     if on.execute(ADD, args).await? == 1 {
-        on.execute(ADD_SESSION, args![id]).await?;
+        add_session(on, id).await?;
         return Ok(Conversation::new(id, tenant, name, now));
     }
     let missing =
         || StoreError::Unavailable("the conversation was deleted while it was opened".to_owned());
     Ok(by_name(on, tenant, name).await?.ok_or_else(missing)?)
+}
+
+/// Adds the row of the session that the conversation will have.
+pub(crate) async fn add_session(on: &mut impl Handle, id: ConversationId) -> SqlResult<()> {
+    on.execute(ADD_SESSION, args![id]).await?;
+    Ok(())
+}
+
+/// The conversation of this name of the tenant that another conversation is of.
+pub(crate) async fn named_beside(
+    on: &mut impl Handle,
+    other: ConversationId,
+    name: &str,
+) -> SqlResult<Option<Conversation>> {
+    let row = on.row(BY_NAME_BESIDE, args![other, escape(name)]).await?;
+    Ok(row.as_ref().map(read).transpose()?)
 }
 
 /// Keeps others from submitting to the conversation, and from deleting it,

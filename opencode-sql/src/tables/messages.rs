@@ -2,7 +2,7 @@
 
 use opencode_client::reply::PersistedPart;
 use opencode_host::clock::Timestamp;
-use opencode_host::id::{ConversationId, MessageId};
+use opencode_host::id::{ConversationId, MessageId, TurnId};
 use opencode_host::outcome::Answer;
 use opencode_host::store::{
     Finish, Message, MessageEntry, MessageStatus, StoreError, StoreResult, Usage,
@@ -61,6 +61,13 @@ const ADD: Sql = sql!(
     "INSERT INTO opencode_messages (",
     message_columns!(),
     ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 0)"
+);
+const COPY: Sql = sql!(
+    "INSERT INTO opencode_messages (",
+    message_columns!(),
+    ") SELECT $1, $2, $3, role, status, reason, content, parts, reasoning, cost, input_tokens, output_tokens, \
+       cache_read_tokens, cache_write_tokens, truncated, error, created_at, finished_at, 0 \
+     FROM opencode_messages WHERE id = $4"
 );
 const SET_PARTS: Sql = sql!("UPDATE opencode_messages SET parts = $2 WHERE id = $1");
 const END: Sql = sql!(
@@ -162,6 +169,18 @@ pub(crate) async fn before(
     };
     let rows = on.rows(BEFORE, args![before, conversation, limit]).await?;
     Ok(rows.iter().map(read).collect::<StoreResult<_>>()?)
+}
+
+/// Copies a message into another conversation, as one of a turn there.
+pub(crate) async fn copy(
+    on: &mut impl Handle,
+    message: MessageId,
+    copy: MessageId,
+    (conversation, turn): (ConversationId, TurnId),
+) -> SqlResult<()> {
+    on.execute(COPY, args![copy, conversation, turn, message])
+        .await?;
+    Ok(())
 }
 
 /// The place of a message among all, if it is of this conversation.

@@ -6,6 +6,7 @@ pub(crate) mod claims;
 pub(crate) mod conversations;
 pub(crate) mod effects;
 pub(crate) mod endings;
+pub(crate) mod forks;
 pub(crate) mod leases;
 pub(crate) mod ledger;
 pub(crate) mod messages;

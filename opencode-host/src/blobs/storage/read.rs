@@ -53,6 +53,17 @@ impl BlobStream {
 }
 
 impl Blobs {
+    /// Reads a whole blob.
+    ///
+    /// # Errors
+    /// As [`Blobs::get`].
+    pub(crate) async fn reader(
+        &self,
+        digest: &Digest,
+    ) -> Result<impl AsyncRead + Send + Unpin + use<>, BlobError> {
+        Ok(self.get(digest).await?.into_reader())
+    }
+
     /// Streams a whole blob.
     ///
     /// # Errors

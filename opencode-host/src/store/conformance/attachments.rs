@@ -24,6 +24,7 @@ impl dyn Fixture + '_ {
             mime_type: "text/plain".to_owned(),
             source: AttachmentSource::Tool,
             trust: serde_json::Map::new(),
+            place: None,
         }
     }
 
@@ -64,6 +65,7 @@ pub async fn a_file_is_kept(on: &dyn Fixture) {
         mime_type: odd_text(),
         source: AttachmentSource::Transform,
         trust,
+        place: Some(odd_text()),
         ..on.file(message, "", "bytes")
     };
     let attached = on.store().attach(&new).await.unwrap();

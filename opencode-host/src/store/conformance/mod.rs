@@ -73,6 +73,7 @@ pub mod conversations;
 pub mod effects;
 pub mod endings;
 pub mod fencing;
+pub mod forks;
 pub mod ledger;
 pub mod nodes;
 pub mod people;
@@ -228,6 +229,8 @@ macro_rules! store_conformance {
             versions: turns_go_on_from_the_last_one_shown, a_turn_takes_the_place_of_another, what_is_hidden_is_kept,
                 a_chosen_version_is_shown_with_the_newest_behind_it, a_conversation_can_begin_anew,
                 an_unfinished_turn_keeps_its_place, only_turns_of_the_conversation_make_room;
+            forks: a_fork_begins_as_the_other_conversation_did, what_is_copied_is_over, a_fork_has_the_line_of_its_turn,
+                a_fork_outlives_the_other_conversation, a_name_is_one_fork, only_a_settled_turn_is_forked;
             nodes: each_turn_is_claimed_once, a_conversation_has_one_turn_at_a_time;
         }
     };
@@ -260,6 +263,7 @@ mod tests {
             ("effects", include_str!("effects.rs")),
             ("endings", include_str!("endings.rs")),
             ("fencing", include_str!("fencing.rs")),
+            ("forks", include_str!("forks.rs")),
             ("ledger", include_str!("ledger.rs")),
             ("nodes", include_str!("nodes.rs")),
             ("people", include_str!("people.rs")),

@@ -96,8 +96,14 @@ pub async fn a_set_session_is_kept(on: &dyn Fixture) {
     assert_eq!(stored.session, Some(session("ses_2")));
     let ids = prompt("1", false).ids;
     let owing = [
-        Owed::Transcript { ids: None },
-        Owed::Transcript { ids: Some(ids) },
+        Owed::Transcript {
+            ids: None,
+            files: true,
+        },
+        Owed::Transcript {
+            ids: Some(ids),
+            files: false,
+        },
         Owed::Replacement,
     ];
     for owed in owing.map(Some).into_iter().chain([None]) {

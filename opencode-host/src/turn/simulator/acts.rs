@@ -229,7 +229,10 @@ impl Act<'_> {
                 session.lost |= session.id == lost;
             }
             let mut fresh = world.mint_session();
-            fresh.owed = dice.permille(500).then_some(Owed::Transcript { ids: None });
+            fresh.owed = dice.permille(500).then_some(Owed::Transcript {
+                ids: None,
+                files: false,
+            });
             world.row.session = Some(fresh.clone());
             fresh
         });

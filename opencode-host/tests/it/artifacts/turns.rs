@@ -22,10 +22,10 @@ use tokio_util::sync::CancellationToken;
 use crate::faulty_store::{Fault, FaultyStore};
 use crate::hosting::{Builder, Hosting, PATIENCE, killed, quick};
 
-struct Filed {
-    home: tempfile::TempDir,
-    blobs: Blobs,
-    hosting: Hosting,
+pub(super) struct Filed {
+    pub(super) home: tempfile::TempDir,
+    pub(super) blobs: Blobs,
+    pub(super) hosting: Hosting,
 }
 
 impl Filed {
@@ -33,7 +33,7 @@ impl Filed {
         Self::built(Script::always(steps), |builder| builder).await
     }
 
-    async fn built(script: Script, adjust: impl FnOnce(Builder) -> Builder) -> Self {
+    pub(super) async fn built(script: Script, adjust: impl FnOnce(Builder) -> Builder) -> Self {
         let home = tempfile::tempdir().unwrap();
         let root = SandboxRoot::open(home.path().join("sandboxes")).unwrap();
         let blobs = Blobs::in_folder(home.path().join("blobs")).unwrap();

@@ -83,9 +83,10 @@ impl Known {
     fn facts(&self, limits: &Limits, now: Instant) -> Facts {
         let ago = |age: Duration| now.checked_sub(age).unwrap();
         let mut session = SessionRecord::new("ses_1", 1);
-        session.owed = self
-            .transcript_owed
-            .then_some(Owed::Transcript { ids: None });
+        session.owed = self.transcript_owed.then_some(Owed::Transcript {
+            ids: None,
+            files: false,
+        });
         let record = PromptRecord::new(
             session.id.clone(),
             PromptIds::mint(&MintBasis::EmptySession { created_ms: 1 }, 1, 1),
