@@ -26,8 +26,17 @@ pub(crate) fn target_folder(name: &str) -> Result<PathBuf> {
 }
 
 /// The cargo that runs this program, at the root of the workspace.
+///
+/// It does not see what that one told this program of its package: build scripts (ring's) ask to be run again where these
+/// variables change, so that everything above them would be built anew after each cargo that was called by hand.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        let bytes = name.as_encoded_bytes();
+        if bytes.starts_with(b"CARGO_PKG_") || bytes.starts_with(b"CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
     command
 }
