@@ -2,6 +2,8 @@
 //!
 //! Every answer of the router that is no success is one, also where axum refuses a request before a handler sees it.
 
+use std::fmt;
+
 use axum::http::StatusCode;
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
@@ -103,6 +105,19 @@ impl Problem {
             "Something went wrong",
             "The log of this application says more.",
         )
+    }
+
+    /// A fault of the application's: the log has the error, the caller is told [`internal`](Self::internal) and no more.
+    ///
+    /// ```
+    /// # use opencode_axum::Problem;
+    /// fn price(order: &str) -> Result<u32, Problem> {
+    ///     order.parse().map_err(Problem::fault)
+    /// }
+    /// ```
+    pub fn fault(error: impl fmt::Display) -> Self {
+        tracing::error!(error = format!("{error:#}"), "a fault of the application");
+        Self::internal()
     }
 
     /// It may work in a moment: 503, `unavailable`, with `Retry-After`.

@@ -7,6 +7,8 @@
 )]
 
 mod desk;
+mod guide;
+mod reader;
 
 use opencode_chromium::Chromium;
 use opencode_impostor::real::RealServer;
