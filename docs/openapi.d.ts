@@ -13,7 +13,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Runs an agent: asks the last message. The answer is a stream of AG-UI events. */
+        /**
+         * Runs an agent: asks the last message, behind those before it or in the place of one. The answer is a stream of AG-UI
+         *     events.
+         */
         post: operations["run_ag_ui"];
         delete?: never;
         options?: never;
@@ -470,6 +473,14 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         AgUiContent: components["schemas"]["Text"] | components["schemas"]["AgUiPart"][];
+        /** @description What a front end says beside its messages. What else it says is passed over. */
+        AgUiForwarded: {
+            /**
+             * @description A message in the place of whose turn the last is asked: the answer to give anew, or the one behind the prompt that
+             *     was edited. Its id is that of a message here, also as the events of its run have it.
+             */
+            insteadOf?: string | null;
+        };
         /** @description A message of a front end's. */
         AgUiMessage: {
             content?: null | components["schemas"]["AgUiContent"];
@@ -483,6 +494,7 @@ export interface components {
         };
         /** @description What a front end asks for. What else it says is passed over: the agent has the application's tools, not the page's. */
         AgUiRun: {
+            forwardedProps?: null | components["schemas"]["AgUiForwarded"];
             /** @description All messages. Read is the last. */
             messages: components["schemas"]["AgUiMessage"][];
             /** @description The run: the same is the same turn. */

@@ -1,15 +1,17 @@
 //! `/ag-ui`: a run of an agent, as `HttpAgent` of AG-UI (npm `@ag-ui/client` 1) asks for it.
 //!
 //! The thread is the conversation of that name. Of the messages the last is read, which is the person's. A run is one
-//! turn, however often it is asked for. It goes on when the connection ends; `/ui/chat/{chat}/stop` stops it.
+//! turn, however often it is asked for. It goes on when the connection ends; `/ui/chat/{chat}/stop` stops it. With
+//! `forwardedProps: { insteadOf }` it takes the place of an earlier turn.
 
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
+use uuid::fmt::Hyphenated;
 
-use super::chat_message::{ChatMessage, no_prompt};
+use super::chat_message::{ChatMessage, Place, no_prompt};
 use super::inline_files::{InlineFile, bad};
 use crate::authorize::Scope;
 use crate::bodies::ServerSentEvent;
@@ -34,6 +36,20 @@ pub(crate) struct AgUiRun<'a> {
     #[serde(borrow)]
     #[schema(value_type = Vec<AgUiMessage>, min_items = 1)]
     messages: &'a RawValue,
+    /// What a front end says beside them.
+    #[serde(default)]
+    forwarded_props: Option<AgUiForwarded>,
+}
+
+/// What a front end says beside its messages. What else it says is passed over.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct AgUiForwarded {
+    /// A message in the place of whose turn the last is asked: the answer to give anew, or the one behind the prompt that
+    /// was edited. Its id is that of a message here, also as the events of its run have it.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 500, pattern = r"^[^\x00]*$")]
+    instead_of: Option<Text>,
 }
 
 /// A message of a front end's.
@@ -72,7 +88,8 @@ struct AgUiSource {
     mime_type: Option<String>,
 }
 
-/// Runs an agent: asks the last message. The answer is a stream of AG-UI events.
+/// Runs an agent: asks the last message, behind those before it or in the place of one. The answer is a stream of AG-UI
+/// events.
 #[utoipa::path(
     post,
     path = "/ag-ui",
@@ -98,17 +115,23 @@ pub(crate) async fn run(
     }
     let (text, files) = read(last.content)?;
     let (thread, run) = (request.thread_id.0, request.run_id.0);
+    let instead_of = request.forwarded_props.and_then(|said| said.instead_of);
     let message = ChatMessage {
         text,
         files,
         client_key: Some(format!("ag-ui:{run}")),
-        instead_of: None,
+        place: instead_of.map(|id| Place::InsteadOf(message_of(&id.0))),
     };
     let (turn, seat) = message.submit(&settings, &scope, &thread).await?;
     let history = request.messages.to_owned();
     let encoder = AgUiEncoder::new(&turn, thread, run, history, mount);
     let lines = encoded(&scope.host, turn.id, encoder).await?;
     Ok(sse::response(lines, seat, settings.shutdown))
+}
+
+/// The message of an event's: its parts are messages of their own to a front end, whose ids begin with its id.
+fn message_of(id: &str) -> String {
+    id.chars().take(Hyphenated::LENGTH).collect()
 }
 
 /// The words and the files of a message.

@@ -18,8 +18,18 @@ pub(super) struct ChatMessage {
     pub(super) text: String,
     pub(super) files: Vec<InlineFile>,
     pub(super) client_key: Option<String>,
-    /// The message in whose turn's place it is sent, as the front end calls it.
-    pub(super) instead_of: Option<String>,
+    /// Where it is sent; `None`: behind all others.
+    pub(super) place: Option<Place>,
+}
+
+/// In whose place a message is sent.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// In that of the turn of this message. A front end that names messages itself may call it by a name of which nothing
+    /// is known: then it is sent behind all others.
+    Perhaps(String),
+    /// In that of the turn of this message, which is to be there.
+    InsteadOf(String),
 }
 
 impl ChatMessage {
@@ -33,10 +43,19 @@ impl ChatMessage {
         // Before there is a conversation for it.
         check_prompt(&self.text, settings.max_prompt)?;
         let seat = settings.seat()?;
-        let conversation = scope.host.open_conversation(chat).await?.id;
-        let instead_of = match &self.instead_of {
-            Some(message) => turn_of(scope, conversation, message).await?,
-            None => None,
+        let (conversation, instead_of) = match &self.place {
+            None => (scope.host.open_conversation(chat).await?.id, None),
+            Some(Place::Perhaps(message)) => {
+                let conversation = scope.host.open_conversation(chat).await?.id;
+                (conversation, turn_of(scope, conversation, message).await?)
+            }
+            Some(Place::InsteadOf(message)) => {
+                // Nothing is opened for a message that is not there.
+                let known = scope.host.conversation_named(chat).await?;
+                let conversation = known.ok_or_else(|| not_there(message))?.id;
+                let turn = turn_of(scope, conversation, message).await?;
+                (conversation, Some(turn.ok_or_else(|| not_there(message))?))
+            }
         };
         let options = SubmitOptions {
             instead_of,
@@ -50,7 +69,7 @@ impl ChatMessage {
     }
 }
 
-/// The turn of a message of this conversation. A front end may call messages by names of its own, of which nothing is known.
+/// The turn of a message of this conversation.
 async fn turn_of(
     scope: &Scope,
     conversation: ConversationId,
@@ -70,4 +89,10 @@ async fn turn_of(
 pub(super) fn no_prompt() -> Problem {
     let detail = "The last message is to be the person's.";
     Problem::unprocessable("no_prompt", detail)
+}
+
+fn not_there(message: &str) -> Problem {
+    Problem::not_found(format!(
+        "There is no message {message:?} in this conversation."
+    ))
 }

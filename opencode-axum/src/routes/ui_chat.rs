@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::chat_message::{ChatMessage, no_prompt};
+use super::chat_message::{ChatMessage, Place, no_prompt};
 use super::inline_files::{InlineFile, bad};
 use crate::authorize::Scope;
 use crate::bodies::ServerSentEvent;
@@ -111,7 +111,10 @@ pub(crate) async fn send(
     if message.role != UiRole::User {
         return Err(no_prompt());
     }
-    let instead_of = request.message_id.as_ref().map(|id| id.0.clone());
+    let place = request
+        .message_id
+        .as_ref()
+        .map(|id| Place::Perhaps(id.0.clone()));
     let client_key = match (request.trigger, request.message_id) {
         (UiTrigger::SubmitMessage, None) => Some(format!("ui:submit:{}", message.id.0)),
         // In the place of an earlier message: whoever sends it so means it.
@@ -123,7 +126,7 @@ pub(crate) async fn send(
         text,
         files,
         client_key,
-        instead_of,
+        place,
     };
     let (turn, seat) = message.submit(&settings, &scope, &request.id.0).await?;
     stream(settings, &scope, mount, &turn, seat).await

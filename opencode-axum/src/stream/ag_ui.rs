@@ -18,7 +18,8 @@ use super::ui_messages::{File, UiMessages};
 /// Encodes the reply to one turn as AG-UI events, for one front end that reads it from the beginning.
 ///
 /// What AG-UI has no event for is a `CUSTOM` one: `request` (`{id, state, request}`, what the agent asks a person),
-/// `notice`, and `file` (`{url, mediaType}`).
+/// `notice`, and `file` (`{url, mediaType}`). A picture of a tool's is such a `file` too, and comes again behind a
+/// `MESSAGES_SNAPSHOT`.
 #[derive(Debug)]
 pub struct AgUi {
     messages: UiMessages,

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::mem;
 
 use opencode_client::reply::{Notice, PartKind, PersistedPart, ToolPart, ToolStatus, View};
+use opencode_client::wire::ToolAttachment;
 use opencode_host::outcome::{Answer, Reason};
 use opencode_host::store::TurnStatus;
 use serde_json::{Value, json};
@@ -20,7 +21,8 @@ use super::chunk::{Chunk, FinishReason};
 /// A front end that comes back gets an encoder of its own, which says the whole again: `DefaultChatTransport` empties
 /// the message at the first `start` of a resumed stream (`resumeStreamIsReplay`, its default).
 ///
-/// What a sub-agent does within a `task` call is not told, nor what a tool prints before it ends.
+/// Pictures that a tool gave beside its output are `file` chunks with `data:` URLs. What a sub-agent does within a `task`
+/// call is not told, nor what a tool prints before it ends.
 #[derive(Debug)]
 pub struct UiMessages {
     message: String,
@@ -35,7 +37,7 @@ pub struct UiMessages {
     notice: Option<Notice>,
 }
 
-/// A file of a finished reply.
+/// A file of a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
     /// Where the front end gets it.
@@ -65,6 +67,8 @@ struct Call {
     title: Option<String>,
     /// What came out, or why it failed.
     end: String,
+    /// Pictures that came out beside it.
+    pictures: Vec<File>,
 }
 
 impl UiMessages {
@@ -327,7 +331,9 @@ impl Block {
                 true
             }
             (Some(Self::Tool(before)), Self::Tool(call)) => {
-                let same = before.known_as == call.known_as && before.tool == call.tool;
+                let same = before.known_as == call.known_as
+                    && before.tool == call.tool
+                    && call.pictures.starts_with(&before.pictures);
                 let onward = before.status == call.status
                     || (before.status < call.status && !before.status.is_terminal());
                 if same && onward && before != call {
@@ -355,6 +361,10 @@ impl Call {
             input: part.input.clone().filter(|_| written).unwrap_or(json!({})),
             title: part.title.clone().filter(|_| written),
             end: end.unwrap_or_default(),
+            pictures: match part.status {
+                ToolStatus::Completed => part.attachments.iter().filter_map(picture).collect(),
+                _ => Vec::new(),
+            },
         }
     }
 
@@ -399,7 +409,20 @@ impl Call {
             }),
             ToolStatus::Pending | ToolStatus::Running => {}
         }
+        let told = before.map_or(0, |before| before.pictures.len());
+        for File { url, media_type } in self.pictures.iter().skip(told).cloned() {
+            chunks.push(Chunk::File { url, media_type });
+        }
     }
+}
+
+/// A picture as a page shows it.
+fn picture(attachment: &ToolAttachment) -> Option<File> {
+    let (kind, data) = attachment.picture()?;
+    Some(File {
+        url: format!("data:{kind};base64,{data}"),
+        media_type: kind.to_owned(),
+    })
 }
 
 #[cfg(test)]

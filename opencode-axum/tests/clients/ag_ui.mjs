@@ -31,17 +31,19 @@ const texts = (agent) =>
   agent.messages.filter(({ role, content }) => role === 'assistant' && content).map(({ content }) => content);
 
 /** Runs it, and says what is shown beside what is kept. `seen` hears of every event. */
-const run = async (agent, seen = async () => {}) => {
+const run = async (agent, seen = async () => {}, parameters = { runId: 'r1' }) => {
   let turn;
   let outcome;
   let failed;
+  const files = [];
   await agent.runAgent(
-    { runId: 'r1' },
+    parameters,
     {
       async onEvent({ event }) {
         turn ??= event.metadata?.turn;
         if (event.type === 'RUN_FINISHED') outcome = event.outcome;
         if (event.type === 'RUN_ERROR') failed = event.message;
+        if (event.type === 'CUSTOM' && event.name === 'file') files.push(event.value);
         await seen(event, turn);
       },
     },
@@ -55,6 +57,7 @@ const run = async (agent, seen = async () => {}) => {
     shown: texts(agent),
     kept: words.map((part) => part.content),
     messages: agent.messages,
+    files,
   });
 };
 
@@ -103,14 +106,41 @@ const acts = {
     });
   },
 
-  /** Answers what the agent asks. */
-  async question() {
+  /** Answers what the agent asks: a question, or for a permission. */
+  async asked() {
     await run(agentOf('Go'), async (event, turn) => {
       if (event.type === 'CUSTOM' && event.name === 'request' && event.value.state === 'pending') {
-        const answer = { type: 'answers', answers: [['Yes']] };
-        await call('POST', `/turns/${turn}/requests/${event.value.id}`, answer);
+        const { id, request } = event.value;
+        const answers = { type: 'answers', answers: [['Yes']] };
+        const body = request.permission ? { type: 'permission', reply: 'once' } : answers;
+        await call('POST', `/turns/${turn}/requests/${id}`, body);
       }
     });
+  },
+
+  /** Has an answer made again, and the message before it changed. */
+  async again() {
+    const agent = agentOf('Hello');
+    await run(agent);
+    const anew = async (runId, content) => {
+      const insteadOf = agent.messages.at(-1).id;
+      agent.setMessages([{ id: 'u1', role: 'user', content }]);
+      await run(agent, undefined, { runId, forwardedProps: { insteadOf } });
+    };
+    await anew('r2', 'Hello');
+    await anew('r3', 'Hello!');
+  },
+
+  /** Sends a file, and reads the one that comes back. */
+  async files() {
+    const source = { type: 'data', value: btoa('alpha'), mimeType: 'text/plain' };
+    let given;
+    await run(agentOf([{ type: 'text', text: 'Read' }, { type: 'document', source }]), async (event) => {
+      if (event.type !== 'CUSTOM' || event.name !== 'file') return;
+      const file = await fetch(new URL(event.value.url, base), { headers });
+      given = await file.text();
+    });
+    say({ given });
   },
 };
 

@@ -97,18 +97,24 @@ const acts = {
     say(await compare(chat));
   },
 
-  /** Answers what the agent asks. */
-  async question() {
+  /** Answers what the agent asks: first a question, then for a permission. */
+  async asked() {
     const chat = chatOf('garden');
     const sent = chat.sendMessage({ text: 'Go' });
-    const request = () =>
-      answer(chat)?.parts.find((part) => part.type === 'data-request' && part.data.state === 'pending');
-    await until(request);
-    const { turn } = answer(chat).metadata;
-    await call('POST', `/turns/${turn}/requests/${request().id}`, {
-      type: 'answers',
-      answers: [['Yes']],
-    });
+    const given = new Set();
+    const pending = () =>
+      answer(chat)?.parts.find(
+        (part) => part.type === 'data-request' && part.data.state === 'pending' && !given.has(part.id),
+      );
+    for (const body of [
+      { type: 'answers', answers: [['Yes']] },
+      { type: 'permission', reply: 'once' },
+    ]) {
+      await until(pending);
+      const { id } = pending();
+      given.add(id);
+      await call('POST', `/turns/${answer(chat).metadata.turn}/requests/${id}`, body);
+    }
     await sent;
     say(await compare(chat));
   },

@@ -6,6 +6,7 @@ import { useChat } from '@ai-sdk/react';
 import { useAISDKRuntime } from '@assistant-ui/ai-sdk';
 import {
   AssistantRuntimeProvider,
+  AttachmentPrimitive,
   ComposerPrimitive,
   MessagePrimitive,
   ThreadPrimitive,
@@ -34,7 +35,18 @@ const ToolCall = ({ toolName, args, result, isError }) => (
   </p>
 );
 
-const Picture = ({ data, filename }) => <a href={data}>{filename}</a>;
+const File = ({ data, filename, mimeType }) =>
+  data.startsWith('data:') && mimeType.startsWith('image/') ? (
+    <img src={data} alt="" />
+  ) : (
+    <a href={data}>{filename}</a>
+  );
+
+const Attachment = () => (
+  <AttachmentPrimitive.Root>
+    <AttachmentPrimitive.Name />
+  </AttachmentPrimitive.Root>
+);
 
 const Questions = makeAssistantDataUI({
   name: 'request',
@@ -62,7 +74,7 @@ const UserMessage = () => (
 
 const AssistantMessage = () => (
   <MessagePrimitive.Root>
-    <MessagePrimitive.Parts components={{ File: Picture, tools: { Fallback: ToolCall } }} />
+    <MessagePrimitive.Parts components={{ File, tools: { Fallback: ToolCall } }} />
   </MessagePrimitive.Root>
 );
 
@@ -79,7 +91,13 @@ const App = () => {
           <main>
             <ThreadPrimitive.Messages components={{ UserMessage, AssistantMessage }} />
           </main>
+          <input
+            type="file"
+            aria-label="File"
+            onChange={({ target }) => runtime.thread.composer.addAttachment(target.files[0])}
+          />
           <ComposerPrimitive.Root>
+            <ComposerPrimitive.Attachments components={{ Attachment }} />
             <ComposerPrimitive.Input autoFocus aria-label="Message" />
             <ComposerPrimitive.Send>Send</ComposerPrimitive.Send>
             <ComposerPrimitive.Cancel>Stop</ComposerPrimitive.Cancel>

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use crate::clients::{packages, take_over, was_taken_over, worker_that_dies};
+use crate::clients::{asking, packages, seeing, was_taken_over};
+use crate::processes::{WorkerProcess, take_over};
 use crate::site::Site;
 
 const PAGE: &str = r#"<!doctype html><html lang="en"><meta charset="utf-8"><link rel="icon" href="data:,">
@@ -129,6 +130,7 @@ async fn a_page_shows_an_answer_with_its_tools_and_files() {
     let site = Site::new([
         Step::tool("read", json!({"path": "a.txt"}), "alpha"),
         Step::tool_error("read", json!({"path": "b.txt"}), "no such file"),
+        seeing(),
         Step::write_file("out.txt", "done"),
         Step::text("It grows."),
     ])
@@ -147,6 +149,8 @@ async fn a_page_shows_an_answer_with_its_tools_and_files() {
     ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
+    let drawn = "document.querySelector('main img')?.naturalWidth === 1";
+    page.browser.until(drawn).await;
     // Another message: another turn, and the first is still shown.
     page.sends("And now?").await;
     page.browser
@@ -157,14 +161,32 @@ async fn a_page_shows_an_answer_with_its_tools_and_files() {
 }
 
 #[tokio::test]
-async fn a_page_answers_a_question() {
-    let site = Site::new([Step::question("Go on?", ["Yes"]), Step::text("Done.")]).await;
+async fn a_page_answers_a_question_and_gives_a_permission() {
+    let site = Site::new(asking()).await;
     let mut page = Page::on(&site).await;
     page.sends("Go").await;
     page.clicks("Go on? Yes").await;
+    page.clicks("Allow bash").await;
     page.browser.shows("Done.").await;
     page.rests().await;
     assert!(page.shown().await.contains("answered"));
+    page.browser.assert_content();
+}
+
+#[tokio::test]
+async fn a_page_sends_a_file() {
+    let site = Site::new([Step::text("It says alpha.")]).await;
+    let mut page = Page::on(&site).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.txt");
+    std::fs::write(&file, "alpha").unwrap();
+    page.browser.choose("input[type=file]", &[&file]).await;
+    page.browser.shows("a.txt").await;
+    page.sends("Read").await;
+    page.browser.shows("It says alpha.").await;
+    page.rests().await;
+    let sent = site.sent_files().await;
+    assert_eq!(sent, [("a.txt".to_owned(), b"alpha".to_vec())]);
     page.browser.assert_content();
 }
 
@@ -201,15 +223,15 @@ async fn a_page_that_is_loaded_anew_goes_on_with_the_answer() {
 }
 
 #[tokio::test]
-async fn a_page_shows_the_text_once_after_a_take_over() {
+async fn a_page_shows_the_text_once_after_kill_9_of_the_worker() {
     let steps = [Step::text("One. "), Step::gate("two"), Step::text("Two.")];
-    let site = Site::without_worker(Script::always(steps)).await;
+    let site = Site::shared(Script::always(steps)).await;
     let mut page = Page::on(&site).await;
-    let dying = worker_that_dies(&site);
+    let dying = WorkerProcess::start(&site);
     page.sends("Count").await;
     page.browser.shows("One.").await;
-    dying.shutdown_background();
-    take_over(&site);
+    dying.kill().await;
+    let _successor = take_over(&site, "two");
     page.browser.shows("Two.").await;
     page.rests().await;
     let (text, turn) = kept(&site).await;

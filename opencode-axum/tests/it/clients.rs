@@ -6,14 +6,13 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use opencode_impostor::{Script, Step};
+use opencode_impostor::{Script, Step, Tool, attachment};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
-use tokio::runtime::Runtime;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
+use crate::processes::{WorkerProcess, take_over};
 use crate::site::Site;
 
 /// No step of a client's takes longer.
@@ -86,6 +85,7 @@ async fn the_ai_sdk_shows_an_answer_with_its_tools_and_files() {
         Step::reasoning("Let me see."),
         Step::tool("read", json!({"path": "a.txt"}), "alpha"),
         Step::tool_error("read", json!({"path": "b.txt"}), "no such file"),
+        seeing(),
         Step::write_file("out.txt", "done"),
         Step::text("It grows."),
     ])
@@ -102,7 +102,12 @@ async fn the_ai_sdk_shows_an_answer_with_its_tools_and_files() {
     assert_eq!(tools[0]["output"], "alpha");
     assert_eq!(tools[1]["state"], "output-error");
     assert_eq!(tools[1]["errorText"], "no such file");
-    assert_eq!(of("file").len(), 1, "{said}");
+    let files: Vec<_> = of("file").iter().map(|file| &file["mediaType"]).collect();
+    assert_eq!(files, ["image/png", "text/plain"], "{said}");
+    assert_eq!(
+        of("file")[0]["url"],
+        format!("data:image/png;base64,{PIXEL}")
+    );
     assert_eq!(said["shown"], json!(["It grows."]));
 }
 
@@ -130,36 +135,44 @@ async fn the_ai_sdk_goes_on_after_a_cut() {
 }
 
 #[tokio::test]
-async fn the_ai_sdk_shows_the_text_once_after_a_take_over() {
-    let site = Site::without_worker(counting()).await;
+async fn the_ai_sdk_shows_the_text_once_after_kill_9_of_the_worker() {
+    let site = Site::shared(counting()).await;
     let mut client = Running::ai_sdk(&site, "follow").await;
-    let dying = worker_that_dies(&site);
+    let dying = WorkerProcess::start(&site);
     assert_eq!(client.says().await, json!({"at": "half"}));
-    dying.shutdown_background();
-    take_over(&site);
+    dying.kill().await;
+    let _successor = take_over(&site, "two");
     let said = client.shows_what_is_kept().await;
     assert_eq!(said["shown"], json!(["One. ", "Two."]));
     was_taken_over(&site, &said).await;
 }
 
+/// A picture of one pixel.
+const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+
+/// A call that gives a picture beside its output, and a drawing that might be a program.
+pub(crate) fn seeing() -> Step {
+    Step::Tool(Tool {
+        tool: "look".to_owned(),
+        input: json!({}),
+        output: "seen".to_owned(),
+        attachments: vec![
+            attachment("image/png", "shot.png", PIXEL),
+            attachment("image/svg+xml", "plan.svg", "PHN2Zz4="),
+        ],
+        ..Tool::default()
+    })
+}
+
+/// A question, and a call that waits for a permission.
+pub(crate) fn asking() -> [Step; 3] {
+    let question = Step::question("Go on?", ["Yes"]);
+    [question, Step::ask_bash("ls", "a.txt"), Step::text("Done.")]
+}
+
 fn counting() -> Script {
     let steps = [Step::text("One. "), Step::gate("two"), Step::text("Two.")];
     Script::always(steps)
-}
-
-/// A worker of another process, whose end is that of the runtime. The router reads what it saves.
-pub(crate) fn worker_that_dies(site: &Site) -> Runtime {
-    let dying = Runtime::new().unwrap();
-    let worker = site.other_worker();
-    dying.spawn(async move { worker.run(CancellationToken::new()).await });
-    dying
-}
-
-/// Another process goes on with the turn, and its answer goes on.
-pub(crate) fn take_over(site: &Site) {
-    let (worker, shutdown) = (site.other_worker(), site.shutdown.clone());
-    tokio::spawn(async move { worker.run(shutdown).await.unwrap() });
-    site.impostor.gate("two").open();
 }
 
 pub(crate) async fn was_taken_over(site: &Site, said: &Value) {
@@ -169,9 +182,9 @@ pub(crate) async fn was_taken_over(site: &Site, said: &Value) {
 }
 
 #[tokio::test]
-async fn the_ai_sdk_answers_a_question() {
-    let site = Site::new([Step::question("Go on?", ["Yes"]), Step::text("Done.")]).await;
-    let said = Running::ai_sdk(&site, "question")
+async fn the_ai_sdk_answers_a_question_and_gives_a_permission() {
+    let site = Site::new(asking()).await;
+    let said = Running::ai_sdk(&site, "asked")
         .await
         .shows_what_is_kept()
         .await;
@@ -197,12 +210,8 @@ async fn the_ai_sdk_sends_a_file_and_gets_one() {
         .shows_what_is_kept()
         .await;
     assert_eq!(said["given"], "done");
-    let conversation = site.conversation().await;
-    let messages = site
-        .get(&format!("/conversations/{conversation}/messages"))
-        .await
-        .ok();
-    assert_eq!(messages["messages"][1]["files"][0]["name"], "a.txt");
+    let sent = site.sent_files().await;
+    assert_eq!(sent, [("a.txt".to_owned(), b"alpha".to_vec())]);
 }
 
 #[tokio::test]
@@ -227,6 +236,7 @@ async fn ag_ui_shows_an_answer_with_its_tools() {
         Step::reasoning("Let me see."),
         Step::tool("read", json!({"path": "a.txt"}), "alpha"),
         Step::tool_error("read", json!({"path": "b.txt"}), "no such file"),
+        seeing(),
         Step::text("It grows."),
     ])
     .await;
@@ -243,7 +253,12 @@ async fn ag_ui_shows_an_answer_with_its_tools() {
     assert_eq!(of("user").len(), 1);
     assert_eq!(of("reasoning")[0]["content"], "Let me see.");
     let results: Vec<_> = of("tool").iter().map(|tool| &tool["content"]).collect();
-    assert_eq!(results, ["alpha", "no such file"]);
+    assert_eq!(results, ["alpha", "no such file", "seen"]);
+    let url = format!("data:image/png;base64,{PIXEL}");
+    assert_eq!(
+        said["files"],
+        json!([{"url": url, "mediaType": "image/png"}])
+    );
     let call = &of("assistant")[0]["toolCalls"][0]["function"];
     assert_eq!(call["name"], "read");
     assert_eq!(call["arguments"], "{\"path\":\"a.txt\"}");
@@ -271,13 +286,13 @@ async fn ag_ui_goes_on_after_a_cut() {
 }
 
 #[tokio::test]
-async fn ag_ui_shows_the_text_once_after_a_take_over() {
-    let site = Site::without_worker(counting()).await;
+async fn ag_ui_shows_the_text_once_after_kill_9_of_the_worker() {
+    let site = Site::shared(counting()).await;
     let mut client = Running::ag_ui(&site, "follow").await;
-    let dying = worker_that_dies(&site);
+    let dying = WorkerProcess::start(&site);
     assert_eq!(client.says().await, json!({"at": "half"}));
-    dying.shutdown_background();
-    take_over(&site);
+    dying.kill().await;
+    let _successor = take_over(&site, "two");
     let said = client.says().await;
     is_kept(&said);
     assert_eq!(said["shown"], json!(["One. ", "Two."]));
@@ -285,9 +300,41 @@ async fn ag_ui_shows_the_text_once_after_a_take_over() {
 }
 
 #[tokio::test]
-async fn ag_ui_answers_a_question() {
-    let site = Site::new([Step::question("Go on?", ["Yes"]), Step::text("Done.")]).await;
-    let said = Running::ag_ui(&site, "question").await.says().await;
+async fn ag_ui_answers_a_question_and_gives_a_permission() {
+    let site = Site::new(asking()).await;
+    let said = Running::ag_ui(&site, "asked").await.says().await;
     is_kept(&said);
     assert_eq!(said["shown"], json!(["Done."]));
+}
+
+#[tokio::test]
+async fn ag_ui_sends_a_file_and_gets_one() {
+    let site = Site::new([Step::write_file("out.txt", "done"), Step::text("Done.")]).await;
+    let mut client = Running::ag_ui(&site, "files").await;
+    is_kept(&client.says().await);
+    assert_eq!(client.says().await, json!({"given": "done"}));
+    let sent = site.sent_files().await;
+    assert_eq!(sent, [("file".to_owned(), b"alpha".to_vec())]);
+}
+
+#[tokio::test]
+async fn ag_ui_has_an_answer_made_again() {
+    let site = Site::new([Step::Echo]).await;
+    let mut client = Running::ag_ui(&site, "again").await;
+    let mut turns = Vec::new();
+    for said in ["Hello", "Hello", "Hello!"] {
+        let told = client.says().await;
+        is_kept(&told);
+        assert_eq!(told["shown"], json!([said]), "{told}");
+        turns.push(told["turn"].clone());
+    }
+    // Of the one message that is shown, all three are versions.
+    let versions = format!("/turns/{}/versions", turns[0].as_str().unwrap());
+    let versions = site.get(&versions).await.ok();
+    let of = |field: &str| -> Vec<Value> {
+        let versions = versions["versions"].as_array().unwrap().iter();
+        versions.map(|version| version[field].clone()).collect()
+    };
+    assert_eq!(of("turn"), turns);
+    assert_eq!(of("shown"), [json!(false), json!(false), json!(true)]);
 }

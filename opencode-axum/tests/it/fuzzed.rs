@@ -6,7 +6,7 @@ use std::path::Path;
 
 use opencode_host::clock::{Clock as _, SystemClock};
 use opencode_host::id::AttachmentId;
-use opencode_host::store::{AttachmentSource, Files as _, NewAttachment};
+use opencode_host::store::{AttachmentSource, NewAttachment};
 use opencode_impostor::Step;
 use tokio::process::Command;
 

@@ -15,6 +15,7 @@ mod following;
 mod fuzzed;
 mod lists;
 mod problems;
+mod processes;
 mod site;
 mod spending;
 mod tenants;

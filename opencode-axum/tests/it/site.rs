@@ -1,6 +1,8 @@
-//! The router over a host on a store in memory, mounted below `/api`, with a worker on the impostor.
+//! The router over a host, on a store in memory unless a test needs another, mounted below `/api`, with a worker on the
+//! impostor.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,9 +21,9 @@ use opencode_host::budgets::{Budgets, Spender};
 use opencode_host::id::{ConversationId, TurnId};
 use opencode_host::product::HookError;
 use opencode_host::sandbox::SandboxRoot;
-use opencode_host::store::{MemoryStore, Tenant};
+use opencode_host::store::{MemoryStore, Store, Tenant};
 use opencode_host::turn::{Limits, Pace};
-use opencode_host::{Host, HostOptions, Worker, WorkerOptions};
+use opencode_host::{Host, HostBuilder, HostOptions, Worker, WorkerOptions};
 use opencode_impostor::{Impostor, Script, Step};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -83,10 +85,10 @@ impl Budgets for Plans {
 pub(crate) struct Site {
     pub(crate) impostor: Impostor,
     pub(crate) host: Host,
-    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) router: Router,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
 impl Drop for Site {
@@ -210,41 +212,10 @@ impl Site {
 
     pub(crate) async fn scripted(script: Script) -> Self {
         let site = Self::without_worker(script).await;
-        let worker = site.worker(&site.host);
+        let worker = worker(&site.impostor.url(), &site.host);
         let shutdown = site.shutdown.clone();
         tokio::spawn(async move { worker.run(shutdown).await.unwrap() });
         site
-    }
-
-    fn worker(&self, host: &Host) -> Worker {
-        let worker = Worker::builder(Client::builder(self.impostor.url()).build().unwrap());
-        let pace = Pace {
-            confirm: Duration::from_millis(200),
-            unseen: Duration::from_millis(400),
-            lost: Duration::from_millis(400),
-            ..Pace::default()
-        };
-        let options = WorkerOptions {
-            limits: Limits {
-                pace,
-                ..Limits::default()
-            },
-            lease: Duration::from_secs(2),
-            poll_interval: Duration::from_millis(50),
-            snapshot_interval: Duration::from_millis(20),
-            ..WorkerOptions::default()
-        };
-        worker.options(options).build(host).unwrap()
-    }
-
-    /// A worker as another process has it: it shares the store and the folders, and nothing else.
-    pub(crate) fn other_worker(&self) -> Worker {
-        let folder = self.folder.path();
-        let host = Host::builder(self.store.clone())
-            .blobs(Blobs::in_folder(folder.join("blobs")).unwrap())
-            .sandboxes(SandboxRoot::open(folder.join("sandboxes")).unwrap())
-            .build();
-        self.worker(&host)
     }
 
     /// Serves the router on loopback, for as long as the test runs.
@@ -265,9 +236,25 @@ impl Site {
         Self::adjusted(script, |api| api).await
     }
 
+    /// On a database that other processes use too, without a worker.
+    pub(crate) async fn shared(script: Script) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let database = database_in(folder.path());
+        let store = opencode_sql::connect(&database).await.unwrap();
+        Self::made(script, store, folder, |api| api).await
+    }
+
     pub(crate) async fn adjusted(script: Script, adjust: impl FnOnce(Api) -> Api) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(MemoryStore::default());
+        Self::made(script, Arc::new(MemoryStore::default()), folder, adjust).await
+    }
+
+    async fn made(
+        script: Script,
+        store: Arc<dyn Store>,
+        folder: TempDir,
+        adjust: impl FnOnce(Api) -> Api,
+    ) -> Self {
         let options = HostOptions {
             max_upload: MAX_UPLOAD,
             upload_quota: 2 * MAX_UPLOAD,
@@ -275,12 +262,8 @@ impl Site {
             poll_interval: Duration::from_millis(50),
             ..HostOptions::default()
         };
-        let host = Host::builder(store.clone())
-            .options(options)
-            .budgets(Plans)
-            .blobs(Blobs::in_folder(folder.path().join("blobs")).unwrap())
-            .sandboxes(SandboxRoot::open(folder.path().join("sandboxes")).unwrap())
-            .build();
+        let host = Host::builder(store.clone()).options(options).budgets(Plans);
+        let host = in_folder(host, folder.path()).build();
         let shutdown = CancellationToken::new();
         let api = Api::new(host.clone(), Tokens)
             .max_body(MAX_BODY)
@@ -333,6 +316,21 @@ impl Site {
         turn.json()["id"].as_str().unwrap().parse().unwrap()
     }
 
+    /// The files that came with the last prompt: their names and contents.
+    pub(crate) async fn sent_files(&self) -> Vec<(String, Vec<u8>)> {
+        let path = format!("/conversations/{}/messages", self.conversation().await);
+        let messages = self.get(&path).await.ok();
+        let messages = messages["messages"].as_array().unwrap();
+        let prompt = messages.iter().find(|message| message["role"] == "user");
+        let mut files = Vec::new();
+        for file in prompt.unwrap()["files"].as_array().unwrap() {
+            let path = format!("/files/{}", file["id"].as_str().unwrap());
+            let content = self.get(&path).await.body;
+            files.push((file["name"].as_str().unwrap().to_owned(), content));
+        }
+        files
+    }
+
     /// What the turn asks a person, once it does: its id.
     pub(crate) async fn request(&self, turn: TurnId) -> String {
         let path = format!("/turns/{turn}/events");
@@ -347,6 +345,42 @@ impl Site {
             }
         }
     }
+}
+
+/// The database of a site whose folder this is.
+pub(crate) fn database_in(folder: &Path) -> String {
+    format!("sqlite://{}", folder.join("host.db").display())
+}
+
+fn in_folder(host: HostBuilder, folder: &Path) -> HostBuilder {
+    host.blobs(Blobs::in_folder(folder.join("blobs")).unwrap())
+        .sandboxes(SandboxRoot::open(folder.join("sandboxes")).unwrap())
+}
+
+/// A worker at this server, as another process has it: it shares the store and the folders, and nothing else.
+pub(crate) fn other_worker(server: &str, store: Arc<dyn Store>, folder: &Path) -> Worker {
+    worker(server, &in_folder(Host::builder(store), folder).build())
+}
+
+fn worker(server: &str, host: &Host) -> Worker {
+    let worker = Worker::builder(Client::builder(server).build().unwrap());
+    let pace = Pace {
+        confirm: Duration::from_millis(200),
+        unseen: Duration::from_millis(400),
+        lost: Duration::from_millis(400),
+        ..Pace::default()
+    };
+    let options = WorkerOptions {
+        limits: Limits {
+            pace,
+            ..Limits::default()
+        },
+        lease: Duration::from_secs(2),
+        poll_interval: Duration::from_millis(50),
+        snapshot_interval: Duration::from_millis(20),
+        ..WorkerOptions::default()
+    };
+    worker.options(options).build(host).unwrap()
 }
 
 /// Server-sent events as they come.

@@ -7,7 +7,7 @@ use axum::http::{Method, StatusCode};
 use opencode_host::blobs::Digest;
 use opencode_host::clock::{Clock as _, SystemClock};
 use opencode_host::id::AttachmentId;
-use opencode_host::store::{AttachmentSource, Files as _, NewAttachment};
+use opencode_host::store::{AttachmentSource, NewAttachment};
 use opencode_impostor::Step;
 use serde_json::{Value, json};
 

@@ -323,6 +323,15 @@ async fn messages_that_ask_nothing_are_refused_and_open_nothing() {
     let run = json!({"threadId": "garden", "runId": "r1", "messages": [{"role": "user", "content": " "}]});
     let run = site.post("/ag-ui", &run).await;
     run.is_problem(unprocessable, "empty_prompt");
+    // In the place of a message that is not there.
+    let run = json!({
+        "threadId": "garden",
+        "runId": "r1",
+        "messages": [{"role": "user", "content": "x"}],
+        "forwardedProps": {"insteadOf": "01890a5d-ac96-774b-bcce-b302099a8057-0-1"},
+    });
+    let run = site.post("/ag-ui", &run).await;
+    run.is_problem(StatusCode::NOT_FOUND, "not_found");
     let listed = site.get("/conversations").await.ok();
     assert_eq!(listed, json!({"conversations": []}));
 

@@ -21,6 +21,7 @@ enum Shown {
     Text(String),
     Reasoning(String),
     Tool(String, ToolStatus, Value, String),
+    File(String),
     Data(Value),
 }
 
@@ -69,6 +70,7 @@ impl Client {
                     error_text,
                     ..
                 } => self.call(&tool_call_id, ToolStatus::Error, None, &error_text),
+                Chunk::File { url, .. } => self.parts.push((String::new(), Shown::File(url))),
                 Chunk::DataRequest { id, data } => {
                     self.parts.retain(|(known, _)| *known != id);
                     self.parts.push((id, Shown::Data(data)));
@@ -104,8 +106,17 @@ impl Client {
     fn reply(&self) -> Vec<Shown> {
         let reply = self.parts.iter().map(|(_, shown)| shown.clone());
         reply
-            .filter(|shown| !matches!(shown, Shown::Data(_)))
+            .filter(|shown| !matches!(shown, Shown::Data(_) | Shown::File(_)))
             .collect()
+    }
+
+    /// The pictures there are, in any order: each stands where its tool ended.
+    fn pictures(&self) -> Vec<&str> {
+        let urls = self.parts.iter().filter_map(|(_, shown)| match shown {
+            Shown::File(url) => Some(url.as_str()),
+            _ => None,
+        });
+        sorted(urls)
     }
 
     fn data(&self) -> Vec<&Value> {
@@ -144,6 +155,22 @@ fn expected<'a>(parts: impl IntoIterator<Item = &'a PersistedPart>, last: bool) 
     shown
 }
 
+/// The pictures that it should show.
+fn expected_pictures<'a>(parts: impl IntoIterator<Item = &'a PersistedPart>) -> Vec<&'a str> {
+    let of = |part: &'a PersistedPart| match part {
+        PersistedPart::Tool(tool) if tool.status == ToolStatus::Completed => &tool.attachments[..],
+        _ => &[],
+    };
+    let urls = parts.into_iter().flat_map(of);
+    sorted(urls.map(|attachment| attachment.url.as_str()))
+}
+
+fn sorted<'a>(urls: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut urls: Vec<_> = urls.collect();
+    urls.sort_unstable();
+    urls
+}
+
 fn text(content: &str) -> PersistedPart {
     PersistedPart::Text {
         content: content.to_owned(),
@@ -161,6 +188,19 @@ fn tool(status: ToolStatus, input: u8) -> PersistedPart {
         call_id: Some("call".to_owned()),
         ..ToolPart::default()
     })
+}
+
+/// A call that gave these pictures, named by the bytes they are.
+fn seeing(pictures: &[u8]) -> PersistedPart {
+    let PersistedPart::Tool(mut call) = tool(ToolStatus::Completed, 0) else {
+        unreachable!()
+    };
+    let attachment = |picture: &u8| ToolAttachment {
+        url: format!("data:image/png;base64,{picture:04}"),
+        ..ToolAttachment::default()
+    };
+    call.attachments = pictures.iter().map(attachment).collect();
+    PersistedPart::Tool(call)
 }
 
 fn view(parts: &[PersistedPart]) -> View {
@@ -190,6 +230,7 @@ fn any_part() -> impl Strategy<Value = PersistedPart> {
             ];
             tool(all[status], input)
         }),
+        prop::collection::vec(0..3_u8, 0..3).prop_map(|pictures| seeing(&pictures)),
     ]
 }
 
@@ -232,14 +273,16 @@ proptest! {
             view.apply(change);
             if *is_seen {
                 client.take(&encoder.view(&view));
-                let parts = view.parts().map(|part| &part.part);
-                prop_assert_eq!(client.reply(), expected(parts, false));
+                let parts = || view.parts().map(|part| &part.part);
+                prop_assert_eq!(client.reply(), expected(parts(), false));
+                prop_assert_eq!(client.pictures(), expected_pictures(parts()));
             }
         }
         let own = || view.parts().map(|part| part.part.clone()).collect();
         let answer = answer(&other.unwrap_or_else(own));
         client.take(&encoder.finished(TurnStatus::Completed, &answer, []));
         prop_assert_eq!(client.reply(), expected(&answer.parts, true));
+        prop_assert_eq!(client.pictures(), expected_pictures(&answer.parts));
         prop_assert!(client.open.is_empty());
     }
 }
