@@ -16,6 +16,7 @@ mod fuzzed;
 mod lists;
 mod problems;
 mod processes;
+mod real;
 mod site;
 mod spending;
 mod tenants;

@@ -2,6 +2,7 @@
 //! impostor.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,6 +85,19 @@ impl Budgets for Plans {
 /// The router under test.
 pub(crate) struct Site {
     pub(crate) impostor: Impostor,
+    mounted: Mounted,
+}
+
+impl Deref for Site {
+    type Target = Mounted;
+
+    fn deref(&self) -> &Mounted {
+        &self.mounted
+    }
+}
+
+/// The router and its host, whatever server there is.
+pub(crate) struct Mounted {
     pub(crate) host: Host,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) shutdown: CancellationToken,
@@ -91,7 +105,7 @@ pub(crate) struct Site {
     pub(crate) folder: TempDir,
 }
 
-impl Drop for Site {
+impl Drop for Mounted {
     fn drop(&mut self) {
         self.shutdown.cancel();
     }
@@ -153,7 +167,7 @@ impl Page {
 
 /// A request that grows.
 pub(crate) struct Asking<'a> {
-    site: &'a Site,
+    site: &'a Mounted,
     request: axum::http::request::Builder,
     body: Body,
 }
@@ -212,24 +226,8 @@ impl Site {
 
     pub(crate) async fn scripted(script: Script) -> Self {
         let site = Self::without_worker(script).await;
-        let worker = worker(&site.impostor.url(), &site.host);
-        let shutdown = site.shutdown.clone();
-        tokio::spawn(async move { worker.run(shutdown).await.unwrap() });
+        site.work(Client::builder(site.impostor.url()).build().unwrap());
         site
-    }
-
-    /// Serves the router on loopback, for as long as the test runs.
-    pub(crate) async fn serve(&self) -> SocketAddr {
-        self.serve_with(Router::new()).await
-    }
-
-    /// The same, beside routes of an application's.
-    pub(crate) async fn serve_with(&self, more: Router) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let router = self.router.clone().merge(more);
-        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        address
     }
 
     pub(crate) async fn without_worker(script: Script) -> Self {
@@ -255,6 +253,21 @@ impl Site {
         folder: TempDir,
         adjust: impl FnOnce(Api) -> Api,
     ) -> Self {
+        let host = in_folder(Host::builder(store.clone()), folder.path());
+        Self {
+            impostor: Impostor::scripted(script).await.unwrap(),
+            mounted: Mounted::new(host, store, folder, adjust),
+        }
+    }
+}
+
+impl Mounted {
+    fn new(
+        host: HostBuilder,
+        store: Arc<dyn Store>,
+        folder: TempDir,
+        adjust: impl FnOnce(Api) -> Api,
+    ) -> Self {
         let options = HostOptions {
             max_upload: MAX_UPLOAD,
             upload_quota: 2 * MAX_UPLOAD,
@@ -262,20 +275,46 @@ impl Site {
             poll_interval: Duration::from_millis(50),
             ..HostOptions::default()
         };
-        let host = Host::builder(store.clone()).options(options).budgets(Plans);
-        let host = in_folder(host, folder.path()).build();
+        let host = host.options(options).budgets(Plans).build();
         let shutdown = CancellationToken::new();
         let api = Api::new(host.clone(), Tokens)
             .max_body(MAX_BODY)
             .shutdown(shutdown.clone());
         Self {
-            impostor: Impostor::scripted(script).await.unwrap(),
             router: Router::new().nest("/api", router(adjust(api))),
             host,
             store,
             shutdown,
             folder,
         }
+    }
+
+    /// On this store, without folders of their own for conversations: all are in the server's.
+    pub(crate) fn without_sandboxes(store: Arc<dyn Store>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::in_folder(folder.path().join("blobs")).unwrap();
+        let host = Host::builder(store.clone()).blobs(blobs);
+        Self::new(host, store, folder, |api| api)
+    }
+
+    /// Has a worker work for it, for as long as the test runs.
+    pub(crate) fn work(&self, client: Client) {
+        let (worker, shutdown) = (worker(client, &self.host), self.shutdown.clone());
+        tokio::spawn(async move { worker.run(shutdown).await.unwrap() });
+    }
+
+    /// Serves the router on loopback, for as long as the test runs.
+    pub(crate) async fn serve(&self) -> SocketAddr {
+        self.serve_with(Router::new()).await
+    }
+
+    /// The same, beside routes of an application's.
+    pub(crate) async fn serve_with(&self, more: Router) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = self.router.clone().merge(more);
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        address
     }
 
     /// A request of `token` to an address below the mount.
@@ -359,11 +398,11 @@ fn in_folder(host: HostBuilder, folder: &Path) -> HostBuilder {
 
 /// A worker at this server, as another process has it: it shares the store and the folders, and nothing else.
 pub(crate) fn other_worker(server: &str, store: Arc<dyn Store>, folder: &Path) -> Worker {
-    worker(server, &in_folder(Host::builder(store), folder).build())
+    let client = Client::builder(server).build().unwrap();
+    worker(client, &in_folder(Host::builder(store), folder).build())
 }
 
-fn worker(server: &str, host: &Host) -> Worker {
-    let worker = Worker::builder(Client::builder(server).build().unwrap());
+fn worker(client: Client, host: &Host) -> Worker {
     let pace = Pace {
         confirm: Duration::from_millis(200),
         unseen: Duration::from_millis(400),
@@ -380,7 +419,9 @@ fn worker(server: &str, host: &Host) -> Worker {
         snapshot_interval: Duration::from_millis(20),
         ..WorkerOptions::default()
     };
-    worker.options(options).build(host).unwrap()
+    // Where there are sandboxes, it changes nothing.
+    let worker = Worker::builder(client).options(options).shared_folder();
+    worker.build(host).unwrap()
 }
 
 /// Server-sent events as they come.

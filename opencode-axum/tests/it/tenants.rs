@@ -11,7 +11,7 @@ use opencode_host::store::{AttachmentSource, NewAttachment};
 use opencode_impostor::Step;
 use serde_json::{Value, json};
 
-use crate::site::{Page, Site};
+use crate::site::{Mounted, Page, Site};
 
 /// Routes that name nothing of a tenant's.
 const NAMELESS: [&str; 6] = [
@@ -60,17 +60,18 @@ fn routes() -> Vec<Route> {
 }
 
 /// What acme has.
-struct Theirs {
+pub(crate) struct Theirs {
     conversation: String,
     message: String,
-    turn: String,
-    request: String,
+    pub(crate) turn: String,
+    pub(crate) request: String,
     file: String,
 }
 
 impl Theirs {
-    async fn in_site(site: &Site) -> Self {
-        let turn = site.turn("secret").await;
+    /// Of a turn that asks something.
+    pub(crate) async fn in_site(site: &Mounted, prompt: &str) -> Self {
+        let turn = site.turn(prompt).await;
         let request = site.request(turn).await;
         let row = site.host.store().turn(turn).await.unwrap().unwrap();
         let blobs = site.host.blobs().unwrap();
@@ -140,7 +141,7 @@ fn body(route: &Route) -> Value {
     }
 }
 
-async fn send(site: &Site, token: &str, route: &Route, address: &str) -> Page {
+async fn send(site: &Mounted, token: &str, route: &Route, address: &str) -> Page {
     let asking = site.ask(token, route.method.clone(), address);
     let asking = if route.takes_body {
         asking.json(&body(route))
@@ -163,7 +164,13 @@ async fn send(site: &Site, token: &str, route: &Route, address: &str) -> Page {
 #[tokio::test]
 async fn nothing_of_anothers_is_found_on_any_route() {
     let site = Site::new([Step::question("Go on?", ["Yes"]), Step::text("Done.")]).await;
-    let theirs = Theirs::in_site(&site).await;
+    let theirs = Theirs::in_site(&site, "secret").await;
+    nothing_is_found(&site, &theirs).await;
+    everything_is_there(&site, &theirs).await;
+}
+
+/// Another tenant finds nothing of what acme has, on any route.
+pub(crate) async fn nothing_is_found(site: &Mounted, theirs: &Theirs) {
     let (mut named, mut nameless) = (0, BTreeSet::new());
     for route in routes() {
         if !route.path.contains('{') {
@@ -171,7 +178,7 @@ async fn nothing_of_anothers_is_found_on_any_route() {
             continue;
         }
         let address = theirs.address(&route.path);
-        let page = send(&site, "other mallory notes", &route, &address).await;
+        let page = send(site, "other mallory notes", &route, &address).await;
         if route.path.contains("{chat}") {
             assert_eq!(page.status, StatusCode::NO_CONTENT, "{}", route.path);
             continue;
@@ -184,7 +191,7 @@ async fn nothing_of_anothers_is_found_on_any_route() {
             never = never.replace(&format!("{{{name}}}"), nowhere);
         }
         let never = never.replace("{request}", &theirs.request);
-        let page = send(&site, "other mallory notes", &route, &never).await;
+        let page = send(site, "other mallory notes", &route, &never).await;
         let mut expected = page.is_problem(StatusCode::NOT_FOUND, "not_found");
         let id = [
             &theirs.conversation,
@@ -200,11 +207,13 @@ async fn nothing_of_anothers_is_found_on_any_route() {
     }
     assert_eq!(nameless, BTreeSet::from(NAMELESS.map(str::to_owned)));
     assert!(named > 10, "{named} routes");
+}
 
-    // Nothing was done: each is there for who has it, the request still waits, and the deletion finds it all.
+/// Each is there for who has it, the request still waits, and the deletion, which is last, finds it all.
+pub(crate) async fn everything_is_there(site: &Mounted, theirs: &Theirs) {
     for route in routes() {
         let address = theirs.address(&route.path);
-        let page = send(&site, "acme ada notes", &route, &address).await;
+        let page = send(site, "acme ada notes", &route, &address).await;
         // While it runs.
         let is_early = page.status == StatusCode::CONFLICT
             && match route.id.as_str() {
@@ -243,7 +252,7 @@ async fn a_tenant_lists_and_opens_its_own() {
 #[tokio::test]
 async fn every_route_asks_who_is_there_before_it_says_anything() {
     let site = Site::new([Step::question("Go on?", ["Yes"])]).await;
-    let theirs = Theirs::in_site(&site).await;
+    let theirs = Theirs::in_site(&site, "secret").await;
     let mut all: Vec<_> = routes()
         .into_iter()
         .map(|route| (route.method, theirs.address(&route.path)))
