@@ -16,8 +16,11 @@ use tempfile::TempDir;
 
 use crate::guide::workspace;
 
-/// No step takes longer. The first one builds.
+/// No command takes longer. The first one builds.
 const PATIENCE: Duration = Duration::from_secs(480);
+
+/// Behind a start, nothing is waited for longer.
+const SIGHT: Duration = Duration::from_secs(180);
 
 const CRATES: [&str; 5] = [
     "opencode-axum",
@@ -38,6 +41,9 @@ pub(crate) struct Reader {
     /// What the last command prints.
     log: PathBuf,
     seen: String,
+    /// Nothing more comes there.
+    is_over: bool,
+    everything: String,
 }
 
 /// A command that runs, and what it started. Killed with the reader.
@@ -55,7 +61,7 @@ impl Terminal {
 
     fn status(&mut self) -> Option<std::process::ExitStatus> {
         let mut status = None;
-        until(|| {
+        until(PATIENCE, || {
             status = self.shell.try_wait().unwrap();
             status.is_some()
         });
@@ -90,16 +96,14 @@ impl Reader {
             terminals: BTreeMap::new(),
             log: PathBuf::new(),
             seen: String::new(),
+            is_over: false,
+            everything: String::new(),
         }
     }
 
-    /// All that was seen.
-    pub(crate) fn seen(&self) -> &str {
-        &self.seen
-    }
-
+    /// Whether any command of the first terminal has printed it.
     pub(crate) fn has_seen(&self, words: &str) -> bool {
-        self.seen.contains(words)
+        self.everything.contains(words)
     }
 
     /// Runs a command in the first terminal, to its end.
@@ -113,6 +117,8 @@ impl Reader {
         let mut terminal = self.terminal(&script);
         let status = terminal.status();
         self.look();
+        self.is_over = true;
+        self.everything.push_str(&self.seen);
         let succeeded = status.is_some_and(|status| status.success());
         assert!(succeeded, "{command}{}", self.seen);
     }
@@ -126,7 +132,7 @@ impl Reader {
                 "what runs in terminal {number} does not end well with Ctrl-C"
             );
         }
-        self.log = self.folder.path().join(format!("terminal-{number}"));
+        self.turn_to(number);
         let terminal = self.terminal(command);
         self.terminals.insert(number.to_owned(), terminal);
     }
@@ -134,14 +140,15 @@ impl Reader {
     /// Looks at another terminal.
     pub(crate) fn turn_to(&mut self, number: &str) {
         self.log = self.folder.path().join(format!("terminal-{number}"));
+        self.is_over = false;
     }
 
     /// Looks for what is to be seen: each line within what the last command prints, in this order.
     pub(crate) fn see(&mut self, lines: &str) {
         let lines = self.on_this_machine(lines);
-        until(|| {
+        until(SIGHT, || {
             self.look();
-            shows(&self.seen, &lines)
+            self.is_over || shows(&self.seen, &lines)
         });
         assert!(
             shows(&self.seen, &lines),
@@ -329,10 +336,10 @@ fn shows(seen: &str, lines: &str) -> bool {
     })
 }
 
-/// Looks again and again, for as long as the patience lasts: processes of others tell nobody.
-fn until(mut done: impl FnMut() -> bool) {
+/// Looks again and again, for so long at most: processes of others tell nobody.
+fn until(limit: Duration, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
-    while !done() && start.elapsed() < PATIENCE {
+    while !done() && start.elapsed() < limit {
         std::thread::sleep(Duration::from_millis(50));
     }
 }
