@@ -146,6 +146,31 @@ async fn metadata_is_written_by_who_may() {
 }
 
 #[tokio::test]
+async fn metadata_that_cannot_be_is_refused_and_nothing_is_asked() {
+    let site = Site::without_worker(Script::new()).await;
+    let path = format!("/conversations/{}/turns", site.conversation().await);
+    let deep = (0..200).fold(json!({}), |inner, _| json!({ "a": inner }));
+    for bad in [
+        json!([]),
+        json!("gold"),
+        json!({"a": "x".repeat(17_000)}),
+        deep,
+    ] {
+        let body = json!({"prompt": "Hello", "metadata": bad});
+        let page = site
+            .ask("acme ada notes", Method::POST, &path)
+            .json(&body)
+            .page()
+            .await;
+        assert!(page.status.is_client_error(), "{}", page.status);
+        let code = page.json()["code"].as_str().unwrap().to_owned();
+        page.is_problem(page.status, &code);
+        assert!(["bad_body", "bad_json"].contains(&code.as_str()), "{code}");
+    }
+    assert_eq!(site.get(&path).await.ok(), json!({"turns": []}));
+}
+
+#[tokio::test]
 async fn a_prompt_says_what_becomes_of_the_turns_before_it() {
     let site = Site::without_worker(Script::new()).await;
     let first = site.turn("One").await;

@@ -107,6 +107,16 @@ async fn a_message_is_one_turn_and_one_that_is_meant_again_another() {
     let other = submit(&json!([message("m1", "Bye")]));
     let page = asking(&site, &other).page().await;
     page.is_problem(StatusCode::CONFLICT, "key_reused");
+
+    // The run of another front end is the key there.
+    let run = |prompt: &str| {
+        let message = json!({"role": "user", "content": prompt});
+        json!({"threadId": "garden", "runId": "r1", "messages": [message]})
+    };
+    let ran = site.post("/ag-ui", &run("Hello")).await;
+    assert_eq!(ran.status, StatusCode::OK);
+    let other = site.post("/ag-ui", &run("Bye")).await;
+    other.is_problem(StatusCode::CONFLICT, "key_reused");
 }
 
 #[tokio::test]

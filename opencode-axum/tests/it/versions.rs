@@ -197,3 +197,24 @@ async fn a_turn_that_runs_is_not_forked() {
     let listed = site.get("/conversations").await.ok();
     assert_eq!(listed["conversations"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn what_was_deleted_is_not_forked_nor_asked_again() {
+    let site = Site::new([Step::Echo]).await;
+    let turn = json!(site.turn("one").await.to_string());
+    ended(&site, &turn).await;
+    let path = format!("/conversations/{}", site.conversation().await);
+    let deleted = site.ask("acme", Method::DELETE, &path).page().await;
+    assert_eq!(deleted.status, StatusCode::NO_CONTENT);
+    for (what, body) in [
+        ("fork", json!({"name": "fork"})),
+        ("edit", json!({"prompt": "two"})),
+        ("retry", json!({})),
+    ] {
+        let path = format!("/turns/{}/{what}", turn.as_str().unwrap());
+        let page = site.post(&path, &body).await;
+        page.is_problem(StatusCode::NOT_FOUND, "not_found");
+    }
+    let listed = site.get("/conversations").await.ok();
+    assert_eq!(listed, json!({"conversations": []}));
+}

@@ -324,6 +324,17 @@ fn a_reply_that_only_grows_is_never_sent_again() {
 }
 
 #[test]
+fn pictures_that_come_later_are_told_alone_and_others_instead_of_them_anew() {
+    let (mut encoder, mut client) = (UiMessages::new("msg"), Client::default());
+    for (pictures, resets) in [(&[1][..], 0), (&[1, 2], 0), (&[2], 1), (&[], 2)] {
+        let parts = [seeing(pictures)];
+        client.take(&encoder.view(&view(&parts)));
+        assert_eq!(client.pictures(), expected_pictures(&parts));
+        assert_eq!(client.resets, resets);
+    }
+}
+
+#[test]
 fn a_turn_is_these_lines() {
     let mut encoder = UiMessages::new("msg_1");
     let parts = [text("Hi"), tool(ToolStatus::Completed, 1)];
