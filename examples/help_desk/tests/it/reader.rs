@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::guide::workspace;
 
 /// No command takes longer. The first one builds.
-const PATIENCE: Duration = Duration::from_secs(480);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Behind a start, nothing is waited for longer.
 const SIGHT: Duration = Duration::from_secs(180);
