@@ -7,7 +7,7 @@ use opencode_host::store::Store;
 use opencode_host::turn::Limits;
 use opencode_host::{Host, HostOptions, Worker, WorkerOptions};
 
-use crate::cli::{LimitArgs, StoreArgs};
+use crate::cli::{LimitArgs, ServerArgs, StoreArgs};
 use crate::exit::Failure;
 use crate::product::Chat;
 use crate::upstream::Upstream;
@@ -40,6 +40,7 @@ pub(crate) fn worker(
     host: &Host,
     upstream: &Upstream,
     product: Chat,
+    server: &ServerArgs,
     limits: &LimitArgs,
 ) -> Result<Worker, Failure> {
     let patient = Limits::default();
@@ -58,6 +59,7 @@ pub(crate) fn worker(
         .product(product.configured_by(upstream.own_configuration()))
         .sub_agents(upstream.sub_agents.clone())
         .options(options)
+        .server(server.options()?)
         .build(host)?;
     Ok(worker)
 }

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod servers;
 mod size;
 mod upstream;
 
@@ -17,6 +18,7 @@ use opencode_host::live::Cursor;
 use opencode_host::store::OnBusy;
 use opencode_host::{DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA};
 
+pub(crate) use servers::{ServerArgs, ServersArgs};
 pub(crate) use size::ByteSize;
 pub(crate) use upstream::{UpstreamArgs, exposed};
 
@@ -53,6 +55,8 @@ pub(crate) enum Command {
     Cancel(CancelArgs),
     /// Try again what was given up, as `doctor` lists it; a `serve` or a `worker` on the same database does
     Retry(RetryArgs),
+    /// The OpenCode servers on this database: how they stand, and which begin no conversations any more
+    Servers(ServersArgs),
     /// Check database, sandbox root and OpenCode, and say what to do
     Doctor(DoctorArgs),
     /// Run an OpenCode server for as long as standard input is open
@@ -79,6 +83,7 @@ impl Command {
             Self::Show(args) => &args.store,
             Self::Cancel(args) => &args.store,
             Self::Retry(args) => &args.store,
+            Self::Servers(args) => &args.store,
             Self::Doctor(args) => &args.store,
             Self::Guard(_) => return None,
         })
@@ -279,6 +284,8 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) upstream: UpstreamArgs,
     #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
     pub(crate) limits: LimitArgs,
 }
 
@@ -304,6 +311,8 @@ pub(crate) struct TurnArgs {
     #[command(flatten)]
     pub(crate) upstream: UpstreamArgs,
     #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
     pub(crate) limits: LimitArgs,
 }
 
@@ -313,6 +322,8 @@ pub(crate) struct WorkerArgs {
     pub(crate) store: StoreArgs,
     #[command(flatten)]
     pub(crate) upstream: UpstreamArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use opencode_client::Error as ClientError;
 use opencode_host::BuildError;
 use opencode_host::outcome::Reason;
-use opencode_host::store::{StoreError, TurnStatus};
+use opencode_host::store::{BadServerName, StoreError, TurnStatus};
 
 use crate::terminal;
 
@@ -70,6 +70,12 @@ impl From<StoreError> for Failure {
             | StoreError::NotFound { .. } => Self::configuration(error.to_string()),
             error => Self::error(error.to_string()),
         }
+    }
+}
+
+impl From<BadServerName> for Failure {
+    fn from(error: BadServerName) -> Self {
+        Self::configuration(error.to_string())
     }
 }
 

@@ -89,6 +89,7 @@ async fn perform(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Show(args) => commands::show::run(args).await,
         Command::Cancel(args) => commands::cancel::run(args).await,
         Command::Retry(args) => commands::retry::run(args).await,
+        Command::Servers(args) => commands::servers::run(args).await,
         Command::Doctor(args) => commands::doctor::run(args).await,
         Command::Guard(args) => upstream::guard(args).await,
     }

@@ -17,12 +17,15 @@ use crate::id::{EffectId, TurnId};
 use crate::live::LiveTurns;
 use crate::options::HostOptions;
 use crate::sandbox::SandboxRoot;
-use crate::store::{Reader, SessionGates, Store};
+use crate::store::{Reader, ServerName, SessionGates, Store};
 use crate::telemetry::Telemetry;
 
 /// A worker of the host's own process: what need not wait for its next look at the store.
 #[async_trait]
 pub(crate) trait LocalWorker: Send + Sync {
+    /// The name of its server.
+    fn server(&self) -> &ServerName;
+
     /// Has a turn cancelled, where it runs here.
     fn cancel(&self, turn: TurnId);
 

@@ -4,6 +4,7 @@ mod builder;
 mod export;
 mod prepared;
 mod requests;
+mod servers;
 mod spending;
 mod tenant_host;
 mod versions;
@@ -244,11 +245,15 @@ impl Host {
     /// See [`StoreError`]; nothing was deleted then.
     pub async fn delete_conversation(&self, id: ConversationId) -> Result<bool, StoreError> {
         let store = &self.front.store;
-        if store.delete_conversation(id, None).await?.is_none() {
+        let Some(deleted) = store.delete_conversation(id, None).await? else {
             return Ok(false);
-        }
+        };
         self.front.effect_noted.notify_waiters();
-        if let Some(worker) = self.front.workers().first() {
+        // What is on a server is its own workers'.
+        let server = deleted.server_of_session();
+        let workers = self.front.workers();
+        let mut able = workers.iter();
+        if let Some(worker) = able.find(|worker| server.is_none_or(|of| of == worker.server())) {
             worker.do_effect(id.into(), DELETING).await;
         }
         Ok(true)

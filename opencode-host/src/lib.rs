@@ -129,6 +129,7 @@ pub mod id;
 pub mod live;
 mod options;
 pub mod outcome;
+pub mod placement;
 mod plug_in;
 pub mod product;
 pub mod reporter;
@@ -162,7 +163,7 @@ pub use options::{
     HostOptions, Retention, WorkerOptions,
 };
 pub use session::UnsafeServer;
-pub use worker::{BuildError, Worker, WorkerBuilder};
+pub use worker::{BuildError, ServerOptions, Worker, WorkerBuilder};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

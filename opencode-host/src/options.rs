@@ -114,6 +114,10 @@ pub struct WorkerOptions {
     /// left behind and reported: a policy that is not had fails the turn, a transform is passed over, and a hook is called
     /// again later.
     pub plug_in_limit: Duration,
+    /// How long a server may be silent before it is gone, by the store's clock. Default 60 s. Its conversations with turns to
+    /// be done then go on on other servers, if there are any: see [`Servers`](crate::store::Servers). Each worker
+    /// asks its server about eight times in that, and every 10 s at least. The same for all workers on a store.
+    pub server_gone_after: Duration,
     /// How often the hooks of a turn's end are tried before they are given up. Default 20, which is about a day: the pauses
     /// grow from a second to four hours. At least once.
     pub hook_attempts: u32,
@@ -132,6 +136,7 @@ impl Default for WorkerOptions {
             retention: Vec::new(),
             heartbeat_limit: Duration::from_secs(45),
             plug_in_limit: Duration::from_secs(30),
+            server_gone_after: Duration::from_secs(60),
             hook_attempts: DEFAULT_HOOK_ATTEMPTS,
         }
     }

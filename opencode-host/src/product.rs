@@ -11,6 +11,7 @@ pub use crate::plug_in::HookError;
 
 use crate::artifacts::{DefaultAttach, Transform};
 use crate::id::{EffectId, TurnId};
+use crate::placement::Placement;
 use crate::sandbox::{OwnConfiguration, default_permission_rules};
 use crate::store::{Attachment, AttachmentSource, Conversation, Message, Metadata, Tenant, Turn};
 #[cfg(feature = "tools")]
@@ -98,6 +99,19 @@ impl Delivery {
 /// lost to the process.
 #[async_trait]
 pub trait Product: Send + Sync + 'static {
+    /// On which of the application's OpenCode servers the turn's conversation may be placed. By default on any.
+    ///
+    /// Asked before the first turn of a conversation is claimed, and again where it has lost its place; by any worker, and
+    /// by several where they look at the same time. It stays where it is placed. As long as no server fits, it waits
+    /// ([`Conversation::waits_for`]), and the question is asked again now and then.
+    ///
+    /// # Errors
+    /// Reported; the conversation waits, and the question is asked again.
+    async fn placement(&self, turn: &TurnContext) -> Result<Placement, HookError> {
+        let _ = turn;
+        Ok(Placement::Any)
+    }
+
     /// The agent that answers; the server's default without one. A prompt that names one goes before.
     ///
     /// # Errors

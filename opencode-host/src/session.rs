@@ -23,7 +23,7 @@ use self::mark::Mark;
 use crate::id::ConversationId;
 use crate::product::{Product, TurnContext};
 use crate::reporter::Severity;
-use crate::store::{Owed, SessionLock, SessionRecord, Store, StoreError, Swapped};
+use crate::store::{Owed, ServerName, SessionLock, SessionRecord, Store, StoreError, Swapped};
 use crate::sub_agents::{RunsUnasked, SubAgents};
 use crate::telemetry::Telemetry;
 
@@ -60,6 +60,8 @@ pub struct Ensured {
 pub struct Session<'a> {
     /// The server.
     pub client: &'a Client,
+    /// Its name.
+    pub server: &'a ServerName,
     /// The rows.
     pub store: &'a dyn Store,
     /// Whose conversations they are.
@@ -92,7 +94,8 @@ impl Session<'_> {
         let conversation = &turn.conversation;
         let rules = self.rules(turn).await?;
         let is_given_up = |record: &SessionRecord| {
-            record.owed == Some(Owed::Replacement) && prompted != Some(&record.id)
+            let is_to_go = record.owed == Some(Owed::Replacement) && prompted != Some(&record.id);
+            is_to_go || record.is_elsewhere(self.server)
         };
         if let Some(record) = &conversation.session
             && record.policy == fingerprint(&rules)
@@ -293,6 +296,7 @@ impl Session<'_> {
         let mut found = self.minted_before(client, &mark).await?;
         let record_of = |session: UpstreamSession| SessionRecord {
             id: session.id,
+            server: Some(self.server.clone()),
             directory: directory.clone().or(session.directory),
             created_ms: session.time.created,
             policy: policy.clone(),
@@ -339,8 +343,10 @@ impl Session<'_> {
                 for other in found {
                     self.discard(conversation.id, &record_of(other)).await;
                 }
-                // Should the server have it still: no row names it any more.
-                if let Some(replaced) = &replaced {
+                // Should the server have it still: no row names it any more. On another it is its workers'.
+                if let Some(replaced) = &replaced
+                    && !replaced.is_elsewhere(self.server)
+                {
                     self.discard(conversation.id, replaced).await;
                 }
                 Ok(Ensured {

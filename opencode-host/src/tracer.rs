@@ -13,6 +13,10 @@
 //! | `session.not_carried_over` | it could not be told | `turn`, `session`, `conversation`, `error` |
 //! | `session.unreadable` | the server does not give the session's history any more | `turn`, `session`, `error` |
 //! | `sandbox.restored` | files of earlier messages were put into a folder that is new to the conversation | `turn`, `conversation`, `files` |
+//! | `conversation.placed` | a conversation was placed on a server | `conversation`, `server` |
+//! | `conversation.moved` | a conversation lost its place, because the server is gone | `conversation`, `from` |
+//! | `server.gone` | a server has been silent for too long | `server` |
+//! | `server.returned` | one that was gone takes conversations again | `server` |
 //! | `sandbox.configuration_removed` | what OpenCode would run was moved out of a sandbox | `conversation`, `count`, `names` |
 //! | `response.started` | a worker took up a turn | `turn`, `conversation`, `message`, `generation` |
 //! | `response.recovered_from_exchange` | the messages told of an answer that no event had told | `turn`, `session` |

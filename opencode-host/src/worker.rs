@@ -4,14 +4,21 @@
 //! number of processes may have workers on one store, and a process may have several: a turn is claimed by one.
 
 mod answering;
+mod beats;
 mod builder;
 mod drive;
 mod effects;
 mod endpoint_lanes;
 mod hooks;
+mod identity;
 mod leases;
+mod placer;
+mod placing;
+mod server_options;
 mod shared;
+mod standing;
 mod sweep;
+mod toward;
 mod under_way;
 mod webhooks;
 
@@ -24,15 +31,17 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::drive::drive;
-use self::shared::{Shared, Toward};
+use self::shared::Shared;
+use self::toward::{Toward, claim_towards};
 pub use builder::{BuildError, WorkerBuilder};
+pub use server_options::ServerOptions;
 
 use crate::configuration_guard::Unguarded;
 use crate::front::{Front, LocalWorker};
 use crate::host::Host;
 use crate::id::{EffectId, TurnId};
 use crate::reporter::Severity;
-use crate::store::{Conversation, StoreError};
+use crate::store::{Conversation, ServerName, StoreError};
 use crate::turn::places::Places;
 
 /// How long drivers get to write down what there is when the process ends.
@@ -91,12 +100,15 @@ impl Worker {
     /// When the store fails in a way that does not pass: [`StoreError::NewerSchema`], [`StoreError::Configuration`].
     pub async fn run(&self, shutdown: CancellationToken) -> Result<(), StoreError> {
         let shared = &self.shared;
+        self.introduce().await?;
         let run = shared.begin_run();
         let keeper = tokio::spawn(leases::keep(Arc::clone(shared), run));
+        let beating = tokio::spawn(beats::keep_beating(Arc::clone(shared)));
         let sweeper = tokio::spawn(sweep::sweep(Arc::clone(shared)));
         let listener = tokio::spawn(listen(Arc::clone(&shared.front)));
         let over = shutdown.child_token();
         let mut doing = effects::keep_doing(shared, &over);
+        doing.spawn(placing::keep_placing(Arc::clone(shared), over.clone()));
         if shared.webhooks.is_some() {
             doing.spawn(endpoint_lanes::keep_sending(
                 Arc::clone(shared),
@@ -166,9 +178,11 @@ impl Worker {
         // Whoever does not make it in time is taken over when its lease runs out.
         let _ = tokio::time::timeout(RELEASE_GRACE, drained).await;
         keeper.abort();
+        beating.abort();
         sweeper.abort();
         listener.abort();
         doing.abort_all();
+        beats::leave(shared).await;
         outcome
     }
 
@@ -184,11 +198,13 @@ impl Worker {
         shutdown: CancellationToken,
     ) -> Result<(), StoreError> {
         let shared = &self.shared;
+        self.introduce().await?;
         let run = shared.begin_run();
         let keeper = tokio::spawn(leases::keep(Arc::clone(shared), run));
+        let beating = tokio::spawn(beats::keep_beating(Arc::clone(shared)));
         let mut hooks = JoinSet::new();
         let outcome = loop {
-            match shared.claim_towards(turn).await {
+            match Box::pin(claim_towards(shared, turn)).await {
                 Ok(Toward::Settled) => break Ok(()),
                 Ok(Toward::Claimed(claimed)) => {
                     let id = claimed.turn.id;
@@ -224,8 +240,23 @@ impl Worker {
             }
         };
         keeper.abort();
+        beating.abort();
         while hooks.join_next().await.is_some() {}
+        beats::leave(shared).await;
         outcome
+    }
+
+    /// Names the server in the store. What passes is tried again where the store is needed next.
+    async fn introduce(&self) -> Result<(), StoreError> {
+        match Box::pin(beats::introduce(&self.shared)).await {
+            Err(error) if error.is_transient() => {
+                let context = [("action", "server.introduce".into())];
+                let telemetry = &self.shared.front.telemetry;
+                telemetry.report(&error, Severity::Warning, context);
+                Ok(())
+            }
+            introduced => introduced,
+        }
     }
 
     /// The client of the worker's server.
@@ -257,6 +288,10 @@ async fn listen(front: Arc<Front>) {
 
 #[async_trait]
 impl LocalWorker for Shared {
+    fn server(&self) -> &ServerName {
+        &self.server.name
+    }
+
     fn cancel(&self, turn: TurnId) {
         if let Some(running) = self.running().get(&turn) {
             running.control.order(|orders| orders.cancel = true);
@@ -268,6 +303,9 @@ impl LocalWorker for Shared {
     }
 
     async fn do_effect(&self, id: EffectId, at_most: Duration) {
+        if !self.standing().may_claim() {
+            return;
+        }
         let over = CancellationToken::new();
         let doing = effects::do_this(self, id, &over);
         tokio::pin!(doing);

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use crate::options::{Dialect, Options, PREFIX};
 
 /// The tables, without their prefix. Other words with the prefix are indexes, which no schema may stand before.
-pub(crate) const TABLES: [&str; 10] = [
+pub(crate) const TABLES: [&str; 11] = [
     "migrations",
     "conversations",
     "sessions",
@@ -23,6 +23,7 @@ pub(crate) const TABLES: [&str; 10] = [
     "answers",
     "effects",
     "ledger",
+    "servers",
 ];
 
 /// The longest prefix. With it the longest name of an index stays below the 63 bytes of Postgres.

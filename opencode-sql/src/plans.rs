@@ -8,7 +8,7 @@ use crate::options::Dialect;
 use crate::schema::STEPS;
 use crate::tables::{
     answers, attachments, claims, conversations, effects, endings, forks, leases, ledger, messages,
-    turns, versions,
+    servers, turns, versions,
 };
 
 /// A statement, the index it is to use, and the types of its parameters.
@@ -37,12 +37,12 @@ const EXPECTED: &[Expected] = &[
     ),
     (
         claims::TAKE_QUEUED,
-        "turns_queued",
+        "turns_open",
         "text, bigint, bigint, bigint",
     ),
     (
         claims::TAKE_QUEUED,
-        "turns_open",
+        "turns_queued",
         "text, bigint, bigint, bigint",
     ),
     (
@@ -54,6 +54,26 @@ const EXPECTED: &[Expected] = &[
         claims::TAKE_ONLY_QUEUED,
         "turns_open",
         "text, bigint, bigint, bigint, text",
+    ),
+    (
+        claims::TAKE_LEFT_BEHIND_ON,
+        "turns_by_lease_end",
+        "text, bigint, bigint, bigint, text",
+    ),
+    (
+        claims::TAKE_QUEUED_ON,
+        "turns_by_server",
+        "text, bigint, bigint, bigint, text",
+    ),
+    (
+        claims::TAKE_ONLY_LEFT_BEHIND_ON,
+        "(id",
+        "text, bigint, bigint, bigint, text, text",
+    ),
+    (
+        claims::TAKE_ONLY_QUEUED_ON,
+        "(id",
+        "text, bigint, bigint, bigint, text, text",
     ),
     (claims::CUT_FUTURE_LEASES, "turns_by_lease_start", "bigint"),
     (conversations::BY_ID, "(id", "text"),
@@ -115,6 +135,20 @@ const EXPECTED: &[Expected] = &[
         "messages_by_conversation",
         "bigint, text, bigint",
     ),
+    (servers::BY_NAME, "(server", "text"),
+    (servers::ON_GONE, "turns_by_server", "bigint"),
+    (
+        servers::PLACED_ON,
+        "conversations_by_server",
+        "text, bigint",
+    ),
+    (servers::SESSIONS, "conversations_by_server", "text, bigint"),
+    (servers::UNPLACED, "turns_unplaced", "text, bigint, bigint"),
+    (servers::PLACE_TURNS, "turns_open", "text, text"),
+    (servers::DISPLACE_TURNS, "turns_open", "text"),
+    (servers::RUNNING, "turns_by_server", "text, bigint"),
+    (servers::UNFINISHED, "turns_by_server", "text, bigint"),
+    (effects::OF_LANE, "effects_due", "text"),
     (turns::ACTIVE, "turns_open", "text, bigint"),
     (turns::AHEAD, "turns_open", "text"),
     (turns::BY_ID, "(id", "text"),
@@ -135,14 +169,18 @@ const EXPECTED: &[Expected] = &[
     (versions::NEWEST_BEHIND, "turns_by_parent", "text, text"),
 ];
 
-/// 20,000 conversations with two settled turns each; one more turn is queued, one runs.
+/// 20,000 conversations with two settled turns each; one more turn is queued, one runs. And many servers, with turns
+/// that are queued there.
 const OLD_TURNS: &str = "
+    INSERT INTO opencode_servers (name, address, labels, created_at) SELECT 's' || n, '', '[]', n FROM numbers WHERE n < 1000;
     INSERT INTO opencode_conversations (id, name, created_at, used_at) SELECT 'c' || n, 'c' || n, n, n FROM numbers WHERE n < 20000;
-    INSERT INTO opencode_sessions (conversation) SELECT id FROM opencode_conversations;
+    INSERT INTO opencode_sessions (conversation, session) SELECT id, '{}' FROM opencode_conversations;
     INSERT INTO opencode_turns (id, version, conversation, user_message, message, prompt, client_key, state, status, settled,
         checkpoint, created_at)
       SELECT 't' || n, 1, 'c' || (n % 20000), 'u' || n, 'a' || n, '{}', 'k' || n, 'finished', 'completed', 1, '{}', n
       FROM numbers;
+    INSERT INTO opencode_turns (id, version, conversation, user_message, message, prompt, state, checkpoint, created_at, server)
+      SELECT 'w' || n, 1, 'c' || (n + 2), 'u', 'a', '{}', 'queued', '{}', 1, 's' || (n % 8) FROM numbers WHERE n < 2000;
     INSERT INTO opencode_turns (id, version, conversation, user_message, message, prompt, state, checkpoint, created_at)
       VALUES ('q', 1, 'c0', 'u', 'a', '{}', 'queued', '{}', 1);
     INSERT INTO opencode_turns (id, version, conversation, user_message, message, prompt, state, checkpoint, created_at, worker,
@@ -167,11 +205,13 @@ const OLD_TURNS: &str = "
 fn scans(line: &str) -> bool {
     let ordered = [
         "turns_queued",
+        "turns_unplaced",
         "effects_by_age",
         "effects_given_up",
         "conversations_by_use",
         // Not a table: what the statement has found so far.
         "SCAN lanes",
+        "SCAN counted",
         "USING INTEGER PRIMARY KEY",
     ];
     let whole =
@@ -229,6 +269,7 @@ async fn sqlite_uses_its_indexes() {
             let index = match *index {
                 "(id" | "attachments_id" => "(id=?",
                 "(ledger" => "(turn=?",
+                "(server" => "(name=?",
                 "(seq" => "(rowid>?",
                 index => index,
             };
@@ -276,6 +317,7 @@ async fn postgres_uses_its_indexes() {
             "(id" => "Index Cond: (id = ",
             "(turn" => "opencode_answers_pkey",
             "(ledger" => "opencode_ledger_pkey",
+            "(server" => "opencode_servers_pkey",
             "(seq" => "opencode_messages_pkey",
             "attachments_id" => "opencode_attachments_id_key",
             index => index,

@@ -52,6 +52,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(9, "0009_ledger.sql", "ledger"),
     step!(10, "0010_versions.sql", "versions"),
     step!(11, "0011_forks.sql", "forks"),
+    step!(12, "0012_servers.sql", "servers"),
 ];
 
 /// The newest version that this program knows.

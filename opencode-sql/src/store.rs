@@ -121,6 +121,8 @@ macro_rules! repeat {
     }};
 }
 
+mod servers;
+
 #[async_trait]
 impl<E: Engine> Conversations for SqlStore<E> {
     async fn open_conversation(&self, tenant: &Tenant, name: &str) -> StoreResult<Conversation> {

@@ -7,12 +7,13 @@ use std::time::Duration;
 use opencode_client::wire::NewSession;
 use opencode_client::{Client, Error as ClientError, EventHub, HubOptions};
 use opencode_host::UnsafeServer;
-use opencode_host::store::{Effect, Store, StoreError};
+use opencode_host::store::{Effect, ServerState, Store, StoreError};
 use opencode_host::sub_agents::SubAgents;
 use opencode_sql::describe;
 use serde::Serialize;
 
 use super::exposure::{Exposure, refusal};
+use super::servers::told as told_server;
 use super::show::{PAGE, read};
 use crate::assembly::open_store;
 use crate::cli::{DoctorArgs, StoreArgs, exposed};
@@ -193,7 +194,41 @@ async fn check_database(store: &StoreArgs, report: &mut Report) {
         }
         Err(error) => report.broken("database", error.to_string(), None),
     }
+    check_servers(&*opened, report).await;
     check_effects(&*opened, report).await;
+}
+
+/// The OpenCode servers on the database, where there are several, or something is to be said of one.
+async fn check_servers(store: &dyn Store, report: &mut Report) {
+    const NAME: &str = "servers";
+    let (loads, now) = match tokio::try_join!(store.servers(), store.now()) {
+        Ok(read) => read,
+        Err(error) => return report.broken(NAME, error.to_string(), None),
+    };
+    let are_several = loads.len() > 1;
+    for load in loads {
+        let (server, detail) = (&load.server, told_server(&load, now));
+        match server.state() {
+            _ if server.problem.is_some() => {
+                report.warning(NAME, detail, "see `opencode-chat servers --help`");
+            }
+            ServerState::Gone => report.warning(
+                NAME,
+                detail,
+                "what it has to do goes on on others: start it again, with a worker, or let it be",
+            ),
+            ServerState::Draining => report.warning(
+                NAME,
+                detail,
+                format!(
+                    "no conversations are begun there: `opencode-chat servers --undrain {}`",
+                    server.name
+                ),
+            ),
+            _ if are_several => report.ok(NAME, detail),
+            _ => {}
+        }
+    }
 }
 
 /// What was deleted here and is not gone elsewhere yet, hooks that have not succeeded, and what is given up. Says nothing

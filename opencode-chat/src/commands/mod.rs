@@ -5,6 +5,7 @@ pub(crate) mod doctor;
 mod exposure;
 pub(crate) mod retry;
 pub(crate) mod serve;
+pub(crate) mod servers;
 pub(crate) mod show;
 pub(crate) mod submit;
 pub(crate) mod turn;

@@ -37,7 +37,13 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
     let max_upload = args.uploads.max_upload.0;
     let host = host(store, &product, args.uploads.options());
-    let worker = worker(&host, &upstream, product.clone(), &args.limits)?;
+    let worker = worker(
+        &host,
+        &upstream,
+        product.clone(),
+        &args.server,
+        &args.limits,
+    )?;
     let shutdown = shutdown_signal();
     let serving = async {
         let served = web::serve(

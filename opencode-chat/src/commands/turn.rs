@@ -64,7 +64,7 @@ async fn turn(args: TurnArgs) -> Result<ExitCode, Failure> {
         upstream.refuses(&prompt).await?;
         let store = open_store(&args.store).await?;
         let host = host(store, &product, args.uploads.options());
-        let worker = worker(&host, &upstream, product, &args.limits)?;
+        let worker = worker(&host, &upstream, product, &args.server, &args.limits)?;
         drive(&worker, &args, prompt).await
     }
     .await;

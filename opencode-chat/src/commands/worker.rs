@@ -26,7 +26,7 @@ pub(crate) async fn run(args: WorkerArgs) -> Result<ExitCode, Failure> {
     let product = Chat::new(&args.upstream.sandbox, &args.store)?;
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
     let host = host(store, &product, HostOptions::default());
-    let worker = worker(&host, &upstream, product, &args.limits)?;
+    let worker = worker(&host, &upstream, product, &args.server, &args.limits)?;
     let outcome = work(&worker, &upstream, shutdown_signal()).await;
     upstream.stop().await;
     outcome.map(|()| ExitCode::SUCCESS)

@@ -8,5 +8,6 @@ mod faults;
 mod lines;
 mod queue;
 mod result;
+mod servers;
 mod terminal;
 mod typed;

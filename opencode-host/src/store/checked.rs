@@ -13,9 +13,10 @@ use super::{
     Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
     Finish, Finished, Forked, Lane, Lease, LeaseStatus, Ledger, MAX_ATTACHMENT_NAME,
     MAX_CANCEL_REASON, MAX_KEY_CHARS, MAX_TENANT_CHARS, Message, MessageEntry, Messages, Metadata,
-    NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page, Queue, RequestAnswer, Reserved,
-    SessionGates, SessionLock, SessionRecord, Store, StoreResult, Submitted, Swapped, Take, Tenant,
-    Tried, Turn, TurnEvent, TurnVersion,
+    NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page, Queue, RequestAnswer, Reserved, Server,
+    ServerLoad, ServerName, ServerReport, Servers, SessionGates, SessionLock, SessionRecord, Store,
+    StoreResult, Submitted, Swapped, Take, Tenant, Tried, Turn, TurnEvent, TurnVersion, Unplaced,
+    WorkerId,
 };
 use crate::blobs::Digest;
 use crate::budget::{Budget, Spending, Spent};
@@ -144,6 +145,26 @@ forward! { Ledger {
 }
     fn keeps_ledger(&self) -> bool {
         self.0.keeps_ledger()
+    }
+}
+
+forward! { Servers {
+    report_server(report: &ServerReport) -> Server;
+    leave_server(server: &ServerName, worker: &WorkerId) -> ();
+    note_server_problem(server: &ServerName, problem: Option<&str>) -> ();
+    servers() -> Vec<ServerLoad>;
+    set_draining(server: &ServerName, draining: bool) -> bool;
+    lose_silent_servers(heard: &ServerName, silent: Duration) -> Vec<ServerName>;
+    server_returned(server: &ServerName) -> ();
+    move_from_gone(limit: u32) -> Vec<(ConversationId, ServerName)>;
+    forget_sessions(server: &ServerName, limit: u32) -> u32;
+    sessions_on(server: &ServerName, limit: u32) -> Vec<SessionRecord>;
+    unplaced(after: Option<TurnId>, limit: u32) -> Vec<Unplaced>;
+    place(conversation: ConversationId, server: &ServerName) -> bool;
+    note_waits_for(conversation: ConversationId, why: &str) -> ();
+}
+    fn keeps_servers(&self) -> bool {
+        self.0.keeps_servers()
     }
 }
 

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    ConversationCursor, ConversationFilter, Effect, EffectKind, Metadata, Page, SessionGate,
-    SessionGates, SessionRecord, StoreError, StoreResult, Tenant,
+    ConversationCursor, ConversationFilter, Effect, EffectKind, Metadata, Page, ServerName,
+    SessionGate, SessionGates, SessionRecord, StoreError, StoreResult, Tenant,
 };
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, TurnId, derived};
@@ -201,6 +201,12 @@ pub struct Conversation {
     /// The turn of another conversation that it goes on from: see [`Conversations::fork`].
     #[serde(default)]
     pub forked_from: Option<TurnId>,
+    /// The server that it is placed on, once it is: see [`Servers`](super::Servers).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerName>,
+    /// Why it is not placed, for a person; `None` where nobody has found a reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -220,18 +226,27 @@ impl Conversation {
             metadata: Metadata::default(),
             session: None,
             forked_from: None,
+            server: None,
+            waits_for: None,
             created_at,
         }
     }
 }
 
 impl Conversation {
+    /// The server that its session is on, where it has one.
+    pub fn server_of_session(&self) -> Option<&ServerName> {
+        let session = self.session.as_ref()?;
+        session.server.as_ref().or(self.server.as_ref())
+    }
+
     /// What is to go with it outside the database when it is deleted `now`. `leased_until` is when the last lease on a turn
     /// of it ends.
     pub fn deletion(&self, leased_until: Option<Timestamp>, now: Timestamp) -> Effect {
         let kind = EffectKind::Deletion {
             conversation: self.id,
             session: self.session.clone(),
+            server: self.server_of_session().cloned(),
             until: leased_until.unwrap_or(now),
             name: self.name.clone(),
             metadata: self.metadata.clone(),

@@ -10,7 +10,10 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{AskedRequest, Metadata, SessionRecord, StoreResult, Tenant, TurnStatus, WebhookEvent};
+use super::{
+    AskedRequest, Metadata, ServerName, SessionRecord, StoreResult, Tenant, TurnStatus,
+    WebhookEvent,
+};
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, EffectId, MessageId, TurnId};
 
@@ -74,7 +77,7 @@ pub enum Take<'a> {
 pub struct Lane(Cow<'static, str>);
 
 impl Lane {
-    /// Deletions.
+    /// Deletions that any worker can do: there is no session to be deleted, or it is not known where it is.
     pub const DELETIONS: Self = Self(Cow::Borrowed("deletion"));
     /// Hooks of products.
     pub const HOOKS: Self = Self(Cow::Borrowed("hooks"));
@@ -84,9 +87,20 @@ impl Lane {
     /// What the lanes of webhooks begin with.
     const WEBHOOK: &'static str = "webhook:";
 
+    /// What a server's own workers have to delete there.
+    pub fn of_deletions_on(server: &ServerName) -> Self {
+        Self(Cow::Owned(format!("{}:{server}", Self::DELETIONS.as_str())))
+    }
+
     /// Where webhooks are sent to one address: each has a lane of its own.
     pub fn of_webhooks(to: &str) -> Self {
         Self(Cow::Owned(format!("{}{to}", Self::WEBHOOK)))
+    }
+
+    /// Whether it is for sessions, and folders, that are to be deleted.
+    pub fn is_of_deletions(&self) -> bool {
+        let of_a_server = self.0.strip_prefix(Self::DELETIONS.as_str());
+        of_a_server.is_some_and(|server| server.is_empty() || server.starts_with(':'))
     }
 
     /// Whether webhooks are in it.
@@ -140,6 +154,9 @@ pub enum EffectKind {
         conversation: ConversationId,
         /// The session it had.
         session: Option<SessionRecord>,
+        /// The server that the session is on, whose workers delete it; any worker does without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        server: Option<ServerName>,
         /// Until then a worker may be at a turn of it, and may make anew what was removed: it is done once it was done
         /// behind that.
         until: Timestamp,
@@ -152,6 +169,15 @@ pub enum EffectKind {
         /// Whether it is noted for each endpoint that is to be told.
         #[serde(default)]
         told: bool,
+    },
+    /// A conversation has lost its place on a server: its session there is stopped and deleted.
+    LeftSession {
+        /// The conversation.
+        conversation: ConversationId,
+        /// The session it had.
+        session: SessionRecord,
+        /// The server that the session is on.
+        server: ServerName,
     },
     /// A turn has ended: the hooks of its product are called, once the turn is settled.
     TurnEnd {
@@ -217,10 +243,11 @@ impl EffectKind {
         }
     }
 
-    /// Its word: `deletion`, `hooks`, `request`, `webhook`.
+    /// Its word: `deletion`, `left_session`, `hooks`, `request`, `webhook`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Deletion { .. } => "deletion",
+            Self::LeftSession { .. } => "left_session",
             Self::TurnEnd { .. } => "hooks",
             Self::Asked(_) => "request",
             Self::Webhook { .. } => "webhook",
@@ -230,7 +257,12 @@ impl EffectKind {
     /// What it is tried beside.
     pub fn lane(&self) -> Lane {
         match self {
-            Self::Deletion { .. } => Lane::DELETIONS,
+            Self::Deletion {
+                server: Some(server),
+                ..
+            }
+            | Self::LeftSession { server, .. } => Lane::of_deletions_on(server),
+            Self::Deletion { server: None, .. } => Lane::DELETIONS,
             Self::TurnEnd { .. } => Lane::HOOKS,
             Self::Asked(_) => Lane::REQUESTS,
             Self::Webhook { to, .. } => Lane::of_webhooks(to),
@@ -243,6 +275,16 @@ impl fmt::Display for EffectKind {
         match self {
             Self::Deletion { conversation, .. } => {
                 write!(f, "deletion of conversation {conversation}")
+            }
+            Self::LeftSession {
+                conversation,
+                server,
+                ..
+            } => {
+                write!(
+                    f,
+                    "session that conversation {conversation} left on {server}"
+                )
             }
             Self::TurnEnd { turn, .. } => write!(f, "hooks of turn {turn}"),
             Self::Asked(asked) => {
@@ -305,6 +347,39 @@ impl Effect {
             due_at: None,
             ..Self::new(turn.into(), tenant, kind, now)
         }
+    }
+
+    /// A session that a conversation leaves on a server that it was placed on.
+    pub fn of_left_session(
+        conversation: ConversationId,
+        session: SessionRecord,
+        server: &ServerName,
+        tenant: &Tenant,
+        now: Timestamp,
+    ) -> Self {
+        let id = EffectId::derived(conversation, session.id.as_str());
+        let kind = EffectKind::LeftSession {
+            conversation,
+            session,
+            server: server.clone(),
+        };
+        Self::new(id, tenant, kind, now)
+    }
+
+    /// What is left to be done where its server has lost all sessions; `None` for nothing.
+    #[must_use]
+    pub fn without_session(mut self, now: Timestamp) -> Option<Self> {
+        match &mut self.kind {
+            EffectKind::LeftSession { .. } => return None,
+            EffectKind::Deletion {
+                session, server, ..
+            } => {
+                (*session, *server) = (None, None);
+                self.make_due(now);
+            }
+            _ => {}
+        }
+        Some(self)
     }
 
     /// Whether it is not to be tried yet: it waits for its turn to be settled.

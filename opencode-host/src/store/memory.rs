@@ -9,8 +9,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{
     Account, Attachment, Conversation, ConversationCursor, ConversationRow, Effect, Lease,
-    LeaseStatus, LedgerRow, Message, MessageEntry, MessageRow, RowStore, Rows, StoreResult, Tables,
-    Tenant, TurnRow,
+    LeaseStatus, LedgerRow, Message, MessageEntry, MessageRow, Phase, RowStore, Rows, Server,
+    ServerName, StoreResult, Tables, Tenant, TurnRow,
 };
 use crate::blobs::Digest;
 use crate::budget::{Spending, Spent};
@@ -68,6 +68,7 @@ struct Maps {
     files: BTreeMap<u64, Attachment>,
     effects: Vec<Effect>,
     ledger: BTreeMap<TurnId, LedgerRow>,
+    servers: BTreeMap<ServerName, Server>,
     last_number: u64,
 }
 
@@ -84,6 +85,23 @@ impl Maps {
     fn open_turns(&self) -> impl Iterator<Item = &TurnRow> {
         self.open.iter().filter_map(|number| self.turns.get(number))
     }
+
+    /// The server that a turn's conversation is placed on.
+    fn server_of(&self, row: &TurnRow) -> Option<&ServerName> {
+        let conversation = self.conversations.get(&row.turn.conversation)?;
+        conversation.conversation.server.as_ref()
+    }
+
+    /// The next turn to be claimed, of those that are wanted.
+    fn next_turn(&self, now: Timestamp, is_wanted: impl Fn(&TurnRow) -> bool) -> Option<TurnId> {
+        let mut busy = HashSet::new();
+        let first = self.open_turns();
+        let first = first.filter(|row| busy.insert(row.turn.conversation));
+        let wanted = first.filter(|row| row.is_claimable(now) && is_wanted(row));
+        // Of equals the first.
+        let next = wanted.min_by_key(|row| row.precedence());
+        next.map(|row| row.turn.id)
+    }
 }
 
 #[async_trait]
@@ -95,6 +113,10 @@ impl Tables for MemoryTables {
     }
 
     fn keeps_ledger(&self) -> bool {
+        true
+    }
+
+    fn keeps_servers(&self) -> bool {
         true
     }
 
@@ -184,15 +206,26 @@ impl Rows for MemoryRows {
         now: Timestamp,
         only: Option<TurnId>,
     ) -> StoreResult<Option<TurnId>> {
-        let mut busy = HashSet::new();
-        let first = self.0.open_turns();
-        let first = first.filter(|row| busy.insert(row.turn.conversation));
-        let claimable = first.filter(|row| row.is_claimable(now));
-        let wanted = claimable.filter(|row| only.is_none_or(|id| id == row.turn.id));
-        // Of equals the first.
-        Ok(wanted
-            .min_by_key(|row| row.precedence())
-            .map(|row| row.turn.id))
+        let is_wanted = |row: &TurnRow| only.is_none_or(|id| id == row.turn.id);
+        Ok(self.0.next_turn(now, is_wanted))
+    }
+
+    async fn next_turn_on(
+        &mut self,
+        server: &ServerName,
+        queued: bool,
+        now: Timestamp,
+        only: Option<TurnId>,
+    ) -> StoreResult<Option<TurnId>> {
+        let maps = &*self.0;
+        let is_wanted = |row: &TurnRow| {
+            let may_have = match maps.server_of(row) {
+                Some(of) => of == server && (queued || row.turn.phase() != Phase::Queued),
+                None => row.needs_no_server(),
+            };
+            may_have && only.is_none_or(|id| id == row.turn.id)
+        };
+        Ok(maps.next_turn(now, is_wanted))
     }
 
     async fn put_turn(&mut self, row: TurnRow) -> StoreResult<()> {
@@ -356,6 +389,33 @@ impl Rows for MemoryRows {
             self.0.ledger.remove(turn);
         }
         Ok(old.len() as u64)
+    }
+
+    async fn servers(&mut self) -> StoreResult<Vec<Server>> {
+        Ok(self.0.servers.values().cloned().collect())
+    }
+
+    async fn put_server(&mut self, server: Server) -> StoreResult<()> {
+        self.0.servers.insert(server.name.clone(), server);
+        Ok(())
+    }
+
+    async fn turns_on(&mut self, server: Option<&ServerName>) -> StoreResult<Vec<TurnId>> {
+        let open = self.0.open_turns();
+        let on = open.filter(|row| self.0.server_of(row) == server);
+        Ok(on.map(|row| row.turn.id).collect())
+    }
+
+    async fn conversations_on(
+        &mut self,
+        server: &ServerName,
+        limit: u32,
+    ) -> StoreResult<Vec<ConversationRow>> {
+        let rows = self.0.conversations.values();
+        let on = rows.filter(|row| row.conversation.server.as_ref() == Some(server));
+        let mut on: Vec<_> = on.collect();
+        on.sort_by_key(|row| std::cmp::Reverse(row.cursor()));
+        Ok(on.into_iter().take(limit as usize).cloned().collect())
     }
 
     /// Copies no checkpoint: leases are looked at often.

@@ -1,7 +1,7 @@
 //! Where conversations, messages and turns are kept.
 //!
-//! A [`Store`] is six things: [`Conversations`], the [`Queue`] of turns, [`Messages`], [`Files`], the [`Effects`] that commits
-//! owe to the world outside, and the [`Ledger`] of what turns use.
+//! A [`Store`] is seven things: [`Conversations`], the [`Queue`] of turns, [`Messages`], [`Files`], the [`Effects`] that commits
+//! owe to the world outside, the [`Ledger`] of what turns use, and the [`Servers`] that conversations are placed on.
 //!
 //! The turns table is the queue: queued → running (a lease: owner, generation,
 //! expiry) → finished → settled. A [`Store`] promises, and the suite behind the
@@ -53,8 +53,8 @@
 //! 3. Run the suite: `store_conformance!` in your tests, with the feature `conformance`. A test that fails names the promise
 //!    that the store breaks.
 //!
-//! Where reading whole rows costs too much, implement [`Conversations`], [`Queue`], [`Messages`], [`Files`], [`Effects`]
-//! and [`Ledger`] yourself, in statements that change columns, as opencode-sql does.
+//! Where reading whole rows costs too much, implement [`Conversations`], [`Queue`], [`Messages`], [`Files`], [`Effects`],
+//! [`Ledger`] and [`Servers`] yourself, in statements that change columns, as opencode-sql does.
 //!
 //! # Adding a method
 //!
@@ -86,11 +86,16 @@ mod row_effects;
 mod row_ends;
 mod row_fork;
 mod row_ledger;
+mod row_placed;
+mod row_servers;
 mod row_spending;
 mod row_store;
 mod row_unsettled;
 mod row_versions;
 mod rows;
+mod server;
+mod server_name;
+mod servers;
 mod session_gates;
 mod session_record;
 mod submit;
@@ -125,6 +130,9 @@ pub use rows::{
     CancelOutcome, Claim, ClaimedTurn, Finished, Lease, LeaseStatus, PromptRecord, Turn,
     TurnVersion, WorkerId,
 };
+pub use server::{Server, ServerLoad, ServerProblem, ServerReport, ServerState, Unplaced};
+pub use server_name::{BadServerName, MAX_SERVER_NAME, ServerLabel, ServerName};
+pub use servers::Servers;
 pub use session_gates::{SessionGate, SessionGates};
 pub use session_record::{Owed, SessionRecord};
 pub use submit::{NewTurn, NewUploads, OnBusy, Submitted};
@@ -164,7 +172,7 @@ pub enum StoreError {
     /// There is no such row.
     #[error("there is no {what} {id}")]
     NotFound {
-        /// `conversation`, `message` or `turn`.
+        /// `conversation`, `message`, `turn` or `server`.
         what: &'static str,
         /// Its id.
         id: String,
@@ -230,7 +238,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// There is no such row. `what` is `conversation`, `message` or `turn`.
+    /// There is no such row. `what` is `conversation`, `message`, `turn` or `server`.
     pub fn not_found(what: &'static str, id: impl fmt::Display) -> Self {
         Self::NotFound {
             what,
@@ -255,9 +263,15 @@ pub type StoreResult<T> = Result<T, StoreError>;
 
 /// Where conversations, messages and turns are kept. See the [module](self) for
 /// what an implementation promises.
-pub trait Store: Conversations + Queue + Messages + Files + Effects + Ledger + 'static {}
+pub trait Store:
+    Conversations + Queue + Messages + Files + Effects + Ledger + Servers + 'static
+{
+}
 
-impl<S: Conversations + Queue + Messages + Files + Effects + Ledger + 'static> Store for S {}
+impl<S: Conversations + Queue + Messages + Files + Effects + Ledger + Servers + 'static> Store
+    for S
+{
+}
 
 /// A store need not be [`Debug`](fmt::Debug) for what holds it to be.
 impl fmt::Debug for dyn Store + '_ {

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use super::row_ends::{note_end, note_request, note_unread_end, release_end, release_ends};
 use super::row_fork::fork;
+use super::row_placed::next_turn;
 use super::row_spending;
 use super::row_unsettled::{leased_until, unfinished};
 use super::row_versions::{choose, hide, versions};
@@ -457,7 +458,7 @@ async fn claim_next(
     now: Timestamp,
 ) -> StoreResult<Option<ClaimedTurn>> {
     let mut cut = HashSet::new();
-    while let Some(next) = on.next_turn(now, claim.only).await? {
+    while let Some(next) = next_turn(on, claim, now).await? {
         let row = on.turn(next).await;
         if let Err(StoreError::Corrupt { .. }) = row {
             on.set_aside(next).await?;

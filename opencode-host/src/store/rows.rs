@@ -1,6 +1,7 @@
 //! What a store holds of turns, typed. Conversations, messages and files are beside their traits.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use opencode_client::reply::Checkpoint;
@@ -8,7 +9,7 @@ use opencode_client::wire::Prompt;
 use opencode_client::{PromptIds, SessionId};
 use serde::{Deserialize, Serialize};
 
-use super::{Conversation, Metadata, Phase, TurnState, TurnStatus};
+use super::{Conversation, Metadata, Phase, ServerName, TurnState, TurnStatus};
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::turn::Deadlines;
@@ -198,6 +199,9 @@ impl TurnVersion {
 pub struct PromptRecord {
     /// The session.
     pub session: SessionId,
+    /// The server that the session is on; `None` in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerName>,
     /// The ids.
     pub ids: PromptIds,
     /// Whether this replaces a prompt in a session that the server has lost.
@@ -213,6 +217,7 @@ impl PromptRecord {
     pub fn new(session: SessionId, ids: PromptIds) -> Self {
         Self {
             session,
+            server: None,
             ids,
             resend: false,
             changed: None,
@@ -230,6 +235,10 @@ pub struct Claim {
     pub lease: Duration,
     /// Only this turn, if it can be had.
     pub only: Option<TurnId>,
+    /// Only turns that this server's workers may have; any without it.
+    pub server: Option<ServerName>,
+    /// How many turns may run on that server at once; `None` for no bound.
+    pub capacity: Option<NonZeroU32>,
 }
 
 impl Claim {
@@ -239,6 +248,20 @@ impl Claim {
             worker: worker.into(),
             lease,
             only: None,
+            server: None,
+            capacity: None,
+        }
+    }
+
+    /// This claim, for a server on which so many turns may run at once: of turns that are placed there; and of those that
+    /// need no server any more, which are placed nowhere and were prompted on one that is gone, or have ended. Nothing
+    /// while the server is gone. The bound is for queued turns.
+    #[must_use]
+    pub fn on(self, server: &ServerName, capacity: Option<NonZeroU32>) -> Self {
+        Self {
+            server: Some(server.clone()),
+            capacity,
+            ..self
         }
     }
 
@@ -274,6 +297,19 @@ impl ClaimedTurn {
             turn,
             conversation,
             now,
+        }
+    }
+
+    /// Whether the turn was prompted, on another server than this one.
+    pub fn was_prompted_elsewhere(&self, server: &ServerName) -> bool {
+        let Some(prompted) = &self.turn.prompted else {
+            return false;
+        };
+        match (&prompted.server, &self.conversation.session) {
+            (Some(of), _) => of != server,
+            // A record of an earlier version: the session's says it, once the conversation was moved.
+            (None, Some(session)) => session.id == prompted.session && session.is_elsewhere(server),
+            (None, None) => false,
         }
     }
 }

@@ -3,12 +3,17 @@
 use opencode_client::{Client, PromptIds, SessionId};
 use serde::{Deserialize, Serialize};
 
+use super::ServerName;
+
 /// The upstream session of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SessionRecord {
     /// The session.
     pub id: SessionId,
+    /// The server that it is on; `None` for the one that its conversation is placed on, as records of earlier versions say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerName>,
     /// The folder it works in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<String>,
@@ -28,6 +33,7 @@ impl SessionRecord {
     pub fn new(id: impl Into<SessionId>, created_ms: u64) -> Self {
         Self {
             id: id.into(),
+            server: None,
             directory: None,
             created_ms,
             policy: None,
@@ -43,6 +49,21 @@ impl SessionRecord {
             owed: Some(Owed::Replacement),
             ..self
         }
+    }
+
+    /// This session, of a conversation that leaves this server.
+    #[must_use]
+    pub fn left_on(self, server: &ServerName) -> Self {
+        let server = self.server.unwrap_or_else(|| server.clone());
+        Self {
+            server: Some(server),
+            ..self
+        }
+    }
+
+    /// Whether it is on another server than this one.
+    pub fn is_elsewhere(&self, server: &ServerName) -> bool {
+        self.server.as_ref().is_some_and(|of| of != server)
     }
 
     /// `client` in the folder the session works in: the one way to a call about the session.

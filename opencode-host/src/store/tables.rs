@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::ledger::no_ledger;
+use super::servers::no_servers;
 use super::{
     Account, Attachment, Conversation, ConversationCursor, Effect, Lease, LeaseStatus, LedgerRow,
-    Message, MessageEntry, Order, Page, StoreResult, Tenant, TurnRow,
+    Message, MessageEntry, Order, Page, Server, ServerName, StoreResult, Tenant, TurnRow,
 };
 use crate::blobs::Digest;
 use crate::budget::Spending;
@@ -35,6 +36,11 @@ pub trait Tables: Send + Sync + 'static {
 
     /// Whether the rows have a ledger. Not by default: the methods of [`Rows`] for it are all implemented, or none.
     fn keeps_ledger(&self) -> bool {
+        false
+    }
+
+    /// Whether the rows have servers. Not by default: the methods of [`Rows`] for them are all implemented, or none.
+    fn keeps_servers(&self) -> bool {
         false
     }
 
@@ -125,6 +131,20 @@ pub trait Rows: Send {
         now: Timestamp,
         only: Option<TurnId>,
     ) -> StoreResult<Option<TurnId>>;
+
+    /// As [`next_turn`](Self::next_turn), of turns whose conversation is placed on this server; and of those whose
+    /// conversation is not placed and that [need none](TurnRow::needs_no_server). Without `queued`, no queued one of that
+    /// server. This default, for rows without servers, is for any turn.
+    async fn next_turn_on(
+        &mut self,
+        server: &ServerName,
+        queued: bool,
+        now: Timestamp,
+        only: Option<TurnId>,
+    ) -> StoreResult<Option<TurnId>> {
+        let _ = (server, queued);
+        self.next_turn(now, only).await
+    }
 
     /// Writes a turn, in the place of the one of its id.
     async fn put_turn(&mut self, row: TurnRow) -> StoreResult<()>;
@@ -229,6 +249,35 @@ pub trait Rows: Send {
     async fn prune_ledger(&mut self, before: Timestamp, limit: u32) -> StoreResult<u64> {
         let _ = (before, limit);
         Ok(0)
+    }
+
+    /// All servers, by name. This default has none.
+    async fn servers(&mut self) -> StoreResult<Vec<Server>> {
+        Ok(Vec::new())
+    }
+
+    /// Writes a server, in the place of the one of its name. This default refuses: no servers are kept.
+    async fn put_server(&mut self, server: Server) -> StoreResult<()> {
+        let _ = server;
+        Err(no_servers())
+    }
+
+    /// The unsettled turns of the conversations that are placed on a server, or on none, oldest first. This default has
+    /// none.
+    async fn turns_on(&mut self, server: Option<&ServerName>) -> StoreResult<Vec<TurnId>> {
+        let _ = server;
+        Ok(Vec::new())
+    }
+
+    /// The conversations that are placed on a server, by when they were used, newest first, `limit` at most. This default has
+    /// none.
+    async fn conversations_on(
+        &mut self,
+        server: &ServerName,
+        limit: u32,
+    ) -> StoreResult<Vec<ConversationRow>> {
+        let _ = (server, limit);
+        Ok(Vec::new())
     }
 
     /// How a lease stands. This default reads the turn.

@@ -159,6 +159,25 @@ impl TurnRow {
         }
     }
 
+    /// Takes the turn from its worker and from the server that it was placed on.
+    pub(super) fn displace(&mut self) {
+        if self.is_settled() {
+            return;
+        }
+        self.lease = None;
+        self.turn.generation += 1;
+        if let TurnState::Running(work) = self.turn.state {
+            self.turn.state = TurnState::GivenBack(work);
+            self.turn.attempts = self.turn.attempts.saturating_sub(1);
+        }
+    }
+
+    /// Whether any worker may claim the turn though it is placed nowhere: all that is left is to end or settle it. One that was
+    /// not prompted has to be placed.
+    pub fn needs_no_server(&self) -> bool {
+        self.turn.prompted.is_some() || !self.is_unfinished()
+    }
+
     /// Cuts a lease that begins later than now to its own length from now: the clock was put back since, and the lease
     /// would outlive its worker by as much. True if it did.
     pub(super) fn cut_lease(&mut self, now: Timestamp) -> bool {

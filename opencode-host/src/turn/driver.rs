@@ -63,6 +63,7 @@ impl Driver {
             workshop.options.heartbeat_limit,
             now,
         );
+        facts.claim.elsewhere = claimed.was_prompted_elsewhere(&workshop.server);
         facts.budget = product.policy.budget;
         facts.has_tools = offering::has_tools(&product.policy);
         let tools = Tools::new(front, workshop, product, claimed, control, live, now);

@@ -75,6 +75,8 @@ pub(crate) struct Claimed {
     pub(crate) replaced: Option<SessionId>,
     /// A prompt of this turn was lost with its session.
     pub(crate) resent: bool,
+    /// The turn was prompted on another server, which is gone: nothing of it can be asked any more.
+    pub(crate) elsewhere: bool,
     /// What the product said of the turn, before it was prompted.
     pub(crate) verdict: Consulted,
 }
@@ -202,6 +204,7 @@ impl Facts {
                 attempts: turn.attempts,
                 replaced: turn.replaced.clone(),
                 resent: turn.resends > 0,
+                elsewhere: false,
                 verdict: turn
                     .prompted
                     .as_ref()

@@ -14,6 +14,7 @@ use crate::artifacts::{DefaultAttach, Transform};
 use crate::budget::Budget;
 use crate::budgets::AskedBudgets;
 use crate::configuration_guard::guard;
+use crate::placement::Placement;
 use crate::plug_in::{self, PlugInError};
 use crate::product::{Delivery, HookError, Product, TurnContext, Verdict};
 use crate::sandbox::{OwnConfiguration, SandboxId, SandboxRoot, blocking};
@@ -147,6 +148,13 @@ impl Hosted {
         (Arc::new(Asked { hosted, policy }), asked)
     }
 
+    /// Where the turn's conversation may be placed, asked before the turn is claimed.
+    pub(crate) async fn placement(&self, turn: &TurnContext) -> Result<Placement, PlugInError> {
+        let (product, turn) = (Arc::clone(&self.product), turn.clone());
+        let asking = async move || product.placement(&turn).await;
+        plug_in::call("Product::placement", self.limit, asking).await
+    }
+
     /// What becomes of configuration in the conversation's folder, asked where no turn is.
     pub(crate) async fn own_configuration(
         &self,
@@ -198,6 +206,10 @@ async fn provision(root: &SandboxRoot, conversation: &Conversation) -> Result<St
     reason = "a method with a default would bypass the product"
 )]
 impl Product for Asked {
+    async fn placement(&self, turn: &TurnContext) -> Result<Placement, HookError> {
+        Ok(self.hosted.placement(turn).await?)
+    }
+
     async fn agent(&self, _: &TurnContext) -> Result<Option<String>, HookError> {
         Ok(self.policy.agent.clone())
     }

@@ -40,6 +40,11 @@ pub(crate) async fn past_exchange(
     let Some(prompted) = &turn.prompted else {
         return stored;
     };
+    let server = prompted.server.as_ref();
+    if server.is_some_and(|server| *server != workshop.server) {
+        // It is another server's, and not asked of this one.
+        return stored;
+    }
     let client = match guarded_client(front, &workshop.client, conversation, own).await {
         Ok(client) => client,
         Err(unguarded) => {

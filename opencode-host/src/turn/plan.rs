@@ -44,6 +44,9 @@ use crate::outcome::{Reason, TurnError};
 /// The shortest time before a call that failed is made again.
 const SHORT_PAUSE: Duration = Duration::from_millis(250);
 
+/// What a turn says whose server is gone.
+const LEFT: &str = "The OpenCode server that was answering is gone. What had come is kept.";
+
 /// What a turn does next.
 pub(crate) fn plan(facts: &Facts, now: Instant) -> Step {
     let step = decide(facts, now);
@@ -56,6 +59,13 @@ pub(crate) fn plan(facts: &Facts, now: Instant) -> Step {
 fn decide(facts: &Facts, now: Instant) -> Step {
     if facts.orders.lost || facts.orders.release {
         return Step::Leave;
+    }
+    if facts.claim.elsewhere {
+        return Step::End(if facts.orders.cancel {
+            Ending::cancelled(Reason::Cancelled)
+        } else {
+            Ending::own(Reason::Interrupted, LEFT)
+        });
     }
     if facts.orders.cancel {
         return stop_prompted(facts, now, Ending::cancelled(Reason::Cancelled));

@@ -51,6 +51,7 @@ pub(super) async fn mint(tools: &Tools, facts: &Facts, ears: &mut Ears) -> Outco
     offer(tools, session).await?;
     let record = PromptRecord {
         session: session.id.clone(),
+        server: Some(tools.workshop.server.clone()),
         ids,
         resend: facts.claim.resent,
         changed: facts.claim.verdict.changed().cloned().map(Box::new),

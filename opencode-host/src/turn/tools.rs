@@ -153,6 +153,7 @@ impl Tools {
     pub(super) fn sessions(&self) -> Session<'_> {
         Session {
             client: &self.server,
+            server: &self.workshop.server,
             store: &*self.front.store,
             product: &*self.product,
             sub_agents: &self.workshop.sub_agents,

@@ -5,6 +5,7 @@ use opencode_client::{Client, EventHub};
 use super::observing::MakeObserver;
 use super::recent_exchanges::RecentExchanges;
 use crate::options::WorkerOptions;
+use crate::store::ServerName;
 use crate::sub_agents::SubAgents;
 #[cfg(feature = "tools")]
 use crate::tools::ToolServer;
@@ -13,6 +14,8 @@ use crate::tools::ToolServer;
 /// [`Front`](crate::front::Front).
 pub(crate) struct Workshop {
     pub(crate) client: Client,
+    /// The server's name.
+    pub(crate) server: ServerName,
     pub(crate) hub: EventHub,
     pub(crate) sub_agents: SubAgents,
     pub(crate) options: WorkerOptions,

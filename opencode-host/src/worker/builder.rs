@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 #[cfg(feature = "tools")]
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, Weak};
 
 use opencode_client::reply::Observer;
 use opencode_client::{Client, EventHub, HubOptions};
 
-use super::Worker;
+use super::placer::Placer;
 use super::shared::Shared;
+use super::{ServerOptions, Worker};
 use crate::host::Host;
 use crate::options::WorkerOptions;
 use crate::product::{PlainProduct, Product};
@@ -48,6 +49,7 @@ pub struct WorkerBuilder {
     hub: HubOptions,
     observers: Vec<MakeObserver>,
     id: Option<WorkerId>,
+    server: ServerOptions,
     elsewhere: Option<Elsewhere>,
     sub_agents: SubAgents,
     webhooks: Option<Webhooks>,
@@ -82,6 +84,7 @@ impl WorkerBuilder {
             hub: HubOptions::default(),
             observers: Vec::new(),
             id: None,
+            server: ServerOptions::default(),
             elsewhere: None,
             sub_agents: SubAgents::default(),
             webhooks: None,
@@ -123,6 +126,13 @@ impl WorkerBuilder {
     /// Worker id, by which the store names the holder of a lease. Generated if not set.
     pub fn id(mut self, id: WorkerId) -> Self {
         self.id = Some(id);
+        self
+    }
+
+    /// The server that the client reaches, among others: see [`ServerOptions`]. By default it is the server `default`, for an
+    /// application with one.
+    pub fn server(mut self, server: ServerOptions) -> Self {
+        self.server = server;
         self
     }
 
@@ -236,6 +246,7 @@ impl WorkerBuilder {
         let workshop = Workshop {
             hub: EventHub::new(self.client.clone(), self.hub),
             client: self.client,
+            server: self.server.name.clone(),
             sub_agents: self.sub_agents,
             tells_requests: self.webhooks.is_some(),
             #[cfg(feature = "tools")]
@@ -250,6 +261,10 @@ impl WorkerBuilder {
             product,
             webhooks: self.webhooks.map(Arc::new),
             id,
+            server: self.server,
+            hears: AtomicBool::new(true),
+            standing: Mutex::default(),
+            placer: Placer::default(),
             running: Mutex::new(HashMap::new()),
             runs: AtomicU64::new(0),
         });

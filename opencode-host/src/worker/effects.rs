@@ -38,7 +38,8 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// Does what is due, again and again, until `shutdown`: each lane by itself, so that none is held up by another's.
 pub(super) fn keep_doing(shared: &Arc<Shared>, shutdown: &CancellationToken) -> JoinSet<()> {
-    let mut lanes = vec![Lane::DELETIONS, Lane::HOOKS];
+    let own = Lane::of_deletions_on(&shared.server.name);
+    let mut lanes = vec![Lane::DELETIONS, own, Lane::HOOKS];
     if shared.webhooks.is_some() {
         lanes.push(Lane::REQUESTS);
     }
@@ -50,6 +51,8 @@ pub(super) fn keep_doing(shared: &Arc<Shared>, shutdown: &CancellationToken) -> 
 
 async fn keep_lane(shared: Arc<Shared>, lane: Lane, shutdown: CancellationToken) {
     let mut trying = JoinSet::new();
+    // What is to be done on the server waits for it: no try is lost while it is away.
+    let own = Lane::of_deletions_on(&shared.server.name);
     while !shutdown.is_cancelled() {
         // Armed before the look, so that none is missed.
         let noted = shared.front.effect_noted.notified();
@@ -57,6 +60,7 @@ async fn keep_lane(shared: Arc<Shared>, lane: Lane, shutdown: CancellationToken)
         noted.as_mut().enable();
         while trying.len() < AT_ONCE
             && !shutdown.is_cancelled()
+            && (lane != own || shared.hears())
             && let Some(effect) = take(&shared, Take::Due(&lane)).await
         {
             let (shared, over) = (Arc::clone(&shared), shutdown.clone());
@@ -83,7 +87,7 @@ pub(super) async fn take(shared: &Shared, take: Take<'_>) -> Option<Effect> {
     let sending = webhooks::longest_try(shared);
     let hooks = hooks::longest_try(shared.workshop.options.plug_in_limit).max(sending);
     let lease = match take {
-        Take::Due(lane) if *lane == Lane::DELETIONS => DELETING,
+        Take::Due(lane) if lane.is_of_deletions() => DELETING,
         Take::Due(_) => hooks,
         Take::This(_) => DELETING.max(hooks),
     };
@@ -102,7 +106,7 @@ pub(super) async fn take(shared: &Shared, take: Take<'_>) -> Option<Effect> {
 pub(super) async fn try_taken(shared: &Shared, mut effect: Effect, shutdown: &CancellationToken) {
     let (store, telemetry) = (&shared.front.store, &shared.front.telemetry);
     let grace = match &effect.kind {
-        EffectKind::Deletion { .. } => Duration::ZERO,
+        EffectKind::Deletion { .. } | EffectKind::LeftSession { .. } => Duration::ZERO,
         EffectKind::TurnEnd { .. } | EffectKind::Asked(_) | EffectKind::Webhook { .. } => GRACE,
     };
     let broken_off = async {
@@ -152,7 +156,7 @@ fn failed(shared: &Shared, effect: &Effect, error: &(dyn Error + Send + Sync + '
     let why = error;
     let error = why.to_string().chars().take(MAX_ERROR).collect();
     let at_most = match &effect.kind {
-        EffectKind::Deletion { .. } => {
+        EffectKind::Deletion { .. } | EffectKind::LeftSession { .. } => {
             let after = pause(effect.attempts, LONGEST_PAUSE);
             return Tried::Again {
                 after,
@@ -214,6 +218,14 @@ async fn perform(shared: &Shared, effect: &mut Effect) -> Result<Tried, HookErro
                 after => Tried::Again { after, error: None },
             })
         }
+        EffectKind::LeftSession {
+            conversation,
+            session,
+            ..
+        } => {
+            remove_session(shared, *conversation, session).await?;
+            Ok(Tried::Done)
+        }
         EffectKind::TurnEnd { turn, called, .. } => {
             hooks::call(shared, *turn, called, delivery).await?;
             Ok(Tried::Done)
@@ -235,6 +247,7 @@ async fn remove_session(
         .with_patience(workshop.options.limits.pace.answer);
     let sessions = Session {
         client: &client,
+        server: &workshop.server,
         store: &*shared.front.store,
         product: &PlainProduct,
         sub_agents: &workshop.sub_agents,

@@ -2,16 +2,19 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use opencode_client::Client;
 
+use super::ServerOptions;
+use super::placer::Placer;
+use super::standing::Standing;
 use super::under_way::Sending;
 use crate::configuration_guard::{Unguarded, guarded_client};
 use crate::front::Front;
 use crate::id::TurnId;
-use crate::store::{Claim, ClaimedTurn, Conversation, Lease, Phase, StoreError, WorkerId};
+use crate::store::{Claim, ClaimedTurn, Conversation, Lease, StoreError, WorkerId};
 use crate::turn::control::Control;
 use crate::turn::hosted::Hosted;
 use crate::turn::workshop::Workshop;
@@ -25,6 +28,12 @@ pub(super) struct Shared {
     /// Who is told what happened, if anybody is.
     pub(super) webhooks: Option<Arc<Webhooks>>,
     pub(super) id: WorkerId,
+    pub(super) server: ServerOptions,
+    /// The server answered when it was asked last; true before.
+    pub(super) hears: AtomicBool,
+    /// Whether the server is the one of its name.
+    pub(super) standing: Mutex<Standing>,
+    pub(super) placer: Placer,
     pub(super) running: Mutex<HashMap<TurnId, Running>>,
     /// How many calls of [`Worker::run`](crate::Worker::run) and [`Worker::run_turn`](crate::Worker::run_turn) there
     /// were.
@@ -52,43 +61,36 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// How far a turn is that is waited for.
-pub(super) enum Toward {
-    Settled,
-    /// It, or the one it waits for, is ours now.
-    Claimed(Box<ClaimedTurn>),
-    /// Another worker has it, or its lease has not run out.
-    Elsewhere,
-}
-
 impl Shared {
     pub(super) async fn claim(
         &self,
         only: Option<TurnId>,
     ) -> Result<Option<ClaimedTurn>, StoreError> {
-        let claim = Claim {
-            worker: self.id.clone(),
-            lease: self.workshop.options.lease,
-            only,
-        };
-        self.front.store.claim(&claim).await
+        if !self.standing().may_claim() {
+            return Ok(None);
+        }
+        let store = &self.front.store;
+        let mut claim = Claim::new(self.id.clone(), self.workshop.options.lease);
+        claim.only = only;
+        if store.keeps_servers() {
+            claim = claim.on(&self.server.name, self.server.capacity);
+        }
+        store.claim(&claim).await
     }
 
-    /// What there is to do for a turn to be settled.
-    pub(super) async fn claim_towards(&self, turn: TurnId) -> Result<Toward, StoreError> {
-        let row = self.front.store.turn(turn).await?;
-        let row = row.ok_or_else(|| StoreError::NotFound {
-            what: "turn",
-            id: turn.to_string(),
-        })?;
-        if matches!(row.phase(), Phase::Finished { settled: true, .. }) {
-            return Ok(Toward::Settled);
-        }
-        let ahead = self.front.store.turn_ahead(turn).await?;
-        let claimed = self.claim(Some(ahead.unwrap_or(turn))).await?;
-        Ok(claimed.map_or(Toward::Elsewhere, |claimed| {
-            Toward::Claimed(Box::new(claimed))
-        }))
+    pub(super) fn standing(&self) -> Standing {
+        let standing = self.standing.lock();
+        standing.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the server answered when it was asked last, and is the one of its name.
+    pub(super) fn hears(&self) -> bool {
+        self.hears.load(Ordering::Relaxed) && self.standing().may_claim()
+    }
+
+    pub(super) fn set_standing(&self, standing: Standing) {
+        let mut known = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = standing;
     }
 
     pub(super) fn begin_run(&self) -> Run {

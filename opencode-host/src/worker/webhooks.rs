@@ -202,7 +202,7 @@ async fn told(
             };
             put("request", told);
         }
-        EffectKind::Webhook { .. } => {}
+        EffectKind::LeftSession { .. } | EffectKind::Webhook { .. } => {}
     }
     Ok((at, data))
 }

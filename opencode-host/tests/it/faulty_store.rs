@@ -14,8 +14,9 @@ use opencode_host::store::{
     Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
     Finish, Finished, Forked, Lane, Lease, LeaseStatus, Ledger, Message, MessageEntry, Messages,
     Metadata, NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page, Queue, RequestAnswer,
-    Reserved, SessionGates, SessionLock, SessionRecord, Store, StoreError, StoreResult, Submitted,
-    Swapped, Take, Tenant, Tried, Turn, TurnEvent, TurnVersion,
+    Reserved, Server, ServerLoad, ServerName, ServerReport, Servers, SessionGates, SessionLock,
+    SessionRecord, Store, StoreError, StoreResult, Submitted, Swapped, Take, Tenant, Tried, Turn,
+    TurnEvent, TurnVersion, Unplaced, WorkerId,
 };
 use tokio::sync::Notify;
 
@@ -268,6 +269,26 @@ forward! { Ledger {
 }
     fn keeps_ledger(&self) -> bool {
         self.below.keeps_ledger()
+    }
+}
+
+forward! { Servers {
+    through report_server(report: &ServerReport) -> Server;
+    through leave_server(server: &ServerName, worker: &WorkerId) -> ();
+    through note_server_problem(server: &ServerName, problem: Option<&str>) -> ();
+    through servers() -> Vec<ServerLoad>;
+    through set_draining(server: &ServerName, draining: bool) -> bool;
+    through lose_silent_servers(heard: &ServerName, silent: Duration) -> Vec<ServerName>;
+    through server_returned(server: &ServerName) -> ();
+    through move_from_gone(limit: u32) -> Vec<(ConversationId, ServerName)>;
+    through forget_sessions(server: &ServerName, limit: u32) -> u32;
+    through sessions_on(server: &ServerName, limit: u32) -> Vec<SessionRecord>;
+    through unplaced(after: Option<TurnId>, limit: u32) -> Vec<Unplaced>;
+    through place(conversation: ConversationId, server: &ServerName) -> bool;
+    through note_waits_for(conversation: ConversationId, why: &str) -> ();
+}
+    fn keeps_servers(&self) -> bool {
+        self.below.keeps_servers()
     }
 }
 

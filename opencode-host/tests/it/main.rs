@@ -22,6 +22,7 @@ mod hosting;
 mod real;
 mod rules;
 mod sandbox;
+mod servers;
 mod steps;
 #[cfg(feature = "conformance")]
 mod store;

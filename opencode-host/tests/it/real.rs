@@ -32,6 +32,7 @@ use crate::hosting::{Builder, Recorder, assert_ended};
 
 mod odd;
 mod restarts;
+mod servers;
 mod sub_agents;
 mod tools;
 

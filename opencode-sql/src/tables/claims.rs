@@ -8,13 +8,13 @@ use opencode_host::clock::Timestamp;
 use opencode_host::id::TurnId;
 use opencode_host::store::{Claim, ClaimedTurn, Lease, StoreError};
 
-use super::{ROW_VERSION, conversations, leases, turns};
+use super::{ROW_VERSION, conversations, leases, servers, turns};
 use crate::columns::{Columns, escape};
 use crate::engine::{Handle, Sql, args, sql};
 use crate::failure::{Failure, SqlResult};
 
 /// One conditional update. `$1` worker, `$2` now, `$3` length of the lease,
-/// `$4` newest known row version, `$5` the turn. Rows that another claim has in
+/// `$4` newest known row version, `$5` the turn; of a server, `$5` the server, `$6` the turn. Rows that another claim has in
 /// its hands are passed over.
 macro_rules! take {
     ($($condition:expr),+) => {
@@ -60,11 +60,40 @@ macro_rules! queued {
     };
 }
 
+/// What workers of the server $5 may have: left behind there, or anywhere without need of a server.
+macro_rules! left_behind_on {
+    () => {
+        concat!("t.server IN ($5, '') AND ", not_gone!(), left_behind!())
+    };
+}
+
+macro_rules! queued_on {
+    () => {
+        concat!(
+            "t.settled = 0 AND t.server = $5 AND ",
+            not_gone!(),
+            queued!()
+        )
+    };
+}
+
+macro_rules! not_gone {
+    () => {
+        "NOT EXISTS (SELECT 1 FROM opencode_servers AS s WHERE s.name = $5 AND s.gone_at IS NOT NULL) AND "
+    };
+}
+
 pub(crate) const TAKE_LEFT_BEHIND: Sql =
     take!(left_behind!(), " ORDER BY t.lease_expires_at, t.seq");
 pub(crate) const TAKE_QUEUED: Sql = take!(queued!(), " ORDER BY t.seq");
 pub(crate) const TAKE_ONLY_LEFT_BEHIND: Sql = take!(left_behind!(), " AND t.id = $5");
 pub(crate) const TAKE_ONLY_QUEUED: Sql = take!(queued!(), " AND t.id = $5");
+
+pub(crate) const TAKE_LEFT_BEHIND_ON: Sql =
+    take!(left_behind_on!(), " ORDER BY t.lease_expires_at, t.seq");
+pub(crate) const TAKE_QUEUED_ON: Sql = take!(queued_on!(), " ORDER BY t.seq");
+pub(crate) const TAKE_ONLY_LEFT_BEHIND_ON: Sql = take!(left_behind_on!(), " AND t.id = $6");
+pub(crate) const TAKE_ONLY_QUEUED_ON: Sql = take!(queued_on!(), " AND t.id = $6");
 
 /// A lease that starts later than now was set by a clock that was put back
 /// since. It would outlive its worker by as much.
@@ -120,16 +149,24 @@ async fn claimed<H: Handle>(on: &mut H, row: H::Row, now: Timestamp) -> SqlResul
 
 async fn take<H: Handle>(on: &mut H, claim: &Claim, now: Timestamp) -> SqlResult<Option<H::Row>> {
     let worker = escape(&claim.worker.0);
-    let [left_behind, queued] = match claim.only {
-        None => [TAKE_LEFT_BEHIND, TAKE_QUEUED],
-        Some(_) => [TAKE_ONLY_LEFT_BEHIND, TAKE_ONLY_QUEUED],
+    let [left_behind, queued] = match (&claim.server, claim.only) {
+        (None, None) => [TAKE_LEFT_BEHIND, TAKE_QUEUED],
+        (None, Some(_)) => [TAKE_ONLY_LEFT_BEHIND, TAKE_ONLY_QUEUED],
+        (Some(_), None) => [TAKE_LEFT_BEHIND_ON, TAKE_QUEUED_ON],
+        (Some(_), Some(_)) => [TAKE_ONLY_LEFT_BEHIND_ON, TAKE_ONLY_QUEUED_ON],
     };
     let mut args = args![&*worker, now, leases::millis(claim.lease), ROW_VERSION].to_vec();
+    args.extend(claim.server.as_ref().map(|server| server.as_str().into()));
     args.extend(claim.only.map(Into::into));
-    match on.row(left_behind, &args).await? {
-        Some(row) => Ok(Some(row)),
-        None => on.row(queued, &args).await,
+    if let Some(row) = on.row(left_behind, &args).await? {
+        return Ok(Some(row));
     }
+    if let (Some(server), Some(capacity)) = (&claim.server, claim.capacity)
+        && !servers::has_room(on, server, capacity).await?
+    {
+        return Ok(None);
+    }
+    on.row(queued, &args).await
 }
 
 /// Keeps a turn that cannot be read from being claimed again, until a version

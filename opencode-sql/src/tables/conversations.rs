@@ -3,8 +3,8 @@
 use opencode_host::clock::Timestamp;
 use opencode_host::id::ConversationId;
 use opencode_host::store::{
-    Conversation, ConversationFilter, ConversationSummary, Metadata, Order, Page, SessionRecord,
-    StoreError, StoreResult, Swapped, Tenant,
+    Conversation, ConversationFilter, ConversationSummary, Metadata, Order, Page, ServerName,
+    SessionRecord, StoreError, StoreResult, Swapped, Tenant,
 };
 
 use super::{effects, ledger, turns};
@@ -14,7 +14,7 @@ use crate::failure::SqlResult;
 
 macro_rules! columns {
     () => {
-        "SELECT c.id, c.tenant, c.name, c.metadata, c.created_at, c.forked_from, s.session \
+        "SELECT c.id, c.tenant, c.name, c.metadata, c.created_at, c.forked_from, c.server, c.waits_for, s.session \
          FROM opencode_conversations AS c LEFT JOIN opencode_sessions AS s ON s.conversation = c.id "
     };
 }
@@ -61,7 +61,7 @@ macro_rules! busy {
 macro_rules! listed {
     ($behind:literal, $order:literal $(, $tenant:literal)?) => {
         sql!(
-            "SELECT c.id, c.tenant, c.name, c.metadata, c.created_at, c.forked_from, s.session, c.excerpt, c.used_at, ",
+            "SELECT c.id, c.tenant, c.name, c.metadata, c.created_at, c.forked_from, c.server, c.waits_for, s.session, c.excerpt, c.used_at, ",
             busy!(),
             " AS busy \
              FROM opencode_conversations AS c LEFT JOIN opencode_sessions AS s ON s.conversation = c.id \
@@ -83,7 +83,16 @@ const SET_METADATA: Sql = sql!("UPDATE opencode_conversations SET metadata = $2 
 /// Reads the session and keeps it from others until the transaction ends.
 const LOCK_SESSION: Sql =
     locking!("SELECT conversation, session FROM opencode_sessions WHERE conversation = $1");
-const SET_SESSION: Sql = sql!("UPDATE opencode_sessions SET session = $2 WHERE conversation = $1");
+pub(super) const SET_SESSION: Sql =
+    sql!("UPDATE opencode_sessions SET session = $2 WHERE conversation = $1");
+
+/// The server that a row says: a conversation that is not placed has an empty text.
+fn placed(columns: &Columns<'_, impl Row>) -> StoreResult<Option<ServerName>> {
+    if columns.text("server")?.is_empty() {
+        return Ok(None);
+    }
+    columns.id("server").map(Some)
+}
 
 pub(crate) fn read(row: &impl Row) -> StoreResult<Conversation> {
     let columns = Columns::new(row, "conversations", "id")?;
@@ -93,6 +102,8 @@ pub(crate) fn read(row: &impl Row) -> StoreResult<Conversation> {
     conversation.metadata = columns.json("metadata")?;
     conversation.session = columns.optional_json("session")?;
     conversation.forked_from = columns.optional_id("forked_from")?;
+    conversation.server = placed(&columns)?;
+    conversation.waits_for = columns.optional_text("waits_for")?;
     Ok(conversation)
 }
 

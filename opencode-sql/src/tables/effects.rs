@@ -121,6 +121,11 @@ fn read(row: &impl Row) -> StoreResult<Effect> {
     Ok(effect)
 }
 
+/// Notes an effect, unless one of its id is there.
+pub(crate) async fn add_new(on: &mut impl Handle, effect: &Effect) -> SqlResult<()> {
+    add_by(on, ADD_NEW, effect).await
+}
+
 pub(crate) async fn add(on: &mut impl Handle, effect: &Effect) -> SqlResult<()> {
     add_by(on, ADD, effect).await
 }
@@ -259,6 +264,27 @@ pub(crate) async fn settle(on: &mut impl Handle, taken: &Effect, tried: &Tried) 
             on.execute(SET, args).await?
         }
     };
+    Ok(())
+}
+
+/// The effects of a lane that are to be tried.
+pub(crate) const OF_LANE: Sql = sql!(
+    "SELECT ",
+    columns!(),
+    " FROM opencode_effects WHERE lane = $1 AND due_at IS NOT NULL"
+);
+const DROP: Sql = sql!("DELETE FROM opencode_effects WHERE id = $1");
+
+/// What is left of a server's deletions when it has lost all sessions: any worker can do it.
+pub(crate) async fn forget_sessions(on: &mut impl Handle, lane: &Lane) -> SqlResult<()> {
+    let now = on.now().await?;
+    for row in on.rows(OF_LANE, args![lane.as_str()]).await? {
+        let effect = read(&row)?;
+        on.execute(DROP, args![effect.id.to_string()]).await?;
+        if let Some(rest) = effect.without_session(now) {
+            add(on, &rest).await?;
+        }
+    }
     Ok(())
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod forks;
 pub(crate) mod leases;
 pub(crate) mod ledger;
 pub(crate) mod messages;
+pub(crate) mod servers;
 pub(crate) mod submits;
 pub(crate) mod turns;
 pub(crate) mod versions;

@@ -34,8 +34,9 @@ pub(crate) const BY_CLIENT_KEY: Sql = sql!(
 );
 const ADD: Sql = sql!(
     "INSERT INTO opencode_turns (id, version, conversation, user_message, message, prompt, client_key, metadata, deadlines, \
-       state, checkpoint, created_at, parent) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'queued', $10, $11, $12)"
+       state, checkpoint, created_at, parent, server) \
+     SELECT $1, $2, c.id, $4, $5, $6, $7, $8, $9, 'queued', $10, $11, $12, c.server \
+     FROM opencode_conversations AS c WHERE c.id = $3"
 );
 pub(crate) const AHEAD: Sql = sql!(
     "SELECT e.id FROM opencode_turns AS t JOIN opencode_turns AS e \

@@ -12,8 +12,8 @@ use opencode_host::id::TurnId;
 use opencode_host::outcome::{Answer, Reason, Usage};
 use opencode_host::store::{
     Account, AnswerOutcome, AttachmentSource, Claim, Conversation, ConversationFilter, Effect,
-    EffectKind, Finish, Finished, NewAnswer, NewTurn, Page, Phase, SessionRecord, StateRow, Store,
-    StoreError, Tenant, Turn, TurnState, TurnStatus,
+    EffectKind, Finish, Finished, NewAnswer, NewTurn, Page, Phase, ServerName, ServerState,
+    SessionRecord, StateRow, Store, StoreError, Tenant, Turn, TurnState, TurnStatus,
 };
 use opencode_sql::{Dialect, Options, migrations};
 use sqlx::migrate::Migrator;
@@ -115,6 +115,7 @@ async fn is_counted(store: &dyn Store) {
 
 async fn is_read(store: &dyn Store, (version, _): Made) {
     is_counted(store).await;
+    is_placed(store).await;
     let garden = named(store, "gar\\den").await;
     let mut session = SessionRecord::new("ses_1", 1_790_000_000_001);
     session.directory = Some("/w/garden".to_owned());
@@ -249,9 +250,38 @@ async fn owes_hooks(store: &dyn Store, as_expected: fn(&Effect) -> bool) {
     }
 }
 
+/// A claim of a worker that gives its server no name, as an application with one server does.
+fn todays_claim() -> Claim {
+    let claim = Claim::new("today's worker", Duration::from_secs(15));
+    claim.on(&ServerName::default(), None)
+}
+
+/// The conversations that had a session, or a turn that was prompted.
+const PLACED: [&str; 3] = ["meadow", "mill", "gar\\den"];
+
+/// What had a session is placed on the one server that there was; the rest is to be placed.
+async fn is_placed(store: &dyn Store) {
+    let loads = store.servers().await.unwrap();
+    let [load] = &loads[..] else {
+        panic!("{loads:?}")
+    };
+    assert_eq!(load.server.name, ServerName::default());
+    assert_eq!(load.server.state(), ServerState::Ready);
+    let every = ConversationFilter::default();
+    let listed = store
+        .conversations(&every, &Page::newest(10))
+        .await
+        .unwrap();
+    let placed = listed
+        .iter()
+        .filter(|listed| listed.conversation.server.is_some());
+    let placed: Vec<_> = placed.map(|listed| &*listed.conversation.name).collect();
+    assert_eq!(placed, PLACED);
+}
+
 /// Claims the next turn, which is this one; ends it if it has not ended; and settles it.
 async fn is_next(store: &dyn Store, id: TurnId, ends: Option<TurnStatus>) {
-    let claim = Claim::new("today's worker", Duration::from_secs(15));
+    let claim = todays_claim();
     let claimed = store.claim(&claim).await.unwrap().unwrap();
     assert_eq!(claimed.turn.id, id);
     if let Some(status) = ends {
@@ -271,7 +301,7 @@ async fn goes_on(store: &dyn Store, clock: &ManualClock) {
     is_next(store, cancelled_in_the_queue(), None).await;
     is_next(store, queued(), Some(TurnStatus::Completed)).await;
     is_next(store, given_back(), Some(TurnStatus::Completed)).await;
-    let claim = Claim::new("today's worker", Duration::from_secs(15));
+    let claim = todays_claim();
     assert!(
         store.claim(&claim).await.unwrap().is_none(),
         "both are leased"

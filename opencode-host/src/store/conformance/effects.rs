@@ -101,6 +101,7 @@ pub async fn a_deletion_is_noted_with_its_session(on: &dyn Fixture) {
         move |id| EffectKind::Deletion {
             conversation: id,
             session,
+            server: None,
             until,
             name,
             metadata,

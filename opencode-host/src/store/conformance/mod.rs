@@ -74,10 +74,12 @@ pub mod effects;
 pub mod endings;
 pub mod fencing;
 pub mod forks;
+pub mod gone;
 pub mod ledger;
 pub mod nodes;
 pub mod people;
 mod sample;
+pub mod servers;
 pub mod sessions;
 pub mod submits;
 pub mod versions;
@@ -231,6 +233,10 @@ macro_rules! store_conformance {
                 an_unfinished_turn_keeps_its_place, only_turns_of_the_conversation_make_room;
             forks: a_fork_begins_as_the_other_conversation_did, what_is_copied_is_over, a_fork_has_the_line_of_its_turn,
                 a_fork_outlives_the_other_conversation, a_name_is_one_fork, only_a_settled_turn_is_forked;
+            servers: a_server_is_kept, a_conversation_is_placed_once, only_its_server_claims_a_turn,
+                conversations_wait_in_order, one_of_many_places_a_conversation,
+                a_draining_server_takes_no_conversations, a_capacity_is_kept;
+            gone: a_silent_server_is_gone, what_a_gone_server_had_to_do_is_moved, a_deletion_is_its_servers, lost_sessions_are_forgotten;
             nodes: each_turn_is_claimed_once, a_conversation_has_one_turn_at_a_time;
         }
     };
@@ -264,9 +270,11 @@ mod tests {
             ("endings", include_str!("endings.rs")),
             ("fencing", include_str!("fencing.rs")),
             ("forks", include_str!("forks.rs")),
+            ("gone", include_str!("gone.rs")),
             ("ledger", include_str!("ledger.rs")),
             ("nodes", include_str!("nodes.rs")),
             ("people", include_str!("people.rs")),
+            ("servers", include_str!("servers.rs")),
             ("sessions", include_str!("sessions.rs")),
             ("submits", include_str!("submits.rs")),
             ("versions", include_str!("versions.rs")),

@@ -115,16 +115,13 @@ pub(super) async fn complete(store: &dyn Store, lease: &Lease) -> StoreResult<()
 }
 
 pub(super) fn claim_by(worker: &str) -> Claim {
-    Claim {
-        worker: WorkerId(worker.to_owned()),
-        lease: LEASE,
-        only: None,
-    }
+    Claim::new(WorkerId(worker.to_owned()), LEASE)
 }
 
 pub(super) fn session(id: &str) -> SessionRecord {
     SessionRecord {
         id: SessionId::from(id),
+        server: None,
         directory: None,
         created_ms: 1,
         policy: None,
@@ -139,6 +136,7 @@ pub(super) fn prompt(id: &str, resend: bool) -> PromptRecord {
     };
     PromptRecord {
         session: SessionId::from("ses_1"),
+        server: None,
         ids,
         resend,
         changed: None,

@@ -359,6 +359,7 @@ async fn fifty_ensures_at_once_make_one_session() {
     let telemetry = opencode_host::telemetry::Telemetry::default();
     let session = opencode_host::session::Session {
         client: test.worker.client(),
+        server: &opencode_host::store::ServerName::default(),
         store: &*test.store,
         product: &opencode_host::product::PlainProduct,
         sub_agents: &opencode_host::sub_agents::SubAgents::Off,

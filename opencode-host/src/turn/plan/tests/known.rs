@@ -124,6 +124,7 @@ impl Known {
                 attempts: self.attempts,
                 replaced: self.replaced.then(|| "ses_0".into()),
                 resent: self.replaced,
+                elsewhere: false,
                 verdict: self.verdict.clone(),
             },
             session: Some(session),

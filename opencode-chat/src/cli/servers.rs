@@ -1,0 +1,57 @@
+//! Several OpenCode servers on one database.
+
+use std::num::NonZeroU32;
+
+use clap::Args;
+use opencode_host::ServerOptions;
+use opencode_host::store::{BadServerName, ServerName};
+
+use super::StoreArgs;
+
+/// Which of the database's servers the OpenCode of this process is.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// The name of this OpenCode server, where several are on one database: each that has sessions of its own needs a name of
+    /// its own. A conversation stays on the server that it was begun on
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "default",
+        env = "OPENCODE_CHAT_SERVER_NAME"
+    )]
+    pub(crate) server_name: ServerName,
+    /// How many turns may run on this OpenCode server at once, over all processes that use it; no bound without it
+    #[arg(long, value_name = "N", env = "OPENCODE_CHAT_SERVER_CAPACITY")]
+    pub(crate) server_capacity: Option<NonZeroU32>,
+}
+
+impl ServerArgs {
+    /// The server for a worker.
+    pub(crate) fn options(&self) -> Result<ServerOptions, BadServerName> {
+        let server = ServerOptions::new(self.server_name.as_str())?;
+        Ok(match self.server_capacity {
+            Some(capacity) => server.capacity(capacity),
+            None => server,
+        })
+    }
+}
+
+/// What is to become of a server.
+#[derive(Debug, Args)]
+pub(crate) struct ServersArgs {
+    /// Begin no conversations on this server any more; those that it has go on there
+    #[arg(long, value_name = "NAME", group = "order")]
+    pub(crate) drain: Option<ServerName>,
+    /// Begin conversations on this server again
+    #[arg(long, value_name = "NAME", group = "order")]
+    pub(crate) undrain: Option<ServerName>,
+    /// This server is a new one of an old name and knows nothing: its conversations go on in fresh sessions, which are told
+    /// what was said before
+    #[arg(long, value_name = "NAME", group = "order")]
+    pub(crate) forget: Option<ServerName>,
+    /// Print one JSON object per server
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
