@@ -43,7 +43,7 @@ impl ImpostorBuilder {
         self
     }
 
-    /// The port on 127.0.0.1; 0, the default, lets the system choose.
+    /// The port on 127.0.0.1; 0, the default, takes one that is free.
     pub fn port(mut self, port: u16) -> Self {
         self.config.port = port;
         self

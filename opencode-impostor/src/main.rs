@@ -47,7 +47,7 @@ struct Serve {
     /// Plays the tape in its own time (1), or faster (2, …); as fast as it goes when not given.
     #[arg(long, value_name = "FACTOR", requires = "tape")]
     speed: Option<f64>,
-    /// The port on 127.0.0.1; 0 lets the system choose.
+    /// The port on 127.0.0.1; 0 takes one that is free.
     #[arg(long, default_value_t = 0)]
     port: u16,
     /// The user of the HTTP Basic authentication; "opencode" when not given.
@@ -64,7 +64,7 @@ struct Serve {
 
 #[derive(Debug, Args)]
 struct Model {
-    /// The port on 127.0.0.1; 0 lets the system choose.
+    /// The port on 127.0.0.1; 0 takes one that is free.
     #[arg(long, default_value_t = 0)]
     port: u16,
     /// A script: JSON with "rules", tried before the built-in ones; see the library's `ModelScript`.
