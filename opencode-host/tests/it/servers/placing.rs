@@ -206,7 +206,8 @@ async fn a_deletion_is_done_on_the_conversations_server() {
     faults.lose_request("DELETE /session/:id", opencode_impostor::Calls::All);
     let b = b.stop().await;
     assert!(a.host.delete_conversation(ids[1]).await.unwrap());
-    let id = on.open("other").await;
+    // The first one of this name was deleted.
+    let id = on.open("server a").await;
     assert_completed(&on.turn(id, "on a").await, "on a");
     assert!(a.host.delete_conversation(id).await.unwrap());
     until(async || a.sessions() == 0).await;
@@ -253,6 +254,8 @@ async fn a_server_has_as_many_turns_as_it_has_room_for() {
     on.heard("a").await;
     let mut turns = Vec::new();
     for number in 0..3 {
+        // Two are placed before the third comes.
+        until(async || on.load("a").await.unwrap().turns() == number).await;
         let id = on.open(&number.to_string()).await;
         turns.push((on.submit(id, "go").await, id));
     }
