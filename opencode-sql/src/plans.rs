@@ -148,7 +148,7 @@ const EXPECTED: &[Expected] = &[
     (servers::DISPLACE_TURNS, "turns_open", "text"),
     (servers::RUNNING, "turns_by_server", "text, bigint"),
     (servers::UNFINISHED, "turns_by_server", "text, bigint"),
-    (effects::OF_LANE, "effects_due", "text"),
+    (effects::OF_LANE, "effects_due", "text, bigint"),
     (turns::ACTIVE, "turns_open", "text, bigint"),
     (turns::AHEAD, "turns_open", "text"),
     (turns::BY_ID, "(id", "text"),

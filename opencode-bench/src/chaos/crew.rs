@@ -25,9 +25,6 @@ const STOP: Duration = Duration::from_secs(20);
 /// How often it is looked what the workers have begun.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Of what is seen to begin, one in so many is cut off: often enough to prove something, and seldom enough that turns end.
-const CUT_OFF: usize = 8;
-
 /// What happened how often.
 #[derive(Clone, Default)]
 pub(crate) struct Tally(Arc<Mutex<BTreeMap<&'static str, usize>>>);
@@ -52,6 +49,9 @@ pub(crate) struct Crew {
     dice: Dice,
     logs: PathBuf,
     begun: Watch,
+    /// Of what is seen to begin, the first is cut off, and then one in so many.
+    cut_off: usize,
+    any_cut_off: bool,
     pub(crate) tally: Tally,
     workers: Vec<Worker>,
 }
@@ -87,12 +87,21 @@ fn signal(worker: &Child, signal: Signal) {
 }
 
 impl Crew {
-    pub(crate) fn start(programs: Programs, dice: Dice, workers: usize) -> anyhow::Result<Self> {
+    /// Starts so many workers. Of what they are seen to begin of the application's, the first is cut off, and then one in
+    /// `cut_off`: often enough to prove something, and seldom enough that turns end.
+    pub(crate) fn start(
+        programs: Programs,
+        dice: Dice,
+        workers: usize,
+        cut_off: usize,
+    ) -> anyhow::Result<Self> {
         let mut crew = Self {
             logs: programs.folder.clone(),
             begun: programs.notes().watch(),
             programs,
             dice,
+            cut_off,
+            any_cut_off: false,
             tally: Tally::default(),
             workers: Vec::new(),
         };
@@ -125,8 +134,9 @@ impl Crew {
                 .iter()
                 .position(|worker| worker.child.id() == Some(process));
             if let Some(at) = at
-                && self.dice.once_in(CUT_OFF)
+                && (self.dice.once_in(self.cut_off) || !self.any_cut_off)
             {
+                self.any_cut_off = true;
                 self.tally.count("workers killed in a tool or hook");
                 self.replace(at).await?;
             }

@@ -32,7 +32,7 @@ pub(crate) async fn make(run: &Run<'_>) -> anyhow::Result<bool> {
         Some(_) => None,
     };
     programs.webhooks = endpoint.as_ref().map(|endpoint| endpoint.url.clone());
-    let crew = Crew::start(programs.clone(), run.dice(3), run.args.workers.into())?;
+    let crew = Crew::start(programs.clone(), run.dice(3), run.args.workers.into(), 8)?;
     let (past, tally) = (Past::default(), crew.tally.clone());
     let over = Arc::new(AtomicBool::new(false));
     let trouble = Trouble::new(

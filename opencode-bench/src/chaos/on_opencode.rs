@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use opencode_impostor::ModelServer;
 use opencode_impostor::real::RealServer;
@@ -22,7 +23,7 @@ pub(crate) async fn make(run: &Run<'_>) -> anyhow::Result<bool> {
     let endpoint = Endpoint::start(run.dice(2)).await?;
     let mut programs = run.programs(server.url(), Some(server.password()))?;
     programs.webhooks = Some(endpoint.url.clone());
-    let crew = Crew::start(programs.clone(), run.dice(3), run.args.workers.into())?;
+    let crew = Crew::start(programs.clone(), run.dice(3), run.args.workers.into(), 3)?;
     let tally = crew.tally.clone();
     let over = Arc::new(AtomicBool::new(false));
     let hang = run.args.stop_workers;
@@ -50,7 +51,8 @@ pub(crate) async fn make(run: &Run<'_>) -> anyhow::Result<bool> {
     Ok(run.verdict(&all, &findings, stuck, format!("{tally:?}; {noted}")))
 }
 
-/// Workers die until `over`. Answers those that are left.
+/// Workers die until `over`: mostly where they have begun something, else seldom, as a turn takes seconds of a busy machine and
+/// is given up where it is interrupted again and again. Answers those that are left.
 async fn trouble(
     mut crew: Crew,
     mut dice: Dice,
@@ -58,8 +60,13 @@ async fn trouble(
     over: Arc<AtomicBool>,
 ) -> anyhow::Result<Crew> {
     while !over.load(Ordering::Relaxed) {
-        crew.rest(dice.millis(300, 1500)).await?;
-        crew.bury()?;
+        for _ in 0..5 + dice.below(6) {
+            crew.rest(Duration::from_secs(1)).await?;
+            crew.bury()?;
+            if over.load(Ordering::Relaxed) {
+                return Ok(crew);
+            }
+        }
         match dice.below(10) {
             0..5 => crew.kill().await?,
             5 if hang => crew.hang(),

@@ -117,6 +117,11 @@ impl Runs {
                 continue;
             };
             match call.status {
+                ToolStatus::Completed if was_not_offered(call) => {
+                    if !runs.is_empty() {
+                        wrong.push(format!("call {number} ran, and was refused: {call:?}"));
+                    }
+                }
                 ToolStatus::Completed
                     if call.output.as_deref() != Some(ANSWER) || runs.is_empty() =>
                 {
@@ -138,6 +143,11 @@ impl Runs {
         }
         wrong
     }
+}
+
+/// Whether OpenCode told the model that there is no such tool, as no process listened when it was offered its tools.
+fn was_not_offered(call: &ToolPart) -> bool {
+    call.tool == "invalid" || call.title.as_deref() == Some("Invalid Tool")
 }
 
 /// Whether it is a call of the tool. OpenCode calls it `invalid` where it was not offered, as no process listened.

@@ -262,7 +262,9 @@ fn judge(case: &Case<'_>, ledger: &Ledger, past: &Past) -> Vec<String> {
                     .error
                     .as_ref()
                     .is_some_and(|error| error.name == "upstream");
-                let twice = turn.resends > 0 || during(&past.forgetful);
+                // The first one may have been lost, or become unreadable, before this turn began.
+                let spans = [&past.forgetful, &past.forgot];
+                let twice = turn.resends > 0 || spans.into_iter().any(during);
                 (asked.kind == Kind::Fails && text == whole) || (twice && lost)
             }
             Some("interrupted") => during(&past.deaths),

@@ -42,6 +42,8 @@ pub(crate) struct Past {
     pub(crate) deaths: Spans,
     /// It forgot each session that it made.
     pub(crate) forgetful: Spans,
+    /// It forgot one session.
+    pub(crate) forgot: Spans,
 }
 
 /// Endpoints whose calls get lost.
@@ -194,5 +196,7 @@ impl Trouble {
         self.tally.count("sessions forgotten");
         let session = self.dice.of(&alive).clone();
         self.impostor.forget(&session);
+        let now = SystemClock.now();
+        self.past.forgot.add(now, now);
     }
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 
 fn chaos(database: &str, seed: &str, more: &[&str]) {
     let output = Command::new(env!("CARGO_BIN_EXE_opencode-chaos"))
-        .args(["run", "--limit", "150", "--seed", seed])
+        .args(["run", "--limit", "240", "--seed", seed])
         .args(["--database", database])
         .args(more)
         .output()

@@ -267,25 +267,33 @@ pub(crate) async fn settle(on: &mut impl Handle, taken: &Effect, tried: &Tried) 
     Ok(())
 }
 
-/// The effects of a lane that are to be tried.
+/// How many are read at a time.
+const PAGE: u32 = 100;
+/// The effects of a lane that are to be tried, those first that are due first.
 pub(crate) const OF_LANE: Sql = sql!(
     "SELECT ",
     columns!(),
-    " FROM opencode_effects WHERE lane = $1 AND due_at IS NOT NULL"
+    " FROM opencode_effects WHERE lane = $1 AND due_at IS NOT NULL ORDER BY due_at LIMIT $2"
 );
 const DROP: Sql = sql!("DELETE FROM opencode_effects WHERE id = $1");
 
 /// What is left of a server's deletions when it has lost all sessions: any worker can do it.
 pub(crate) async fn forget_sessions(on: &mut impl Handle, lane: &Lane) -> SqlResult<()> {
     let now = on.now().await?;
-    for row in on.rows(OF_LANE, args![lane.as_str()]).await? {
-        let effect = read(&row)?;
-        on.execute(DROP, args![effect.id.to_string()]).await?;
-        if let Some(rest) = effect.without_session(now) {
-            add(on, &rest).await?;
+    loop {
+        let rows = on.rows(OF_LANE, args![lane.as_str(), PAGE]).await?;
+        let is_last = rows.len() < PAGE as usize;
+        for row in rows {
+            let effect = read(&row)?;
+            on.execute(DROP, args![effect.id.to_string()]).await?;
+            if let Some(rest) = effect.without_session(now) {
+                add(on, &rest).await?;
+            }
+        }
+        if is_last {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 /// Makes an effect due that was given up.

@@ -73,17 +73,28 @@ pub(crate) const SESSIONS: Sql = sql!(
      JOIN opencode_sessions AS s ON s.conversation = c.id \
      WHERE c.server = $1 AND s.session IS NOT NULL ORDER BY c.used_at DESC LIMIT $2"
 );
-/// Of turns behind the turn $1, where that is given, as readers of rows up to version $2 can read.
-pub(crate) const UNPLACED: Sql = sql!(
-    "SELECT ",
-    turns::turn_columns!(),
-    " FROM opencode_turns AS t WHERE t.settled = 0 AND t.server = '' AND t.state IN ('queued', 'running') \
-       AND t.prompted IS NULL AND t.unreadable_by < $2 \
-       AND t.seq > COALESCE((SELECT b.seq FROM opencode_turns AS b WHERE b.id = $1), 0) \
-       AND NOT EXISTS (SELECT 1 FROM opencode_turns AS e \
-         WHERE e.conversation = t.conversation AND e.settled = 0 AND e.seq < t.seq) \
-     ORDER BY t.seq LIMIT $3"
-);
+macro_rules! unplaced {
+    ($index:literal) => {
+        concat!(
+            "SELECT ",
+            turns::turn_columns!(),
+            " FROM opencode_turns AS t ",
+            $index,
+            "WHERE t.settled = 0 AND t.server = '' AND t.state <> 'finished' \
+               AND t.prompted IS NULL AND t.unreadable_by < $2 \
+               AND t.seq > COALESCE((SELECT b.seq FROM opencode_turns AS b WHERE b.id = $1), 0) \
+               AND NOT EXISTS (SELECT 1 FROM opencode_turns AS e \
+                 WHERE e.conversation = t.conversation AND e.settled = 0 AND e.seq < t.seq) \
+             ORDER BY t.seq LIMIT $3"
+        )
+    };
+}
+/// Of turns behind the turn $1, where that is given, as readers of rows up to version $2 can read. `SQLite` would sort all of
+/// them, however many there are, to have the first.
+pub(crate) const UNPLACED: Sql = Sql {
+    sqlite: unplaced!("INDEXED BY opencode_turns_unplaced "),
+    postgres: unplaced!(""),
+};
 const PLACE: Sql = sql!(
     "UPDATE opencode_conversations SET server = $2, waits_for = NULL WHERE id = $1 AND server = ''"
 );
