@@ -1,7 +1,7 @@
 //! On which server a conversation is placed.
 //!
 //! A conversation is placed once, before its first turn is claimed, and stays: its session lives there.
-//! [`Product::placement`](crate::product::Product::placement) says where it may go. [`choose`] decides, purely, from that and
+//! [`Product::placement`](crate::product::Product::placement) says where it may go. `choose` decides, purely, from that and
 //! from what the store knows of the servers.
 
 use std::fmt;
