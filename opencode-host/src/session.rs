@@ -292,6 +292,10 @@ impl Session<'_> {
             conversation: conversation.id,
             replaces: replaced.as_ref().map(|record| record.id.clone()),
         };
+        // Beside another server there may be another disk.
+        let is_folder_new = replaced
+            .as_ref()
+            .is_none_or(|record| record.is_elsewhere(self.server));
         let policy = fingerprint(&rules);
         let mut found = self.minted_before(client, &mark).await?;
         let record_of = |session: UpstreamSession| SessionRecord {
@@ -304,7 +308,7 @@ impl Session<'_> {
             owed: (mark.replaces.is_some() || conversation.forked_from.is_some()).then_some(
                 Owed::Transcript {
                     ids: None,
-                    files: mark.replaces.is_none(),
+                    files: is_folder_new,
                 },
             ),
         };

@@ -1,7 +1,9 @@
 //! A server that is gone, and one that comes back.
 
+use opencode_host::blobs::Blobs;
 use opencode_host::live::Cursor;
 use opencode_host::outcome::Reason;
+use opencode_host::sandbox::SandboxRoot;
 use opencode_impostor::Calls;
 
 use super::*;
@@ -257,4 +259,35 @@ async fn nobody_calls_another_gone_that_has_not_heard_from_its_own() {
             ServerState::Ready
         );
     }
+}
+
+/// The folder was on the other server's machine: the fresh session finds the conversation's files in a new one.
+#[tokio::test]
+async fn a_moved_conversation_finds_its_files() {
+    let home = tempfile::tempdir().unwrap();
+    let blobs = Blobs::in_folder(home.path().join("blobs")).unwrap();
+    let root = |of: &str| SandboxRoot::open(home.path().join(of)).unwrap();
+    let on_disk = |of: &str| {
+        let (root, blobs) = (root(of), blobs.clone());
+        |builder: Builder| builder.sandboxes(root).blobs(blobs)
+    };
+    let on = Place::new();
+    let steps = [
+        Step::write_file("src/plan.md", "# Plan"),
+        Step::text("Done."),
+    ];
+    let writing = Impostor::scripted(Script::always(steps)).await.unwrap();
+    let a = on.node_with(writing, named("a"), on_disk("a"));
+    on.heard("a").await;
+    let id = on.open("moved").await;
+    assert_completed(&on.turn(id, "plan").await, "Done.");
+    let b = on.node_with(echoing().await, named("b"), on_disk("b"));
+    on.heard("b").await;
+    a.killed().await.kill().await;
+    let next = on.submit(id, "go on").await;
+    on.lose("a", "b").await;
+    assert_completed(&on.result(next).await, "go on");
+    let plan = root("b").path().join(id.to_string()).join("src/plan.md");
+    assert_eq!(std::fs::read_to_string(plan).unwrap(), "# Plan");
+    assert_eq!(b.recorder.count("sandbox.restored"), 1);
 }
