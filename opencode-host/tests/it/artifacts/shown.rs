@@ -8,7 +8,7 @@ use opencode_host::blobs::Blobs;
 use opencode_host::sandbox::SandboxRoot;
 use opencode_host::store::{Tenant, TurnStatus};
 use opencode_host::uploads::MAX_SHOWN_FILES;
-use opencode_impostor::{Impostor, ModelScript, Round, Script, Step};
+use opencode_impostor::{Action, Calls, Impostor, ModelScript, Round, Script, Step};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -161,6 +161,25 @@ async fn a_model_is_shown_what_it_takes() {
         posted(&hosting, seeing(), &many, true).await.len(),
         MAX_SHOWN_FILES
     );
+}
+
+#[tokio::test]
+async fn what_the_model_takes_is_asked_again_and_unknown_then() {
+    let home = tempfile::tempdir().unwrap();
+    let hosting = hosting(home.path()).await;
+    let files: &[(&str, &[u8])] = &[("a.png", PNG), ("a.pdf", PDF)];
+    for (calls, shown) in [
+        // As a server does whose first answers in a folder never come.
+        (Calls::First(2), &["a.png", "a.pdf"][..]),
+        (Calls::All, &["a.png"]),
+    ] {
+        let faults = hosting.impostor.faults();
+        faults.request("GET /config/providers", calls, Action::Swallow);
+        assert_eq!(
+            names(&posted(&hosting, seeing(), files, true).await),
+            shown
+        );
+    }
 }
 
 #[tokio::test]
