@@ -40,6 +40,8 @@ const apply = (changes) => {
     }
     const element = find(target);
     if (operation === "remove") element?.remove();
+    if (operation === "remove-from") while (element?.nextElementSibling) element.nextElementSibling.remove();
+    if (operation === "remove-from") element?.remove();
     if (!element || !html) continue;
     const fresh = fragment(html);
     if (operation === "replace") replace(element, fresh);
@@ -132,7 +134,13 @@ const refresh = async () => {
   const response = await ask(location.pathname).catch(() => null);
   if (!response?.ok) return;
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
-  const fresh = [...page.querySelectorAll("#messages > [id]")].filter(({ id }) => !find(id));
+  const there = [...page.querySelectorAll("#messages > [id]")];
+  const ids = new Set(there.map(({ id }) => id));
+  const here = [...find("messages").children];
+  // Behind the last one that both have, another version is shown.
+  const gone = here[here.findLastIndex(({ id }) => ids.has(id)) + 1];
+  if (gone) apply([["remove-from", gone.id]]);
+  const fresh = there.filter(({ id }) => !find(id));
   apply(fresh.map((message) => ["append", "messages", message.outerHTML]));
   watch();
 };
@@ -187,6 +195,7 @@ const show = (place, problem) => {
 
 const send = async (form, button) => {
   if (form === composer) {
+    if (!prompt.value.trim() && !attached.length) throw new Error("Write what you want to ask, or attach a file.");
     const size = promptSize();
     if (size > maxPrompt) throw new Error(tooLong(size));
     if (attached.length) return sendFiles(form);
@@ -222,7 +231,10 @@ document.addEventListener("submit", async (event) => {
       detachAll(files);
       toEnd();
     }
+    const at = [...find("messages")?.children ?? []].indexOf(form.closest(".message"));
     apply(changes);
+    if (form.matches(".versions")) refocus(at, event.submitter);
+    else if (form.matches(".ways form, form.edit")) find("prompt").focus({ preventScroll: true });
     watch();
     tabs.postMessage(location.pathname);
   } catch (problem) {
@@ -230,6 +242,59 @@ document.addEventListener("submit", async (event) => {
   } finally {
     delete form.dataset.sending;
   }
+});
+
+// The keyboard stays at the versions of a turn, however many are gone through.
+const refocus = (at, button) => {
+  const form = find("messages").children[at]?.querySelector(".versions");
+  (form?.querySelector(`.${button.className}:enabled`) ?? form?.querySelector("button:enabled"))?.focus({ preventScroll: true });
+};
+
+// A prompt is edited where it stands.
+const edit = async (link) => {
+  const response = await ask(link.href);
+  const form = fragment(await response.text()).querySelector("form.edit");
+  if (!response.ok || !form) return location.assign(link.href);
+  link.closest(".message").append(form);
+  const words = form.querySelector("textarea");
+  words.focus();
+  words.setSelectionRange(words.value.length, words.value.length);
+};
+
+document.addEventListener("click", (event) => {
+  if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+  const link = event.target.closest("a.edit, .message a.cancel");
+  if (!link) return;
+  event.preventDefault();
+  if (link.matches(".edit")) {
+    if (!link.closest(".message").querySelector("form.edit")) edit(link).catch(() => location.assign(link.href));
+    return;
+  }
+  const message = link.closest(".message");
+  link.closest("form").remove();
+  message.querySelector("a.edit").focus();
+});
+
+// ---- The list of conversations ----
+
+// What is older comes below what is there.
+const more = async (link) => {
+  const response = await ask(link.href);
+  if (!response.ok) return location.assign(link.href);
+  const side = fragment(await response.text()).querySelector(".side");
+  const first = side.querySelector("li a");
+  document.querySelector(".side ul").append(...side.querySelectorAll("li"));
+  const next = side.querySelector(".more");
+  if (next) link.replaceWith(next);
+  else link.remove();
+  first?.focus();
+};
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest(".side .more");
+  if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
+  event.preventDefault();
+  more(link).catch(() => location.assign(link.href));
 });
 
 // ---- Keys ----
@@ -259,6 +324,10 @@ const stop = () => uploading ? uploading.request.abort() : pending()?.querySelec
 document.addEventListener("keydown", (event) => {
   // In a field of one line the browser itself would send the form.
   if (event.key === "Enter" && isComposing(event) && event.target.matches("input")) event.preventDefault();
+  // Words alone decide nothing: they may mean yes.
+  else if (event.key === "Enter" && event.target.matches(".request [name=message]")) {
+    event.target.form.querySelector("[role=alert]").textContent = "Choose a button: allow it, or reject it with these words.";
+  }
   if (event.key === "Escape" && !isComposing(event) && !event.defaultPrevented) stop();
 });
 

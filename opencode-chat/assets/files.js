@@ -221,5 +221,6 @@ document.addEventListener("load", ({ target: image }) => {
   if (wasAtEnd && image.matches?.(".picture img")) toEnd();
 }, true);
 
+document.querySelector(".side li [aria-current]")?.scrollIntoView({ block: "nearest" });
 if (find("messages") && !location.hash) toEnd();
 watch();

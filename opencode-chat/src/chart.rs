@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use opencode_host::artifacts::{Artifact, Transform};
 use opencode_host::product::HookError;
 
-use data::Chart;
+use data::{Chart, ChartError};
 
 /// What the agent is told, in one line.
 pub(crate) const INSTRUCTION: &str = "To show the user a chart, write `chart.json` in the working folder: \
@@ -33,9 +33,13 @@ impl Transform for ChartPage {
     }
 
     async fn render(&self, source: &Artifact) -> Result<Artifact, HookError> {
-        let chart: Chart = serde_json::from_slice(&source.bytes)?;
-        let chart = chart.checked()?;
-        Ok(Artifact::new(self.destination_name(), page::draw(&chart)?))
+        let chart = serde_json::from_slice(&source.bytes).map_err(ChartError::from);
+        let page = match chart.and_then(Chart::checked) {
+            Ok(chart) => page::draw(&chart)?,
+            // The reader is told: a chart that is missing without a word is taken for an answer without one.
+            Err(error) => page::undrawn(&error)?,
+        };
+        Ok(Artifact::new(self.destination_name(), page))
     }
 }
 
@@ -92,6 +96,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn as_many_series_are_drawn_as_there_are_colours() {
+        let series = [r#"{"name": "one", "values": [1]}"#; 12].join(",");
+        let page = drawn(&format!(r#"{{"series": [{series}]}}"#))
+            .await
+            .unwrap();
+        assert_eq!(page.matches("<rect").count(), 12);
+        for number in 0..12 {
+            let colour = format!(".s{number} {{ --c: var(--c{number}); }}");
+            let [light, dark] = [0, 1].map(|at| page.matches(&format!("--c{number}: #")).nth(at));
+            assert!(page.contains(&colour) && light.is_some() && dark.is_some());
+        }
+    }
+
+    #[tokio::test]
     async fn no_word_of_the_agents_becomes_markup() {
         let evil = "</svg></title><script>alert(1)</script>\\\"'&";
         let page = drawn(&format!(
@@ -110,16 +128,20 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_drawn_says_why() {
         for (json, why) in [
-            ("no json", "expected"),
+            ("no json", "is no chart: expected"),
             ("{}", "series"),
-            (r#"{"series": []}"#, "1 to 6 series"),
+            (r#"{"series": []}"#, "1 to 12 series"),
             (r#"{"series": [{"values": []}]}"#, "1 to 500 values"),
             (r#"{"series": [{"values": [1e16]}]}"#, "between"),
             (r#"{"kind": "pie", "series": [{"values": [1]}]}"#, "pie"),
             (r#"{"series": [{"values": ["1"]}]}"#, "string"),
         ] {
-            let error = drawn(json).await.unwrap_err();
-            assert!(error.contains(why), "{json}: {error}");
+            let page = drawn(json).await.unwrap();
+            assert!(
+                page.contains("The chart is not drawn") && page.contains(why),
+                "{json}: {page}"
+            );
+            assert!(!page.contains("<svg"), "{page}");
         }
     }
 }

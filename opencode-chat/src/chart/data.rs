@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 /// The most series of a chart: as many as there are colours to tell apart.
-const MAX_SERIES: usize = 6;
+const MAX_SERIES: usize = 12;
 /// The most values of a series.
 const MAX_VALUES: usize = 500;
 /// The most characters of any word in it.
@@ -42,8 +42,10 @@ pub(super) struct Series {
 }
 
 /// Why a chart is not drawn.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum ChartError {
+    #[error("what the agent wrote is no chart: {0}")]
+    Json(#[from] serde_json::Error),
     #[error("a chart has 1 to {MAX_SERIES} series, and this one has {0}")]
     Series(usize),
     #[error("a series has 1 to {MAX_VALUES} values, and the longest here has {0}")]

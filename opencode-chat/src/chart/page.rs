@@ -3,7 +3,7 @@
 use askama::Template;
 
 use super::axis::{Axis, number};
-use super::data::{Chart, Kind};
+use super::data::{Chart, ChartError, Kind};
 
 // The drawing's own units.
 const WIDTH: f64 = 640.0;
@@ -86,6 +86,16 @@ pub(super) fn draw(chart: &Chart) -> askama::Result<String> {
         series: series.map(|number| place.series(chart, number)).collect(),
     }
     .render()
+}
+
+/// Says why a chart is not drawn.
+pub(super) fn undrawn(why: &ChartError) -> askama::Result<String> {
+    #[derive(Template)]
+    #[template(path = "undrawn.html")]
+    struct Undrawn<'a> {
+        why: &'a ChartError,
+    }
+    Undrawn { why }.render()
 }
 
 fn summary(chart: &Chart) -> String {

@@ -40,7 +40,7 @@ use app::{App, MAX_BODY};
 use form::beginnings::Beginnings;
 use looks::Seen;
 use problem::Problem;
-use routes::{answers, assets, conversation, events, file, health, home, prompts};
+use routes::{answers, assets, conversation, events, file, health, home, prompts, versions};
 use views::problem_page;
 
 /// Whole answers that are sent at once. Each is in memory meanwhile.
@@ -131,7 +131,14 @@ pub fn router(site: Site, shutdown: CancellationToken) -> Router {
         )
         .route("/turns/{turn}/events", get(events::stream))
         .route("/turns/{turn}/cancel", post(prompts::cancel))
-        .route("/turns/{turn}/retry", post(prompts::retry))
+        .route("/turns/{turn}/continue", post(prompts::go_on))
+        .route("/turns/{turn}/again", post(versions::again))
+        .route(
+            "/turns/{turn}/edit",
+            get(versions::ask).post(versions::edit),
+        )
+        .route("/turns/{turn}/choose", post(versions::choose))
+        .route("/turns/{turn}/fork", post(versions::fork))
         .route(
             "/turns/{turn}/questions/{question}",
             post(answers::question),

@@ -132,6 +132,11 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotFound { .. } => Self::no_such_page(),
+            StoreError::Busy { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "Not while an answer is being written",
+                "Wait until it is complete, or stop it, then try again.",
+            ),
             StoreError::TooLong { .. } => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "Too long",

@@ -2,6 +2,7 @@
 
 mod files;
 mod typing;
+mod versions;
 
 use opencode_chromium::Chromium;
 use opencode_impostor::{Impostor, Script, Step, Streamed};

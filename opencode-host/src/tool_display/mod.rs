@@ -191,13 +191,18 @@ impl<'a> ToolDisplay<'a> {
         self.done("")
     }
 
-    /// What the tool answered; of a running command, what it has printed so far.
+    /// What the tool answered; of a running command, what it has printed so far; of a `task`, what its sub-agent said,
+    /// without the tags that OpenCode puts around it for the model.
     pub fn output(&self) -> Option<&'a str> {
         let so_far = || {
             self.meta_text("output")
                 .filter(|_| self.view() == View::Shell)
         };
-        self.call.output().or_else(so_far)
+        let output = self.call.output().or_else(so_far)?;
+        Some(match self.canonical() {
+            "task" => text::task_result(output),
+            _ => output,
+        })
     }
 
     /// Why it failed.

@@ -68,7 +68,7 @@ impl Output {
                 ..
             } => {
                 self.note(&format!(
-                    "the provider is busy ({}); try {attempt} follows",
+                    "the provider gave no answer ({}); try {attempt} follows",
                     line(message)
                 ));
                 if let Some(action) = action {

@@ -1,5 +1,6 @@
 //! What browsers send: fields, files, prompts.
 
+pub(crate) mod again;
 pub(crate) mod beginnings;
 pub(crate) mod done;
 pub(crate) mod fields;

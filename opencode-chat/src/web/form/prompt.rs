@@ -18,9 +18,18 @@ pub(crate) fn said(prompt: String) -> String {
     }
 }
 
-/// Refuses what could not be sent, before anything is written.
-pub(crate) fn check(prompt: &str) -> Result<(), Problem> {
-    Ok(check_prompt(prompt, DEFAULT_MAX_PROMPT)?)
+/// What goes with files where nothing was typed.
+const FILES_ALONE: &str = "See the attached files.";
+
+/// What is sent of what was typed, or why it cannot be, before anything is written.
+pub(crate) fn checked(typed: &str, has_files: bool) -> Result<String, Problem> {
+    let prompt = if has_files && typed.trim().is_empty() {
+        FILES_ALONE
+    } else {
+        typed
+    };
+    check_prompt(prompt, DEFAULT_MAX_PROMPT)?;
+    Ok(prompt.to_owned())
 }
 
 /// Queues a turn. The same key is the same form sent again, unless it holds
@@ -29,24 +38,19 @@ pub(crate) async fn send(
     app: &App,
     conversation: ConversationId,
     prompt: String,
-    client_key: Option<String>,
-    uploads: Option<Uploads>,
+    options: SubmitOptions,
 ) -> Result<Turn, Problem> {
-    let options = SubmitOptions {
-        client_key,
-        uploads: uploads.clone(),
-        ..SubmitOptions::default()
-    };
+    let uploads = options.uploads.clone();
     let submitted = app
         .host
-        .submit(conversation, Prompt::text(&prompt), options)
+        .submit(conversation, Prompt::text(&prompt), options.clone())
         .await?;
     if submitted.created || is_same(app, &submitted.turn, &prompt, uploads.as_ref()).await? {
         return Ok(submitted.turn);
     }
     let options = SubmitOptions {
-        uploads,
-        ..SubmitOptions::default()
+        client_key: None,
+        ..options
     };
     Ok(app
         .host

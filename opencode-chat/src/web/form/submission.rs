@@ -95,6 +95,12 @@ impl Submission {
         })
     }
 
+    /// Whether a file comes. A form without one has one without a name.
+    pub(crate) fn has_files(&self) -> bool {
+        let next = self.files.as_ref().map(|files| &files.next);
+        next.is_some_and(|part| part.file_name.as_ref().is_some_and(|name| !name.is_empty()))
+    }
+
     /// Takes the files for a conversation, or for one that is yet to be opened; `None` when none came. After a refusal the rest of the form is passed over:
     /// a browser reads no answer before it has sent all.
     pub(crate) async fn uploads(

@@ -1,6 +1,5 @@
 //! `/conversations/{id}`: what was said, and the box to say more.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -10,10 +9,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use futures_util::stream;
-use opencode_host::id::{ConversationId, TurnId};
-use opencode_host::store::{
-    Message, MessageEntry, MessageRole, MessageStatus, Phase, StoreError, StoreResult,
-};
+use opencode_host::id::ConversationId;
 use serde::Deserialize;
 
 use crate::web::address::{find, id};
@@ -21,42 +17,11 @@ use crate::web::app::App;
 use crate::web::base_path::BasePath;
 use crate::web::conversation_name;
 use crate::web::problem::Problem;
-use crate::web::views::file_card;
 use crate::web::views::layout::{Composer, Shell};
-use crate::web::views::message::{self, AnswerView, MAX_SHOWN, PromptView};
-use crate::web::views::pending_answer::{folder_of, pending};
+use crate::web::views::message_list::{MessageList, Most};
 
-/// What a page shows at most.
-#[derive(Clone, Copy, Debug)]
-struct Most {
-    messages: usize,
-    /// Of text, beside the last prompt and its answer.
-    bytes: u64,
-}
-
-const NEWEST: Most = Most {
-    messages: 100,
-    bytes: 8 << 20,
-};
-/// Where all are asked for.
-const ALL: Most = Most {
-    messages: 10_000,
-    bytes: 32 << 20,
-};
-/// Messages looked for at once.
-const READ: u32 = 1000;
-/// Messages of more bytes are read one at a time.
-const LARGE: u64 = 1 << 20;
 /// Bytes of a whole answer that are sent at once.
 const PIECE: usize = 64 << 10;
-
-/// In the place of a message whose row is damaged.
-#[derive(Template)]
-#[template(
-    source = "<article class=\"message answer\"><p class=\"mark\">A message cannot be read. The log of this application says more.</p></article>",
-    ext = "html"
-)]
-struct Unreadable;
 
 /// What to show.
 #[derive(Debug, Deserialize)]
@@ -77,67 +42,22 @@ pub(crate) async fn page(
         shell: Shell,
         id: ConversationId,
         name: &'a str,
-        earlier: usize,
-        messages: Vec<String>,
+        list: MessageList,
         composer: Composer,
     }
     let conversation = find(&app, &conversation).await?;
-    let most = if wanted.all.is_some() { ALL } else { NEWEST };
-    let (earlier, newest) = newest(&app, conversation.id, most).await?;
-    let folder = folder_of(&conversation);
-    let shown = newest.iter().filter_map(|entry| entry.id.parse().ok());
-    let mut files = file_card::by_message(&app, &conversation, &shown.collect()).await?;
-    let mut messages = Vec::with_capacity(newest.len());
-    // The last answer that has ended, whose files may still be being attached.
-    let mut last = None;
-    for entry in &newest {
-        let message = match load(&app, entry).await {
-            Ok(Some(message)) => message,
-            Ok(None) => continue,
-            Err(error @ StoreError::Corrupt { .. }) => {
-                tracing::error!(%error, "a message is left out of its page");
-                messages.push(Unreadable.render()?);
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let files = files.remove(&message.id).unwrap_or_default();
-        messages.push(match (message.role, message.status) {
-            (MessageRole::User, _) => {
-                PromptView::new(message.id, &message.answer.content, files).render()?
-            }
-            (MessageRole::Assistant, MessageStatus::Pending) => {
-                let turn = app
-                    .host
-                    .store()
-                    .turn(message.turn)
-                    .await?
-                    .ok_or_else(Problem::no_such_page)?;
-                pending(&app, &turn, folder).await?
-            }
-            (MessageRole::Assistant, _) => {
-                let answer = AnswerView::of(&app.base, &message, folder, files);
-                let html = answer.render()?;
-                // One that was stopped before its first word may have ended before those ahead of it.
-                if message.status != MessageStatus::Cancelled || !message.answer.parts.is_empty() {
-                    last = Some((messages.len(), message.turn, answer));
-                }
-                html
-            }
-        });
-    }
-    if let Some((at, turn, answer)) = last
-        && is_settling(&app, turn).await?
-    {
-        messages[at] = answer.settling(true).render()?;
-    }
+    let most = if wanted.all.is_some() {
+        Most::ALL
+    } else {
+        Most::NEWEST
+    };
+    let list = MessageList::newest(&app, &conversation, most).await?;
     let page = Page {
         base: &app.base,
         shell: Shell::new(&app, Some(conversation.id)).await?,
         id: conversation.id,
         name: conversation_name::shown(&conversation.name),
-        earlier,
-        messages,
+        list,
         composer: Composer::new(
             format!("{}/conversations/{}/turns", app.base, conversation.id),
             app.max_upload,
@@ -145,57 +65,6 @@ pub(crate) async fn page(
         .placeholder("Reply"),
     };
     Ok(Html(page.render()?))
-}
-
-/// The newest messages, oldest first, and how many came before them.
-async fn newest(
-    app: &App,
-    conversation: ConversationId,
-    most: Most,
-) -> Result<(usize, VecDeque<MessageEntry>), Problem> {
-    let mut newest: VecDeque<MessageEntry> = VecDeque::new();
-    let (mut earlier, mut bytes, mut after) = (0, 0, 0);
-    let shown = |entry: &MessageEntry| entry.bytes.min(MAX_SHOWN as u64);
-    loop {
-        let store = app.host.store();
-        let page = store.message_index(Some(conversation), after, READ).await?;
-        let Some(last) = page.last() else {
-            return Ok((earlier, newest));
-        };
-        after = last.place;
-        for entry in page.into_iter().filter(|entry| !entry.hidden) {
-            bytes += shown(&entry);
-            newest.push_back(entry);
-            // The last prompt and its answer are shown, however long they are.
-            while newest.len() > most.messages || (bytes > most.bytes && newest.len() > 2) {
-                bytes -= newest.pop_front().as_ref().map_or(0, shown);
-                earlier += 1;
-            }
-        }
-    }
-}
-
-/// A message, read alone where it is large: however many readers there are, one such is in memory.
-async fn load(app: &App, entry: &MessageEntry) -> StoreResult<Option<Message>> {
-    let id = entry.message()?;
-    let _alone = match entry.bytes {
-        bytes if bytes > LARGE => Some(app.large.lock().await),
-        _ => None,
-    };
-    let mut message = app.host.store().message(id).await?;
-    if let Some(message) = &mut message
-        && entry.bytes > LARGE
-    {
-        message::cut(message);
-    }
-    Ok(message)
-}
-
-/// Whether the files of a turn that has ended are still being attached. The next turn waits for that, so it can only be
-/// the last one that has ended.
-async fn is_settling(app: &App, turn: TurnId) -> Result<bool, Problem> {
-    let turn = app.host.store().turn(turn).await?;
-    Ok(turn.is_some_and(|turn| matches!(turn.phase(), Phase::Finished { settled: false, .. })))
 }
 
 /// `GET /conversations/{conversation}/messages/{message}`: all of an answer that is too long for a page, as text.

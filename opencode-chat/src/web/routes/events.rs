@@ -32,6 +32,7 @@ use crate::web::views::live_answer::LiveAnswer;
 use crate::web::views::message::{self, AnswerView};
 use crate::web::views::patch::Patch;
 use crate::web::views::pending_answer::folder_of;
+use crate::web::views::versions::Versions;
 
 /// The least time between two events of a connection.
 const PACE: Duration = Duration::from_millis(80);
@@ -206,8 +207,9 @@ impl Feed {
         let patch = match message.zip(conversation) {
             Some((message, conversation)) => {
                 let files = file_card::of_message(&self.app, &conversation, message.id).await?;
-                let answer =
-                    AnswerView::of(&self.app.base, &message, folder_of(&conversation), files);
+                let versions = Versions::of(&self.app, self.turn.id).await?;
+                let folder = folder_of(&conversation);
+                let answer = AnswerView::of(&self.app.base, &message, folder, files, versions);
                 Patch::Replace(element, answer.render()?)
             }
             None => Patch::Remove(element),

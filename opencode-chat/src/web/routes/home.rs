@@ -1,11 +1,13 @@
 //! `/`: the conversations there are, and the beginning of a new one.
 
 use askama::Template;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use opencode_host::SubmitOptions;
 use opencode_host::id::ConversationId;
 use opencode_host::store::Tenant;
+use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::web::app::App;
@@ -22,8 +24,18 @@ fn begin_at(app: &App) -> String {
     format!("{}/conversations", app.base)
 }
 
+/// What to list.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Wanted {
+    /// The conversations behind this place.
+    older: Option<String>,
+}
+
 /// `GET /`
-pub(crate) async fn page(State(app): State<App>) -> Result<Html<String>, Problem> {
+pub(crate) async fn page(
+    State(app): State<App>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Html<String>, Problem> {
     #[derive(Template)]
     #[template(path = "home.html")]
     struct Page {
@@ -31,7 +43,9 @@ pub(crate) async fn page(State(app): State<App>) -> Result<Html<String>, Problem
         shell: Shell,
         composer: Composer,
     }
-    let shell = Shell::new(&app, None).await?;
+    // A text that is no place is as good as none.
+    let after = wanted.older.and_then(|place| place.parse().ok());
+    let shell = Shell::behind(&app, None, after).await?;
     Ok(Html(
         Page {
             base: app.base.clone(),
@@ -51,10 +65,13 @@ pub(crate) async fn begin(
     let prompt = prompt::said(submission.fields.take("prompt"));
     let key = submission.fields.first("key");
     let key = key.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
-    if let Err(problem) = prompt::check(&prompt) {
-        submission.pass_over(&app).await;
-        return Err(problem.with_draft(app.max_upload, begin_at(&app), prompt));
-    }
+    let prompt = match prompt::checked(&prompt, submission.has_files()) {
+        Ok(prompt) => prompt,
+        Err(problem) => {
+            submission.pass_over(&app).await;
+            return Err(problem.with_draft(app.max_upload, begin_at(&app), prompt));
+        }
+    };
     // A browser that goes away in the middle does not take with it what cleans up after it.
     let beginning = tokio::spawn(first(app.clone(), prompt.clone(), key, submission));
     let begun = beginning.await.unwrap_or_else(|error| {
@@ -89,7 +106,12 @@ async fn first(
         .open_conversation(&Tenant::default(), &name)
         .await?
         .id;
-    let begun = prompt::send(&app, conversation, prompt, Some(key), uploads).await;
+    let options = SubmitOptions {
+        client_key: Some(key),
+        uploads,
+        ..SubmitOptions::default()
+    };
+    let begun = prompt::send(&app, conversation, prompt, options).await;
     if let Err(problem) = begun {
         let store = app.host.store();
         let said = store.messages(Some(conversation), None, 1).await?;

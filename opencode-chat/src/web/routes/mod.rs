@@ -8,3 +8,4 @@ pub(crate) mod file;
 pub(crate) mod health;
 pub(crate) mod home;
 pub(crate) mod prompts;
+pub(crate) mod versions;

@@ -14,8 +14,6 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// What to do. Words between backticks are commands.
     advice: &'static str,
-    /// What the button says that goes on from here.
-    pub(crate) button: &'static str,
 }
 
 impl Failure {
@@ -40,11 +38,6 @@ impl Failure {
             name,
             message: error.map(|error| error.message.clone()).unwrap_or_default(),
             advice,
-            button: if reason == Reason::Interrupted {
-                "Continue"
-            } else {
-                "Try again"
-            },
         }
     }
 

@@ -5,7 +5,7 @@ use askama::Template;
 use opencode_host::DEFAULT_MAX_PROMPT;
 use opencode_host::clock::Timestamp;
 use opencode_host::id::ConversationId;
-use opencode_host::store::{ConversationFilter, Page, Tenant};
+use opencode_host::store::{ConversationCursor, ConversationFilter, Page, Tenant};
 use opencode_host::uploads::MAX_FILES;
 use uuid::Uuid;
 
@@ -13,7 +13,7 @@ use crate::web::app::App;
 use crate::web::conversation_name;
 use crate::web::problem::Problem;
 
-/// How many conversations are listed.
+/// How many conversations are listed at once.
 const LISTED: u32 = 200;
 
 /// The list of conversations, and the banner.
@@ -24,6 +24,10 @@ pub(crate) struct Shell {
     pub(crate) unasked: bool,
     pub(crate) current: Option<ConversationId>,
     pub(crate) conversations: Vec<Listed>,
+    /// Where the list goes on.
+    pub(crate) older: Option<ConversationCursor>,
+    /// Whether the list begins behind the newest.
+    pub(crate) is_older: bool,
 }
 
 /// A conversation in the list.
@@ -36,28 +40,43 @@ pub(crate) struct Listed {
 }
 
 impl Shell {
+    /// With the conversations that were used last.
     pub(crate) async fn new(app: &App, current: Option<ConversationId>) -> Result<Self, Problem> {
+        Self::behind(app, current, None).await
+    }
+
+    /// With the conversations behind a place in the list.
+    pub(crate) async fn behind(
+        app: &App,
+        current: Option<ConversationId>,
+        after: Option<ConversationCursor>,
+    ) -> Result<Self, Problem> {
         let store = app.host.store();
         let now = store.now().await?;
-        let listed = store
-            .conversations(
-                &ConversationFilter::of(&Tenant::default()),
-                &Page::newest(LISTED),
-            )
-            .await?
-            .into_iter()
-            .map(|summary| Listed {
-                id: summary.conversation.id,
-                name: conversation_name::shown(&summary.conversation.name).to_owned(),
-                age: age(now, summary.used_at),
-                busy: summary.busy,
-            });
+        let mut page = Page::newest(LISTED + 1);
+        page.after = after;
+        let all = ConversationFilter::of(&Tenant::default());
+        let mut found = store.conversations(&all, &page).await?;
+        let has_more = found.len() > LISTED as usize;
+        found.truncate(LISTED as usize);
+        let older = found.last().filter(|_| has_more).map(|last| {
+            let (used_at, id) = (last.used_at, last.conversation.id);
+            ConversationCursor { used_at, id }
+        });
+        let listed = found.into_iter().map(|summary| Listed {
+            id: summary.conversation.id,
+            name: conversation_name::shown(&summary.conversation.name).to_owned(),
+            age: age(now, summary.used_at),
+            busy: summary.busy,
+        });
         Ok(Self {
             stand_in: app.stand_in,
             open_to_network: app.open_to_network,
             unasked: app.unasked,
             current,
             conversations: listed.collect(),
+            older,
+            is_older: after.is_some(),
         })
     }
 }

@@ -11,6 +11,7 @@ use super::failed_answer::Failure;
 use super::file_card::FileView;
 use super::part::PartView;
 use super::pending_request::RequestView;
+use super::versions::Versions;
 use crate::web::base_path::BasePath;
 
 /// Bytes of an answer that are shown on its page. All of it is at an address of its own.
@@ -34,23 +35,32 @@ pub(crate) fn cut(message: &mut Message) {
 
 /// The element of a message.
 pub(crate) fn element(message: MessageId) -> String {
-    format!("m-{message}")
+    element_of(&message.to_string())
+}
+
+/// The element of a message, by its id as it is stored.
+pub(crate) fn element_of(id: &str) -> String {
+    format!("m-{id}")
 }
 
 /// What the person said.
 #[derive(Debug, Template)]
 #[template(path = "prompt.html")]
 pub(crate) struct PromptView {
+    base: BasePath,
     id: String,
+    turn: TurnId,
     text: String,
     files: Vec<FileView>,
 }
 
 impl PromptView {
-    pub(crate) fn new(message: MessageId, text: &str, files: Vec<FileView>) -> Self {
+    pub(crate) fn new(base: &BasePath, message: &Message, files: Vec<FileView>) -> Self {
         Self {
-            id: element(message),
-            text: text.trim_end().to_owned(),
+            base: base.clone(),
+            id: element(message.id),
+            turn: message.turn,
+            text: message.answer.content.trim_end().to_owned(),
             files,
         }
     }
@@ -71,6 +81,9 @@ pub(crate) struct AnswerView {
     /// Why it stopped, where the person stopped it.
     stopped: Option<String>,
     failure: Option<Failure>,
+    /// Whether the agent can be let go on from where it ended.
+    goes_on: bool,
+    versions: Versions,
     usage: Option<String>,
     /// Where all of it is, when not all is shown.
     whole: Option<String>,
@@ -82,6 +95,7 @@ impl AnswerView {
         message: &Message,
         folder: Option<&str>,
         files: Vec<FileView>,
+        versions: Versions,
     ) -> Self {
         let (parts, is_whole) = PartView::all_of(&message.answer.parts, folder, MAX_SHOWN);
         let (conversation, id) = (message.conversation, message.id);
@@ -105,6 +119,8 @@ impl AnswerView {
             truncated: message.answer.truncated,
             stopped,
             failure: (message.status == MessageStatus::Error).then(|| Failure::of(message)),
+            goes_on: goes_on(message),
+            versions,
             usage: usage(&message.answer.usage),
             whole: (!is_whole).then_some(whole),
         }
@@ -159,6 +175,12 @@ pub(crate) struct LabelView {
 pub(crate) struct NoticeView<'a> {
     pub(crate) id: String,
     pub(crate) text: Option<&'a str>,
+}
+
+/// Whether an answer has a beginning and no end.
+fn goes_on(message: &Message) -> bool {
+    let is_cut = message.answer.truncated || message.status != MessageStatus::Completed;
+    is_cut && !message.answer.parts.is_empty()
 }
 
 /// Cost and tokens, in words.

@@ -14,6 +14,8 @@ pub(crate) enum Patch {
     Replace(String, String),
     /// Takes the element away.
     Remove(String),
+    /// Takes the element away, and all that stand behind it in theirs.
+    RemoveFrom(String),
     /// Goes to another page.
     Visit(String),
 }
@@ -24,6 +26,7 @@ impl Serialize for Patch {
             Self::Append(target, html) => ("append", target, html).serialize(serializer),
             Self::Replace(target, html) => ("replace", target, html).serialize(serializer),
             Self::Remove(target) => ("remove", target).serialize(serializer),
+            Self::RemoveFrom(target) => ("remove-from", target).serialize(serializer),
             Self::Visit(url) => ("visit", url).serialize(serializer),
         }
     }

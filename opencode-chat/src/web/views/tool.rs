@@ -7,6 +7,7 @@ use opencode_host::client::reply::{PersistedPart, ToolPart, View as ReplyView};
 use opencode_host::tool_display::{Diff, Icon, TodoStatus, ToolDisplay, View};
 use opencode_host::visible::short;
 
+use super::markdown::{self, Block};
 use crate::attached;
 
 /// Bytes of an output or a file that are shown.
@@ -21,6 +22,8 @@ const MAX_TARGET: usize = 160;
 const MAX_ATTACHED: usize = 8;
 /// Steps of a subtask that are shown while it runs.
 const MAX_STEPS: usize = 6;
+/// Steps of a subtask that are shown once it has ended.
+const MAX_KEPT_STEPS: usize = 200;
 /// Bytes of a text that are shown of a step, the newest.
 const MAX_STEP: usize = 160;
 
@@ -81,6 +84,10 @@ enum Folded {
     },
     /// What ran in the shell.
     Command { text: String, cut: bool },
+    /// What a sub-agent has done, newest last.
+    Steps { steps: Vec<String>, earlier: usize },
+    /// What a sub-agent answered, as the blocks of its Markdown.
+    Answer { blocks: Vec<String>, cut: bool },
 }
 
 #[derive(Clone, Debug)]
@@ -160,12 +167,24 @@ impl ToolView {
         }
     }
 
-    /// Shows what its sub-agent has done so far, while it works.
-    pub(crate) fn set_steps(&mut self, subtask: Option<&ReplyView>) {
-        if let Some(subtask) = subtask.filter(|_| self.state == "running") {
-            self.earlier_steps = subtask.parts().len().saturating_sub(MAX_STEPS);
-            let newest = subtask.parts().skip(self.earlier_steps);
-            self.steps = newest.map(|step| one_line(&step.part)).collect();
+    /// Shows what its sub-agent has done so far: below the row while it works, folded away behind it then.
+    pub(crate) fn set_steps(&mut self, subtask: Option<&ReplyView>, folder: Option<&str>) {
+        let Some(subtask) = subtask else { return };
+        let is_running = self.state == "running";
+        let most = if is_running {
+            MAX_STEPS
+        } else {
+            MAX_KEPT_STEPS
+        };
+        let earlier = subtask.parts().len().saturating_sub(most);
+        let newest = subtask.parts().skip(earlier);
+        let steps = newest.map(|step| one_line(&step.part, folder));
+        let steps: Vec<_> = steps.collect();
+        if is_running {
+            self.earlier_steps = earlier;
+            self.steps = steps;
+        } else if !steps.is_empty() {
+            self.folded.insert(0, Folded::Steps { steps, earlier });
         }
     }
 
@@ -174,6 +193,9 @@ impl ToolView {
         let folded = self.folded.iter().map(|part| match part {
             Folded::Diff { lines, .. } => lines.iter().map(|line| line.text.len()).sum(),
             Folded::Text { text, .. } | Folded::Command { text, .. } => text.len(),
+            Folded::Steps { steps: words, .. } | Folded::Answer { blocks: words, .. } => {
+                words.iter().map(String::len).sum()
+            }
         });
         let attached = self.attached.iter().map(|file| {
             file.words.len() + file.picture.as_ref().map_or(0, |picture| picture.len())
@@ -189,14 +211,20 @@ impl ToolView {
 }
 
 /// One line about a step of a sub-agent.
-fn one_line(part: &PersistedPart) -> String {
+fn one_line(part: &PersistedPart, folder: Option<&str>) -> String {
     match part {
         PersistedPart::Text { content } | PersistedPart::Reasoning { content } => {
             let from = content.ceil_char_boundary(content.len().saturating_sub(MAX_STEP));
             let more = if from > 0 { "…" } else { "" };
             format!("{more}{}", &content[from..])
         }
-        PersistedPart::Tool(tool) => ToolDisplay::of(tool).to_string(),
+        PersistedPart::Tool(tool) => {
+            let display = ToolDisplay::of(tool);
+            match folder {
+                Some(folder) => display.relative_to(folder).to_string(),
+                None => display.to_string(),
+            }
+        }
     }
 }
 
@@ -245,6 +273,13 @@ fn folded(display: &ToolDisplay<'_>, diff: Option<&Diff<'_>>, folder: Option<&st
         folded.push(text("Content", content));
     } else if let Some(preview) = display.read_preview() {
         folded.push(text("Beginning", preview));
+    } else if display.canonical() == "task"
+        && let Some(said) = display.output()
+    {
+        let (said, cut) = cut(said, MAX_TEXT);
+        let blocks = markdown::blocks(said);
+        let blocks = blocks.iter().map(Block::html).collect();
+        folded.push(Folded::Answer { blocks, cut });
     } else if display.view() != View::Todos
         && let Some(output) = display.output()
     {

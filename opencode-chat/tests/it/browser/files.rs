@@ -406,3 +406,20 @@ async fn another_tab_learns_of_a_prompt() {
     stage.browser.shows("From elsewhere").await;
     stage.browser.assert_content();
 }
+
+#[tokio::test]
+async fn a_file_goes_without_a_word() {
+    let mut stage = Stage::new(Script::always([Step::Echo]), &[]).await;
+    // Neither words nor files: that is said, by the page itself.
+    stage.send("").await;
+    stage
+        .browser
+        .shows("Write what you want to ask, or attach a file.")
+        .await;
+    let notes = stage.file("notes.txt", "My notes\n");
+    stage.choose(&[&notes]).await;
+    stage.send("").await;
+    stage.browser.shows("See the attached files.").await;
+    stage.browser.shows("1 file was uploaded").await;
+    stage.browser.assert_content();
+}

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use opencode_host::outcome::Reason;
-use opencode_host::store::{MessageRole, MessageStatus};
+use opencode_host::store::MessageStatus;
 use opencode_impostor::{Impostor, ProviderError, Script, Step};
 
 use super::site::Site;
@@ -15,32 +15,25 @@ async fn refused_credentials_say_how_to_sign_in_and_are_tried_again() {
     let site = Site::on(Impostor::scripted(script).await.unwrap());
     let (conversation, turn) = site.begin("go").await;
     site.ended(conversation).await;
-    let retry = format!("/turns/{turn}/retry");
+    let again = format!("/turns/{turn}/again");
     site.page(conversation).await.shows(&[
         "refused the credentials",
         "<code>APIError 401</code> upstream &#60;says&#62; no",
         "<code>opencode auth login</code>",
-        &format!("action=\"{retry}\""),
+        &format!("action=\"{again}\""),
         "Try again",
     ]);
     // Pressed twice, it is done once.
     for _ in 0..2 {
-        let page = site.post(&retry, &[]).await;
-        assert_eq!(page.status, StatusCode::SEE_OTHER);
+        let page = site.post(&again, &[("of", "1")]).await;
+        assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.text);
     }
     let answer = site.ended(conversation).await;
     assert_eq!(answer.answer.content, "Now it works.");
-    let prompts = site
-        .messages(conversation)
-        .await
-        .into_iter()
-        .filter(|message| message.role == MessageRole::User);
-    assert_eq!(
-        prompts
-            .map(|message| message.answer.content)
-            .collect::<Vec<_>>(),
-        ["go", "go"]
-    );
+    let page = site.page(conversation).await;
+    page.shows(&["class=\"words\">go<", "Now it works.", "2/2"]);
+    assert_eq!(page.text.matches("class=\"words\">").count(), 1);
+    page.lacks("refused the credentials");
 }
 
 #[tokio::test]
@@ -62,8 +55,9 @@ async fn an_interrupted_answer_keeps_its_half_and_goes_on() {
         "The half",
         "The answer was interrupted",
         "<button>Continue</button>",
+        "Try again",
     ]);
-    let (_, patches) = site.send(&format!("/turns/{turn}/retry"), &[]).await;
+    let (_, patches) = site.send(&format!("/turns/{turn}/continue"), &[]).await;
     assert!(
         patches[0][2].as_str().unwrap().contains("Continue."),
         "{patches}"
@@ -75,6 +69,42 @@ async fn an_interrupted_answer_keeps_its_half_and_goes_on() {
 }
 
 #[tokio::test]
+async fn a_stopped_answer_goes_on_or_is_tried_again() {
+    let script = Script::new()
+        .on("Continue.", [Step::text("The rest.")])
+        .otherwise([Step::text("The half"), Step::gate("hold")]);
+    let site = Site::on(Impostor::scripted(script).await.unwrap());
+    let (conversation, turn) = site.begin("go").await;
+    site.watch(turn, None).await.until("The half").await;
+    site.post(&format!("/turns/{turn}/cancel"), &[]).await;
+    site.ended(conversation).await;
+    site.page(conversation).await.shows(&[
+        "You stopped this answer.",
+        &format!("action=\"/turns/{turn}/continue\""),
+        &format!("action=\"/turns/{turn}/again\""),
+    ]);
+    // Pressed twice, it is done once.
+    for _ in 0..2 {
+        site.post(&format!("/turns/{turn}/continue"), &[]).await;
+    }
+    site.ended(conversation).await;
+    let page = site.page(conversation).await;
+    page.shows(&["The half", "class=\"words\">Continue.<", "The rest."]);
+    assert_eq!(page.text.matches("Continue.<").count(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_was_stopped_before_its_first_word_has_nothing_to_go_on_from() {
+    let site = Site::new([Step::gate("hold")]).await;
+    let (conversation, turn) = site.begin("go").await;
+    site.post(&format!("/turns/{turn}/cancel"), &[]).await;
+    site.ended(conversation).await;
+    let page = site.page(conversation).await;
+    page.shows(&["Try again"]);
+    page.lacks("<button>Continue</button>");
+}
+
+#[tokio::test]
 async fn a_cut_answer_is_marked() {
     let site = Site::new([
         Step::text("This text is cut in the mid"),
@@ -83,9 +113,11 @@ async fn a_cut_answer_is_marked() {
     .await;
     let (conversation, _) = site.begin("go").await;
     site.ended(conversation).await;
-    site.page(conversation)
-        .await
-        .shows(&["cut in the mid", "the text is cut here"]);
+    site.page(conversation).await.shows(&[
+        "cut in the mid",
+        "the text is cut here",
+        "<button>Continue</button>",
+    ]);
 }
 
 #[tokio::test]

@@ -14,3 +14,4 @@ mod site;
 mod streams;
 mod tenants;
 mod uploading;
+mod versions;

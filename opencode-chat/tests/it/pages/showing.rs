@@ -247,6 +247,9 @@ async fn a_long_conversation_shows_its_end_first() {
         "class=\"words\">prompt 60<",
     ]);
     page.lacks("class=\"words\">prompt 10<");
+    // What was read stays in sight: the first message that was there is gone to.
+    let first = page.between("<article class=\"message prompt\" id=\"", "\"");
+    page.shows(&[&format!("href=\"?all=1#{first}\"")]);
     let all = site
         .get(&format!("/conversations/{conversation}?all=1"))
         .await;

@@ -216,10 +216,21 @@ async fn a_subtask_shows_its_steps_while_it_runs() {
         "{html}"
     );
     site.impostor.gate("hold").open();
+    let seen = watch.until("Ran subtask").await;
+    let html = seen.last().unwrap().html();
+    let (_, fold) = html.split_once("Ran subtask").unwrap();
+    for kept in ["<li>Read /inner.md</li>", "<p>Found it.</p>"] {
+        assert!(fold.contains(kept), "{kept} in {fold}");
+    }
     watch.until_done().await;
-    site.page(conversation)
-        .await
-        .shows(&["Ran subtask", "look around", "Subtask done."]);
+    let page = site.page(conversation).await;
+    page.shows(&[
+        "Ran subtask",
+        "look around",
+        "<p>Found it.</p>",
+        "Subtask done.",
+    ]);
+    page.lacks("task_result");
 }
 
 #[tokio::test]
@@ -237,7 +248,12 @@ async fn a_busy_provider_is_told_of() {
     .await;
     let (_, turn) = site.begin("go").await;
     let mut watch = site.watch(turn, None).await;
-    let html = watch.until("busy, attempt").await.last().unwrap().html();
+    let html = watch
+        .until("is asked again (attempt 1)")
+        .await
+        .last()
+        .unwrap()
+        .html();
     assert!(html.contains("overloaded"), "{html}");
     site.impostor.gate("hold").open();
     watch.until("At last.").await;
@@ -258,7 +274,7 @@ async fn a_page_opened_late_shows_steps_and_notices_too() {
     });
     for (step, wanted) in [
         (task, "<li>Read /inner.md</li>"),
-        (Step::Retry(retry), "busy, attempt"),
+        (Step::Retry(retry), "is asked again"),
     ] {
         let site = Site::new([step]).await;
         let (conversation, turn) = site.begin("go").await;

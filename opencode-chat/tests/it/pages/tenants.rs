@@ -46,6 +46,7 @@ async fn no_page_shows_what_is_a_tenants() {
         format!("/conversations/{theirs}/delete"),
         format!("/conversations/{theirs}/files/{file}/table.csv"),
         format!("/turns/{id}/events"),
+        format!("/turns/{id}/edit"),
     ] {
         let page = site.get(&path).await;
         assert_eq!(page.status, StatusCode::NOT_FOUND, "{path}");
@@ -61,7 +62,11 @@ async fn no_page_shows_what_is_a_tenants() {
         format!("/conversations/{theirs}/turns"),
         format!("/conversations/{theirs}/delete"),
         format!("/turns/{id}/cancel"),
-        format!("/turns/{id}/retry"),
+        format!("/turns/{id}/continue"),
+        format!("/turns/{id}/again"),
+        format!("/turns/{id}/edit"),
+        format!("/turns/{id}/choose"),
+        format!("/turns/{id}/fork"),
         format!("/turns/{id}/questions/que_1"),
         format!("/turns/{id}/questions/que_1/reject"),
         format!("/turns/{id}/permissions/per_1"),

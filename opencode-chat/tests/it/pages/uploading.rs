@@ -262,9 +262,8 @@ async fn files_come_last() {
     let page = site
         .request(early.request("/conversations", "application/json"))
         .await;
-    // Without a prompt the first file is not even read.
-    assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(error_of(&page).1.contains("The prompt is empty"));
+    assert_eq!(page.status, StatusCode::BAD_REQUEST);
+    assert!(error_of(&page).1.contains("could not be read"));
     let late = FileForm::new("hi", "k")
         .file("a.txt", "text/plain", "x")
         .field("more", "y");
@@ -334,7 +333,7 @@ async fn a_failed_prompt_is_tried_again_with_its_files() {
         .await
         .conversation();
     let turn = site.ended(conversation).await.turn;
-    let page = site.post(&format!("/turns/{turn}/retry"), &[]).await;
+    let page = site.post(&format!("/turns/{turn}/again"), &[]).await;
     assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.text);
     let answer = site.ended(conversation).await;
     assert!(
@@ -343,10 +342,10 @@ async fn a_failed_prompt_is_tried_again_with_its_files() {
         "{}",
         answer.answer.content
     );
-    let all = given(&site, conversation).await;
-    assert_eq!(all.len(), 2);
-    let said = site.messages(conversation).await;
-    assert_eq!(said[2].answer.content, "look");
+    // The prompt is there once, with its file.
+    let page = site.page(conversation).await;
+    assert_eq!(page.text.matches("class=\"words\">look<").count(), 1);
+    assert_eq!(page.text.matches(">a.txt</span>").count(), 1);
 }
 
 #[tokio::test]
@@ -449,7 +448,8 @@ async fn a_form_that_is_refused_leaves_nothing() {
         .file("c.txt", "text/plain", &full)
         .file("d.txt", "text/plain", &full);
     let behind = small().field("prompt", "other words");
-    let empty = FileForm::new(" ", "k").file("a.txt", "text/plain", "small");
+    let long = "x".repeat(opencode_host::DEFAULT_MAX_PROMPT + 1);
+    let long = FileForm::new(&long, "k").file("a.txt", "text/plain", "small");
     let many = (0..=MAX_FILES).fold(FileForm::new("look", "k"), |form, number| {
         form.file(&format!("{number}.txt"), "text/plain", number.to_string())
     });
@@ -457,7 +457,7 @@ async fn a_form_that_is_refused_leaves_nothing() {
         "/conversations".to_owned(),
         format!("/conversations/{conversation}/turns"),
     ] {
-        for form in [&too_large, &too_much, &behind, &empty, &many] {
+        for form in [&too_large, &too_much, &behind, &long, &many] {
             let page = site.request(form.request(&path, HTML)).await;
             assert!(page.status.is_client_error(), "{}", page.status);
             assert_eq!(kept(&site), [] as [std::path::PathBuf; 0], "{path}");

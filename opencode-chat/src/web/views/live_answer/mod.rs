@@ -160,7 +160,7 @@ impl LiveAnswer {
                             let steps = part.subtask.as_ref();
                             let mut view = ToolView::of(tool, self.folder.as_deref());
                             view.id = Some(part_element(&self.element, part.part_id.as_str()));
-                            view.set_steps(steps);
+                            view.set_steps(steps, self.folder.as_deref());
                             (Some(Box::new(view)), 0)
                         }
                     };
@@ -195,7 +195,9 @@ fn words(notice: &Notice) -> String {
             action,
             ..
         } => {
-            let mut words = format!("The model's provider is busy, attempt {attempt}: ");
+            let mut words = format!(
+                "The model's provider gave no answer, and is asked again (attempt {attempt}): "
+            );
             words.extend(message.chars().take(300));
             if let Some(action) = action {
                 words.push_str(". ");

@@ -83,6 +83,7 @@ fn told(shown: &mut Shown) -> Vec<String> {
         Patch::Append(target, html) => format!("append {} {}", short(&target), bare(&html)),
         Patch::Replace(target, html) => format!("replace {} {}", short(&target), bare(&html)),
         Patch::Remove(target) => format!("remove {}", short(&target)),
+        Patch::RemoveFrom(target) => format!("remove from {}", short(&target)),
         Patch::Visit(url) => format!("visit {url}"),
     };
     shown
@@ -274,7 +275,37 @@ fn a_sub_agents_newest_steps_show_while_it_works() {
         part_id: "t".into(),
         part: task(ToolStatus::Completed),
     });
-    assert!(!told(&mut shown)[0].contains("step"));
+    // Once it has ended, all of them are folded away behind it.
+    let lines = told(&mut shown);
+    assert!(
+        lines[0].contains("step 0") && lines[0].contains("step 7") && !lines[0].contains("earlier"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn a_sub_agents_files_are_named_as_its_conversations_are() {
+    let mut shown = answer();
+    shown.answer.folder = Some("/srv/sandbox".to_owned());
+    let call = |tool: &str, status, input| {
+        PersistedPart::Tool(ToolPart {
+            tool: tool.to_owned(),
+            status,
+            input,
+            ..ToolPart::default()
+        })
+    };
+    shown.apply(&added("t", call("task", ToolStatus::Running, None)));
+    told(&mut shown);
+    let input = serde_json::json!({"filePath": "/srv/sandbox/deep/inner.md"});
+    let part = call("read", ToolStatus::Completed, Some(input));
+    shown.apply(&Change::Subtask {
+        part_id: Some("t".into()),
+        session_id: "ses_child".into(),
+        change: Box::new(added("p", part)),
+    });
+    let lines = told(&mut shown);
+    assert!(lines[0].ends_with("Read deep/inner.md"), "{lines:?}");
 }
 
 #[test]
