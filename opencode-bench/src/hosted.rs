@@ -112,11 +112,15 @@ pub(crate) async fn run(args: &StreamArgs, store: &str) -> anyhow::Result<Report
     })
 }
 
-/// Whether a turn's stored text is what the server's own messages say.
 async fn watch(worker: Worker, turn: TurnId) -> anyhow::Result<bool> {
-    let host = worker.host();
-    let mut live = host.live(turn, Cursor::START).await?;
+    let mut live = worker.host().live(turn, Cursor::START).await?;
     while live.try_next().await?.is_some() {}
+    is_whole(&worker, turn).await
+}
+
+/// Whether a turn's stored text is what the server's own messages say.
+pub(crate) async fn is_whole(worker: &Worker, turn: TurnId) -> anyhow::Result<bool> {
+    let host = worker.host();
     let result = host.result(turn).await?.context("the turn has no result")?;
     let (Some(session), Some(prompt)) = (&result.session, &result.prompt) else {
         return Ok(false);

@@ -9,12 +9,12 @@ use opencode_client::wire::Prompt;
 use opencode_host::live::{Cursor, LiveEvent};
 use opencode_host::store::Tenant;
 use opencode_host::{Host, SubmitOptions, Worker};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::expect::client;
-use crate::hosted::open;
+use crate::hosted::{is_whole, open};
 use crate::meter::{Meter, peak_memory_kb};
 use crate::stream_args::StreamArgs;
 
@@ -22,23 +22,25 @@ use crate::stream_args::StreamArgs;
 const STAMP: usize = 16;
 
 /// One line of output. Lateness runs from when the server wrote a delta to when a watcher of the turn had it.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     peer: String,
     store: String,
     #[serde(rename = "S")]
     sessions: usize,
-    deltas: usize,
+    pub(crate) deltas: usize,
     /// Times a watcher was given the whole instead.
-    snapshots: usize,
-    late_p50_ms: f64,
-    late_p99_ms: f64,
-    late_max_ms: f64,
-    wall_s: f64,
-    user_s: f64,
-    sys_s: f64,
-    maxrss_kb: u64,
+    pub(crate) snapshots: usize,
+    pub(crate) late_p50_ms: f64,
+    pub(crate) late_p99_ms: f64,
+    pub(crate) late_max_ms: f64,
+    pub(crate) wall_s: f64,
+    pub(crate) user_s: f64,
+    pub(crate) sys_s: f64,
+    pub(crate) maxrss_kb: u64,
     pub(crate) completed: usize,
+    /// Turns whose stored text is not the server's.
+    pub(crate) lost: usize,
 }
 
 pub(crate) async fn run(args: &StreamArgs) -> anyhow::Result<Report> {
@@ -63,12 +65,12 @@ pub(crate) async fn run(args: &StreamArgs) -> anyhow::Result<Report> {
     let meter = Meter::start()?;
     let shutdown = CancellationToken::new();
     let working = tokio::spawn({
-        let shutdown = shutdown.clone();
+        let (worker, shutdown) = (worker.clone(), shutdown.clone());
         async move { worker.run(shutdown).await }
     });
     let mut watching = JoinSet::new();
-    for turn in turns {
-        watching.spawn(watch(host.clone(), turn));
+    for turn in &turns {
+        watching.spawn(watch(host.clone(), *turn));
     }
     let (mut late, mut snapshots, mut completed) = (Vec::new(), 0, 0);
     let watched = async {
@@ -83,8 +85,13 @@ pub(crate) async fn run(args: &StreamArgs) -> anyhow::Result<Report> {
     let watched = tokio::time::timeout(Duration::from_secs(args.limit), watched).await;
     watched.map_err(|_| anyhow::anyhow!("not all turns ended within {} s", args.limit))??;
     let cost = meter.read()?;
+    let maxrss_kb = peak_memory_kb();
     shutdown.cancel();
     working.await??;
+    let mut lost = 0;
+    for turn in turns {
+        lost += usize::from(!is_whole(&worker, turn).await?);
+    }
     late.sort_unstable();
     let last = late
         .len()
@@ -103,8 +110,9 @@ pub(crate) async fn run(args: &StreamArgs) -> anyhow::Result<Report> {
         wall_s: cost.wall_s,
         user_s: cost.user_s,
         sys_s: cost.sys_s,
-        maxrss_kb: peak_memory_kb(),
+        maxrss_kb,
         completed,
+        lost,
     })
 }
 

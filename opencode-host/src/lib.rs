@@ -134,6 +134,7 @@ mod plug_in;
 pub mod product;
 pub mod reporter;
 pub mod sandbox;
+mod saving;
 #[doc(hidden)]
 pub mod session;
 pub mod store;

@@ -11,9 +11,9 @@ use opencode_host::store::{
     Account, AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
     Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
     Finish, Finished, Forked, Lane, Lease, LeaseStatus, Ledger, Message, MessageEntry, Messages,
-    Metadata, NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page, Queue, RequestAnswer,
-    Reserved, SessionGates, SessionLock, SessionRecord, StoreError, StoreResult, Submitted,
-    Swapped, Take, Tenant, Tried, Turn, TurnEvent, TurnVersion, lock_in_process,
+    Metadata, NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page, Progress, Queue,
+    RequestAnswer, Reserved, SessionGates, SessionLock, SessionRecord, StoreError, StoreResult,
+    Submitted, Swapped, Take, Tenant, Tried, Turn, TurnEvent, TurnVersion, lock_in_process,
 };
 
 use crate::engine::{Engine, Handle as _};
@@ -297,12 +297,16 @@ impl<E: Engine> Queue for SqlStore<E> {
             Note::Spent(spent) => {
                 transaction!(self, "note", |on| ledger::note(&mut on, lease, spent))
             }
-            // To the turn, and to its message or what is owed.
-            Note::Checkpoint(_) | Note::Asked(_) => {
+            // To the turn, and to what is owed.
+            Note::Asked(_) => {
                 transaction!(self, "note", |on| leases::note(&mut on, lease, note))
             }
             _ => statement!(self.writer, "note", |on| leases::note(&mut on, lease, note)),
         }
+    }
+
+    async fn save(&self, progress: &[Progress<'_>]) -> StoreResult<Vec<Lease>> {
+        statement!(self.writer, "save", |on| leases::save(&mut on, progress))
     }
 
     async fn finish(&self, lease: &Lease, finish: &Finish) -> StoreResult<Finished> {

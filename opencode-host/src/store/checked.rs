@@ -13,10 +13,10 @@ use super::{
     Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
     Finish, Finished, Forked, Lane, Lease, LeaseStatus, Ledger, MAX_ATTACHMENT_NAME,
     MAX_CANCEL_REASON, MAX_KEY_CHARS, MAX_TENANT_CHARS, Message, MessageEntry, Messages, Metadata,
-    NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page, Queue, RequestAnswer, Reserved, Server,
-    ServerLoad, ServerName, ServerReport, Servers, SessionGates, SessionLock, SessionRecord, Store,
-    StoreResult, Submitted, Swapped, Take, Tenant, Tried, Turn, TurnEvent, TurnVersion, Unplaced,
-    WorkerId,
+    NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page, Progress, Queue, RequestAnswer,
+    Reserved, Server, ServerLoad, ServerName, ServerReport, Servers, SessionGates, SessionLock,
+    SessionRecord, Store, StoreResult, Submitted, Swapped, Take, Tenant, Tried, Turn, TurnEvent,
+    TurnVersion, Unplaced, WorkerId,
 };
 use crate::blobs::Digest;
 use crate::budget::{Budget, Spending, Spent};
@@ -87,6 +87,7 @@ forward! { Queue {
     check(leases: &[Lease]) -> Vec<LeaseStatus>;
     release(lease: &Lease) -> ();
     note(lease: &Lease, note: Note<'_>) -> ();
+    save(progress: &[Progress<'_>]) -> Vec<Lease>;
     finish(lease: &Lease, finish: &Finish) -> Finished;
     settle(lease: &Lease) -> bool;
 }

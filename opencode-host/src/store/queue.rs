@@ -126,6 +126,14 @@ pub trait Queue: Send + Sync {
     /// [`LeaseLost`](super::StoreError::LeaseLost), also when the turn has ended.
     async fn note(&self, lease: &Lease, note: Note<'_>) -> StoreResult<()>;
 
+    /// Saves what has streamed of running turns, all at once. The checkpoint goes to the turn, and while the turn runs
+    /// its message has the checkpoint's parts. One that differs from the turn's last is progress: the store notes when,
+    /// and starts the attempts anew. A checkpoint is the whole, so that one which is not saved is made up for by the next.
+    ///
+    /// Answers which leases are lost, or on turns that have ended: nothing is saved of those, and that holds up no
+    /// other. The workers of a process save about once a second, for all their turns together.
+    async fn save(&self, progress: &[Progress<'_>]) -> StoreResult<Vec<Lease>>;
+
     /// Ends a running turn: one transaction writes the message's final content
     /// and the turn's terminal state, records its one `turn.finished`
     /// event, and notes what the end owes ([`Effect::of_turn_end`](super::Effect::of_turn_end)). The lease stays, for [`Queue::settle`]. Where a cancel was asked
@@ -152,6 +160,15 @@ pub trait Queue: Send + Sync {
     }
 }
 
+/// What has streamed of a running turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// Whose it is.
+    pub lease: &'a Lease,
+    /// All of it.
+    pub checkpoint: &'a Checkpoint,
+}
+
 /// What a worker notes about the turn it runs.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -162,9 +179,6 @@ pub enum Note<'a> {
     /// The session that the server has lost and that this turn is going to replace, before it does. A turn replaces
     /// one session, however many workers take it up: the first one noted stays.
     Replacement(&'a SessionId),
-    /// What has streamed so far: the checkpoint goes to the turn, its parts to the message. One that differs from the
-    /// last is progress: the store notes when, and starts the attempts anew.
-    Checkpoint(&'a Checkpoint),
     /// The agent waits for a person: the attempts start anew, though nothing new has come.
     Waiting,
     /// What the turn has used so far, for the [`Ledger`](super::Ledger).
@@ -183,7 +197,6 @@ impl Note<'_> {
         match self {
             Self::Prompt(_) => "prompt",
             Self::Replacement(_) => "replacement",
-            Self::Checkpoint(_) => "checkpoint",
             Self::Waiting => "waiting",
             Self::Spent(_) => "spent",
             Self::Asked(_) => "asked",

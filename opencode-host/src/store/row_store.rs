@@ -17,9 +17,9 @@ use super::{
     AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
     Conversation, ConversationFilter, ConversationRow, ConversationSummary, Conversations, Files,
     Finish, Finished, Forked, Lease, LeaseStatus, Message, MessageEntry, Messages, Metadata,
-    NewAnswer, NewAttachment, NewFork, NewTurn, Note, OnBusy, Page, Queue, RequestAnswer, Rows,
-    SessionGates, SessionRecord, StoreError, StoreResult, Submitted, Swapped, Tables, Tenant, Turn,
-    TurnEvent, TurnRow, TurnVersion,
+    NewAnswer, NewAttachment, NewFork, NewTurn, Note, OnBusy, Page, Progress, Queue, RequestAnswer,
+    Rows, SessionGates, SessionRecord, StoreError, StoreResult, Submitted, Swapped, Tables, Tenant,
+    Turn, TurnEvent, TurnRow, TurnVersion,
 };
 use crate::blobs::Digest;
 use crate::clock::Timestamp;
@@ -424,13 +424,32 @@ impl<T: Tables> Queue for RowStore<T> {
     async fn note(&self, lease: &Lease, note: Note<'_>) -> StoreResult<()> {
         let (mut on, now) = self.begin().await?;
         let mut row = on.turn(lease.turn).await?.ok_or(lease.lost())?;
-        let changed = row.note(lease, note, now)?;
+        let changed = row.note(lease, note)?;
         match note {
             Note::Spent(spent) => row_spending::note(&mut on, &row.turn, spent, now).await?,
             Note::Asked(asked) => note_request(&mut on, asked, now).await?,
             _ => write(&mut on, row, changed.message, now).await?,
         }
         on.commit().await
+    }
+
+    async fn save(&self, progress: &[Progress<'_>]) -> StoreResult<Vec<Lease>> {
+        let (mut on, now) = self.begin().await?;
+        let mut lost = Vec::new();
+        for Progress { lease, checkpoint } in progress {
+            let Some(mut row) = on.turn(lease.turn).await? else {
+                lost.push(**lease);
+                continue;
+            };
+            match row.save(lease, checkpoint, now) {
+                Ok(None) => {}
+                Ok(message) => write(&mut on, row, message, now).await?,
+                Err(StoreError::LeaseLost { .. }) => lost.push(**lease),
+                Err(error) => return Err(error),
+            }
+        }
+        on.commit().await?;
+        Ok(lost)
     }
 
     async fn finish(&self, lease: &Lease, finish: &Finish) -> StoreResult<Finished> {

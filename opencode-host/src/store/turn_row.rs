@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use opencode_client::reply::PersistedPart;
+use opencode_client::reply::{Checkpoint, PersistedPart};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -229,13 +229,8 @@ impl TurnRow {
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`].
-    pub(super) fn note(
-        &mut self,
-        lease: &Lease,
-        note: Note<'_>,
-        now: Timestamp,
-    ) -> StoreResult<Changed<()>> {
-        let mut work = self.check_running(lease)?;
+    pub(super) fn note(&mut self, lease: &Lease, note: Note<'_>) -> StoreResult<Changed<()>> {
+        self.check_running(lease)?;
         let turn = &mut self.turn;
         match note {
             Note::Prompt(prompt) if turn.prompted.as_ref() == Some(prompt) => {}
@@ -246,23 +241,34 @@ impl TurnRow {
             Note::Replacement(lost) => {
                 turn.replaced.get_or_insert_with(|| lost.clone());
             }
-            Note::Checkpoint(checkpoint) if turn.checkpoint == *checkpoint => {}
-            Note::Checkpoint(checkpoint) => {
-                turn.checkpoint = checkpoint.clone();
-                work.progress_at = Some(now);
-                turn.state = TurnState::Running(work);
-                turn.attempts = 0;
-                return Ok(Changed {
-                    answer: (),
-                    message: Some(MessageWrite::Parts(checkpoint.parts())),
-                });
-            }
             Note::Waiting => turn.attempts = 0,
             // They are written to the ledger, and to what is owed to the world outside.
             Note::Spent(_) | Note::Asked(_) => {}
             Note::Unreachable(unreachable) => turn.unreachable = unreachable,
         }
         Ok(Changed::row(()))
+    }
+
+    /// Saves what has streamed. `None` where that is nothing new.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`].
+    pub(super) fn save(
+        &mut self,
+        lease: &Lease,
+        checkpoint: &Checkpoint,
+        now: Timestamp,
+    ) -> StoreResult<Option<MessageWrite>> {
+        let mut work = self.check_running(lease)?;
+        let turn = &mut self.turn;
+        if turn.checkpoint == *checkpoint {
+            return Ok(None);
+        }
+        turn.checkpoint = checkpoint.clone();
+        work.progress_at = Some(now);
+        turn.state = TurnState::Running(work);
+        turn.attempts = 0;
+        Ok(Some(MessageWrite::Parts(checkpoint.parts())))
     }
 
     /// Ends a running turn.

@@ -9,6 +9,7 @@ use opencode_client::event::EventBody;
 use opencode_client::reply::{Checkpoint, ProblemSink};
 use opencode_client::wire::PartBody;
 use opencode_client::{Exchange, GapReason, Signal, Subscription};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::facts::{Heard, Said};
@@ -17,6 +18,7 @@ use super::tools::Tools;
 use crate::budget::Spent;
 use crate::outcome::Usage;
 use crate::reporter::Severity;
+use crate::saving::Saved;
 use crate::store::PromptRecord;
 
 /// The line to a turn's session, and the reply that is composed from it.
@@ -31,6 +33,8 @@ pub(super) struct Ears {
     pub(super) exchange: Option<Exchange>,
     /// When the reply was saved last, and at which change.
     pub(super) written: Option<(Instant, u64)>,
+    /// What will become of that, until it is known.
+    pub(super) saving: Option<oneshot::Receiver<Saved>>,
     /// When the activity hook ran last.
     pub(super) activity: Instant,
     /// From the first claim of the turn to the first word of the answer, where this claim heard it.
@@ -63,6 +67,7 @@ impl Ears {
             salvage: Checkpoint::default(),
             exchange: None,
             written: None,
+            saving: None,
             activity: now,
             first_token: None,
             events: 0,

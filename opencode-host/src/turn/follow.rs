@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opencode_client::Reply;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::ears::{Ears, Signals};
@@ -11,6 +12,7 @@ use super::facts::{Facts, Learned};
 use super::tools::{Outcome, Tools, Trouble};
 use crate::product::Product as _;
 use crate::reporter::Severity;
+use crate::saving::Saved;
 use crate::store::{Note, StoreError};
 
 /// How often the activity hook runs at most.
@@ -31,13 +33,24 @@ pub(super) async fn follow(
     loop {
         let wake = next_write(tools, ears).map_or(until, |write| write.min(until));
         let Some(subscription) = &mut ears.subscription else {
-            tokio::time::sleep_until(wake).await;
-            write_if_due(tools, ears).await?;
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(wake) => {}
+                saved = told(&mut ears.saving) => {
+                    take_in(tools, ears, saved).await?;
+                    continue;
+                }
+            }
+            write_if_due(tools, ears);
             return Ok(Learned::Nothing);
         };
         let over = tokio::select! {
             biased;
             () = tokio::time::sleep_until(wake) => wake == until,
+            saved = told(&mut ears.saving) => {
+                take_in(tools, ears, saved).await?;
+                continue;
+            }
             signal = subscription.next() => {
                 let mut signals = Signals::woken_by(&signal);
                 signals.take(signal, &mut ears.reply);
@@ -57,7 +70,7 @@ pub(super) async fn follow(
                 over
             }
         };
-        write_if_due(tools, ears).await?;
+        write_if_due(tools, ears);
         tick_activity(tools, ears);
         if over {
             return Ok(Learned::Nothing);
@@ -65,8 +78,11 @@ pub(super) async fn follow(
     }
 }
 
-/// When what has come must be saved; `None` while nothing has.
+/// When what has come must be saved; `None` while nothing has, or something is being saved.
 fn next_write(tools: &Tools, ears: &Ears) -> Option<Instant> {
+    if ears.saving.is_some() {
+        return None;
+    }
     let changes = ears.reply.as_ref().map_or(0, Reply::changes);
     match ears.written {
         Some((_, written)) if written == changes => None,
@@ -76,24 +92,55 @@ fn next_write(tools: &Tools, ears: &Ears) -> Option<Instant> {
     }
 }
 
-async fn write_if_due(tools: &Tools, ears: &mut Ears) -> Result<(), Trouble> {
-    if next_write(tools, ears).is_none_or(|due| due > Instant::now()) {
-        return Ok(());
+fn write_if_due(tools: &Tools, ears: &mut Ears) {
+    if next_write(tools, ears).is_some_and(|due| due <= Instant::now()) {
+        begin_write(tools, ears);
     }
-    write(tools, ears).await
 }
 
-/// Saves what has come so far. A database that is away for a moment costs nothing but the checkpoint.
-pub(super) async fn write(tools: &Tools, ears: &mut Ears) -> Result<(), Trouble> {
+/// Has saved what has come so far.
+fn begin_write(tools: &Tools, ears: &mut Ears) {
     let Some(reply) = &ears.reply else {
-        return Ok(());
+        return;
     };
     ears.written = Some((Instant::now(), reply.changes()));
-    let checkpoint = reply.checkpoint();
-    let noting = Note::Checkpoint(&checkpoint);
-    let noted = match tools.front.store.note(&tools.lease, noting).await {
-        Ok(()) => note_spent(tools, ears).await,
-        Err(error) => Err(error),
+    let saving = &tools.workshop.saving;
+    ears.saving = Some(saving.save(tools.lease, reply.checkpoint()));
+}
+
+/// Saves what has come so far, before anything else. A database that is away for a moment costs nothing but the
+/// checkpoint.
+pub(super) async fn write(tools: &Tools, ears: &mut Ears) -> Result<(), Trouble> {
+    finish_write(tools, ears).await?;
+    begin_write(tools, ears);
+    finish_write(tools, ears).await
+}
+
+async fn finish_write(tools: &Tools, ears: &mut Ears) -> Result<(), Trouble> {
+    if ears.saving.is_none() {
+        return Ok(());
+    }
+    tools.workshop.saving.hurry();
+    let saved = told(&mut ears.saving).await;
+    take_in(tools, ears, saved).await
+}
+
+/// What became of what is being saved; never, where nothing is.
+async fn told(saving: &mut Option<oneshot::Receiver<Saved>>) -> Saved {
+    let Some(told) = saving else {
+        return std::future::pending().await;
+    };
+    // Who was to say is gone: a store that panics.
+    let saved = told.await.unwrap_or(Saved::Failed);
+    *saving = None;
+    saved
+}
+
+async fn take_in(tools: &Tools, ears: &mut Ears, saved: Saved) -> Result<(), Trouble> {
+    let noted = match saved {
+        Saved::Kept => note_spent(tools, ears).await,
+        Saved::Lost => Err(tools.lease.lost()),
+        Saved::Failed => Ok(()),
     };
     match noted {
         Ok(()) => Ok(()),

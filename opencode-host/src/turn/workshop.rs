@@ -1,10 +1,13 @@
 //! What all turns of a worker work with.
 
+use std::sync::Arc;
+
 use opencode_client::{Client, EventHub};
 
 use super::observing::MakeObserver;
 use super::recent_exchanges::RecentExchanges;
 use crate::options::WorkerOptions;
+use crate::saving::Saving;
 use crate::store::ServerName;
 use crate::sub_agents::SubAgents;
 #[cfg(feature = "tools")]
@@ -22,6 +25,8 @@ pub(crate) struct Workshop {
     /// Where the tools of its turns are called.
     #[cfg(feature = "tools")]
     pub(crate) tools: ToolServer,
+    /// Saves what its turns stream.
+    pub(crate) saving: Arc<Saving>,
     pub(crate) observers: Vec<MakeObserver>,
     /// Whether somebody outside is told what agents ask.
     pub(crate) tells_requests: bool,

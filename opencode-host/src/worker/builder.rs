@@ -16,6 +16,7 @@ use crate::host::Host;
 use crate::options::WorkerOptions;
 use crate::product::{PlainProduct, Product};
 use crate::reporter::Severity;
+use crate::saving::Saving;
 use crate::store::{Turn, WorkerId};
 use crate::sub_agents::SubAgents;
 #[cfg(feature = "tools")]
@@ -243,7 +244,13 @@ impl WorkerBuilder {
             telemetry: front.telemetry.clone(),
             limit: self.options.plug_in_limit,
         });
+        let saving = Saving::new(
+            Arc::clone(&front.store),
+            front.telemetry.clone(),
+            self.options.snapshot_interval,
+        );
         let workshop = Workshop {
+            saving: Arc::new(saving),
             hub: EventHub::new(self.client.clone(), self.hub),
             client: self.client,
             server: self.server.name.clone(),

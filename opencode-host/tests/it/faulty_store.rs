@@ -13,10 +13,10 @@ use opencode_host::store::{
     Account, AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
     Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
     Finish, Finished, Forked, Lane, Lease, LeaseStatus, Ledger, Message, MessageEntry, Messages,
-    Metadata, NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page, Queue, RequestAnswer,
-    Reserved, Server, ServerLoad, ServerName, ServerReport, Servers, SessionGates, SessionLock,
-    SessionRecord, Store, StoreError, StoreResult, Submitted, Swapped, Take, Tenant, Tried, Turn,
-    TurnEvent, TurnVersion, Unplaced, WorkerId,
+    Metadata, NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page, Progress, Queue,
+    RequestAnswer, Reserved, Server, ServerLoad, ServerName, ServerReport, Servers, SessionGates,
+    SessionLock, SessionRecord, Store, StoreError, StoreResult, Submitted, Swapped, Take, Tenant,
+    Tried, Turn, TurnEvent, TurnVersion, Unplaced, WorkerId,
 };
 use tokio::sync::Notify;
 
@@ -237,6 +237,10 @@ forward! { Queue {
             Note::Unreachable(_) => noting.await,
             _ => self.fault.around(note.name(), noting).await,
         }
+    }
+
+    async fn save(&self, progress: &[Progress<'_>]) -> StoreResult<Vec<Lease>> {
+        self.fault.around("save", self.below.save(progress)).await
     }
 }
 

@@ -1,27 +1,40 @@
 //! What the worker of a turn may do to it while its lease is good: the turn's
 //! generation is the lease's, and nobody has given the turn back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use opencode_client::reply::Checkpoint;
 use opencode_host::id::TurnId;
-use opencode_host::store::{AskedRequest, Lease, LeaseStatus, Note, Phase, StoreError};
+use opencode_host::store::{AskedRequest, Lease, LeaseStatus, Note, Phase, Progress, StoreError};
 use serde_json::json;
 
+use super::effects;
 use super::turns::{self, Standing, lost};
-use super::{effects, messages};
 use crate::columns::{Columns, escape, json};
 use crate::engine::{Handle, Row, Sql, args, sql};
 use crate::failure::SqlResult;
 
-/// The leases are one parameter, so that any number is one statement.
+/// The leases are one parameter, so that any number is one statement. On Postgres rows that are written are locked in
+/// the order of their ids first: two statements over the same turns do not wait for each other then.
 macro_rules! wanted {
     (sqlite) => {
         "(SELECT value ->> 'turn' AS turn, value ->> 'generation' AS generation FROM json_each($1)) AS l"
     };
     (postgres) => {
         "json_to_recordset(CAST($1 AS json)) AS l(turn text, generation bigint)"
+    };
+}
+
+macro_rules! held {
+    (sqlite) => {
+        wanted!(sqlite)
+    };
+    (postgres) => {
+        concat!(
+            "(SELECT l.turn, l.generation FROM ",
+            wanted!(postgres),
+            " JOIN opencode_turns AS r ON r.id = l.turn ORDER BY r.id FOR NO KEY UPDATE OF r) AS l"
+        )
     };
 }
 
@@ -37,7 +50,7 @@ macro_rules! renew {
     ($engine:ident) => {
         concat!(
             "UPDATE opencode_turns SET leased_at = $2, lease_expires_at = $2 + $3 FROM ",
-            wanted!($engine),
+            held!($engine),
             " WHERE opencode_turns.id = l.turn AND opencode_turns.generation = l.generation \
                AND opencode_turns.worker IS NOT NULL \
              RETURNING id, opencode_turns.generation, cancel_requested_at, ",
@@ -89,17 +102,55 @@ const SET_UNREACHABLE: Sql = sql!(
     "UPDATE opencode_turns SET unreachable = $3 \
      WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running'"
 );
-pub(crate) const CHECKPOINT: Sql = sql!(
-    "UPDATE opencode_turns SET checkpoint = $3, progress_at = $4, attempts = 0 \
-     WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running' AND checkpoint <> $3 \
-     RETURNING id, message"
-);
+
+macro_rules! progress {
+    (sqlite) => {
+        "(SELECT value ->> 'turn' AS turn, value ->> 'generation' AS generation, value ->> 'checkpoint' AS checkpoint \
+          FROM json_each($1)) AS l"
+    };
+    (postgres) => {
+        "(SELECT l.turn, l.generation, l.checkpoint FROM \
+            json_to_recordset(CAST($1 AS json)) AS l(turn text, generation bigint, checkpoint text) \
+            JOIN opencode_turns AS r ON r.id = l.turn ORDER BY r.id FOR NO KEY UPDATE OF r) AS l"
+    };
+}
+
+macro_rules! save {
+    ($engine:ident) => {
+        concat!(
+            "UPDATE opencode_turns SET checkpoint = l.checkpoint, progress_at = $2, attempts = 0 FROM ",
+            progress!($engine),
+            " WHERE opencode_turns.id = l.turn AND opencode_turns.generation = l.generation \
+               AND opencode_turns.worker IS NOT NULL AND opencode_turns.state = 'running' \
+               AND opencode_turns.checkpoint <> l.checkpoint \
+             RETURNING id, opencode_turns.generation"
+        )
+    };
+}
+
+macro_rules! are_running {
+    ($engine:ident) => {
+        concat!(
+            "SELECT opencode_turns.id, opencode_turns.generation FROM ",
+            wanted!($engine),
+            " JOIN opencode_turns ON opencode_turns.id = l.turn AND opencode_turns.generation = l.generation \
+             WHERE opencode_turns.worker IS NOT NULL AND opencode_turns.state = 'running'"
+        )
+    };
+}
+
+/// What has streamed of any number of turns, where it is new.
+pub(crate) const SAVE: Sql = Sql {
+    sqlite: save!(sqlite),
+    postgres: save!(postgres),
+};
+pub(crate) const ARE_RUNNING: Sql = Sql {
+    sqlite: are_running!(sqlite),
+    postgres: are_running!(postgres),
+};
 pub(crate) const RESET_ATTEMPTS: Sql = sql!(
     "UPDATE opencode_turns SET attempts = 0 \
      WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running'"
-);
-const IS_RUNNING: Sql = sql!(
-    "SELECT id FROM opencode_turns WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running'"
 );
 
 pub(crate) async fn renew(
@@ -188,7 +239,6 @@ pub(crate) async fn note(on: &mut impl Handle, lease: &Lease, note: Note<'_>) ->
             let args = args![lease.turn, lease.generation, escape(lost.as_str())];
             on.execute(RECORD_REPLACEMENT, args).await?
         }
-        Note::Checkpoint(checkpoint) => return self::checkpoint(on, lease, checkpoint).await,
         Note::Asked(asked) => return self::asked(on, lease, asked).await,
         Note::Waiting => {
             let args = args![lease.turn, lease.generation];
@@ -221,20 +271,33 @@ async fn asked(on: &mut impl Handle, lease: &Lease, asked: &AskedRequest) -> Sql
     effects::add_asked(on, asked).await
 }
 
-async fn checkpoint(on: &mut impl Handle, lease: &Lease, checkpoint: &Checkpoint) -> SqlResult<()> {
+/// Saves what has streamed, and answers which leases are lost.
+pub(crate) async fn save(on: &mut impl Handle, progress: &[Progress<'_>]) -> SqlResult<Vec<Lease>> {
     let now = on.now().await?;
-    let args = args![lease.turn, lease.generation, json(checkpoint)?, now];
-    if let Some(row) = on.row(CHECKPOINT, args).await? {
-        let message = Columns::new(&row, "turns", "id")?.text("message")?;
-        return messages::set_parts(on, &message, &checkpoint.parts()).await;
+    let mut list = Vec::with_capacity(progress.len());
+    for Progress { lease, checkpoint } in progress {
+        list.push(json!({
+            "turn": lease.turn, "generation": lease.generation, "checkpoint": json(checkpoint)?,
+        }));
+    }
+    let saved = on.rows(SAVE, args![json(&list)?, now]).await?;
+    let left = without(progress.iter().map(|progress| *progress.lease), &saved)?;
+    if left.is_empty() {
+        return Ok(left);
     }
     // Nothing new, or no right to write.
-    let running = on
-        .row(IS_RUNNING, args![lease.turn, lease.generation])
-        .await?;
-    if running.is_some() {
-        Ok(())
-    } else {
-        Err(lost(lease.turn).into())
+    let running = on.rows(ARE_RUNNING, args![listed(&left)?]).await?;
+    without(left.into_iter(), &running)
+}
+
+/// The leases that none of these rows is of.
+fn without(leases: impl Iterator<Item = Lease>, rows: &[impl Row]) -> SqlResult<Vec<Lease>> {
+    let mut found = HashSet::new();
+    for row in rows {
+        let columns = Columns::new(row, "turns", "id")?;
+        let turn: TurnId = columns.id("id")?;
+        found.insert((turn, columns.count::<u64>("generation")?));
     }
+    let is_left = |lease: &Lease| !found.contains(&(lease.turn, lease.generation));
+    Ok(leases.filter(is_left).collect())
 }

@@ -1,6 +1,6 @@
 //! Message rows.
 
-use opencode_client::reply::PersistedPart;
+use opencode_client::reply::Checkpoint;
 use opencode_host::clock::Timestamp;
 use opencode_host::id::{ConversationId, MessageId, TurnId};
 use opencode_host::outcome::Answer;
@@ -19,27 +19,45 @@ macro_rules! message_columns {
     };
 }
 
+/// What has streamed of a turn is kept once, in the turn: while that runs, the message's parts are there.
+macro_rules! checkpoint {
+    () => {
+        "CASE WHEN opencode_messages.status = 'pending' THEN (SELECT t.checkpoint FROM opencode_turns AS t \
+           WHERE t.id = opencode_messages.turn) END"
+    };
+}
+
+macro_rules! read_columns {
+    () => {
+        concat!(message_columns!(), ", ", checkpoint!(), " AS checkpoint")
+    };
+}
+
 pub(crate) const BY_ID: Sql = sql!(
     "SELECT ",
-    message_columns!(),
+    read_columns!(),
     " FROM opencode_messages WHERE id = $1"
 );
 const PLACE: Sql = sql!("SELECT id, conversation, seq FROM opencode_messages WHERE id = $1");
 pub(crate) const PAGE: Sql = sql!(
     "SELECT ",
-    message_columns!(),
+    read_columns!(),
     " FROM opencode_messages WHERE seq > $1 ORDER BY seq LIMIT $2"
 );
 pub(crate) const PAGE_OF_CONVERSATION: Sql = sql!(
     "SELECT ",
-    message_columns!(),
+    read_columns!(),
     " FROM opencode_messages WHERE conversation = $3 AND seq > $1 AND hidden = 0 ORDER BY seq LIMIT $2"
 );
 /// `octet_length` reads no text that is kept apart from its row.
 macro_rules! index_columns {
     () => {
-        "seq, id, hidden, CAST(octet_length(content) AS BIGINT) + CAST(octet_length(parts) AS BIGINT) \
-         + CAST(octet_length(reasoning) AS BIGINT) AS bytes"
+        concat!(
+            "seq, id, hidden, CAST(octet_length(content) AS BIGINT) + CAST(octet_length(parts) AS BIGINT) \
+             + CAST(octet_length(reasoning) AS BIGINT) + COALESCE(CAST(octet_length(",
+            checkpoint!(),
+            ") AS BIGINT), 0) AS bytes"
+        )
     };
 }
 pub(crate) const INDEX: Sql = sql!(
@@ -54,7 +72,7 @@ pub(crate) const INDEX_OF_CONVERSATION: Sql = sql!(
 );
 pub(crate) const BEFORE: Sql = sql!(
     "SELECT ",
-    message_columns!(),
+    read_columns!(),
     " FROM opencode_messages WHERE conversation = $2 AND seq < $1 AND hidden = 0 ORDER BY seq DESC LIMIT $3"
 );
 const ADD: Sql = sql!(
@@ -69,7 +87,6 @@ const COPY: Sql = sql!(
        cache_read_tokens, cache_write_tokens, truncated, error, created_at, finished_at, 0 \
      FROM opencode_messages WHERE id = $4"
 );
-const SET_PARTS: Sql = sql!("UPDATE opencode_messages SET parts = $2 WHERE id = $1");
 const END: Sql = sql!(
     "UPDATE opencode_messages SET status = $2, reason = $3, content = $4, parts = $5, reasoning = $6, cost = $7, \
        input_tokens = $8, output_tokens = $9, cache_read_tokens = $10, cache_write_tokens = $11, truncated = $12, \
@@ -90,6 +107,9 @@ fn read(row: &impl Row) -> StoreResult<Message> {
     message.answer.reason = columns.optional_word("reason")?;
     message.answer.content = columns.text("content")?;
     message.answer.parts = columns.json("parts")?;
+    if let Some(checkpoint) = columns.optional_json::<Checkpoint>("checkpoint")? {
+        message.answer.parts = checkpoint.parts();
+    }
     message.answer.reasoning = columns.text("reasoning")?;
     message.answer.usage = Usage {
         cost: columns.real("cost")?,
@@ -235,15 +255,6 @@ pub(crate) async fn add(on: &mut impl Handle, message: &Message) -> SqlResult<()
         .chain(times)
         .collect();
     on.execute(ADD, &args).await?;
-    Ok(())
-}
-
-pub(crate) async fn set_parts(
-    on: &mut impl Handle,
-    id: &str,
-    parts: &[PersistedPart],
-) -> SqlResult<()> {
-    on.execute(SET_PARTS, args![id, json(parts)?]).await?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Fixture;
-use super::sample::{LEASE, checkpoint, claim_by, finish};
+use super::sample::{LEASE, SaveOne as _, checkpoint, claim_by, finish};
 use crate::clock::{Clock as _, Timestamp};
 use crate::id::TurnId;
 use crate::store::{CancelOutcome, Lease, LeaseStatus, Note, Phase, StoreError, TurnStatus};
@@ -106,7 +106,7 @@ pub async fn a_leased_turn_is_skipped(on: &dyn Fixture) {
 pub async fn an_expired_turn_is_taken_over(on: &dyn Fixture) {
     let first = on.running("garden").await;
     on.store()
-        .note(&first.lease, Note::Checkpoint(&checkpoint("So far")))
+        .save_one(&first.lease, &checkpoint("So far"))
         .await
         .unwrap();
     let left = on.turn(first.turn.id).await;
@@ -300,7 +300,7 @@ pub async fn a_lease_from_the_future_ends_in_time(on: &dyn Fixture) {
 pub async fn a_released_turn_is_free_at_once(on: &dyn Fixture) {
     let running = on.running("garden").await;
     on.store()
-        .note(&running.lease, Note::Checkpoint(&checkpoint("So far")))
+        .save_one(&running.lease, &checkpoint("So far"))
         .await
         .unwrap();
     on.store().release(&running.lease).await.unwrap();
@@ -350,7 +350,7 @@ pub async fn attempts_count_claims_since_progress(on: &dyn Fixture) {
     }
     assert_eq!(claimed.turn.progress_at(), None);
     on.store()
-        .note(&claimed.lease, Note::Checkpoint(&checkpoint("So far")))
+        .save_one(&claimed.lease, &checkpoint("So far"))
         .await
         .unwrap();
     let went_on = on.turn(claimed.turn.id).await;

@@ -8,11 +8,11 @@ use opencode_client::wire::{Prompt, System};
 use serde_json::json;
 
 use super::Fixture;
-use super::sample::{checkpoint, checkpoint_of, finish, prompt};
+use super::sample::{SaveOne as _, checkpoint, checkpoint_of, finish, prompt};
 use crate::clock::Clock as _;
 use crate::id::MessageId;
 use crate::outcome::TurnError;
-use crate::store::{ClaimedTurn, Lease, NewTurn, Note, StoreError, TurnStatus, Usage};
+use crate::store::{ClaimedTurn, Lease, NewTurn, Note, Progress, StoreError, TurnStatus, Usage};
 
 /// Every kind of character: of all lengths in UTF-8, quotes, escapes, line
 /// ends, a byte order mark, unassigned and control characters, NUL too.
@@ -144,10 +144,7 @@ pub async fn a_checkpoint_is_kept(on: &dyn Fixture) {
         },
     ];
     let kept = checkpoint_of(&parts);
-    on.store()
-        .note(&lease, Note::Checkpoint(&kept))
-        .await
-        .unwrap();
+    on.store().save_one(&lease, &kept).await.unwrap();
     assert_eq!(
         on.another()
             .await
@@ -165,30 +162,74 @@ pub async fn a_checkpoint_is_kept(on: &dyn Fixture) {
         ("", None)
     );
     on.store()
-        .note(&lease, Note::Checkpoint(&checkpoint("shorter")))
+        .save_one(&lease, &checkpoint("shorter"))
         .await
         .unwrap();
     assert_eq!(on.turn(turn.id).await.checkpoint, checkpoint("shorter"));
+}
+
+/// What has streamed of many turns is saved at once; a lease that is lost holds up no other.
+pub async fn turns_are_saved_together(on: &dyn Fixture) {
+    let store = on.store();
+    let lost = on.running("lost").await;
+    on.expire_leases();
+    let other = on.claim().await.unwrap();
+    assert_eq!(other.turn.id, lost.turn.id);
+    let (first, second) = (on.running("first").await, on.running("second").await);
+    let ended = on.running("ended").await;
+    let kept = finish(TurnStatus::Completed, "Kept");
+    store.finish(&ended.lease, &kept).await.unwrap();
+    let deleted = on.running("deleted").await;
+    store
+        .delete_conversation(deleted.conversation.id, None)
+        .await
+        .unwrap();
+    let said = |text: &str| checkpoint(text);
+    let (one, two, late) = (said("One"), said("Two"), said("late"));
+    let progress = |lease, checkpoint| Progress { lease, checkpoint };
+    let all = [
+        progress(&lost.lease, &late),
+        progress(&second.lease, &two),
+        progress(&ended.lease, &late),
+        progress(&first.lease, &one),
+        progress(&deleted.lease, &late),
+    ];
+    let mut told = store.save(&all).await.unwrap();
+    told.sort_by_key(|lease| lease.turn);
+    let mut expected = [lost.lease, ended.lease, deleted.lease];
+    expected.sort_by_key(|lease| lease.turn);
+    assert_eq!(told, expected);
+    for (claimed, text) in [(&first, "One"), (&second, "Two")] {
+        assert_eq!(on.turn(claimed.turn.id).await.checkpoint, checkpoint(text));
+        let message = on.message(claimed.turn.message).await;
+        assert_eq!(message.answer.parts, checkpoint(text).parts());
+    }
+    assert_ne!(on.turn(lost.turn.id).await.checkpoint, late);
+    let message = on.message(ended.turn.message).await;
+    assert_eq!(message.answer.content, "Kept");
+    // The same again is nothing new, and no lease of those is lost.
+    assert_eq!(store.save(&all[1..2]).await.unwrap(), []);
+    assert_eq!(store.save(&[]).await.unwrap(), []);
 }
 
 /// Writing down the same again is no progress.
 pub async fn an_equal_checkpoint_is_no_progress(on: &dyn Fixture) {
     let ClaimedTurn { lease, turn, .. } = on.running("garden").await;
     on.store()
-        .note(&lease, Note::Checkpoint(&checkpoint("So far")))
+        .save_one(&lease, &checkpoint("So far"))
         .await
         .unwrap();
     let first_at = on.clock().now();
     on.expire_leases();
     let ClaimedTurn { lease, .. } = on.claim().await.unwrap();
     on.store()
-        .note(&lease, Note::Checkpoint(&checkpoint("So far")))
+        .save_one(&lease, &checkpoint("So far"))
         .await
         .unwrap();
     let row = on.turn(turn.id).await;
     assert_eq!((row.attempts, row.progress_at()), (1, Some(first_at)));
     on.store()
-        .note(&lease, Note::Checkpoint(&checkpoint("So far, and")))
+        .save_one(&lease, &checkpoint("So far, and"))
         .await
         .unwrap();
     let row = on.turn(turn.id).await;
@@ -277,10 +318,7 @@ pub async fn deep_nesting_is_kept(on: &dyn Fixture) {
     let turn = on.store().submit(&new).await.unwrap().turn;
     let claimed = on.claim().await.unwrap();
     let kept = checkpoint_of(&[PersistedPart::Tool(tool.clone())]);
-    on.store()
-        .note(&claimed.lease, Note::Checkpoint(&kept))
-        .await
-        .unwrap();
+    on.store().save_one(&claimed.lease, &kept).await.unwrap();
     let row = on.turn(turn.id).await;
     assert!(row.prompt == new.prompt && row.checkpoint == kept);
     let mut end = finish(TurnStatus::Completed, "");
@@ -300,7 +338,7 @@ pub async fn five_megabytes_are_kept(on: &dyn Fixture) {
         "the prompt came out otherwise"
     );
     on.store()
-        .note(&claimed.lease, Note::Checkpoint(&checkpoint(&big)))
+        .save_one(&claimed.lease, &checkpoint(&big))
         .await
         .unwrap();
     assert!(

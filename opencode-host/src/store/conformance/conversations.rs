@@ -5,11 +5,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::Fixture;
-use super::sample::{checkpoint, claim_by, session};
+use super::sample::{SaveOne as _, checkpoint, claim_by, session};
 use crate::clock::Clock as _;
 use crate::id::ConversationId;
 use crate::store::{
-    ConversationFilter, LeaseStatus, MAX_KEY_CHARS, Note, Page, StoreError, Swapped, Tenant,
+    ConversationFilter, LeaseStatus, MAX_KEY_CHARS, Page, StoreError, Swapped, Tenant,
 };
 
 /// A name is one conversation, for any number who open it at once.
@@ -225,7 +225,7 @@ pub async fn deletion_takes_messages_and_turns(on: &dyn Fixture) {
     );
     let written = on
         .store()
-        .note(&claimed.lease, Note::Checkpoint(&checkpoint("late")))
+        .save_one(&claimed.lease, &checkpoint("late"))
         .await;
     assert!(matches!(written, Err(StoreError::LeaseLost { turn }) if turn == claimed.turn.id));
 
@@ -245,7 +245,7 @@ pub async fn deletion_spares_other_conversations(on: &dyn Fixture) {
     assert_eq!(on.turn(kept.turn.id).await, kept.turn);
     assert_eq!(on.store().messages(None, None, 10).await.unwrap().len(), 2);
     on.store()
-        .note(&kept.lease, Note::Checkpoint(&checkpoint("on")))
+        .save_one(&kept.lease, &checkpoint("on"))
         .await
         .unwrap();
     on.complete(&kept.lease).await;

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use opencode_client::reply::PersistedPart;
 
 use super::Fixture;
-use super::sample::{checkpoint, finish, prompt};
+use super::sample::{SaveOne as _, checkpoint, finish, prompt};
 use crate::clock::Clock as _;
 use crate::id::TurnId;
 use crate::outcome::{Reason, TurnError};
@@ -362,7 +362,7 @@ pub async fn a_running_turn_is_cancelled_by_its_worker(on: &dyn Fixture) {
     };
     assert_eq!(on.store().check(&[lease]).await.unwrap(), [told]);
     on.store()
-        .note(&lease, Note::Checkpoint(&checkpoint("So far")))
+        .save_one(&lease, &checkpoint("So far"))
         .await
         .unwrap();
     on.expire_leases();

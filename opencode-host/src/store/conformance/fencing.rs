@@ -1,7 +1,7 @@
 //! Whose writes count.
 
 use super::Fixture;
-use super::sample::{LEASE, checkpoint, claim_by, finish, prompt};
+use super::sample::{LEASE, SaveOne as _, checkpoint, claim_by, finish, prompt};
 use crate::store::{
     ClaimedTurn, Finished, Lease, LeaseStatus, Note, Store, StoreError, StoreResult, TurnState,
     TurnStatus,
@@ -20,9 +20,7 @@ async fn every_write_is_refused(store: &dyn Store, lease: &Lease) {
         "prompt",
     );
     refused(
-        store
-            .note(lease, Note::Checkpoint(&checkpoint("late")))
-            .await,
+        store.save_one(lease, &checkpoint("late")).await,
         "checkpoint",
     );
     refused(store.note(lease, Note::Waiting).await, "waiting");
@@ -74,7 +72,7 @@ pub async fn a_late_worker_changes_nothing(on: &dyn Fixture) {
     );
 
     other
-        .note(&theirs.lease, Note::Checkpoint(&checkpoint("Theirs")))
+        .save_one(&theirs.lease, &checkpoint("Theirs"))
         .await
         .unwrap();
     let finished = other
@@ -116,9 +114,7 @@ pub async fn an_ended_turn_takes_no_more(on: &dyn Fixture) {
         .await
         .unwrap();
     let (row, message) = (on.turn(turn.id).await, on.message(turn.message).await);
-    let late = store
-        .note(&lease, Note::Checkpoint(&checkpoint("late")))
-        .await;
+    let late = store.save_one(&lease, &checkpoint("late")).await;
     assert!(
         matches!(late, Err(StoreError::LeaseLost { .. })),
         "{late:?}"

@@ -13,7 +13,8 @@ use crate::id::{MessageId, TurnId};
 use crate::outcome::Answer;
 use crate::store::{
     Claim, ClaimedTurn, Conversation, Finish, Finished, Lease, Message, Metadata, NewTurn, OnBusy,
-    PromptRecord, SessionRecord, Store, StoreResult, Submitted, Tenant, Turn, TurnStatus, WorkerId,
+    Progress, PromptRecord, SessionRecord, Store, StoreResult, Submitted, Tenant, Turn, TurnStatus,
+    WorkerId,
 };
 use crate::turn::Deadlines;
 
@@ -101,6 +102,23 @@ impl dyn Fixture + '_ {
             .iter()
             .filter(|event| event.name == Finish::EVENT)
             .count()
+    }
+}
+
+/// A save of one turn.
+pub(super) trait SaveOne {
+    /// Saves what has streamed of one turn; an error where its lease is lost.
+    async fn save_one(&self, lease: &Lease, checkpoint: &Checkpoint) -> StoreResult<()>;
+}
+
+impl SaveOne for dyn Store {
+    async fn save_one(&self, lease: &Lease, checkpoint: &Checkpoint) -> StoreResult<()> {
+        let lost = self.save(&[Progress { lease, checkpoint }]).await?;
+        if lost.is_empty() {
+            return Ok(());
+        }
+        assert_eq!(lost, [*lease], "the lease that is lost is told");
+        Err(lease.lost())
     }
 }
 

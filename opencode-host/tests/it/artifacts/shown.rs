@@ -175,10 +175,7 @@ async fn what_the_model_takes_is_asked_again_and_unknown_then() {
     ] {
         let faults = hosting.impostor.faults();
         faults.request("GET /config/providers", calls, Action::Swallow);
-        assert_eq!(
-            names(&posted(&hosting, seeing(), files, true).await),
-            shown
-        );
+        assert_eq!(names(&posted(&hosting, seeing(), files, true).await), shown);
     }
 }
 
