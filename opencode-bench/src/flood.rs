@@ -5,6 +5,7 @@
 //! frame. Each begins with the microsecond it was made in, so that who reads it can say how late it came.
 
 mod frames;
+mod pace;
 mod session;
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
+pub(crate) use pace::Pace;
 use session::Session;
 
 /// How often deltas are sent.
@@ -32,26 +34,6 @@ const TICK: Duration = Duration::from_millis(5);
 
 /// How many buffers a reader of events may be behind: a minute. One that is slower is cut off, not waited for.
 const BEHIND: usize = 12_000;
-
-/// What each answer is.
-#[derive(Clone, Copy, Debug, Args)]
-pub(crate) struct Pace {
-    /// Deltas a second of each turn
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    pub(crate) rate: u64,
-    /// How long an answer takes, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub(crate) seconds: u64,
-    /// Bytes of each delta, of which the first 16 tell when it was made
-    #[arg(long, value_name = "BYTES", default_value_t = 20, value_parser = clap::value_parser!(u64).range(16..=1_000_000))]
-    pub(crate) delta_bytes: u64,
-}
-
-impl Pace {
-    pub(crate) fn deltas(&self) -> u64 {
-        self.rate * self.seconds
-    }
-}
 
 /// What `flood` is told.
 #[derive(Clone, Debug, Args)]
@@ -153,7 +135,7 @@ fn routes(flood: Arc<Flood>) -> Router {
         .route("/event", get(events))
         .route("/session", get(list).post(create))
         .route("/session/status", get(statuses))
-        .route("/session/{id}", get(session).patch(session).delete(delete))
+        .route("/session/{id}", get(session).patch(patch).delete(delete))
         .route("/session/{id}/children", get(nothing))
         .route("/session/{id}/todo", get(nothing))
         .route("/session/{id}/message", get(messages))
@@ -192,11 +174,16 @@ async fn list(State(flood): Shared) -> Json<Value> {
     Json(inner.sessions.values().map(Session::info).collect())
 }
 
-async fn create(State(flood): Shared, Query(query): Query<HashMap<String, String>>) -> Json<Value> {
+async fn create(
+    State(flood): Shared,
+    Query(query): Query<HashMap<String, String>>,
+    Json(body): Json<Value>,
+) -> Json<Value> {
     let directory = query.get("directory").map_or("/", String::as_str);
     let mut inner = flood.lock();
     let number = inner.sessions.len() as u64;
-    let session = Session::new(number, directory, now_us() / 1000);
+    let rules = body["permission"].clone();
+    let session = Session::new(number, directory, now_us() / 1000, rules);
     let info = session.info();
     inner.sessions.insert(session.id.clone(), session);
     Json(info)
@@ -225,6 +212,18 @@ impl IntoResponse for Unknown {
 async fn session(State(flood): Shared, Path(id): Path<String>) -> Result<Json<Value>, Unknown> {
     let inner = flood.lock();
     let session = inner.sessions.get(&id).ok_or(Unknown(id))?;
+    Ok(Json(session.info()))
+}
+
+/// Keeps more permission rules, as hosts look for them.
+async fn patch(
+    State(flood): Shared,
+    Path(id): Path<String>,
+    Json(body): Json<Value>,
+) -> Result<Json<Value>, Unknown> {
+    let mut inner = flood.lock();
+    let session = inner.sessions.get_mut(&id).ok_or(Unknown(id))?;
+    session.add_rules(&body["permission"]);
     Ok(Json(session.info()))
 }
 

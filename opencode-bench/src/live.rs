@@ -72,19 +72,26 @@ pub(crate) async fn run(args: &StreamArgs) -> anyhow::Result<Report> {
     for turn in &turns {
         watching.spawn(watch(host.clone(), *turn));
     }
-    let (mut late, mut snapshots, mut completed) = (Vec::new(), 0, 0);
+    let (mut late, mut snapshots, mut completed, mut failed) = (Vec::new(), 0, 0, None);
     let watched = async {
         while let Some(seen) = watching.join_next().await {
             let seen = seen??;
             late.extend(seen.late_us);
             snapshots += seen.snapshots;
-            completed += usize::from(seen.completed);
+            match seen.failed {
+                None => completed += 1,
+                Some(why) if failed.is_none() => failed = Some(why),
+                Some(_) => {}
+            }
         }
         Ok::<_, anyhow::Error>(())
     };
     let watched = tokio::time::timeout(Duration::from_secs(args.limit), watched).await;
     watched.map_err(|_| anyhow::anyhow!("not all turns ended within {} s", args.limit))??;
     let cost = meter.read()?;
+    if let Some(why) = failed {
+        eprintln!("{} turns failed, one because: {why}", sessions - completed);
+    }
     let maxrss_kb = peak_memory_kb();
     shutdown.cancel();
     working.await??;
@@ -121,7 +128,8 @@ pub(crate) async fn run(args: &StreamArgs) -> anyhow::Result<Report> {
 struct Seen {
     late_us: Vec<u32>,
     snapshots: usize,
-    completed: bool,
+    /// Why the turn did not complete.
+    failed: Option<String>,
 }
 
 async fn watch(host: Host, turn: opencode_host::id::TurnId) -> anyhow::Result<Seen> {
@@ -139,7 +147,7 @@ async fn watch(host: Host, turn: opencode_host::id::TurnId) -> anyhow::Result<Se
         }
     }
     let result = host.result(turn).await?.context("the turn has no result")?;
-    seen.completed = result.answer.error.is_none();
+    seen.failed = result.answer.error.map(|error| format!("{error:?}"));
     Ok(seen)
 }
 

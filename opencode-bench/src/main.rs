@@ -8,6 +8,7 @@ mod flood;
 mod hosted;
 mod live;
 mod meter;
+mod plot;
 mod reference;
 mod stream;
 mod stream_args;

@@ -1,7 +1,5 @@
 //! Turns at once, measured: a load server on one processor, the whole host on the other, and what a delta costs.
 
-mod plot;
-
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -14,6 +12,7 @@ use tokio::process::{Child, Command};
 use crate::cpu;
 use crate::flood::Pace;
 use crate::live::Report;
+use crate::plot;
 
 /// What `turns` is told.
 #[derive(Clone, Debug, Args)]
@@ -82,7 +81,11 @@ pub(crate) async fn run(args: &TurnsArgs) -> anyhow::Result<bool> {
         print!("{}", table(&rows));
     }
     if let Some(path) = &args.svg {
-        std::fs::write(path, plot::svg(&rows))
+        let points: Vec<_> = rows
+            .iter()
+            .map(|row| (row.turns, row.us_per_delta))
+            .collect();
+        std::fs::write(path, plot::svg(&points))
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(rows.iter().all(|row| row.lost == 0))
@@ -111,8 +114,9 @@ async fn measure(args: &TurnsArgs, turns: usize) -> anyhow::Result<Row> {
         .args(["live", "--base", &base, "--store", &store])
         .args(["--sessions", &turns.to_string()])
         .args(["--limit", &limit.to_string()])
-        .stderr(Stdio::inherit())
-        .output()
+        .stdout(Stdio::piped())
+        .spawn()?
+        .wait_with_output()
         .await?;
     let flood_s = cpu_seconds(&flood);
     flood.kill().await?;

@@ -1,17 +1,18 @@
 //! Events as they stand on the wire.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub(super) const CONNECTED: &[u8] =
     b"data: {\"payload\":{\"id\":\"evt_0\",\"type\":\"server.connected\",\"properties\":{}}}\n\n";
 
-/// One event of a folder.
-pub(super) fn event(directory: &str, kind: &str, properties: &Value, into: &mut Vec<u8>) {
-    let payload = json!({"id": "evt_0", "type": kind, "properties": properties});
-    let whole = json!({"directory": directory, "project": "global", "payload": payload});
-    into.extend_from_slice(b"data: ");
-    into.extend_from_slice(whole.to_string().as_bytes());
-    into.extend_from_slice(b"\n\n");
+/// One event of a folder, its fields in the order that a real server has them in.
+pub(super) fn event(directory: &str, kind: &str, properties: &str, into: &mut Vec<u8>) {
+    let directory = Value::from(directory);
+    let whole = format!(
+        "data: {{\"directory\":{directory},\"project\":\"global\",\"payload\":{{\"id\":\"evt_202c86137002\",\
+         \"type\":\"{kind}\",\"properties\":{properties}}}}}\n\n"
+    );
+    into.extend_from_slice(whole.as_bytes());
 }
 
 /// The frame of a delta in two halves: between them stand its words, which need no escaping.
@@ -23,9 +24,12 @@ pub(super) fn delta(
 ) -> (Vec<u8>, Vec<u8>) {
     const WORDS: &str = "0123456789abcdef";
     let mut frame = Vec::new();
-    let properties = json!({
-        "sessionID": session, "messageID": message, "partID": part, "field": "text", "delta": WORDS,
-    });
+    let properties = format!(
+        "{{\"sessionID\":\"{session}\",\"messageID\":{message},\"partID\":{part},\"field\":\"text\",\
+         \"delta\":\"{WORDS}\"}}",
+        message = Value::from(message),
+        part = Value::from(part),
+    );
     event(directory, "message.part.delta", &properties, &mut frame);
     let text = String::from_utf8_lossy(&frame).into_owned();
     match text.split_once(WORDS) {

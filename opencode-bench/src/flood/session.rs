@@ -2,14 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::Pace;
 use super::frames;
+use super::pace::Pace;
 
 /// A session of the load server.
 pub(super) struct Session {
     pub(super) id: String,
     directory: String,
     created_ms: u64,
+    rules: Vec<Value>,
     turns: Vec<Turn>,
 }
 
@@ -34,8 +35,12 @@ struct End {
 }
 
 impl Session {
-    pub(super) fn new(number: u64, directory: &str, created_ms: u64) -> Self {
+    pub(super) fn new(number: u64, directory: &str, created_ms: u64, rules: Value) -> Self {
         Self {
+            rules: match rules {
+                Value::Array(rules) => rules,
+                _ => Vec::new(),
+            },
             id: format!("ses_{:012x}f{number:013x}", created_ms << 12),
             directory: directory.to_owned(),
             created_ms,
@@ -46,9 +51,14 @@ impl Session {
     pub(super) fn info(&self) -> Value {
         json!({
             "id": self.id, "slug": "flood", "version": "1.18.33", "projectID": "global",
-            "directory": self.directory, "title": "flood",
+            "directory": self.directory, "title": "flood", "permission": self.rules,
             "time": {"created": self.created_ms, "updated": self.created_ms},
         })
+    }
+
+    pub(super) fn add_rules(&mut self, rules: &Value) {
+        self.rules
+            .extend(rules.as_array().into_iter().flatten().cloned());
     }
 
     /// Takes a prompt: the frames that say so.
@@ -69,7 +79,7 @@ impl Session {
         };
         let mut frames = Vec::new();
         let mut say = |kind: &str, properties: &Value| {
-            frames::event(&self.directory, kind, properties, &mut frames);
+            frames::event(&self.directory, kind, &properties.to_string(), &mut frames);
         };
         let id = &self.id;
         say(
@@ -135,7 +145,7 @@ impl Session {
         let id = &self.id;
         let part = turn.text(id, &turn.words(pace));
         let mut say = |kind: &str, properties: &Value| {
-            frames::event(&self.directory, kind, properties, frames);
+            frames::event(&self.directory, kind, &properties.to_string(), frames);
         };
         say(
             "message.part.updated",

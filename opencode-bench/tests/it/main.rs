@@ -7,3 +7,4 @@
 )]
 
 mod chaos;
+mod turns;

@@ -84,6 +84,7 @@ mod queue;
 mod reader;
 mod row_effects;
 mod row_ends;
+mod row_files;
 mod row_fork;
 mod row_ledger;
 mod row_placed;

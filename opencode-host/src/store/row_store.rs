@@ -9,7 +9,6 @@ use async_trait::async_trait;
 use super::row_ends::{note_end, note_request, note_unread_end, release_end, release_ends};
 use super::row_fork::fork;
 use super::row_placed::next_turn;
-use super::row_spending;
 use super::row_unsettled::{leased_until, unfinished};
 use super::row_versions::{choose, hide, versions};
 use super::turn_row::{Changed, MessageWrite};
@@ -19,7 +18,7 @@ use super::{
     Finish, Finished, Forked, Lease, LeaseStatus, Message, MessageEntry, Messages, Metadata,
     NewAnswer, NewAttachment, NewFork, NewTurn, Note, OnBusy, Page, Progress, Queue, RequestAnswer,
     Rows, SessionGates, SessionRecord, StoreError, StoreResult, Submitted, Swapped, Tables, Tenant,
-    Turn, TurnEvent, TurnRow, TurnVersion,
+    Turn, TurnEvent, TurnRow, TurnVersion, row_files, row_spending,
 };
 use crate::blobs::Digest;
 use crate::clock::Timestamp;
@@ -134,18 +133,6 @@ async fn cancel_unread(
         on.put_message(message.into()).await?;
     }
     Ok(CancelOutcome::Cancelled)
-}
-
-async fn attach(on: &mut impl Rows, new: &NewAttachment, now: Timestamp) -> StoreResult<Attached> {
-    let files = on.files(new.message).await?;
-    if let Some(known) = files.into_iter().find(|file| file.name == new.name) {
-        return Ok(Attached::known(known));
-    }
-    let message = on.message(new.message).await?;
-    let row = message.ok_or_else(|| StoreError::not_found("message", new.message))?;
-    let file = new.attached(row.message.conversation, now);
-    on.add_file(file.clone()).await?;
-    Ok(Attached::new(file))
 }
 
 /// The turn that the same submit made before.
@@ -338,7 +325,7 @@ impl<T: Tables> Queue for RowStore<T> {
             on.put_message(message.into()).await?;
         }
         for file in new.files() {
-            attach(&mut on, &file, now).await?;
+            row_files::attach(&mut on, &file, now).await?;
         }
         conversation.used_at = now;
         conversation.head = Some(turn.id);
@@ -575,7 +562,7 @@ impl<T: Tables> Messages for RowStore<T> {
 impl<T: Tables> Files for RowStore<T> {
     async fn attach(&self, file: &NewAttachment) -> StoreResult<Attached> {
         let (mut on, now) = self.begin().await?;
-        let attached = attach(&mut on, file, now).await?;
+        let attached = row_files::attach(&mut on, file, now).await?;
         on.commit().await?;
         Ok(attached)
     }

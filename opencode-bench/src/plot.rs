@@ -2,24 +2,23 @@
 
 use std::fmt::Write as _;
 
-use super::Row;
-
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 360.0;
 const MARGIN: f64 = 56.0;
 
-/// A line with a dot for each row, in the order of the numbers of turns, which are spaced by their logarithms.
-pub(super) fn svg(rows: &[Row]) -> String {
-    let mut rows: Vec<&Row> = rows.iter().collect();
-    rows.sort_by_key(|row| row.turns);
-    let most = rows.iter().map(|row| row.us_per_delta).fold(1.0, f64::max) * 1.1;
-    let log = |row: &Row| (row.turns.max(1) as f64).ln();
+/// A line with a dot for each number of turns and what a delta costs there, in microseconds. The numbers are spaced by
+/// their logarithms.
+pub(crate) fn svg(points: &[(usize, f64)]) -> String {
+    let mut rows = points.to_vec();
+    rows.sort_by_key(|(turns, _)| *turns);
+    let most = rows.iter().map(|(_, cost)| *cost).fold(1.0, f64::max) * 1.1;
+    let log = |turns: usize| (turns.max(1) as f64).ln();
     let (low, high) = match (rows.first(), rows.last()) {
-        (Some(first), Some(last)) => (log(first), log(last)),
+        (Some((first, _)), Some((last, _))) => (log(*first), log(*last)),
         _ => (0.0, 0.0),
     };
     let span = if high > low { high - low } else { 1.0 };
-    let x = |row: &Row| MARGIN + (log(row) - low) / span * (WIDTH - 2.0 * MARGIN);
+    let x = |turns: usize| MARGIN + (log(turns) - low) / span * (WIDTH - 2.0 * MARGIN);
     let y = |value: f64| HEIGHT - MARGIN - value / most * (HEIGHT - 2.0 * MARGIN);
     let mut drawing = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
@@ -35,7 +34,7 @@ pub(super) fn svg(rows: &[Row]) -> String {
     );
     let points: Vec<_> = rows
         .iter()
-        .map(|row| format!("{:.1},{:.1}", x(row), y(row.us_per_delta)))
+        .map(|(turns, cost)| format!("{:.1},{:.1}", x(*turns), y(*cost)))
         .collect();
     // Writing to a string does not fail.
     let _written = writeln!(
@@ -43,17 +42,15 @@ pub(super) fn svg(rows: &[Row]) -> String {
         "<polyline points=\"{}\" fill=\"none\" stroke=\"#1a6dd6\" stroke-width=\"2\"/>",
         points.join(" ")
     );
-    for row in rows {
-        let (x, y) = (x(row), y(row.us_per_delta));
+    for (turns, cost) in rows {
+        let (x, y) = (x(turns), y(cost));
         let _written = writeln!(
             drawing,
             "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"#1a6dd6\"/>\
              <text x=\"{x:.1}\" y=\"{above:.1}\" text-anchor=\"middle\">{cost:.1}</text>\
              <text x=\"{x:.1}\" y=\"{below}\" text-anchor=\"middle\">{turns}</text>",
             above = y - 10.0,
-            cost = row.us_per_delta,
             below = HEIGHT - MARGIN + 18.0,
-            turns = row.turns,
         );
     }
     drawing.push_str("</svg>\n");
