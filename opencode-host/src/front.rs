@@ -14,7 +14,7 @@ use crate::blobs::{Blobs, SweepError, Swept};
 use crate::budgets::AskedBudgets;
 use crate::clock::Clock;
 use crate::id::{EffectId, TurnId};
-use crate::live::LiveTurns;
+use crate::live::{LiveTurns, Relay};
 use crate::options::HostOptions;
 use crate::sandbox::SandboxRoot;
 use crate::store::{Reader, ServerName, SessionGates, Store};
@@ -48,6 +48,8 @@ pub(crate) struct Front {
     pub(crate) blobs: Option<Blobs>,
     pub(crate) sandboxes: Option<SandboxRoot>,
     pub(crate) live: Arc<LiveTurns>,
+    /// What other nodes hear of the turns here, and this one of theirs.
+    pub(crate) relay: Arc<Relay>,
     /// Files are given their names in a conversation's sandbox by one submit at a time.
     pub(crate) placing: SessionGates,
     /// Of the workers of this process one hears of other processes' turns, for all.

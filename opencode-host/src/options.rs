@@ -26,7 +26,8 @@ pub struct HostOptions {
     pub max_upload: u64,
     /// Maximum size in bytes of all uploads of one conversation together. Default 1 GiB; what exceeds it is refused.
     pub upload_quota: u64,
-    /// How often a watcher of a turn that runs in another process reads what was saved of it. Default 500 ms.
+    /// How often the rows are looked at of turns that are watched here and run in another process, all at once. Default
+    /// 500 ms.
     pub poll_interval: Duration,
     /// How long [`Host::answer`](crate::Host::answer) waits to hear from the turn's worker. Default 15 s; the answer is kept and sent also
     /// afterwards.

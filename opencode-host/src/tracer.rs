@@ -25,6 +25,8 @@
 //! | `response.error` | a turn ended badly | `turn`, `reason`, `message` |
 //! | `stream.interrupted` | events were missed | `turn`, `reason` |
 //! | `stream.completed` | a reply that was heard has ended | `turn`, `duration_ms`, `first_token_ms`, `event_count`, `tool_count` |
+//! | `live.gap` | changes of a turn that runs on another node did not come, and the whole is asked for | `turn` |
+//! | `live.refused` | a message of another node was not read: of another version, malformed or too large | `turn`, `generation`, `reason`, `size` |
 //! | `reply.cut` | words or details were left out for lack of room | `turn`, `words`, `details` |
 //! | `tool.called` | a call of one of the product's tools was answered, once (`tool` is left out where there is no such one) | `turn`, `tool`, `outcome`, `duration_ms` |
 //! | `turn.finished` | the turn is settled: once, from the record of its end | `turn`, `conversation`, `status`, `reason`, `cancel_reason`, `duration_ms`, `first_token_ms`, `tool_count`, `cost`, `input_tokens`, `output_tokens`, `cache_read_tokens`, `cache_write_tokens`, `error`, `error_message` |

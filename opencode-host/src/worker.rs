@@ -40,6 +40,7 @@ use crate::configuration_guard::Unguarded;
 use crate::front::{Front, LocalWorker};
 use crate::host::Host;
 use crate::id::{EffectId, TurnId};
+use crate::live::Telling;
 use crate::reporter::Severity;
 use crate::store::{Conversation, ServerName, StoreError};
 use crate::turn::places::Places;
@@ -106,6 +107,7 @@ impl Worker {
         let beating = tokio::spawn(beats::keep_beating(Arc::clone(shared)));
         let sweeper = tokio::spawn(sweep::sweep(Arc::clone(shared)));
         let listener = tokio::spawn(listen(Arc::clone(&shared.front)));
+        let telling = Telling::start(&shared.front.relay);
         let over = shutdown.child_token();
         let mut doing = effects::keep_doing(shared, &over);
         doing.spawn(placing::keep_placing(Arc::clone(shared), over.clone()));
@@ -181,6 +183,7 @@ impl Worker {
         beating.abort();
         sweeper.abort();
         listener.abort();
+        telling.end().await;
         doing.abort_all();
         beats::leave(shared).await;
         outcome
@@ -202,6 +205,7 @@ impl Worker {
         let run = shared.begin_run();
         let keeper = tokio::spawn(leases::keep(Arc::clone(shared), run));
         let beating = tokio::spawn(beats::keep_beating(Arc::clone(shared)));
+        let telling = Telling::start(&shared.front.relay);
         let mut hooks = JoinSet::new();
         let outcome = loop {
             match Box::pin(claim_towards(shared, turn)).await {
@@ -241,6 +245,7 @@ impl Worker {
         };
         keeper.abort();
         beating.abort();
+        telling.end().await;
         while hooks.join_next().await.is_some() {}
         beats::leave(shared).await;
         outcome

@@ -7,10 +7,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use opencode_host::clock::{Clock, Timestamp};
 use opencode_host::id::{ConversationId, MessageId, TurnId};
+use opencode_host::live::LiveBus;
 use opencode_host::store::{SessionGates, SessionLock};
 
 use crate::failure::SqlResult;
@@ -220,6 +222,11 @@ pub(crate) trait Engine: fmt::Debug + Send + Sync + 'static {
     fn listen(&self, wake: &(dyn Fn() + Send + Sync)) -> impl Future<Output = ()> + Send {
         let _ = wake;
         std::future::pending()
+    }
+
+    /// What brings the changes of running turns to other nodes, where the database can.
+    fn live_bus(&self) -> Option<Arc<dyn LiveBus>> {
+        None
     }
 
     /// Where new ids come from.

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use crate::options::{Dialect, Options, PREFIX};
 
 /// The tables, without their prefix. Other words with the prefix are indexes, which no schema may stand before.
-pub(crate) const TABLES: [&str; 11] = [
+pub(crate) const TABLES: [&str; 13] = [
     "migrations",
     "conversations",
     "sessions",
@@ -24,6 +24,8 @@ pub(crate) const TABLES: [&str; 11] = [
     "effects",
     "ledger",
     "servers",
+    "live",
+    "watched",
 ];
 
 /// The longest prefix. With it the longest name of an index stays below the 63 bytes of Postgres.

@@ -153,6 +153,8 @@ const EXPECTED: &[Expected] = &[
     (turns::ACTIVE, "turns_open", "text, bigint"),
     (turns::AHEAD, "turns_open", "text"),
     (turns::BY_ID, "(id", "text"),
+    (turns::BY_IDS, "(id", "text"),
+    (turns::STANDINGS, "(id", "text"),
     (turns::BY_CLIENT_KEY, "turns_by_client_key", "text, text"),
     (turns::EVENTS, "turn_events_by_turn", "text"),
     (turns::UNFINISHED, "turns_open", "text"),

@@ -53,6 +53,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(10, "0010_versions.sql", "versions"),
     step!(11, "0011_forks.sql", "forks"),
     step!(12, "0012_servers.sql", "servers"),
+    step!(13, "0013_live.sql", "live"),
 ];
 
 /// The newest version that this program knows.

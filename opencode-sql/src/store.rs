@@ -1,5 +1,6 @@
 //! The [`Store`](opencode_host::store::Store) on either database.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -7,13 +8,15 @@ use opencode_host::blobs::Digest;
 use opencode_host::budget::{Budget, Spending, Spent};
 use opencode_host::clock::Timestamp;
 use opencode_host::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnId};
+use opencode_host::live::LiveBus;
 use opencode_host::store::{
     Account, AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
     Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
     Finish, Finished, Forked, Lane, Lease, LeaseStatus, Ledger, Message, MessageEntry, Messages,
     Metadata, NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page, Progress, Queue,
     RequestAnswer, Reserved, SessionGates, SessionLock, SessionRecord, StoreError, StoreResult,
-    Submitted, Swapped, Take, Tenant, Tried, Turn, TurnEvent, TurnVersion, lock_in_process,
+    Submitted, Swapped, Take, Tenant, Tried, Turn, TurnEvent, TurnStanding, TurnVersion,
+    lock_in_process,
 };
 
 use crate::engine::{Engine, Handle as _};
@@ -320,6 +323,10 @@ impl<E: Engine> Queue for SqlStore<E> {
     async fn listen(&self, wake: &(dyn Fn() + Send + Sync)) {
         self.0.listen(wake).await;
     }
+
+    fn live_bus(&self) -> Option<Arc<dyn LiveBus>> {
+        self.0.live_bus()
+    }
 }
 
 #[async_trait]
@@ -372,6 +379,16 @@ impl<E: Engine> Messages for SqlStore<E> {
 
     async fn turn(&self, id: TurnId) -> StoreResult<Option<Turn>> {
         statement!(self.reader, "turn", |on| turns::by_id(&mut on, id))
+    }
+
+    async fn turns(&self, ids: &[TurnId]) -> StoreResult<Vec<Turn>> {
+        statement!(self.reader, "turns", |on| turns::by_ids(&mut on, ids))
+    }
+
+    async fn standings(&self, turns: &[TurnId]) -> StoreResult<Vec<Option<TurnStanding>>> {
+        statement!(self.reader, "standings", |on| turns::standings(
+            &mut on, turns
+        ))
     }
 
     async fn versions(&self, id: TurnId) -> StoreResult<Vec<TurnVersion>> {

@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Change, Checkpoint, PartKind, PendingRequest, PersistedPart, SnapshotPart};
 use crate::id::PartId;
@@ -69,7 +69,7 @@ pub enum Gone {
 }
 
 /// Why nothing comes for the moment. It is gone as soon as the answer goes on.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Notice {
@@ -99,6 +99,23 @@ impl View {
     ) -> Self {
         let mut view = Self::default();
         view.replace(parts, requests);
+        view
+    }
+
+    /// Returns the view that another process has after `revision` changes, at least one, of what it tells of it. What
+    /// sub-agents have done is not in it, nor what was removed before.
+    pub fn at_revision(
+        revision: u64,
+        parts: impl IntoIterator<Item = SnapshotPart>,
+        requests: impl IntoIterator<Item = PendingRequest>,
+        notice: Option<Notice>,
+    ) -> Self {
+        let mut view = Self {
+            revision: revision.saturating_sub(1),
+            ..Self::default()
+        };
+        view.replace(parts, requests);
+        view.set_notice(notice);
         view
     }
 
@@ -411,6 +428,19 @@ mod tests {
             view.gone_since(view.revision() + 1).is_none(),
             "another run's"
         );
+    }
+
+    #[test]
+    fn a_view_of_another_process_goes_on_from_its_revision() {
+        let mut view = View::at_revision(7, [], [], None);
+        assert_eq!(view.revision(), 7);
+        view.apply(&added("a", text("one")));
+        assert_eq!(view.revision(), 8);
+        assert!(
+            view.gone_since(6).is_none(),
+            "what was removed is not known"
+        );
+        assert_eq!(view.gone_since(7).unwrap().count(), 0);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::blobs::Blobs;
 use crate::budgets::{AskedBudgets, Budgets};
 use crate::clock::{Clock, SystemClock};
 use crate::front::Front;
+use crate::live::{LiveBus, LiveTurns, Relay};
 use crate::options::HostOptions;
 use crate::reporter::ErrorReporter;
 use crate::sandbox::SandboxRoot;
@@ -26,6 +27,7 @@ pub struct HostBuilder {
     budgets: AskedBudgets,
     blobs: Option<Blobs>,
     sandboxes: Option<SandboxRoot>,
+    live_bus: Option<Arc<dyn LiveBus>>,
 }
 
 impl std::fmt::Debug for HostBuilder {
@@ -46,6 +48,7 @@ impl HostBuilder {
             budgets: AskedBudgets::default(),
             blobs: None,
             sandboxes: None,
+            live_bus: None,
         }
     }
 
@@ -98,8 +101,24 @@ impl HostBuilder {
         self
     }
 
+    /// What brings the changes of running turns to the other processes on the store, in the place of what
+    /// the store has for that ([`Queue::live_bus`](crate::store::Queue::live_bus)): a store on Postgres has one. The same in all
+    /// processes. Without any, those who watch a turn in another process get the reply as it is saved, about once a second.
+    pub fn live_bus(mut self, bus: impl LiveBus) -> Self {
+        self.live_bus = Some(Arc::new(bus));
+        self
+    }
+
     /// Makes the host. Nothing is contacted.
     pub fn build(self) -> Host {
+        let live = Arc::<LiveTurns>::default();
+        let relay = Relay::new(
+            Arc::clone(&self.store),
+            self.live_bus.or_else(|| self.store.live_bus()),
+            Arc::clone(&live),
+            self.telemetry.clone(),
+            self.options.poll_interval,
+        );
         Host {
             front: Arc::new(Front {
                 reader: Reader::new(Arc::clone(&self.store)),
@@ -110,7 +129,8 @@ impl HostBuilder {
                 budgets: self.budgets,
                 blobs: self.blobs,
                 sandboxes: self.sandboxes,
-                live: Arc::default(),
+                live,
+                relay: Arc::new(relay),
                 placing: SessionGates::default(),
                 listening: tokio::sync::Mutex::default(),
                 queue_changed: Arc::new(Notify::new()),

@@ -1,7 +1,8 @@
 //! Following a turn, wherever it runs.
 //!
 //! A [`LiveStream`] tells every change, for programs. A [`ViewStream`] tells the reply as it is, as often as it is
-//! asked, for whoever shows it. Where the turn runs in another process, what that process has saved is read instead.
+//! asked, for whoever shows it. Where the turn runs in another process, a task of the host brings what becomes of it
+//! there, once for all who watch here ([`crate::live`]).
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,9 +16,8 @@ use opencode_client::reply::{Change, Checkpoint, View};
 use tokio::sync::watch;
 
 use super::Host;
-use crate::front::Front;
 use crate::id::TurnId;
-use crate::live::{self, Cursor, LiveEvent, LiveTurn};
+use crate::live::{self, Cursor, Follower, LiveEvent, Row};
 use crate::store::{Phase, StoreError, StoreResult, Turn};
 use crate::turn::TurnResult;
 
@@ -72,15 +72,15 @@ impl Host {
     }
 
     /// Returns the reply to a turn as it is now, and the cursor to watch on from. Where the turn runs in another
-    /// process, that is the reply as last saved.
+    /// process and is not watched in this one, that is the reply as last saved.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when there is no such turn, and what reading it can fail with.
     pub async fn view(&self, turn: TurnId) -> StoreResult<(Cursor, View)> {
         let live = self.front().live.turn(turn);
-        match live.view().filter(|_| live.is_local()) {
+        match live.view().filter(|_| live.is_known()) {
             Some(view) => Ok(view),
-            None => Ok((Cursor::START, saved(&self.turn(turn).await?))),
+            None => Ok(saved(&self.turn(turn).await?)),
         }
     }
 
@@ -109,8 +109,24 @@ impl Host {
     }
 
     async fn follow(&self, turn: TurnId, cursor: Cursor) -> StoreResult<Follow> {
-        self.turn(turn).await?;
-        let live = self.front().live.turn(turn);
+        let row = self.turn(turn).await?;
+        let (relay, live) = (&self.front().relay, self.front().live.turn(turn));
+        let live = live.follow();
+        if !live.is_known() {
+            live.set_row(if row.is_over() {
+                Row::Over
+            } else {
+                let unreachable = row.unreachable;
+                Row::Open { unreachable }
+            });
+            if relay.bus.is_none() {
+                live.set_saved(row.checkpoint);
+            }
+        }
+        if !live.is_local() {
+            relay.followed();
+            live::attend(relay);
+        }
         Ok(Follow {
             host: self.clone(),
             id: turn,
@@ -118,7 +134,7 @@ impl Host {
             turn: live,
             cursor,
             waiting: VecDeque::new(),
-            stored: None,
+            stored: 0,
             unreachable: (cursor == Cursor::START).then_some(false),
             done: false,
         })
@@ -132,36 +148,33 @@ fn no_turn(turn: TurnId) -> StoreError {
     }
 }
 
-/// The reply as the process that runs the turn has last saved it. It has no place among the changes there: the cursor
-/// stays before them.
-fn saved(turn: &Turn) -> View {
+/// The reply as the process that runs the turn has last saved it. It has no place among the changes there.
+fn saved(turn: &Turn) -> (Cursor, View) {
     let mut view = View::from(&turn.checkpoint);
     if turn.unreachable {
         view.set_notice(Some(live::unreachable()));
     }
-    view
+    let cursor = if turn.checkpoint == Checkpoint::default() {
+        Cursor::START
+    } else {
+        Cursor::SAVED
+    };
+    (cursor, view)
 }
 
 /// One watcher.
 struct Follow {
     host: Host,
     id: TurnId,
-    turn: Arc<LiveTurn>,
+    turn: Follower,
     moves: watch::Receiver<u64>,
     cursor: Cursor,
     waiting: VecDeque<LiveEvent>,
-    /// What another process had saved when it was last read.
-    stored: Option<Checkpoint>,
+    /// The how-manieth of what another process has saved was shown last.
+    stored: u64,
     /// What was last told of the server; `None` where an earlier watcher may have been told otherwise.
     unreachable: Option<bool>,
     done: bool,
-}
-
-/// What the row of a turn that runs elsewhere says.
-enum Elsewhere {
-    Running(Box<Turn>),
-    Over,
-    Deleted,
 }
 
 impl Follow {
@@ -188,37 +201,36 @@ impl Follow {
             if !self.waiting.is_empty() {
                 continue;
             }
-            let unreachable = if settled {
+            if settled {
                 let end = self.end().await?;
                 self.waiting.push_back(end);
                 continue;
-            } else if self.turn.is_local() {
-                self.turn.is_unreachable()
-            } else {
-                match self.look_elsewhere().await? {
-                    Elsewhere::Running(turn) => {
-                        if self.is_new(&turn) {
-                            self.waiting.push_back(LiveEvent::Snapshot {
-                                cursor: Cursor::START,
-                                view: View::from(&turn.checkpoint),
-                            });
-                            self.stored = Some(turn.checkpoint);
-                            continue;
-                        }
-                        turn.unreachable
-                    }
-                    Elsewhere::Over => {
+            }
+            if !self.turn.is_local() {
+                if let Some((number, saved)) = self.turn.saved_since(self.stored) {
+                    self.stored = number;
+                    self.waiting.push_back(LiveEvent::Snapshot {
+                        cursor: Cursor::SAVED,
+                        view: View::from(&*saved),
+                    });
+                    continue;
+                }
+                match self.turn.row() {
+                    Row::Unknown | Row::Open { .. } => {}
+                    Row::Over => {
                         let end = self.end().await?;
                         self.waiting.push_back(end);
                         continue;
                     }
-                    Elsewhere::Deleted => {
+                    Row::Deleted => {
                         self.waiting.push_back(LiveEvent::Deleted);
                         continue;
                     }
                 }
-            };
-            if self.unreachable != Some(unreachable) {
+            }
+            if let Some(unreachable) = self.turn.is_unreachable()
+                && self.unreachable != Some(unreachable)
+            {
                 self.unreachable = Some(unreachable);
                 self.waiting.push_back(self.told(unreachable));
                 continue;
@@ -231,45 +243,42 @@ impl Follow {
     async fn view(&mut self) -> StoreResult<Option<(Cursor, View)>> {
         while !self.done {
             self.moves.borrow_and_update();
-            if self.turn.is_local() {
-                let unreachable = self.turn.is_unreachable();
-                if let Some((cursor, view)) = self.turn.view()
-                    && (cursor != self.cursor || self.unreachable != Some(unreachable))
-                {
-                    (self.cursor, self.unreachable) = (cursor, Some(unreachable));
-                    return Ok(Some((cursor, view)));
+            let unreachable = self.turn.is_unreachable().or(self.unreachable);
+            if let Some((cursor, view)) = self.turn.view()
+                && (cursor != self.cursor || self.unreachable != unreachable)
+            {
+                (self.cursor, self.unreachable) = (cursor, unreachable);
+                return Ok(Some((cursor, view)));
+            }
+            if let Some((number, saved)) = self.turn.saved_since(self.stored) {
+                (self.cursor, self.stored, self.unreachable) = (Cursor::SAVED, number, unreachable);
+                let mut view = View::from(&*saved);
+                if unreachable == Some(true) {
+                    view.set_notice(Some(live::unreachable()));
                 }
-                if self.turn.is_finished() {
-                    self.done = true;
-                    continue;
-                }
-            } else {
-                match self.look_elsewhere().await? {
-                    Elsewhere::Running(turn) => {
-                        if self.is_new(&turn) || self.unreachable != Some(turn.unreachable) {
-                            self.unreachable = Some(turn.unreachable);
-                            let view = saved(&turn);
-                            self.stored = Some(turn.checkpoint);
-                            return Ok(Some((Cursor::START, view)));
-                        }
-                    }
-                    Elsewhere::Over | Elsewhere::Deleted => {
-                        self.done = true;
-                        continue;
-                    }
-                }
+                return Ok(Some((self.cursor, view)));
+            }
+            let is_elsewhere = !self.turn.is_local();
+            if self.turn.is_finished()
+                || (is_elsewhere && matches!(self.turn.row(), Row::Over | Row::Deleted))
+            {
+                self.done = true;
+                continue;
             }
             self.wait().await;
         }
         Ok(None)
     }
 
-    /// The turn may run here later, or end elsewhere: looked at now and then.
+    /// Waits until something is new. The turn may come to run elsewhere meanwhile, and is looked after then.
     async fn wait(&mut self) {
-        let interval = self.front().options.poll_interval;
+        let front = self.host.front();
+        if !self.turn.is_local() {
+            live::attend(&front.relay);
+        }
         tokio::select! {
             _ = self.moves.changed() => {}
-            () = tokio::time::sleep(interval) => {}
+            () = tokio::time::sleep(front.options.poll_interval) => {}
         }
     }
 
@@ -288,22 +297,6 @@ impl Follow {
         }
     }
 
-    /// What another process saved since it was last read.
-    fn is_new(&self, turn: &Turn) -> bool {
-        self.stored.as_ref() != Some(&turn.checkpoint) && turn.checkpoint != Checkpoint::default()
-    }
-
-    async fn look_elsewhere(&self) -> StoreResult<Elsewhere> {
-        let Some(turn) = self.front().store.turn(self.id).await? else {
-            return Ok(Elsewhere::Deleted);
-        };
-        Ok(if turn.is_over() {
-            Elsewhere::Over
-        } else {
-            Elsewhere::Running(Box::new(turn))
-        })
-    }
-
     /// The last event.
     async fn end(&self) -> StoreResult<LiveEvent> {
         match self.host.result(self.id).await {
@@ -311,10 +304,6 @@ impl Follow {
             Ok(None) | Err(StoreError::NotFound { .. }) => Ok(LiveEvent::Deleted),
             Err(error) => Err(error),
         }
-    }
-
-    fn front(&self) -> &Front {
-        self.host.front()
     }
 }
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A place in a turn's changes: which run of the turn, and the number in it.
+/// A place in a turn's changes: which run of the turn, and the number in it. The same on every node.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -22,6 +22,12 @@ impl Cursor {
     pub const START: Self = Self {
         generation: 0,
         sequence: 0,
+    };
+
+    /// Behind a reply as it was last saved, which has no number: what comes next is the whole.
+    pub(crate) const SAVED: Self = Self {
+        generation: 0,
+        sequence: 1,
     };
 }
 

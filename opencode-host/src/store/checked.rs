@@ -16,12 +16,13 @@ use super::{
     NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page, Progress, Queue, RequestAnswer,
     Reserved, Server, ServerLoad, ServerName, ServerReport, Servers, SessionGates, SessionLock,
     SessionRecord, Store, StoreResult, Submitted, Swapped, Take, Tenant, Tried, Turn, TurnEvent,
-    TurnVersion, Unplaced, WorkerId,
+    TurnStanding, TurnVersion, Unplaced, WorkerId,
 };
 use crate::blobs::Digest;
 use crate::budget::{Budget, Spending, Spent};
 use crate::clock::Timestamp;
 use crate::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnId};
+use crate::live::LiveBus;
 
 /// A store behind its bounds: names of conversations and client keys have at most [`MAX_KEY_CHARS`] characters,
 /// tenants at most [`MAX_TENANT_CHARS`], file names at most [`MAX_ATTACHMENT_NAME`], answers at most [`MAX_ANSWER_BYTES`](super::MAX_ANSWER_BYTES) bytes. What
@@ -100,6 +101,10 @@ forward! { Queue {
         self.0.listen(wake).await;
     }
 
+    fn live_bus(&self) -> Option<Arc<dyn LiveBus>> {
+        self.0.live_bus()
+    }
+
     async fn request_cancel(&self, turn: TurnId, reason: Option<&str>) -> StoreResult<CancelOutcome> {
         check_length("reason of a cancel", reason.unwrap_or_default(), MAX_CANCEL_REASON)?;
         self.0.request_cancel(turn, reason).await
@@ -118,6 +123,8 @@ forward! { Messages {
     message_index(conversation: Option<ConversationId>, after: u64, limit: u32) -> Vec<MessageEntry>;
     messages_before(conversation: ConversationId, before: Option<MessageId>, limit: u32) -> Vec<Message>;
     turn(id: TurnId) -> Option<Turn>;
+    turns(ids: &[TurnId]) -> Vec<Turn>;
+    standings(turns: &[TurnId]) -> Vec<Option<TurnStanding>>;
     versions(id: TurnId) -> Vec<TurnVersion>;
     active_turns(conversation: ConversationId, limit: u32) -> Vec<Turn>;
     turn_events(id: TurnId) -> Vec<TurnEvent>;

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Finish, RequestAnswer, StoreError, StoreResult, Turn, TurnEvent, TurnStatus, TurnVersion,
+    Finish, RequestAnswer, StoreError, StoreResult, Turn, TurnEvent, TurnStanding, TurnStatus,
+    TurnVersion,
 };
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
@@ -112,6 +113,34 @@ pub trait Messages: Send + Sync {
 
     /// One turn.
     async fn turn(&self, id: TurnId) -> StoreResult<Option<Turn>>;
+
+    /// Those of these turns that there are and that can be read, in any order. This default reads them one by one.
+    async fn turns(&self, ids: &[TurnId]) -> StoreResult<Vec<Turn>> {
+        let mut turns = Vec::with_capacity(ids.len());
+        for id in ids {
+            match self.turn(*id).await {
+                Ok(turn) => turns.extend(turn),
+                Err(StoreError::Corrupt { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(turns)
+    }
+
+    /// How these turns stand, in their order; `None` where there is no such turn. A node asks that of all turns that are
+    /// watched there and run elsewhere, about twice a second. This default reads them whole, one by one; one that cannot be
+    /// read stands as if nothing had come of it.
+    async fn standings(&self, turns: &[TurnId]) -> StoreResult<Vec<Option<TurnStanding>>> {
+        let mut standings = Vec::with_capacity(turns.len());
+        for id in turns {
+            let turn = match self.turn(*id).await {
+                Err(StoreError::Corrupt { .. }) => Some(TurnStanding::default()),
+                turn => turn?.as_ref().map(TurnStanding::of),
+            };
+            standings.push(turn);
+        }
+        Ok(standings)
+    }
 
     /// The turns that go on from the same place as this one, itself among them, oldest first.
     ///

@@ -129,7 +129,7 @@ pub use reader::Reader;
 pub use row_store::RowStore;
 pub use rows::{
     CancelOutcome, Claim, ClaimedTurn, Finished, Lease, LeaseStatus, PromptRecord, Turn,
-    TurnVersion, WorkerId,
+    TurnStanding, TurnVersion, WorkerId,
 };
 pub use server::{Server, ServerLoad, ServerProblem, ServerReport, ServerState, Unplaced};
 pub use server_name::{BadServerName, MAX_SERVER_NAME, ServerLabel, ServerName};

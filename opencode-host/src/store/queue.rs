@@ -3,6 +3,7 @@
 //! What a worker may do to a turn, and what becomes of the row then, is the same in every store:
 //! [`TurnRow`](super::TurnRow) has these rules as functions without I/O.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,6 +17,7 @@ use super::{
 use crate::budget::Spent;
 use crate::clock::Timestamp;
 use crate::id::TurnId;
+use crate::live::LiveBus;
 
 /// The queue of turns.
 ///
@@ -157,6 +159,12 @@ pub trait Queue: Send + Sync {
     async fn listen(&self, wake: &(dyn Fn() + Send + Sync)) {
         let _ = wake;
         std::future::pending().await
+    }
+
+    /// What brings the changes of running turns to the nodes where they are watched, where the store has something for it.
+    /// Not by default.
+    fn live_bus(&self) -> Option<Arc<dyn LiveBus>> {
+        None
     }
 }
 

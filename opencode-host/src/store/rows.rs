@@ -87,6 +87,32 @@ pub struct Turn {
     pub created_at: Timestamp,
 }
 
+/// How a turn stands, for those who watch it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TurnStanding {
+    /// [`Turn::is_over`].
+    pub over: bool,
+    /// [`Turn::generation`].
+    pub generation: u64,
+    /// [`Turn::unreachable`].
+    pub unreachable: bool,
+    /// [`Turn::progress_at`]: as long as it is the same, nothing more was saved of the reply.
+    pub progress_at: Option<Timestamp>,
+}
+
+impl TurnStanding {
+    /// How this turn stands.
+    pub fn of(turn: &Turn) -> Self {
+        Self {
+            over: turn.is_over(),
+            generation: turn.generation,
+            unreachable: turn.unreachable,
+            progress_at: turn.progress_at(),
+        }
+    }
+}
+
 impl Turn {
     /// Whether nothing more comes of the turn: it is settled, or it was cancelled before it was prompted, so that only
     /// its hooks are left to be called.

@@ -39,6 +39,7 @@ pub(super) async fn drive(
     shared.running().insert(turn, running);
     let live = shared.front.live.turn(turn);
     live.start(generation);
+    shared.front.relay.started();
     let is_over = matches!(claimed.turn.phase(), Phase::Finished { .. });
     let context = TurnContext::new(claimed.conversation.clone(), &claimed.turn);
     let (product, asked) = shared.product.ask(&context, is_over).await;

@@ -9,7 +9,7 @@ use opencode_client::{Client, HubOptions};
 use opencode_host::blobs::Blobs;
 use opencode_host::budgets::Budgets;
 use opencode_host::id::{ConversationId, TurnId};
-use opencode_host::live::{Cursor, LiveEvent};
+use opencode_host::live::{Cursor, LiveBus, LiveEvent};
 use opencode_host::product::Product;
 use opencode_host::reporter::{ErrorReporter, Severity};
 use opencode_host::sandbox::SandboxRoot;
@@ -132,6 +132,10 @@ impl Builder {
 
     pub(crate) fn sandboxes(self, root: SandboxRoot) -> Self {
         self.host(|host| host.sandboxes(root))
+    }
+
+    pub(crate) fn live_bus(self, bus: impl LiveBus) -> Self {
+        self.host(|host| host.live_bus(bus))
     }
 
     pub(crate) fn host_options(self, options: HostOptions) -> Self {

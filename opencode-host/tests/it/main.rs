@@ -19,6 +19,7 @@ mod faulty_store;
 mod folders;
 mod hooks;
 mod hosting;
+mod live;
 mod real;
 mod rules;
 mod sandbox;

@@ -8,6 +8,7 @@
 //!   mints does not hold up everything else.
 //! * No statement and no wait for a lock is without a bound.
 
+mod bus;
 mod error;
 mod listen;
 mod open;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use opencode_host::clock::{Clock, Timestamp};
 use opencode_host::id::ConversationId;
+use opencode_host::live::LiveBus;
 use opencode_host::store::{
     SessionGate, SessionGates, SessionLock, SessionRecord, StoreError, StoreResult, Swapped,
 };
@@ -28,6 +30,8 @@ use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Row as _, SqlStr, Tr
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use self::bus::PostgresBus;
+use self::listen::Heard;
 use crate::engine::{Arg, Engine, Handle, Row, Sql, args, sql};
 use crate::failure::{Failure, SqlResult};
 use crate::names::Names;
@@ -135,7 +139,17 @@ impl Engine for PostgresEngine {
     }
 
     async fn listen(&self, wake: &(dyn Fn() + Send + Sync)) {
-        listen::listen(&self.pool, &self.names, &self.place, wake).await;
+        let wake = |_| wake();
+        listen::listen(&self.pool, &self.names, &self.place, &[Heard::Queue], &wake).await;
+    }
+
+    fn live_bus(&self) -> Option<Arc<dyn LiveBus>> {
+        Some(Arc::new(PostgresBus {
+            pool: self.pool.clone(),
+            names: Arc::clone(&self.names),
+            clock: self.lease_clock.clone(),
+            place: Arc::clone(&self.place),
+        }))
     }
 
     fn ids(&self) -> &dyn Clock {
@@ -220,7 +234,7 @@ impl Handle for PostgresHandle<'_> {
 
     async fn wake(&mut self) -> SqlResult<()> {
         let names = Arc::clone(&self.names);
-        let (channel, schema) = listen::address(&names);
+        let (channel, schema) = listen::address(&names, Heard::Queue);
         self.rows(listen::NOTIFY, args![channel, schema]).await?;
         Ok(())
     }

@@ -1,9 +1,12 @@
 //! Turn rows as such.
 
+use std::collections::HashMap;
+
 use opencode_host::clock::Timestamp;
 use opencode_host::id::{ConversationId, MessageId, TurnId};
 use opencode_host::store::{
-    ImpossibleState, Phase, StateRow, StoreError, StoreResult, Turn, TurnEvent,
+    ImpossibleState, Phase, StateRow, StoreError, StoreResult, Turn, TurnEvent, TurnStanding,
+    TurnStatus,
 };
 
 use super::ROW_VERSION;
@@ -26,6 +29,24 @@ pub(crate) const BY_ID: Sql = sql!(
     "SELECT ",
     turn_columns!(),
     " FROM opencode_turns WHERE id = $1"
+);
+/// The ids are one parameter, so that any number is one statement.
+macro_rules! of_these {
+    ($($piece:expr),+) => {
+        Sql {
+            sqlite: concat!($($piece),+, " FROM opencode_turns WHERE id IN (SELECT value FROM json_each($1))"),
+            postgres: concat!(
+                $($piece),+,
+                " FROM opencode_turns WHERE id = ANY (ARRAY(SELECT json_array_elements_text(CAST($1 AS json))))"
+            ),
+        }
+    };
+}
+
+pub(crate) const BY_IDS: Sql = of_these!("SELECT ", turn_columns!());
+pub(crate) const STANDINGS: Sql = of_these!(
+    "SELECT id, state, status, settled, generation, unreachable, progress_at, \
+       CAST(CASE WHEN prompted IS NULL THEN 0 ELSE 1 END AS BIGINT) AS prompted"
 );
 pub(crate) const BY_CLIENT_KEY: Sql = sql!(
     "SELECT ",
@@ -115,6 +136,39 @@ fn phase(columns: &Columns<'_, impl Row>) -> StoreResult<Phase> {
 pub(crate) async fn by_id(on: &mut impl Handle, id: TurnId) -> SqlResult<Option<Turn>> {
     let row = on.row(BY_ID, args![id]).await?;
     Ok(row.as_ref().map(read).transpose()?)
+}
+
+/// Those that there are. What cannot be read is left out.
+pub(crate) async fn by_ids(on: &mut impl Handle, ids: &[TurnId]) -> SqlResult<Vec<Turn>> {
+    let rows = on.rows(BY_IDS, args![json(&ids)?]).await?;
+    Ok(rows.iter().filter_map(|row| read(row).ok()).collect())
+}
+
+/// How turns stand, in their order.
+pub(crate) async fn standings(
+    on: &mut impl Handle,
+    ids: &[TurnId],
+) -> SqlResult<Vec<Option<TurnStanding>>> {
+    let rows = on.rows(STANDINGS, args![json(&ids)?]).await?;
+    let mut standings = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let columns = Columns::new(row, "turns", "id")?;
+        let id: TurnId = columns.id("id")?;
+        standings.insert(id, standing_of(&columns).unwrap_or_default());
+    }
+    Ok(ids.iter().map(|id| standings.get(id).copied()).collect())
+}
+
+fn standing_of(columns: &Columns<'_, impl Row>) -> StoreResult<TurnStanding> {
+    let mut standing = TurnStanding::default();
+    if let Phase::Finished { status, settled } = phase(columns)? {
+        let was_prompted = columns.flag("prompted")?;
+        standing.over = settled || (status == TurnStatus::Cancelled && !was_prompted);
+    }
+    standing.generation = columns.count("generation")?;
+    standing.unreachable = columns.flag("unreachable")?;
+    standing.progress_at = columns.optional_time("progress_at")?;
+    Ok(standing)
 }
 
 pub(crate) async fn by_client_key(

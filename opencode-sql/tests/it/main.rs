@@ -8,9 +8,11 @@
 
 mod application;
 mod conformance;
+mod counted;
 mod crowds;
 mod earlier;
 mod fixture;
+mod live;
 mod own_store;
 mod postgres;
 mod processes;

@@ -182,7 +182,7 @@ macro_rules! store_conformance {
                 deletion_takes_messages_and_turns, deletion_spares_other_conversations;
             people: names_are_unique_within_a_tenant, tenants_are_kept_as_they_are, a_tenant_has_a_bound,
                 metadata_is_kept_and_replaced, metadata_of_a_turn_is_kept, lists_come_in_pages_either_way,
-                lists_are_filtered, active_turns_are_those_that_are_queued_or_run;
+                lists_are_filtered, active_turns_are_those_that_are_queued_or_run, many_turns_are_looked_at_together;
             sessions: one_holder_at_a_time, the_wait_is_bounded, dropping_the_lock_releases_it,
                 a_set_session_is_kept, another_process_never_overwrites, many_mint_once,
                 a_deleted_conversation_has_no_session;

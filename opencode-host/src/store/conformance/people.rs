@@ -5,11 +5,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Fixture;
+use super::sample::{SaveOne as _, checkpoint, finish};
 use crate::clock::Clock as _;
-use crate::id::ConversationId;
+use crate::id::{ConversationId, TurnId};
 use crate::store::{
     Conversation, ConversationFilter, ConversationSummary, MAX_METADATA_BYTES, MAX_TENANT_CHARS,
-    Metadata, Order, Page, StoreError, Tenant,
+    Metadata, Note, Order, Page, StoreError, Tenant, TurnStanding, TurnStatus,
 };
 
 fn metadata(value: Value) -> Metadata {
@@ -292,4 +293,74 @@ pub async fn active_turns_are_those_that_are_queued_or_run(on: &dyn Fixture) {
     assert_eq!(active(9).await, turns[1..2]);
     let unknown = ConversationId::from_uuid(on.clock().new_uuid());
     assert_eq!(on.store().active_turns(unknown, 9).await.unwrap(), []);
+}
+
+/// Many turns are looked at, and read, together.
+pub async fn many_turns_are_looked_at_together(on: &dyn Fixture) {
+    let running = on.running("running").await;
+    let ended = on.running("ended").await;
+    on.complete(&ended.lease).await;
+    let gone_by = on.running("gone by").await;
+    let (cancelled, queued) = (on.open("cancelled").await, on.open("queued").await);
+    let cancelled = on.submit(&cancelled, "never mind").await.id;
+    let queued = on.submit(&queued, "wait").await.id;
+    let store = on.store();
+    store.request_cancel(cancelled, None).await.unwrap();
+    on.clock().advance(Duration::from_secs(1));
+    let half = checkpoint("Half");
+    store.save_one(&running.lease, &half).await.unwrap();
+    let noting = Note::Unreachable(true);
+    store.note(&running.lease, noting).await.unwrap();
+    let end = finish(TurnStatus::Completed, "It ended.");
+    store.finish(&gone_by.lease, &end).await.unwrap();
+    let unknown = TurnId::from_uuid(on.clock().new_uuid());
+    let ids = [
+        queued,
+        unknown,
+        running.turn.id,
+        ended.turn.id,
+        gone_by.turn.id,
+        cancelled,
+    ];
+    let another = on.another().await;
+    let standings = another.standings(&ids).await.unwrap();
+    let mut alone = Vec::new();
+    for id in ids {
+        let turn = another.turn(id).await.unwrap();
+        alone.push(turn.as_ref().map(TurnStanding::of));
+    }
+    assert_eq!(standings, alone);
+    let over: Vec<_> = standings
+        .iter()
+        .map(|standing| standing.map(|standing| standing.over))
+        .collect();
+    let expected = [
+        Some(false),
+        None,
+        Some(false),
+        Some(true),
+        Some(false),
+        Some(true),
+    ];
+    assert_eq!(over, expected);
+    let standing = standings[2].unwrap();
+    assert!(standing.unreachable);
+    assert_eq!(standing.progress_at, Some(on.clock().now()));
+    assert_eq!(standing.generation, running.lease.generation);
+
+    let mut turns = another.turns(&ids).await.unwrap();
+    turns.sort_by_key(|turn| ids.iter().position(|id| *id == turn.id));
+    let mut alone = Vec::new();
+    for id in ids {
+        alone.extend(another.turn(id).await.unwrap());
+    }
+    assert_eq!(turns, alone);
+    assert_eq!(another.turns(&[]).await.unwrap(), []);
+    assert_eq!(another.standings(&[]).await.unwrap(), []);
+    if on.make_unreadable(running.turn.id).await {
+        let turns = another.turns(&ids).await.unwrap();
+        assert_eq!(turns.len(), alone.len() - 1);
+        let standings = another.standings(&ids).await.unwrap();
+        assert!(standings[2].is_some() && standings[3] == Some(TurnStanding::of(&alone[2])));
+    }
 }
