@@ -20,6 +20,13 @@ const keep = (old, fresh) => {
     same.open = details.open;
     same.dataset.touched = "";
   }
+  // Those of a text have no name: they stay in their order.
+  const folds = fresh.querySelectorAll(".block details");
+  old.querySelectorAll("details:not([id])").forEach((details, at) => {
+    if (!folds[at] || !("touched" in details.dataset)) return;
+    folds[at].open = details.open;
+    folds[at].dataset.touched = "";
+  });
 };
 
 const replace = (old, fresh) => {
@@ -27,13 +34,22 @@ const replace = (old, fresh) => {
   const isSummary = focused?.matches("summary");
   const foldId = isSummary && focused.parentElement.id;
   keep(old, fresh);
+  const wide = [...old.querySelectorAll("pre, table")].map(({ scrollLeft }) => scrollLeft);
+  const now = [...fresh.querySelectorAll("pre, table")];
   old.replaceWith(fresh);
+  wide.forEach((left, at) => {
+    if (left && now[at]) now[at].scrollLeft = left;
+  });
   if (foldId) find(foldId)?.querySelector("summary").focus({ preventScroll: true });
 };
 
+// The HTML of blocks, as it was sent.
+const sent = new Map();
+
 const apply = (changes) => {
-  const follow = isAtEnd();
-  for (const [operation, target, html] of changes) {
+  // What was scrolled since the last frame counts, though its event is still to come.
+  look();
+  for (const [operation, target, html, tail] of changes) {
     if (operation === "visit") {
       visit(target);
       return;
@@ -43,8 +59,12 @@ const apply = (changes) => {
     if (operation === "remove-from") while (element?.nextElementSibling) element.nextElementSibling.remove();
     if (operation === "remove-from") element?.remove();
     if (!element || !html) continue;
-    const fresh = fragment(html);
-    if (operation === "replace") replace(element, fresh);
+    // What grows comes without the beginning that is there already.
+    const whole = operation === "grow" ? sent.get(target).slice(0, html) + tail : html;
+    const fresh = fragment(whole);
+    const block = fresh.firstElementChild;
+    if (block?.matches(".block[id]")) sent.set(block.id, whole);
+    if (operation === "replace" || operation === "grow") replace(element, fresh);
     if (operation !== "append") continue;
     for (const child of [...fresh.children]) {
       const same = child.id && find(child.id);
@@ -52,18 +72,71 @@ const apply = (changes) => {
       else element.append(child);
     }
   }
-  if (follow) toEnd();
+  if (follows) toEnd();
+  else showBehind();
 };
 
-// ---- Scrolling: the end is followed only while the reader is there ----
+// ---- Scrolling is the reader's: any way up lets go of the end, reaching it takes hold again ----
 
-const isAtEnd = () => innerHeight + scrollY >= document.documentElement.scrollHeight - 60;
-const toEnd = () => scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
-let wasAtEnd = true;
+const isAtEnd = () => innerHeight + scrollY >= document.documentElement.scrollHeight - 4;
+let follows = true;
+// Where the page was last, how high it was, and how much text it had when the end was let go of.
+let last = { top: 0, height: 0, length: 0 };
 
-document.addEventListener("scroll", () => {
-  wasAtEnd = isAtEnd();
+const toEnd = () => {
+  follows = true;
+  scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
+  showBehind();
+};
+
+// The button that goes to the end, and how much is new there.
+const showBehind = () => {
+  const button = document.querySelector(".to-end");
+  const messages = find("messages");
+  if (!button || !messages) return;
+  button.hidden = follows || isAtEnd();
+  if (button.hidden) return;
+  const words = Math.round((messages.textContent.length - last.length) / 6);
+  button.textContent = words > 0 ? `To the end: about ${words} new ${words === 1 ? "word" : "words"}` : "To the end";
+};
+
+const letGo = () => {
+  if (!follows || scrollY <= 0) return;
+  follows = false;
+  last.length = find("messages")?.textContent.length ?? 0;
+  showBehind();
+};
+
+document.addEventListener("wheel", ({ deltaY }) => {
+  if (deltaY < 0) letGo();
 }, { passive: true });
+
+let finger = 0;
+document.addEventListener("touchstart", ({ touches }) => {
+  finger = touches[0].clientY;
+}, { passive: true });
+document.addEventListener("touchmove", ({ touches }) => {
+  if (touches[0].clientY > finger) letGo();
+  finger = touches[0].clientY;
+}, { passive: true });
+
+document.addEventListener("keydown", ({ key, shiftKey, target }) => {
+  const writes = target.matches("textarea, input") && target.value;
+  const isUp = ["ArrowUp", "PageUp", "Home"].includes(key) || (key === " " && shiftKey);
+  if (isUp && (!writes || key === "PageUp")) letGo();
+});
+
+const look = () => {
+  const { scrollHeight: height } = document.documentElement;
+  // A page that gets shorter moves too, and nobody moved it.
+  if (scrollY < last.top && height >= last.height) letGo();
+  else if (scrollY > last.top && isAtEnd()) follows = true;
+  last.top = scrollY;
+  last.height = height;
+  showBehind();
+};
+
+document.addEventListener("scroll", look, { passive: true });
 
 // ---- The stream of the first answer that is not complete ----
 
@@ -371,25 +444,48 @@ addEventListener("popstate", () => location.reload());
 
 // ---- Small things ----
 
+// A page that came over plain http has no clipboard, and the old way.
+const toClipboard = async (text) => {
+  try {
+    await navigator.clipboard.writeText(text);
+    return;
+  } catch {}
+  const focused = document.activeElement;
+  const area = Object.assign(document.createElement("textarea"), { value: text, className: "quiet" });
+  document.body.append(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  focused?.focus({ preventScroll: true });
+  if (!done) throw new Error("nothing was copied");
+};
+
+const textOf = async (button) => {
+  if (!button.dataset.source) return button.closest(".code").querySelector("code").textContent.replace(/\n$/, "");
+  const response = await ask(button.dataset.source);
+  if (!response.ok) throw new Error(LOST);
+  return response.text();
+};
+
+// One button tells how it went, in its own words.
 const copy = async (button) => {
-  const code = button.parentElement.querySelector("code") ?? button.parentElement;
-  await navigator.clipboard.writeText(code.textContent.replace(/\n$/, ""));
-  button.dataset.done = "";
-  setTimeout(() => delete button.dataset.done, 1500);
+  let words = "Copied";
+  try {
+    await toClipboard(await textOf(button));
+  } catch {
+    words = "Not copied";
+  }
+  button.textContent = words;
+  setTimeout(() => {
+    button.textContent = "Copy";
+  }, 1500);
 };
 
 document.addEventListener("click", (event) => {
   if (event.target.matches(".halt, .halt *")) stop();
-  if (event.target.matches(".copy")) copy(event.target).catch(() => {});
+  if (event.target.matches(".copy")) copy(event.target);
+  if (event.target.matches(".to-end")) toEnd();
   const summary = event.target.closest("summary");
   if (summary) summary.parentElement.dataset.touched = "";
-});
-
-// Code gets its button when somebody comes near.
-document.addEventListener("pointerover", (event) => {
-  const code = event.target.closest?.(".block > pre");
-  if (!code || code.querySelector(".copy") || !navigator.clipboard) return;
-  const button = Object.assign(document.createElement("button"), { className: "copy", type: "button", ariaLabel: "Copy" });
-  code.append(button);
 });
 

@@ -218,9 +218,10 @@ document.addEventListener("error", ({ target: image }) => {
 
 // A picture that comes late pushes down what is read.
 document.addEventListener("load", ({ target: image }) => {
-  if (wasAtEnd && image.matches?.(".picture img")) toEnd();
+  if (follows && image.matches?.(".picture img")) toEnd();
 }, true);
 
 document.querySelector(".side li [aria-current]")?.scrollIntoView({ block: "nearest" });
 if (find("messages") && !location.hash) toEnd();
+else follows = isAtEnd();
 watch();

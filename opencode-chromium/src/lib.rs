@@ -102,6 +102,13 @@ impl Chromium {
 
     /// Calls a method and waits for its result.
     async fn call(&mut self, method: &str, params: Value) -> Value {
+        let message = self.answer(method, params).await;
+        assert!(message.get("error").is_none(), "{method}: {message}");
+        message["result"].clone()
+    }
+
+    /// Calls a method and waits for its answer, which may be an error.
+    async fn answer(&mut self, method: &str, params: Value) -> Value {
         self.last += 1;
         let mut message = json!({"id": self.last, "method": method, "params": params});
         if let Some(session) = &self.session {
@@ -115,8 +122,7 @@ impl Chromium {
         loop {
             let message = self.message().await;
             if message["id"] == self.last {
-                assert!(message.get("error").is_none(), "{method}: {message}");
-                return message["result"].clone();
+                return message;
             }
             self.note(&message);
         }
@@ -164,7 +170,13 @@ impl Chromium {
     /// The value of an expression in the page; null when it cannot be told, as while another page comes.
     pub async fn evaluate(&mut self, expression: &str) -> Value {
         let params = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
-        self.call("Runtime.evaluate", params).await["result"]["value"].clone()
+        let answer = self.answer("Runtime.evaluate", params).await;
+        let reason = answer["error"]["message"].as_str();
+        assert!(
+            reason.is_none_or(|reason| reason.contains("navigated")),
+            "{answer}"
+        );
+        answer["result"]["result"]["value"].clone()
     }
 
     /// Waits until an expression in the page is true.
@@ -229,6 +241,12 @@ impl Chromium {
         let end = text.chars().count();
         let composed = json!({"text": text, "selectionStart": end, "selectionEnd": end});
         self.call("Input.imeSetComposition", composed).await;
+    }
+
+    /// Turns the wheel over the middle of the page by so many pixels, downwards.
+    pub async fn wheels(&mut self, pixels: i64) {
+        let turn = json!({"type": "mouseWheel", "x": 400, "y": 200, "deltaX": 0, "deltaY": pixels});
+        self.call("Input.dispatchMouseEvent", turn).await;
     }
 
     /// Presses and releases a key that says this code of itself.

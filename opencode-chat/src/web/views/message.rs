@@ -50,6 +50,7 @@ pub(crate) struct PromptView {
     base: BasePath,
     id: String,
     turn: TurnId,
+    source: String,
     text: String,
     files: Vec<FileView>,
 }
@@ -60,6 +61,7 @@ impl PromptView {
             base: base.clone(),
             id: element(message.id),
             turn: message.turn,
+            source: source(base, message),
             text: message.answer.content.trim_end().to_owned(),
             files,
         }
@@ -85,8 +87,12 @@ pub(crate) struct AnswerView {
     goes_on: bool,
     versions: Versions,
     usage: Option<String>,
-    /// Where all of it is, when not all is shown.
-    whole: Option<String>,
+    /// Where its text is.
+    source: String,
+    /// Whether there is a text.
+    is_told: bool,
+    /// Whether all of it is shown.
+    is_whole: bool,
 }
 
 impl AnswerView {
@@ -98,8 +104,6 @@ impl AnswerView {
         versions: Versions,
     ) -> Self {
         let (parts, is_whole) = PartView::all_of(&message.answer.parts, folder, MAX_SHOWN);
-        let (conversation, id) = (message.conversation, message.id);
-        let whole = format!("{base}/conversations/{conversation}/messages/{id}");
         let stopped =
             (message.status == MessageStatus::Cancelled).then(|| match message.answer.reason {
                 Some(Reason::Declined) => "You declined, so there is no answer.".to_owned(),
@@ -122,7 +126,9 @@ impl AnswerView {
             goes_on: goes_on(message),
             versions,
             usage: usage(&message.answer.usage),
-            whole: (!is_whole).then_some(whole),
+            source: source(base, message),
+            is_told: message.answer.parts.iter().any(is_text),
+            is_whole,
         }
     }
 
@@ -175,6 +181,16 @@ pub(crate) struct LabelView {
 pub(crate) struct NoticeView<'a> {
     pub(crate) id: String,
     pub(crate) text: Option<&'a str>,
+}
+
+/// Where all of a message is, as text.
+fn source(base: &BasePath, message: &Message) -> String {
+    let (conversation, id) = (message.conversation, message.id);
+    format!("{base}/conversations/{conversation}/messages/{id}")
+}
+
+fn is_text(part: &PersistedPart) -> bool {
+    matches!(part, PersistedPart::Text { content } if !content.trim().is_empty())
 }
 
 /// Whether an answer has a beginning and no end.

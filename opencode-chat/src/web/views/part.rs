@@ -26,7 +26,7 @@ pub(crate) struct TextView {
 /// One block of a text.
 #[derive(Debug, Template)]
 #[template(
-    source = "<div class=\"block\"{% if let Some(id) = id %} id=\"{{ id }}\"{% endif %}>{{ html|safe }}</div>",
+    source = "<div class=\"block\" dir=\"auto\"{% if let Some(id) = id %} id=\"{{ id }}\"{% endif %}>{{ html|safe }}</div>",
     ext = "html"
 )]
 pub(crate) struct BlockView {

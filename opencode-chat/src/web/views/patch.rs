@@ -12,6 +12,9 @@ pub(crate) enum Patch {
     Append(String, String),
     /// Puts HTML in the element's place.
     Replace(String, String),
+    /// Puts HTML in the place of the element that begins as what was last sent for it did: so many UTF-16 units of that,
+    /// then this.
+    Grow(String, usize, String),
     /// Takes the element away.
     Remove(String),
     /// Takes the element away, and all that stand behind it in theirs.
@@ -25,6 +28,7 @@ impl Serialize for Patch {
         match self {
             Self::Append(target, html) => ("append", target, html).serialize(serializer),
             Self::Replace(target, html) => ("replace", target, html).serialize(serializer),
+            Self::Grow(target, kept, html) => ("grow", target, kept, html).serialize(serializer),
             Self::Remove(target) => ("remove", target).serialize(serializer),
             Self::RemoveFrom(target) => ("remove-from", target).serialize(serializer),
             Self::Visit(url) => ("visit", url).serialize(serializer),

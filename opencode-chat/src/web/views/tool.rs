@@ -248,11 +248,9 @@ impl TodoView {
 fn folded(display: &ToolDisplay<'_>, diff: Option<&Diff<'_>>, folder: Option<&str>) -> Vec<Folded> {
     let text = |label, text: &str| {
         let (text, cut) = cut(text.trim_end_matches('\n'), MAX_TEXT);
-        Folded::Text {
-            label,
-            text: text.to_owned(),
-            cut,
-        }
+        // Colours of a terminal are none here.
+        let text = anstream::adapter::strip_str(text).to_string();
+        Folded::Text { label, text, cut }
     };
     if let Some(diff) = diff {
         return diff

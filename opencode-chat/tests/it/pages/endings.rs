@@ -31,8 +31,11 @@ async fn refused_credentials_say_how_to_sign_in_and_are_tried_again() {
     let answer = site.ended(conversation).await;
     assert_eq!(answer.answer.content, "Now it works.");
     let page = site.page(conversation).await;
-    page.shows(&["class=\"words\">go<", "Now it works.", "2/2"]);
-    assert_eq!(page.text.matches("class=\"words\">").count(), 1);
+    page.shows(&["class=\"words\" dir=\"auto\">go<", "Now it works.", "2/2"]);
+    assert_eq!(
+        page.text.matches("class=\"words\" dir=\"auto\">").count(),
+        1
+    );
     page.lacks("refused the credentials");
 }
 
@@ -63,9 +66,11 @@ async fn an_interrupted_answer_keeps_its_half_and_goes_on() {
         "{patches}"
     );
     site.ended(conversation).await;
-    site.page(conversation)
-        .await
-        .shows(&["The half", "class=\"words\">Continue.<", "The rest."]);
+    site.page(conversation).await.shows(&[
+        "The half",
+        "class=\"words\" dir=\"auto\">Continue.<",
+        "The rest.",
+    ]);
 }
 
 #[tokio::test]
@@ -89,7 +94,11 @@ async fn a_stopped_answer_goes_on_or_is_tried_again() {
     }
     site.ended(conversation).await;
     let page = site.page(conversation).await;
-    page.shows(&["The half", "class=\"words\">Continue.<", "The rest."]);
+    page.shows(&[
+        "The half",
+        "class=\"words\" dir=\"auto\">Continue.<",
+        "The rest.",
+    ]);
     assert_eq!(page.text.matches("Continue.<").count(), 1);
 }
 

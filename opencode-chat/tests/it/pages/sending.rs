@@ -145,14 +145,14 @@ async fn queued_prompts_wait_and_can_be_taken_back() {
     let page = site.page(conversation).await;
     page.shows(&[
         "Half",
-        "class=\"words\">two<",
+        "class=\"words\" dir=\"auto\">two<",
         "Waiting for the answer above",
     ]);
     let second = site.answer(conversation).await.turn;
     site.post(&format!("/turns/{second}/cancel"), &[]).await;
     site.page(conversation).await.shows(&[
         "Half",
-        "class=\"words\">two<",
+        "class=\"words\" dir=\"auto\">two<",
         "Cancelled before it started.",
     ]);
     site.impostor.gate("hold").open();

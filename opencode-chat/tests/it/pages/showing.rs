@@ -58,7 +58,7 @@ async fn a_conversation_is_listed_titled_and_shown() {
     page.shows(&[
         "<title>What is &#60;the&#62; answer? · OpenCode Chat</title>",
         &format!("<a href=\"/conversations/{conversation}\" aria-current=\"page\"><span class=\"name\">What is &#60;the&#62; answer?</span>"),
-        "class=\"words\">What is &#60;the&#62; answer?</div>",
+        "class=\"words\" dir=\"auto\">What is &#60;the&#62; answer?</div>",
         "<details class=\"reasoning\">",
         "Let me think.",
         "<p>The <em>answer</em> is <code>42</code>.</p>",
@@ -243,17 +243,20 @@ async fn a_long_conversation_shows_its_end_first() {
     let page = site.page(conversation).await;
     page.shows(&[
         "Show 22 earlier messages",
-        "class=\"words\">prompt 11<",
-        "class=\"words\">prompt 60<",
+        "class=\"words\" dir=\"auto\">prompt 11<",
+        "class=\"words\" dir=\"auto\">prompt 60<",
     ]);
-    page.lacks("class=\"words\">prompt 10<");
+    page.lacks("class=\"words\" dir=\"auto\">prompt 10<");
     // What was read stays in sight: the first message that was there is gone to.
     let first = page.between("<article class=\"message prompt\" id=\"", "\"");
     page.shows(&[&format!("href=\"?all=1#{first}\"")]);
     let all = site
         .get(&format!("/conversations/{conversation}?all=1"))
         .await;
-    all.shows(&["class=\"words\">prompt 0<", "class=\"words\">prompt 60<"]);
+    all.shows(&[
+        "class=\"words\" dir=\"auto\">prompt 0<",
+        "class=\"words\" dir=\"auto\">prompt 60<",
+    ]);
 }
 
 #[tokio::test]

@@ -431,7 +431,7 @@ pub(super) struct Watch {
 pub(super) struct Seen {
     pub(super) name: String,
     pub(super) id: Option<String>,
-    /// `[operation, target, html]`
+    /// `[operation, target, html]`; of one that grows what is kept of the HTML, as a number, stands before the rest of it.
     pub(super) patches: Vec<Vec<String>>,
 }
 
@@ -440,7 +440,7 @@ impl Seen {
     pub(super) fn html(&self) -> String {
         self.patches
             .iter()
-            .filter_map(|patch| patch.get(2))
+            .filter_map(|patch| patch.get(2..).and_then(<[_]>::last))
             .map(String::as_str)
             .collect()
     }
@@ -461,7 +461,15 @@ impl Watch {
                         Some(("id", id)) => seen.id = Some(id.to_owned()),
                         Some(("data", data)) => {
                             has_data = true;
-                            seen.patches = serde_json::from_str(data).unwrap();
+                            let patches: Vec<Vec<Value>> = serde_json::from_str(data).unwrap();
+                            let words = |value: &Value| match value.as_str() {
+                                Some(words) => words.to_owned(),
+                                None => value.to_string(),
+                            };
+                            let patches = patches.iter();
+                            seen.patches = patches
+                                .map(|patch| patch.iter().map(words).collect())
+                                .collect();
                         }
                         _ => {}
                     }

@@ -77,7 +77,7 @@ async fn files_go_to_the_agent_and_show_on_the_message() {
     );
     let page = site.page(conversation).await;
     page.shows(&[
-        "class=\"words\">What sold\nbest?</div>",
+        "class=\"words\" dir=\"auto\">What sold\nbest?</div>",
         "<ul class=\"files\" aria-label=\"Your files\">",
         "Übersicht &#60;b&#62;",
         "CSV · 10 bytes",
@@ -316,7 +316,7 @@ async fn a_script_sees_the_files_at_once() {
     let patches: Value = serde_json::from_str(&page.text).unwrap();
     let html = patches[0][2].as_str().unwrap();
     assert!(
-        html.contains("class=\"words\">more</div>") && html.contains(">b.txt</span>"),
+        html.contains("class=\"words\" dir=\"auto\">more</div>") && html.contains(">b.txt</span>"),
         "{html}"
     );
 }
@@ -344,7 +344,12 @@ async fn a_failed_prompt_is_tried_again_with_its_files() {
     );
     // The prompt is there once, with its file.
     let page = site.page(conversation).await;
-    assert_eq!(page.text.matches("class=\"words\">look<").count(), 1);
+    assert_eq!(
+        page.text
+            .matches("class=\"words\" dir=\"auto\">look<")
+            .count(),
+        1
+    );
     assert_eq!(page.text.matches(">a.txt</span>").count(), 1);
 }
 

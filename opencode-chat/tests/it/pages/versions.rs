@@ -46,7 +46,12 @@ async fn versions_stand_side_by_side() {
         "aria-label=\"Next version\" disabled",
     ]);
     page.lacks("First.");
-    assert_eq!(page.text.matches("class=\"words\">go<").count(), 1);
+    assert_eq!(
+        page.text
+            .matches("class=\"words\" dir=\"auto\">go<")
+            .count(),
+        1
+    );
 
     // A script is told what goes, and what comes in its place.
     let (status, patches) = site.send(&format!("/turns/{first}/choose"), &[]).await;
@@ -99,8 +104,12 @@ async fn an_edited_prompt_takes_the_place_of_the_other_with_its_files() {
         "{echoed}"
     );
     let page = site.page(conversation).await;
-    page.shows(&["class=\"words\">what is that?<", "a.txt", "2/2"]);
-    page.lacks("class=\"words\">what is &#60;this");
+    page.shows(&[
+        "class=\"words\" dir=\"auto\">what is that?<",
+        "a.txt",
+        "2/2",
+    ]);
+    page.lacks("class=\"words\" dir=\"auto\">what is &#60;this");
 }
 
 #[tokio::test]
@@ -134,7 +143,10 @@ async fn a_fork_goes_on_by_itself() {
     assert_eq!(one, other);
     assert_ne!(one, conversation);
     let page = site.page(one).await;
-    page.shows(&["<h1>plan a garden</h1>", "class=\"words\">plan a garden<"]);
+    page.shows(&[
+        "<h1>plan a garden</h1>",
+        "class=\"words\" dir=\"auto\">plan a garden<",
+    ]);
     let path = format!("/conversations/{one}/turns");
     site.post(&path, &[("prompt", "with roses")]).await;
     site.ended(one).await;
@@ -154,9 +166,10 @@ async fn a_file_goes_without_words_and_words_that_are_missing_are_asked_for() {
         .await
         .conversation();
     site.ended(conversation).await;
-    site.page(conversation)
-        .await
-        .shows(&["class=\"words\">See the attached files.<", "a.txt"]);
+    site.page(conversation).await.shows(&[
+        "class=\"words\" dir=\"auto\">See the attached files.<",
+        "a.txt",
+    ]);
     // A form without a file has an empty one.
     let form = FileForm::new("", "l").file("", "application/octet-stream", "");
     let path = format!("/conversations/{conversation}/turns");

@@ -55,6 +55,8 @@ struct ShownPart {
     blocks: Vec<u64>,
     /// Bytes of a tool call's row.
     size: usize,
+    /// The block that was sent last, and its HTML.
+    sent: Option<(usize, String)>,
 }
 
 /// What of a reply is shown, in order: what there is room for.
@@ -121,6 +123,7 @@ impl LiveAnswer {
             if piece.part.changed > revision {
                 shown.changed = 0;
                 shown.blocks.clear();
+                shown.sent = None;
             }
             shown
         });

@@ -1,7 +1,7 @@
 //! What of an answer the browser lacks, as HTML.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hasher as _};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use askama::Template as _;
 use opencode_host::client::reply::View;
@@ -145,6 +145,7 @@ impl ShownPart {
             changed: piece.part.changed,
             blocks,
             size,
+            sent: None,
         }
     }
 
@@ -197,11 +198,19 @@ impl ShownPart {
                 html: block.html(),
             }
             .render()?;
-            patches.push(if at < had.len() {
-                Patch::Replace(id, html)
+            let kept = match &self.sent {
+                Some((sent, before)) if *sent == at => common(before, &html),
+                _ => 0,
+            };
+            patches.push(if kept >= MIN_KEPT {
+                let units = html[..kept].encode_utf16().count();
+                Patch::Grow(id, units, html[kept..].to_owned())
+            } else if at < had.len() {
+                Patch::Replace(id, html.clone())
             } else {
-                Patch::Append(TextView::body(element, reasoning), html)
+                Patch::Append(TextView::body(element, reasoning), html.clone())
             });
+            self.sent = Some((at, html));
         }
         patches.extend(
             (blocks.len()..had.len()).map(|at| Patch::Remove(BlockView::element(element, at))),
@@ -242,16 +251,27 @@ impl Piece<'_> {
             changed,
             blocks,
             size,
+            sent: None,
         };
         (shown, view)
     }
+}
+
+/// A block that has fewer bytes in common with what was sent is sent whole.
+const MIN_KEPT: usize = 512;
+
+/// How many bytes two texts have in common at their beginnings.
+fn common(one: &str, other: &str) -> usize {
+    let pairs = one.bytes().zip(other.bytes());
+    let same = pairs.take_while(|(one, other)| one == other).count();
+    other.floor_char_boundary(same)
 }
 
 /// What tells the blocks that a browser has.
 fn fingerprints(blocks: &[Block]) -> Vec<u64> {
     let print = |block: &Block| {
         let mut hasher = DefaultHasher::new();
-        hasher.write(block.raw().as_bytes());
+        block.hash(&mut hasher);
         hasher.finish()
     };
     blocks.iter().map(print).collect()

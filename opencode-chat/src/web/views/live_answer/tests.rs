@@ -82,6 +82,7 @@ fn told(shown: &mut Shown) -> Vec<String> {
     let line = |patch: Patch| match patch {
         Patch::Append(target, html) => format!("append {} {}", short(&target), bare(&html)),
         Patch::Replace(target, html) => format!("replace {} {}", short(&target), bare(&html)),
+        Patch::Grow(target, _, html) => format!("grow {} {}", short(&target), bare(&html)),
         Patch::Remove(target) => format!("remove {}", short(&target)),
         Patch::RemoveFrom(target) => format!("remove from {}", short(&target)),
         Patch::Visit(url) => format!("visit {url}"),
@@ -358,4 +359,69 @@ fn an_endless_answer_takes_bounded_memory_and_says_so() {
     // Nothing shows behind a text that had no room.
     answer.apply(&delta("p", "behind the room"));
     assert!(told(&mut answer).is_empty());
+}
+
+/// What a browser makes of the patches of one text that grows: its blocks, and how many bytes came.
+fn grown(parts: impl IntoIterator<Item = String>) -> (Vec<String>, usize) {
+    let mut shown = answer();
+    shown.apply(&added("p", text("")));
+    shown.answer.whole(HERE, &shown.view, "").unwrap();
+    let mut blocks: Vec<(String, String)> = Vec::new();
+    let mut bytes = 0;
+    for part in parts {
+        shown.apply(&Change::PartDelta {
+            part_id: "p".into(),
+            kind: PartKind::Text,
+            delta: part.into(),
+        });
+        for patch in shown.answer.patches(HERE, &shown.view).unwrap() {
+            bytes += serde_json::to_string(&patch).unwrap().len();
+            match patch {
+                // The element is in the HTML.
+                Patch::Append(_, html) => {
+                    let id = html.split("id=\"").last().unwrap();
+                    let id = id.split('"').next().unwrap().to_owned();
+                    blocks.push((id, html));
+                }
+                Patch::Replace(id, html) => {
+                    let block = blocks.iter_mut().find(|(known, _)| *known == id);
+                    block.unwrap().1 = html;
+                }
+                Patch::Grow(id, kept, html) => {
+                    let block = blocks.iter_mut().find(|(known, _)| *known == id);
+                    let (_, old) = block.unwrap();
+                    let units: Vec<u16> = old.encode_utf16().take(kept).collect();
+                    *old = String::from_utf16(&units).unwrap() + &html;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    (blocks.into_iter().map(|(_, html)| html).collect(), bytes)
+}
+
+#[test]
+fn one_growing_block_costs_its_length_and_not_its_square() {
+    let pieces = |line: &str, count: usize| {
+        let piece = line.repeat(20);
+        (0..count / 20).map(|_| piece.clone()).collect::<Vec<_>>()
+    };
+    // Each of 200,000 characters, in a hundred pieces.
+    let code = pieces(&format!("{}\n", "let x = 1; ".repeat(9)), 2000);
+    let code = [vec!["```rust\n".to_owned()], code].concat();
+    let list = pieces(&format!("- {}\n", "wörd 🚀 ".repeat(14)), 2000);
+    for parts in [code, list] {
+        let whole: String = parts.concat();
+        assert!(
+            whole.chars().count() >= 200_000,
+            "{}",
+            whole.chars().count()
+        );
+        let (blocks, bytes) = grown(parts);
+        assert!(bytes < 1_500_000, "{bytes}");
+        // And what the browser has is what a reload shows.
+        let last = grown([whole]).0;
+        assert_eq!(blocks.len(), 1);
+        assert_eq!(blocks, last);
+    }
 }
