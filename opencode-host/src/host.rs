@@ -5,6 +5,7 @@ mod export;
 mod prepared;
 mod requests;
 mod servers;
+mod shares;
 mod spending;
 mod tenant_host;
 mod versions;
@@ -24,6 +25,7 @@ pub use tenant_host::TenantHost;
 pub use watch::{LiveStream, ViewStream};
 
 use crate::blobs::{Blobs, SweepError, Swept};
+use crate::clock::Timestamp;
 use crate::front::Front;
 use crate::id::{ConversationId, EffectId, TurnId};
 use crate::options::HostOptions;
@@ -84,6 +86,12 @@ pub struct SubmitOptions {
     pub on_busy: OnBusy,
     /// Deadlines of this turn. Where its worker's [`Limits`](crate::turn::Limits) are shorter, those hold.
     pub deadlines: Deadlines,
+    /// Of the tenant's queued turns that may begin, one of the highest priority is claimed first, and of those the oldest. It
+    /// says nothing about turns of other tenants, nor about those before it in its conversation. Default 0.
+    pub priority: i8,
+    /// The turn is not claimed before this moment, by the store's clock. It is in the queue meanwhile: it can be cancelled, it
+    /// keeps its place in its conversation, and those behind it wait with it. Default: none.
+    pub not_before: Option<Timestamp>,
     /// The files that come with the prompt; see [`Host::uploads`].
     pub uploads: Option<Uploads>,
     /// The turn of the conversation whose place the new one takes, as with [`Host::edit`]. Default: none, so that the turn

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::store::Tenant;
+use crate::store::{Tenant, TenantShare};
 use crate::turn::{DEFAULT_MAX_TRANSCRIPT, Limits};
 
 /// The largest prompt, in bytes of text, unless the options say otherwise.
@@ -99,6 +99,9 @@ pub struct WorkerOptions {
     /// counted, though it keeps its lease and goes on hearing its session; once it has its answer it goes on at once, so
     /// that there can be more than this for a while. No further turn begins until there are fewer.
     pub concurrency: usize,
+    /// The share of tenants whose share is not set ([`Host::set_tenant_share`](crate::Host::set_tenant_share)). Default:
+    /// weight 1, no bounds. The same for all workers on a store.
+    pub tenant_share: TenantShare,
     /// Maximum size in bytes of the transcript that a session gets which takes the place of a lost or unreadable one.
     /// Default 32 KiB. What does not fit is cut, the oldest first, and the transcript says so; below 1 KiB there is
     /// none.
@@ -132,6 +135,7 @@ impl Default for WorkerOptions {
             snapshot_interval: Duration::from_secs(1),
             poll_interval: Duration::from_millis(500),
             concurrency: 2048,
+            tenant_share: TenantShare::default(),
             max_transcript: DEFAULT_MAX_TRANSCRIPT,
             sweep: None,
             retention: Vec::new(),

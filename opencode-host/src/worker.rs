@@ -12,6 +12,7 @@ mod endpoint_lanes;
 mod hooks;
 mod identity;
 mod leases;
+mod next_look;
 mod placer;
 mod placing;
 mod server_options;
@@ -31,6 +32,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::drive::drive;
+use self::next_look::NextLook;
 use self::shared::Shared;
 use self::toward::{Toward, claim_towards};
 pub use builder::{BuildError, WorkerBuilder};
@@ -120,6 +122,7 @@ impl Worker {
         let places = Places::new(shared.workshop.options.concurrency);
         let mut drivers = JoinSet::new();
         let mut awake = tokio::time::Instant::now();
+        let mut next_look = NextLook::default();
         let outcome = loop {
             // Armed before the look, so that no submit is missed.
             let changed = shared.front.queue_changed.notified();
@@ -137,6 +140,7 @@ impl Worker {
             }
             match shared.claim(None).await {
                 Ok(Some(claimed)) => {
+                    next_look.changed();
                     let shared = Arc::clone(shared);
                     let slept = std::mem::replace(&mut awake, tokio::time::Instant::now());
                     if slept.elapsed() > shared.workshop.options.poll_interval + SUSPENDED {
@@ -164,10 +168,11 @@ impl Worker {
                     }
                 }
             }
+            let pause = next_look.pause(shared).await;
             tokio::select! {
                 () = shutdown.cancelled() => break Ok(()),
-                () = changed => {}
-                () = tokio::time::sleep(shared.workshop.options.poll_interval) => {}
+                () = changed => next_look.changed(),
+                () = tokio::time::sleep(pause) => {}
                 Some(_) = drivers.join_next() => {}
             }
         };

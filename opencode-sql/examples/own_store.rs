@@ -16,7 +16,7 @@ use opencode_host::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnI
 use opencode_host::store::column::{from_json, to_json};
 use opencode_host::store::{
     Attachment, ConversationCursor, ConversationRow, Conversations as _, Effect, MessageEntry,
-    MessageRow, Phase, RowStore, Rows, StoreError, StoreResult, Tables, Tenant, TurnRow,
+    MessageRow, RowStore, Rows, StoreError, StoreResult, Tables, Tenant, TurnRow,
 };
 use serde::de::DeserializeOwned;
 use sqlx::error::ErrorKind;
@@ -203,9 +203,9 @@ impl Rows for OwnRows {
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO UPDATE
             SET queued = ?4, settled = ?5, leased_at = ?6, lease_end = ?7, row = ?8";
         let (turn, json) = (&row.turn, &to_json(&row)?);
-        let queued = &u8::from(turn.phase() == Phase::Queued);
+        let queued = &row.precedence().0;
         let settled = &u8::from(row.is_settled());
-        let lease = row.lease.map(|held| (held.taken_at.0, held.expires_at.0));
+        let lease = row.held().map(|held| (held.taken_at.0, held.expires_at.0));
         let (taken, end) = &lease.unwrap_or_default();
         let (id, chat, post) = (&turn.id, &turn.conversation, &turn.message);
         let args: Args<'_> = &[id, chat, post, queued, settled, taken, end, json];
@@ -218,7 +218,7 @@ impl Rows for OwnRows {
     }
 
     async fn drop_unread(&mut self, turn: TurnId) -> Found<MessageId> {
-        let dropped = "UPDATE jobs SET queued = 0, settled = 1 WHERE id = ? AND queued = 1
+        let dropped = "UPDATE jobs SET queued = 0, settled = 1 WHERE id = ? AND queued > 0
             RETURNING id, json_quote(post)";
         self.one(dropped, &[&turn]).await
     }

@@ -11,8 +11,9 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use crate::options::{Dialect, Options, PREFIX};
 
-/// The tables, without their prefix. Other words with the prefix are indexes, which no schema may stand before.
-pub(crate) const TABLES: [&str; 13] = [
+/// The tables, without their prefix. Other words with the prefix are indexes, which no schema may stand before where they
+/// are made, and has to where they are dropped.
+pub(crate) const TABLES: [&str; 16] = [
     "migrations",
     "conversations",
     "sessions",
@@ -26,6 +27,9 @@ pub(crate) const TABLES: [&str; 13] = [
     "servers",
     "live",
     "watched",
+    "tenants",
+    "tenant_queues",
+    "arrivals",
 ];
 
 /// The longest prefix. With it the longest name of an index stays below the 63 bytes of Postgres.
@@ -105,6 +109,8 @@ impl Names {
                 written.push_str(word);
             } else if TABLES.contains(&noun) {
                 written.push_str(&self.table(noun));
+            } else if before.ends_with("DROP INDEX ") {
+                written.push_str(&self.beside(&self.bare(noun)));
             } else {
                 written.push_str(&self.bare(noun));
             }
@@ -181,18 +187,18 @@ mod tests {
 
     #[test]
     fn tables_and_indexes_are_renamed_and_nothing_else() {
-        let text = "CREATE INDEX opencode_turns_open ON opencode_turns (seq); \
+        let text = "DROP INDEX opencode_turns_open; CREATE INDEX opencode_turns_open ON opencode_turns (seq); \
                     SELECT my_opencode_turns, opencode FROM opencode_turn_events AS e";
         let plain = names(PREFIX, None).unwrap();
         assert_eq!(plain.rewrite(text), text);
         assert_eq!(
             names("a1_", None).unwrap().rewrite(text),
-            "CREATE INDEX a1_turns_open ON a1_turns (seq); \
+            "DROP INDEX a1_turns_open; CREATE INDEX a1_turns_open ON a1_turns (seq); \
              SELECT my_opencode_turns, opencode FROM a1_turn_events AS e"
         );
         assert_eq!(
             names("b", Some("The \"desk\"")).unwrap().rewrite(text),
-            "CREATE INDEX bturns_open ON \"The \"\"desk\"\"\".bturns (seq); \
+            "DROP INDEX \"The \"\"desk\"\"\".bturns_open; CREATE INDEX bturns_open ON \"The \"\"desk\"\"\".bturns (seq); \
              SELECT my_opencode_turns, opencode FROM \"The \"\"desk\"\"\".bturn_events AS e"
         );
     }

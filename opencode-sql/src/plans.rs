@@ -7,17 +7,22 @@ use crate::engine::Sql;
 use crate::options::Dialect;
 use crate::schema::STEPS;
 use crate::tables::{
-    answers, attachments, claims, conversations, effects, endings, forks, leases, ledger, messages,
-    servers, turns, versions,
+    answers, arrivals, attachments, claims, conversations, effects, endings, forks, leases, ledger,
+    messages, servers, tenants, turns, versions,
 };
 
 /// A statement, the index it is to use, and the types of its parameters.
 type Expected = (Sql, &'static str, &'static str);
 
 const LISTED: &str = "bigint, bigint, bigint, text, bigint, bigint";
+const NEXT_ON: &str = "bigint, bigint, bigint, bigint, text, text";
 const LISTED_OF_TENANT: &str = "bigint, bigint, bigint, text, bigint, bigint, text";
 
 const EXPECTED: &[Expected] = &[
+    (arrivals::TAKE, "arrivals_by_due", "bigint"),
+    (arrivals::SET_FIRST, "turns_open", "text, bigint"),
+    (arrivals::ADD_AGAIN, "turns_open", "text, bigint"),
+    (arrivals::NEXT_DUE, "arrivals_by_due", "bigint"),
     (answers::OF_TURN, "(turn", "text"),
     (answers::BY_REQUEST, "(turn", "text, text"),
     (attachments::BY_ID, "attachments_id", "text"),
@@ -37,13 +42,8 @@ const EXPECTED: &[Expected] = &[
     ),
     (
         claims::TAKE_QUEUED,
-        "turns_open",
-        "text, bigint, bigint, bigint",
-    ),
-    (
-        claims::TAKE_QUEUED,
-        "turns_queued",
-        "text, bigint, bigint, bigint",
+        "turns_next",
+        "text, bigint, bigint, bigint, text, text",
     ),
     (
         claims::TAKE_ONLY_LEFT_BEHIND,
@@ -58,11 +58,6 @@ const EXPECTED: &[Expected] = &[
     (
         claims::TAKE_LEFT_BEHIND_ON,
         "turns_by_lease_end",
-        "text, bigint, bigint, bigint, text",
-    ),
-    (
-        claims::TAKE_QUEUED_ON,
-        "turns_by_server",
         "text, bigint, bigint, bigint, text",
     ),
     (
@@ -149,6 +144,15 @@ const EXPECTED: &[Expected] = &[
     (servers::DISPLACE_TURNS, "turns_open", "text"),
     (servers::RUNNING, "turns_by_server", "text, bigint"),
     (servers::UNFINISHED, "turns_by_server", "text, bigint"),
+    (tenants::BY_TENANT, "(tenant", "text"),
+    (tenants::RUNNING, "turns_at_work", "text"),
+    (tenants::NEXT_ON, "tenant_queues_next", NEXT_ON),
+    (tenants::NEXT_ON, "turns_next", NEXT_ON),
+    (tenants::NEXT_ON, "turns_at_work", NEXT_ON),
+    (tenants::EMPTY, "tenant_queues_next", "text"),
+    (tenants::EMPTY, "turns_next", "text"),
+    (tenants::NEWEST, "tenant_queues_used", "text"),
+    (tenants::FREE_AT, "tenants_by_free_at", "bigint"),
     (effects::OF_LANE, "effects_due", "text, bigint"),
     (turns::ACTIVE, "turns_open", "text, bigint"),
     (turns::AHEAD, "turns_open", "text"),
@@ -182,8 +186,18 @@ const OLD_TURNS: &str = "
         checkpoint, created_at)
       SELECT 't' || n, 1, 'c' || (n % 20000), 'u' || n, 'a' || n, '{}', 'k' || n, 'finished', 'completed', 1, '{}', n
       FROM numbers;
-    INSERT INTO opencode_turns (id, version, conversation, user_message, message, prompt, state, checkpoint, created_at, server)
-      SELECT 'w' || n, 1, 'c' || (n + 2), 'u', 'a', '{}', 'queued', '{}', 1, 's' || (n % 8) FROM numbers WHERE n < 2000;
+    INSERT INTO opencode_turns (id, version, conversation, user_message, message, prompt, state, checkpoint, created_at, server,
+        tenant, is_first)
+      SELECT 'w' || n, 1, 'c' || (n + 2), 'u', 'a', '{}', 'queued', '{}', 1, 's' || (n % 8), 'o' || (n % 100), 1
+      FROM numbers WHERE n < 2000;
+    INSERT INTO opencode_tenants (tenant, is_set, weight, concurrency, free_at) SELECT 'o' || n, 1, 1, 2, n FROM numbers WHERE n < 10000;
+    INSERT INTO opencode_tenant_queues (server, tenant, waiting, used_from, used_to)
+      SELECT 's' || (n % 8), 'o' || n, CASE WHEN n < 100 THEN 1 ELSE 0 END, n, n + 1 FROM numbers WHERE n < 10000;
+    INSERT INTO opencode_arrivals (conversation, due_at) SELECT 'c' || n, n FROM numbers WHERE n < 10000;
+    INSERT INTO opencode_turns (id, version, conversation, user_message, message, prompt, state, checkpoint, created_at, worker,
+        leased_at, lease_expires_at, server, tenant)
+      SELECT 'x' || n, 1, 'c' || (n + 2002), 'u', 'a', '{}', 'running', '{}', 1, 'w', 1, 2, 's' || (n % 8), 'o' || (n % 100)
+      FROM numbers WHERE n < 2000;
     INSERT INTO opencode_turns (id, version, conversation, user_message, message, prompt, state, checkpoint, created_at)
       VALUES ('q', 1, 'c0', 'u', 'a', '{}', 'queued', '{}', 1);
     INSERT INTO opencode_turns (id, version, conversation, user_message, message, prompt, state, checkpoint, created_at, worker,
@@ -207,7 +221,6 @@ const OLD_TURNS: &str = "
 /// What is no look-up: a table, or an index that does not follow the question, from end to end.
 fn scans(line: &str) -> bool {
     let ordered = [
-        "turns_queued",
         "turns_unplaced",
         "effects_by_age",
         "effects_given_up",
@@ -273,6 +286,7 @@ async fn sqlite_uses_its_indexes() {
                 "(id" | "attachments_id" => "(id=?",
                 "(ledger" => "(turn=?",
                 "(server" => "(name=?",
+                "(tenant" => "(tenant=?",
                 "(seq" => "(rowid>?",
                 index => index,
             };
@@ -321,6 +335,7 @@ async fn postgres_uses_its_indexes() {
             "(turn" => "opencode_answers_pkey",
             "(ledger" => "opencode_ledger_pkey",
             "(server" => "opencode_servers_pkey",
+            "(tenant" => "opencode_tenants_pkey",
             "(seq" => "opencode_messages_pkey",
             "attachments_id" => "opencode_attachments_id_key",
             index => index,

@@ -54,6 +54,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(11, "0011_forks.sql", "forks"),
     step!(12, "0012_servers.sql", "servers"),
     step!(13, "0013_live.sql", "live"),
+    step!(14, "0014_shares.sql", "shares"),
 ];
 
 /// The newest version that this program knows.

@@ -15,8 +15,8 @@ use opencode_host::store::{
     Finish, Finished, Forked, Lane, Lease, LeaseStatus, Ledger, Message, MessageEntry, Messages,
     Metadata, NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page, Progress, Queue,
     RequestAnswer, Reserved, SessionGates, SessionLock, SessionRecord, StoreError, StoreResult,
-    Submitted, Swapped, Take, Tenant, Tried, Turn, TurnEvent, TurnStanding, TurnVersion,
-    lock_in_process,
+    Submitted, Swapped, Take, Tenant, TenantShare, Tried, Turn, TurnEvent, TurnStanding,
+    TurnVersion, lock_in_process,
 };
 
 use crate::engine::{Engine, Handle as _};
@@ -24,7 +24,7 @@ use crate::failure::{Failure, SqlResult};
 use crate::tables::claims::{self, Taken};
 use crate::tables::{
     answers, attachments, conversations, effects, endings, forks, leases, ledger, messages,
-    submits, turns, versions,
+    submits, tenants, turns, versions,
 };
 
 /// How often a piece of work is run that collides with others.
@@ -275,6 +275,30 @@ impl<E: Engine> Queue for SqlStore<E> {
         }
     }
 
+    fn keeps_shares(&self) -> bool {
+        true
+    }
+
+    async fn set_tenant_share(
+        &self,
+        tenant: &Tenant,
+        share: Option<&TenantShare>,
+    ) -> StoreResult<()> {
+        transaction!(self, "set_tenant_share", |on| tenants::set_share(
+            &mut on, tenant, share
+        ))
+    }
+
+    async fn tenant_share(&self, tenant: &Tenant) -> StoreResult<Option<TenantShare>> {
+        statement!(self.reader, "tenant_share", |on| tenants::share(
+            &mut on, tenant
+        ))
+    }
+
+    async fn next_due(&self, _: &TenantShare) -> StoreResult<Option<Timestamp>> {
+        statement!(self.reader, "next_due", |on| claims::next_due(&mut on))
+    }
+
     async fn renew(&self, leases: &[Lease], lease: Duration) -> StoreResult<Vec<LeaseStatus>> {
         if leases.is_empty() {
             return Ok(Vec::new());
@@ -292,7 +316,7 @@ impl<E: Engine> Queue for SqlStore<E> {
     }
 
     async fn release(&self, lease: &Lease) -> StoreResult<()> {
-        statement!(self.writer, "release", |on| leases::release(&mut on, lease))
+        transaction!(self, "release", |on| leases::release(&mut on, lease))
     }
 
     async fn note(&self, lease: &Lease, note: Note<'_>) -> StoreResult<()> {

@@ -51,6 +51,8 @@ impl Prepared {
         turn.client_key = options.client_key;
         turn.metadata = options.metadata;
         turn.deadlines = options.deadlines;
+        turn.priority = options.priority;
+        turn.not_before = options.not_before;
         turn.on_busy = options.on_busy;
         turn.instead_of = options.instead_of;
         turn.check()?;

@@ -15,8 +15,8 @@ use super::{
     MAX_CANCEL_REASON, MAX_KEY_CHARS, MAX_TENANT_CHARS, Message, MessageEntry, Messages, Metadata,
     NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page, Progress, Queue, RequestAnswer,
     Reserved, Server, ServerLoad, ServerName, ServerReport, Servers, SessionGates, SessionLock,
-    SessionRecord, Store, StoreResult, Submitted, Swapped, Take, Tenant, Tried, Turn, TurnEvent,
-    TurnStanding, TurnVersion, Unplaced, WorkerId,
+    SessionRecord, Store, StoreResult, Submitted, Swapped, Take, Tenant, TenantShare, Tried, Turn,
+    TurnEvent, TurnStanding, TurnVersion, Unplaced, WorkerId,
 };
 use crate::blobs::Digest;
 use crate::budget::{Budget, Spending, Spent};
@@ -84,6 +84,8 @@ forward! { Queue {
     choose(turn: TurnId) -> ();
     answered(lease: &Lease, request: &str, state: Option<&AnswerState>) -> ();
     claim(claim: &Claim) -> Option<ClaimedTurn>;
+    tenant_share(tenant: &Tenant) -> Option<TenantShare>;
+    next_due(default: &TenantShare) -> Option<Timestamp>;
     renew(leases: &[Lease], length: Duration) -> Vec<LeaseStatus>;
     check(leases: &[Lease]) -> Vec<LeaseStatus>;
     release(lease: &Lease) -> ();
@@ -95,6 +97,16 @@ forward! { Queue {
     async fn submit(&self, turn: &NewTurn) -> StoreResult<Submitted> {
         turn.check()?;
         self.0.submit(turn).await
+    }
+
+    fn keeps_shares(&self) -> bool {
+        self.0.keeps_shares()
+    }
+
+    async fn set_tenant_share(&self, tenant: &Tenant, share: Option<&TenantShare>) -> StoreResult<()> {
+        check_length("tenant", tenant.as_str(), MAX_TENANT_CHARS)?;
+        share.map(TenantShare::check).transpose()?;
+        self.0.set_tenant_share(tenant, share).await
     }
 
     async fn listen(&self, wake: &(dyn Fn() + Send + Sync)) {

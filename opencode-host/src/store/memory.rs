@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::{
     Account, Attachment, Conversation, ConversationCursor, ConversationRow, Effect, Lease,
     LeaseStatus, LedgerRow, Message, MessageEntry, MessageRow, Phase, RowStore, Rows, Server,
-    ServerName, StoreResult, Tables, Tenant, TurnRow,
+    ServerName, StoreResult, Tables, Tenant, TenantRow, TurnRow,
 };
 use crate::blobs::Digest;
 use crate::budget::{Spending, Spent};
@@ -69,6 +69,7 @@ struct Maps {
     effects: Vec<Effect>,
     ledger: BTreeMap<TurnId, LedgerRow>,
     servers: BTreeMap<ServerName, Server>,
+    tenants: BTreeMap<Tenant, TenantRow>,
     last_number: u64,
 }
 
@@ -92,12 +93,22 @@ impl Maps {
         conversation.conversation.server.as_ref()
     }
 
-    /// The next turn to be claimed, of those that are wanted.
-    fn next_turn(&self, now: Timestamp, is_wanted: impl Fn(&TurnRow) -> bool) -> Option<TurnId> {
+    /// The first turns of their conversations that can be claimed, oldest first.
+    fn claimable(&self, now: Timestamp) -> impl Iterator<Item = &TurnRow> {
         let mut busy = HashSet::new();
         let first = self.open_turns();
-        let first = first.filter(|row| busy.insert(row.turn.conversation));
-        let wanted = first.filter(|row| row.is_claimable(now) && is_wanted(row));
+        let first = first.filter(move |row| busy.insert(row.turn.conversation));
+        first.filter(move |row| row.is_claimable(now))
+    }
+
+    fn tenant_of(&self, row: &TurnRow) -> Option<&Tenant> {
+        let conversation = self.conversations.get(&row.turn.conversation)?;
+        Some(&conversation.conversation.tenant)
+    }
+
+    /// The next turn to be claimed, of those that are wanted.
+    fn next_turn(&self, now: Timestamp, is_wanted: impl Fn(&TurnRow) -> bool) -> Option<TurnId> {
+        let wanted = self.claimable(now).filter(|row| is_wanted(row));
         // Of equals the first.
         let next = wanted.min_by_key(|row| row.precedence());
         next.map(|row| row.turn.id)
@@ -117,6 +128,10 @@ impl Tables for MemoryTables {
     }
 
     fn keeps_servers(&self) -> bool {
+        true
+    }
+
+    fn keeps_shares(&self) -> bool {
         true
     }
 
@@ -416,6 +431,61 @@ impl Rows for MemoryRows {
         let mut on: Vec<_> = on.collect();
         on.sort_by_key(|row| std::cmp::Reverse(row.cursor()));
         Ok(on.into_iter().take(limit as usize).cloned().collect())
+    }
+
+    async fn queued_of_tenants(
+        &mut self,
+        server: Option<&ServerName>,
+        now: Timestamp,
+    ) -> StoreResult<Vec<(Tenant, TurnId)>> {
+        let maps = &*self.0;
+        let mut best: BTreeMap<&Tenant, &TurnRow> = BTreeMap::new();
+        for row in maps.claimable(now) {
+            let is_queued = row.turn.phase() == Phase::Queued;
+            let is_there = is_queued && (server.is_none() || maps.server_of(row) == server);
+            let Some(tenant) = maps.tenant_of(row).filter(|_| is_there) else {
+                continue;
+            };
+            let known = best.entry(tenant).or_insert(row);
+            if row.precedence() < known.precedence() {
+                *known = row;
+            }
+        }
+        let found = best.into_iter();
+        Ok(found
+            .map(|(tenant, row)| (tenant.clone(), row.turn.id))
+            .collect())
+    }
+
+    async fn running_of(&mut self, tenant: &Tenant) -> StoreResult<u64> {
+        let maps = &*self.0;
+        let runs = |row: &&TurnRow| row.turn.phase() == Phase::Running && !row.waits;
+        let running = maps.open_turns().filter(runs);
+        Ok(running
+            .filter(|row| maps.tenant_of(row) == Some(tenant))
+            .count() as u64)
+    }
+
+    async fn tenant_row(&mut self, tenant: &Tenant) -> StoreResult<Option<TenantRow>> {
+        Ok(self.0.tenants.get(tenant).cloned())
+    }
+
+    async fn tenant_rows(&mut self) -> StoreResult<Vec<TenantRow>> {
+        Ok(self.0.tenants.values().cloned().collect())
+    }
+
+    async fn put_tenant_row(&mut self, row: TenantRow) -> StoreResult<()> {
+        self.0.tenants.insert(row.tenant.clone(), row);
+        Ok(())
+    }
+
+    async fn next_moment(&mut self, now: Timestamp) -> StoreResult<Option<Timestamp>> {
+        let queued = self.0.open_turns().map(|row| &row.turn);
+        let queued = queued.filter(|turn| turn.phase() == Phase::Queued);
+        Ok(queued
+            .filter_map(|turn| turn.not_before)
+            .filter(|at| *at > now)
+            .min())
     }
 
     /// Copies no checkpoint: leases are looked at often.

@@ -10,9 +10,11 @@ use async_trait::async_trait;
 use opencode_client::SessionId;
 use opencode_client::reply::Checkpoint;
 
+use super::share::no_shares;
 use super::{
     AnswerOutcome, AnswerState, AskedRequest, CancelOutcome, Claim, ClaimedTurn, Finish, Finished,
-    Lease, LeaseStatus, NewAnswer, NewTurn, PromptRecord, StoreResult, Submitted,
+    Lease, LeaseStatus, NewAnswer, NewTurn, PromptRecord, StoreResult, Submitted, Tenant,
+    TenantShare,
 };
 use crate::budget::Spent;
 use crate::clock::Timestamp;
@@ -95,8 +97,14 @@ pub trait Queue: Send + Sync {
     ) -> StoreResult<()>;
 
     /// Takes a turn that can be worked on: first one left behind by a worker
-    /// whose lease ran out, running or finished but not settled; else the oldest
+    /// whose lease ran out, running or finished but not settled; else a
     /// queued one. Raises its generation and its attempts, and sets the lease.
+    ///
+    /// A queued turn can be claimed once all earlier ones of its conversation are settled, and its
+    /// [moment](super::Turn::not_before) has come. Where the store [keeps shares](Self::keeps_shares), it is one of the tenant
+    /// that has used the least of the server, by its [weight](TenantShare::weight), of those that may have another one
+    /// begin; of the tenant's, the oldest of the highest [priority](super::Turn::priority). Else it is the oldest of
+    /// the highest priority, whosever it is.
     ///
     /// A lease that was set later than now (the clock was put back since) is cut
     /// to its own length from now: it ends in time unless its worker renews it.
@@ -105,6 +113,39 @@ pub trait Queue: Send + Sync {
     /// A row that cannot be read is [`Corrupt`](super::StoreError::Corrupt)
     /// and is passed over by the next claim, so that it does not hold up the others.
     async fn claim(&self, claim: &Claim) -> StoreResult<Option<ClaimedTurn>>;
+
+    /// Whether shares of tenants are kept. Not by default.
+    fn keeps_shares(&self) -> bool {
+        false
+    }
+
+    /// Sets the share of a tenant, for all claims from then on; `None` for that of the [claims](Claim::share). The period of
+    /// its rate begins anew.
+    ///
+    /// # Errors
+    /// [`Configuration`](super::StoreError::Configuration) where no shares are kept, and for a rate without a period.
+    async fn set_tenant_share(
+        &self,
+        tenant: &Tenant,
+        share: Option<&TenantShare>,
+    ) -> StoreResult<()> {
+        let _ = (tenant, share);
+        Err(no_shares())
+    }
+
+    /// The share that was set of a tenant.
+    async fn tenant_share(&self, tenant: &Tenant) -> StoreResult<Option<TenantShare>> {
+        let _ = tenant;
+        Ok(None)
+    }
+
+    /// When a claim may find a turn that would find none now, though nothing else happens meanwhile: the next moment at which
+    /// a queued turn may begin, or a tenant's rate allows one. `default` is the share of tenants whose share is not set.
+    /// The default knows none: such turns are found when a worker looks for turns.
+    async fn next_due(&self, default: &TenantShare) -> StoreResult<Option<Timestamp>> {
+        let _ = default;
+        Ok(None)
+    }
 
     /// Prolongs leases to `lease` from now, and tells how each stands. In the
     /// order of `leases`.
@@ -187,8 +228,9 @@ pub enum Note<'a> {
     /// The session that the server has lost and that this turn is going to replace, before it does. A turn replaces
     /// one session, however many workers take it up: the first one noted stays.
     Replacement(&'a SessionId),
-    /// The agent waits for a person: the attempts start anew, though nothing new has come.
-    Waiting,
+    /// Whether the agent waits for a person: then the turn does not count among those that its tenant has running, and the
+    /// attempts start anew, though nothing new has come. The next claim starts without the note.
+    Waiting(bool),
     /// What the turn has used so far, for the [`Ledger`](super::Ledger).
     Spent(&'a Spent),
     /// The agent asks something that endpoints are to be told of. The store notes an effect for it
@@ -205,7 +247,7 @@ impl Note<'_> {
         match self {
             Self::Prompt(_) => "prompt",
             Self::Replacement(_) => "replacement",
-            Self::Waiting => "waiting",
+            Self::Waiting(_) => "waiting",
             Self::Spent(_) => "spent",
             Self::Asked(_) => "asked",
             Self::Unreachable(_) => "unreachable",

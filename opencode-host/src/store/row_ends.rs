@@ -1,7 +1,11 @@
 //! What a turn owes to the world outside, in rows: what its end does is noted with the end, and held until the turn is
 //! settled, or its conversation is deleted; what its agent asks is due at once.
 
-use super::{AskedRequest, Effect, EffectKind, Phase, Rows, StoreResult, Turn, TurnStatus};
+use super::row_spending;
+use super::{
+    AskedRequest, CancelOutcome, Effect, EffectKind, Finish, Message, Phase, Rows, StoreResult,
+    Turn, TurnStatus,
+};
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
 
@@ -13,8 +17,28 @@ pub(super) async fn note_end(on: &mut impl Rows, turn: &Turn, now: Timestamp) ->
     Ok(())
 }
 
+/// A person can stop what no worker can read.
+pub(super) async fn cancel_unread(
+    on: &mut impl Rows,
+    turn: TurnId,
+    now: Timestamp,
+) -> StoreResult<CancelOutcome> {
+    let Some(message) = on.drop_unread(turn).await? else {
+        return Ok(CancelOutcome::Requested);
+    };
+    if let Some(message) = on.message(message).await? {
+        let mut message = Message::from(message);
+        let waited = now.since(message.created_at);
+        message.end(&Finish::never_started(waited), now);
+        note_unread_end(on, turn, (message.conversation, message.id), now).await?;
+        row_spending::free(on, turn).await?;
+        on.put_message(message.into()).await?;
+    }
+    Ok(CancelOutcome::Cancelled)
+}
+
 /// Notes what the end of a turn owes that cannot be read, and is settled with its cancel.
-pub(super) async fn note_unread_end(
+async fn note_unread_end(
     on: &mut impl Rows,
     turn: TurnId,
     (conversation, message): (ConversationId, MessageId),

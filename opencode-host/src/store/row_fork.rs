@@ -71,6 +71,7 @@ fn copy_of_turn(new: &NewFork, of: &TurnRow) -> TurnRow {
     TurnRow {
         turn,
         lease: None,
+        waits: false,
         answers: Vec::new(),
         events: Vec::new(),
     }

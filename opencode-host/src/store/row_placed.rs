@@ -1,5 +1,6 @@
 //! What is placed on the servers of rows, and which turn a server's worker claims next.
 
+use super::row_shares::fair_turn;
 use super::{Claim, Phase, Rows, Server, ServerName, ServerState, StoreResult};
 use crate::clock::Timestamp;
 use crate::id::TurnId;
@@ -8,8 +9,16 @@ use crate::id::TurnId;
 pub(super) async fn next_turn(
     on: &mut impl Rows,
     claim: &Claim,
+    shares: bool,
     now: Timestamp,
 ) -> StoreResult<Option<TurnId>> {
+    match by_age(on, claim, now).await? {
+        Some(found) if shares => fair_turn(on, claim, found, now).await,
+        found => Ok(found),
+    }
+}
+
+async fn by_age(on: &mut impl Rows, claim: &Claim, now: Timestamp) -> StoreResult<Option<TurnId>> {
     let Some(name) = &claim.server else {
         return on.next_turn(now, claim.only).await;
     };

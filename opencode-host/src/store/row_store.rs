@@ -1,14 +1,14 @@
 //! A store over tables: what becomes of the rows is decided here, once for all of them.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::row_ends::{note_end, note_request, note_unread_end, release_end, release_ends};
+use super::row_claims::claim_next;
+use super::row_ends::{cancel_unread, note_end, note_request, release_end, release_ends};
 use super::row_fork::fork;
-use super::row_placed::next_turn;
+use super::row_shares::{next_due, set_share};
 use super::row_unsettled::{leased_until, unfinished};
 use super::row_versions::{choose, hide, versions};
 use super::turn_row::{Changed, MessageWrite};
@@ -18,7 +18,7 @@ use super::{
     Finish, Finished, Forked, Lease, LeaseStatus, Message, MessageEntry, Messages, Metadata,
     NewAnswer, NewAttachment, NewFork, NewTurn, Note, OnBusy, Page, Progress, Queue, RequestAnswer,
     Rows, SessionGates, SessionRecord, StoreError, StoreResult, Submitted, Swapped, Tables, Tenant,
-    Turn, TurnEvent, TurnRow, TurnVersion, row_files, row_spending,
+    TenantShare, Turn, TurnEvent, TurnRow, TurnVersion, row_files, row_spending,
 };
 use crate::blobs::Digest;
 use crate::clock::Timestamp;
@@ -113,26 +113,6 @@ async fn cancel(
     let cancelled = row.cancel(reason, now);
     write(on, row, cancelled.message, now).await?;
     Ok(cancelled.answer)
-}
-
-/// A person can stop what no worker can read.
-async fn cancel_unread(
-    on: &mut impl Rows,
-    turn: TurnId,
-    now: Timestamp,
-) -> StoreResult<CancelOutcome> {
-    let Some(message) = on.drop_unread(turn).await? else {
-        return Ok(CancelOutcome::Requested);
-    };
-    if let Some(message) = on.message(message).await? {
-        let mut message = Message::from(message);
-        let waited = now.since(message.created_at);
-        message.end(&Finish::never_started(waited), now);
-        note_unread_end(on, turn, (message.conversation, message.id), now).await?;
-        row_spending::free(on, turn).await?;
-        on.put_message(message.into()).await?;
-    }
-    Ok(CancelOutcome::Cancelled)
 }
 
 /// The turn that the same submit made before.
@@ -371,11 +351,42 @@ impl<T: Tables> Queue for RowStore<T> {
 
     async fn claim(&self, claim: &Claim) -> StoreResult<Option<ClaimedTurn>> {
         let (mut on, now) = self.begin().await?;
-        let claimed = claim_next(&mut on, claim, now).await;
+        let shares = self.tables.keeps_shares();
+        let claimed = claim_next(&mut on, claim, shares, now).await;
         if claimed.is_ok() || matches!(claimed, Err(StoreError::Corrupt { .. })) {
             on.commit().await?;
         }
         claimed
+    }
+
+    fn keeps_shares(&self) -> bool {
+        self.tables.keeps_shares()
+    }
+
+    async fn set_tenant_share(
+        &self,
+        tenant: &Tenant,
+        share: Option<&TenantShare>,
+    ) -> StoreResult<()> {
+        let (mut on, _) = self.begin().await?;
+        set_share(&mut on, tenant, share).await?;
+        on.commit().await
+    }
+
+    async fn tenant_share(&self, tenant: &Tenant) -> StoreResult<Option<TenantShare>> {
+        let row = self
+            .tables
+            .begin_reading()
+            .await?
+            .tenant_row(tenant)
+            .await?;
+        Ok(row.and_then(|row| row.share))
+    }
+
+    async fn next_due(&self, default: &TenantShare) -> StoreResult<Option<Timestamp>> {
+        let mut on = self.tables.begin_reading().await?;
+        let now = self.tables.clock().now();
+        next_due(&mut on, default, now).await
     }
 
     async fn renew(&self, leases: &[Lease], length: Duration) -> StoreResult<Vec<LeaseStatus>> {
@@ -455,39 +466,6 @@ impl<T: Tables> Queue for RowStore<T> {
         on.commit().await?;
         Ok(true)
     }
-}
-
-/// Gives the next turn to a worker. One that cannot be read is set aside, and told.
-async fn claim_next(
-    on: &mut impl Rows,
-    claim: &Claim,
-    now: Timestamp,
-) -> StoreResult<Option<ClaimedTurn>> {
-    let mut cut = HashSet::new();
-    while let Some(next) = next_turn(on, claim, now).await? {
-        let row = on.turn(next).await;
-        if let Err(StoreError::Corrupt { .. }) = row {
-            on.set_aside(next).await?;
-        }
-        let Some(mut row) = row? else { break };
-        // What the tables say of a turn is what was put: else it would be claimed twice, or looked at for ever.
-        if !row.is_claimable(now) || !cut.insert(next) {
-            let broken = format!(
-                "turn {next} is given to be claimed, and its row says that it is leased or settled"
-            );
-            return Err(StoreError::Unexpected(broken));
-        }
-        if row.cut_lease(now) {
-            on.put_turn(row).await?;
-            continue;
-        }
-        let lease = row.claim(claim, now);
-        let turn = row.turn.clone();
-        on.put_turn(row).await?;
-        let conversation = on.conversation(turn.conversation).await?;
-        return Ok(conversation.map(|row| ClaimedTurn::new(lease, turn, row.conversation, now)));
-    }
-    Ok(None)
 }
 
 #[async_trait]

@@ -9,7 +9,7 @@ use opencode_client::wire::Prompt;
 use opencode_client::{PromptIds, SessionId};
 use serde::{Deserialize, Serialize};
 
-use super::{Conversation, Metadata, Phase, ServerName, TurnState, TurnStatus};
+use super::{Conversation, Metadata, Phase, ServerName, TenantShare, TurnState, TurnStatus};
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
 use crate::turn::Deadlines;
@@ -59,6 +59,12 @@ pub struct Turn {
     /// Its own deadlines, tighter than those of its worker.
     #[serde(default)]
     pub deadlines: Deadlines,
+    /// Of the tenant's queued turns that may begin, one of the highest priority is claimed first.
+    #[serde(default)]
+    pub priority: i8,
+    /// It is not claimed before, by the store's clock.
+    #[serde(default)]
+    pub not_before: Option<Timestamp>,
     /// Why it was cancelled, or by whom, as the first cancel said.
     #[serde(default)]
     pub cancel_reason: Option<String>,
@@ -167,6 +173,8 @@ impl Turn {
             prompt,
             client_key: None,
             deadlines: Deadlines::default(),
+            priority: 0,
+            not_before: None,
             cancel_reason: None,
             metadata: Metadata::default(),
             state: TurnState::Queued,
@@ -265,6 +273,8 @@ pub struct Claim {
     pub server: Option<ServerName>,
     /// How many turns may run on that server at once; `None` for no bound.
     pub capacity: Option<NonZeroU32>,
+    /// The share of tenants whose share is not [set](super::Queue::set_tenant_share).
+    pub share: TenantShare,
 }
 
 impl Claim {
@@ -276,6 +286,7 @@ impl Claim {
             only: None,
             server: None,
             capacity: None,
+            share: TenantShare::default(),
         }
     }
 
@@ -289,6 +300,12 @@ impl Claim {
             capacity,
             ..self
         }
+    }
+
+    /// This claim, with the share of tenants whose share is not set.
+    #[must_use]
+    pub fn share(self, share: TenantShare) -> Self {
+        Self { share, ..self }
     }
 
     /// This claim, of one turn only.

@@ -32,6 +32,10 @@ pub struct NewTurn {
     pub metadata: Metadata,
     /// Its own deadlines, tighter than those of its worker.
     pub deadlines: Deadlines,
+    /// Of the tenant's queued turns that may begin, one of the highest priority is claimed first.
+    pub priority: i8,
+    /// It is not claimed before, by the store's clock; those behind it in the conversation wait with it.
+    pub not_before: Option<Timestamp>,
     /// What the turn may use, looked at once: the submit is refused where nothing is left. `None` bounds nothing.
     pub budget: Option<Box<Budget>>,
     /// What to do when the conversation has unfinished turns.
@@ -54,6 +58,8 @@ impl NewTurn {
             client_key: None,
             metadata: Metadata::default(),
             deadlines: Deadlines::default(),
+            priority: 0,
+            not_before: None,
             budget: None,
             on_busy: OnBusy::Enqueue,
             uploads: None,
@@ -74,6 +80,8 @@ impl NewTurn {
         );
         turn.client_key.clone_from(&self.client_key);
         turn.deadlines = self.deadlines;
+        turn.priority = self.priority;
+        turn.not_before = self.not_before;
         turn.metadata.clone_from(&self.metadata);
         turn
     }

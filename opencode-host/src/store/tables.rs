@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::ledger::no_ledger;
 use super::servers::no_servers;
+use super::share::no_shares;
 use super::{
     Account, Attachment, Conversation, ConversationCursor, Effect, Lease, LeaseStatus, LedgerRow,
-    Message, MessageEntry, Order, Page, Server, ServerName, StoreResult, Tenant, TurnRow,
+    Message, MessageEntry, Order, Page, Server, ServerName, StoreResult, Tenant, TenantRow,
+    TurnRow,
 };
 use crate::blobs::Digest;
 use crate::budget::Spending;
@@ -41,6 +43,12 @@ pub trait Tables: Send + Sync + 'static {
 
     /// Whether the rows have servers. Not by default: the methods of [`Rows`] for them are all implemented, or none.
     fn keeps_servers(&self) -> bool {
+        false
+    }
+
+    /// Whether the rows have shares of tenants. Not by default: the methods of [`Rows`] for them are all implemented, or none.
+    /// Without them the oldest turn of the highest priority is next, whosever it is.
+    fn keeps_shares(&self) -> bool {
         false
     }
 
@@ -278,6 +286,48 @@ pub trait Rows: Send {
     ) -> StoreResult<Vec<ConversationRow>> {
         let _ = (server, limit);
         Ok(Vec::new())
+    }
+
+    /// Of each tenant the queued turn to be claimed first, by [`TurnRow::precedence`] and then age: of those that are
+    /// [claimable](TurnRow::is_claimable), have no unsettled turn of their conversation before them, are placed on `server`
+    /// where that is given, and were not [set aside](Self::set_aside). This default has none.
+    async fn queued_of_tenants(
+        &mut self,
+        server: Option<&ServerName>,
+        now: Timestamp,
+    ) -> StoreResult<Vec<(Tenant, TurnId)>> {
+        let _ = (server, now);
+        Ok(Vec::new())
+    }
+
+    /// How many turns of a tenant run, those that [wait for a person](TurnRow::waits) not counted. This default has none.
+    async fn running_of(&mut self, tenant: &Tenant) -> StoreResult<u64> {
+        let _ = tenant;
+        Ok(0)
+    }
+
+    /// What is kept of a tenant. This default reads all of them.
+    async fn tenant_row(&mut self, tenant: &Tenant) -> StoreResult<Option<TenantRow>> {
+        let rows = self.tenant_rows().await?;
+        Ok(rows.into_iter().find(|row| row.tenant == *tenant))
+    }
+
+    /// What is kept of all tenants. This default keeps nothing.
+    async fn tenant_rows(&mut self) -> StoreResult<Vec<TenantRow>> {
+        Ok(Vec::new())
+    }
+
+    /// Writes a tenant's row, in the place of the one there is. This default refuses: no shares are kept.
+    async fn put_tenant_row(&mut self, row: TenantRow) -> StoreResult<()> {
+        let _ = row;
+        Err(no_shares())
+    }
+
+    /// The first [moment](super::Turn::not_before) behind `now` that a queued turn waits for. This default knows none: such
+    /// turns are found when a worker looks for turns.
+    async fn next_moment(&mut self, now: Timestamp) -> StoreResult<Option<Timestamp>> {
+        let _ = now;
+        Ok(None)
     }
 
     /// How a lease stands. This default reads the turn.

@@ -24,6 +24,9 @@ pub struct TurnRow {
     pub turn: Turn,
     /// The lease of the worker that has the turn, run out or not; `None` while nobody has it.
     pub lease: Option<HeldLease>,
+    /// It runs, and waits for a person: it does not count among the turns that its tenant has running.
+    #[serde(default)]
+    pub waits: bool,
     /// The answers that people gave to what its agent asked, oldest first.
     #[serde(default)]
     pub answers: Vec<RequestAnswer>,
@@ -111,6 +114,7 @@ impl TurnRow {
         Self {
             turn,
             lease: None,
+            waits: false,
             answers: Vec::new(),
             events: Vec::new(),
         }
@@ -126,18 +130,37 @@ impl TurnRow {
         !matches!(self.turn.phase(), Phase::Finished { .. })
     }
 
-    /// Whether a worker may claim the turn, provided all earlier turns of its conversation are settled: nobody has a
-    /// lease on it, or the lease has run out; or it begins later than now, and a claim cuts it.
+    /// Whether a worker may claim the turn, provided all earlier turns of its conversation are settled: nobody
+    /// [holds](Self::held) it, or no more; or the lease begins later than now, and a claim cuts it.
     pub fn is_claimable(&self, now: Timestamp) -> bool {
-        let free = |lease: HeldLease| lease.expires_at <= now || lease.taken_at > now;
-        !self.is_settled() && self.lease.is_none_or(free)
+        let free = |held: HeldLease| held.expires_at <= now || held.taken_at > now;
+        !self.is_settled() && self.held().is_none_or(free)
     }
 
-    /// Its place among the turns that are claimable: those left behind come before the queued ones, by when their lease ended.
-    pub fn precedence(&self) -> (bool, Timestamp) {
-        let is_queued = self.turn.phase() == Phase::Queued;
+    /// What keeps the turn from being claimed for a time: the lease on it, or the moment that a queued one waits for, which
+    /// is held as by a lease since ever.
+    pub fn held(&self) -> Option<HeldLease> {
+        let waits = || {
+            let is_queued = self.turn.phase() == Phase::Queued;
+            let expires_at = self.turn.not_before.filter(|_| is_queued)?;
+            let taken_at = Timestamp(i64::MIN);
+            Some(HeldLease {
+                taken_at,
+                expires_at,
+            })
+        };
+        self.lease.or_else(waits)
+    }
+
+    /// Its place among the turns that are claimable: 0 for those left behind, by when their lease ended; then the queued ones,
+    /// those of a higher [priority](Turn::priority) first.
+    pub fn precedence(&self) -> (u16, Timestamp) {
+        if self.turn.phase() == Phase::Queued {
+            let behind = u16::from(i8::MAX.abs_diff(self.turn.priority));
+            return (1 + behind, Timestamp::default());
+        }
         let ended = self.lease.map(|lease| lease.expires_at);
-        (is_queued, ended.unwrap_or_default())
+        (0, ended.unwrap_or_default())
     }
 
     /// Gives the turn to a worker.
@@ -146,6 +169,7 @@ impl TurnRow {
         self.turn.generation += 1;
         self.turn.attempts += 1;
         self.turn.unreachable = false;
+        self.waits = false;
         match self.turn.state {
             TurnState::Queued => self.turn.state = TurnState::Running(Work::new(now)),
             TurnState::GivenBack(work) => self.turn.state = TurnState::Running(work),
@@ -165,6 +189,7 @@ impl TurnRow {
             return;
         }
         self.lease = None;
+        self.waits = false;
         self.turn.generation += 1;
         if let TurnState::Running(work) = self.turn.state {
             self.turn.state = TurnState::GivenBack(work);
@@ -218,6 +243,7 @@ impl TurnRow {
     pub(super) fn release(&mut self, lease: &Lease) -> StoreResult<Changed<()>> {
         self.check_held(lease)?;
         self.lease = None;
+        self.waits = false;
         self.turn.attempts = self.turn.attempts.saturating_sub(1);
         if let TurnState::Running(work) = self.turn.state {
             self.turn.state = TurnState::GivenBack(work);
@@ -241,7 +267,12 @@ impl TurnRow {
             Note::Replacement(lost) => {
                 turn.replaced.get_or_insert_with(|| lost.clone());
             }
-            Note::Waiting => turn.attempts = 0,
+            Note::Waiting(waits) => {
+                self.waits = waits;
+                if waits {
+                    turn.attempts = 0;
+                }
+            }
             // They are written to the ledger, and to what is owed to the world outside.
             Note::Spent(_) | Note::Asked(_) => {}
             Note::Unreachable(unreachable) => turn.unreachable = unreachable,

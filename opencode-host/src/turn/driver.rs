@@ -111,7 +111,7 @@ impl Driver {
             let now = Instant::now();
             self.ears.time = self.facts.running_time(now);
             let waits = self.facts.waits_for_a_person(now) && !self.facts.is_stopping(now);
-            self.tools.control.waits(waits);
+            self.tools.set_waits(waits).await;
             if self.facts.is_stopping(now) {
                 offering::stop_calls(&self.tools);
             }

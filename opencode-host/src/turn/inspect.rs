@@ -97,8 +97,9 @@ async fn sync_requests(
     reply.sync_requests(questions.chain(permissions).collect());
     // Whoever died while a person was asked did not fail.
     if !reply.requests().is_empty() && facts.claim.attempts > 1 {
-        let noting = Note::Waiting;
+        let noting = Note::Waiting(true);
         tools.front.store.note(&tools.lease, noting).await?;
+        tools.noted_waiting();
         return Ok(Requests::Waiting);
     }
     Ok(Requests::Synced)

@@ -100,6 +100,8 @@ pub(super) struct Tools {
     moved: AtomicBool,
     /// Watchers were told that the server is out of reach.
     unreachable: AtomicBool,
+    /// The store knows that the turn waits for a person.
+    waits: AtomicBool,
 }
 
 impl Tools {
@@ -127,6 +129,7 @@ impl Tools {
             offering: OnceCell::new(),
             moved: AtomicBool::new(false),
             unreachable: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
             product,
             front,
             workshop,
@@ -266,6 +269,30 @@ impl Tools {
         if let Ok(Err(error)) = timeout(NOTING, noting).await {
             self.report(&error);
         }
+    }
+
+    /// Says whether the turn waits for a person, and so is not counted among those that run: here, and of its tenant.
+    pub(super) async fn set_waits(&self, waits: bool) {
+        self.control.waits(waits);
+        if self.waits.swap(waits, Ordering::Relaxed) == waits {
+            return;
+        }
+        let noting = self.front.store.note(&self.lease, Note::Waiting(waits));
+        match timeout(NOTING, noting).await {
+            Ok(Ok(())) if waits => self.front.queue_changed.notify_waiters(),
+            Ok(Ok(()) | Err(StoreError::LeaseLost { .. })) => {}
+            // The next step says it again.
+            Ok(Err(error)) => {
+                self.waits.store(!waits, Ordering::Relaxed);
+                self.report(&error);
+            }
+            Err(_) => self.waits.store(!waits, Ordering::Relaxed),
+        }
+    }
+
+    /// The store was told that the turn waits for a person.
+    pub(super) fn noted_waiting(&self) {
+        self.waits.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn report(&self, error: &(dyn std::error::Error + 'static)) {

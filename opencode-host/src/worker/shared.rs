@@ -72,6 +72,7 @@ impl Shared {
         let store = &self.front.store;
         let mut claim = Claim::new(self.id.clone(), self.workshop.options.lease);
         claim.only = only;
+        claim.share = self.workshop.options.tenant_share;
         if store.keeps_servers() {
             claim = claim.on(&self.server.name, self.server.capacity);
         }

@@ -11,6 +11,7 @@ mod names;
 mod odd;
 mod plug_ins;
 mod policy;
+mod shares;
 mod unreadable;
 mod waiting;
 mod workers;

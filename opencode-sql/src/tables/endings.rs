@@ -5,7 +5,7 @@ use opencode_host::id::TurnId;
 use opencode_host::store::{CancelOutcome, EffectKind, Finish, Finished, Lease, Phase, StoreError};
 
 use super::turns::{self, Standing, lost};
-use super::{effects, ledger, messages};
+use super::{arrivals, effects, ledger, messages};
 use crate::columns::{escape, json, word};
 use crate::engine::{Handle, Sql, args, sql};
 use crate::failure::{Failure, SqlResult};
@@ -89,6 +89,7 @@ pub(crate) async fn settle(on: &mut impl Handle, lease: &Lease) -> SqlResult<boo
     {
         let now = on.now().await?;
         effects::release(on, lease.turn, now).await?;
+        arrivals::add_of_turn(on, lease.turn).await?;
         return Ok(true);
     }
     let standing = turns::standing(on, lease.turn).await?;
@@ -144,6 +145,7 @@ pub(crate) async fn cancel(
         Err(Failure::Store(StoreError::Corrupt { .. })) => {
             on.execute(SETTLE_UNREADABLE, args![turn.id]).await?;
             effects::release(on, turn.id, now).await?;
+            arrivals::add_of_turn(on, turn.id).await?;
         }
         read => {
             read?;

@@ -8,8 +8,8 @@ use opencode_host::id::TurnId;
 use opencode_host::store::{AskedRequest, Lease, LeaseStatus, Note, Phase, Progress, StoreError};
 use serde_json::json;
 
-use super::effects;
 use super::turns::{self, Standing, lost};
+use super::{arrivals, effects};
 use crate::columns::{Columns, escape, json};
 use crate::engine::{Handle, Row, Sql, args, sql};
 use crate::failure::SqlResult;
@@ -84,7 +84,7 @@ pub(crate) const CHECK: Sql = Sql {
 pub(crate) const RELEASE: Sql = sql!(
     "UPDATE opencode_turns SET worker = NULL, leased_at = NULL, \
        lease_expires_at = CASE state WHEN 'finished' THEN 0 ELSE NULL END, \
-       state = CASE state WHEN 'running' THEN 'queued' ELSE state END, \
+       state = CASE state WHEN 'running' THEN 'queued' ELSE state END, waits = 0, \
        attempts = CASE WHEN attempts > 0 THEN attempts - 1 ELSE 0 END \
      WHERE id = $1 AND generation = $2 AND worker IS NOT NULL"
 );
@@ -148,8 +148,8 @@ pub(crate) const ARE_RUNNING: Sql = Sql {
     sqlite: are_running!(sqlite),
     postgres: are_running!(postgres),
 };
-pub(crate) const RESET_ATTEMPTS: Sql = sql!(
-    "UPDATE opencode_turns SET attempts = 0 \
+pub(crate) const SET_WAITS: Sql = sql!(
+    "UPDATE opencode_turns SET waits = $3, attempts = CASE $3 WHEN 1 THEN 0 ELSE attempts END \
      WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running'"
 );
 
@@ -213,6 +213,7 @@ pub(crate) async fn release(on: &mut impl Handle, lease: &Lease) -> SqlResult<()
         .execute(RELEASE, args![lease.turn, lease.generation])
         .await?;
     if changed == 1 {
+        arrivals::add_of_turn(on, lease.turn).await?;
         on.wake().await
     } else {
         Err(lost(lease.turn).into())
@@ -240,9 +241,9 @@ pub(crate) async fn note(on: &mut impl Handle, lease: &Lease, note: Note<'_>) ->
             on.execute(RECORD_REPLACEMENT, args).await?
         }
         Note::Asked(asked) => return self::asked(on, lease, asked).await,
-        Note::Waiting => {
-            let args = args![lease.turn, lease.generation];
-            on.execute(RESET_ATTEMPTS, args).await?
+        Note::Waiting(waits) => {
+            let args = args![lease.turn, lease.generation, waits];
+            on.execute(SET_WAITS, args).await?
         }
         Note::Unreachable(unreachable) => {
             let args = args![lease.turn, lease.generation, unreachable];

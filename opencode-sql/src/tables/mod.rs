@@ -1,6 +1,7 @@
 //! The rules of the store, as work on rows: the same on both databases.
 
 pub(crate) mod answers;
+pub(crate) mod arrivals;
 pub(crate) mod attachments;
 pub(crate) mod claims;
 pub(crate) mod conversations;
@@ -12,6 +13,7 @@ pub(crate) mod ledger;
 pub(crate) mod messages;
 pub(crate) mod servers;
 pub(crate) mod submits;
+pub(crate) mod tenants;
 pub(crate) mod turns;
 pub(crate) mod versions;
 

@@ -9,7 +9,7 @@ use opencode_host::store::{
     StoreError, StoreResult, Tenant, Unplaced, WorkerId,
 };
 
-use super::{ROW_VERSION, conversations, effects, turns};
+use super::{ROW_VERSION, arrivals, conversations, effects, turns};
 use crate::columns::{Columns, escape, json};
 use crate::engine::{Arg, Handle, Row, Sql, args, locking, sql};
 use crate::failure::{Failure, SqlResult};
@@ -106,7 +106,7 @@ const UNPLACE: Sql = sql!("UPDATE opencode_conversations SET server = '' WHERE i
 /// No worker has them any more. What is only to be ended or settled can be claimed at once, by any.
 pub(crate) const DISPLACE_TURNS: Sql = sql!(
     "UPDATE opencode_turns SET server = '', worker = NULL, leased_at = NULL, generation = generation + 1, \
-       lease_expires_at = CASE WHEN state = 'finished' OR prompted IS NOT NULL THEN 0 ELSE NULL END, \
+       waits = 0, lease_expires_at = CASE WHEN state = 'finished' OR prompted IS NOT NULL THEN 0 ELSE NULL END, \
        attempts = CASE WHEN state = 'running' AND attempts > 0 THEN attempts - 1 ELSE attempts END, \
        state = CASE state WHEN 'running' THEN 'queued' ELSE state END \
      WHERE conversation = $1 AND settled = 0"
@@ -287,6 +287,7 @@ async fn displace(
     };
     on.execute(DISPLACE_TURNS, args![id]).await?;
     on.execute(UNPLACE, args![id]).await?;
+    arrivals::add(on, id, None).await?;
     let left = session.map(|session| session.left_on(from));
     if let Some(left) = &left {
         let session = json(&left.clone().to_be_replaced())?;
@@ -379,6 +380,7 @@ pub(crate) async fn place(
         return Ok(false);
     }
     on.execute(PLACE_TURNS, args![id, name.as_str()]).await?;
+    arrivals::add(on, id, None).await?;
     on.wake().await?;
     Ok(true)
 }

@@ -9,16 +9,16 @@ use opencode_host::store::{
     TurnStatus,
 };
 
-use super::ROW_VERSION;
+use super::{ROW_VERSION, arrivals};
 use crate::columns::{Columns, escape, json};
-use crate::engine::{Handle, Row, Sql, args, locking, sql};
+use crate::engine::{Arg, Handle, Row, Sql, args, locking, sql};
 use crate::failure::SqlResult;
 
 /// The columns that [`read`] needs.
 macro_rules! turn_columns {
     () => {
         "id, version, conversation, user_message, message, prompt, client_key, metadata, deadlines, \
-         cancel_reason, state, status, settled, generation, attempts, prompted, resends, replaced, unreachable, cancel_requested_at, checkpoint, parent, \
+         cancel_reason, state, status, settled, generation, attempts, prompted, resends, replaced, unreachable, cancel_requested_at, checkpoint, parent, priority, not_before, \
          created_at, started_at, progress_at, finished_at"
     };
 }
@@ -55,8 +55,8 @@ pub(crate) const BY_CLIENT_KEY: Sql = sql!(
 );
 const ADD: Sql = sql!(
     "INSERT INTO opencode_turns (id, version, conversation, user_message, message, prompt, client_key, metadata, deadlines, \
-       state, checkpoint, created_at, parent, server) \
-     SELECT $1, $2, c.id, $4, $5, $6, $7, $8, $9, 'queued', $10, $11, $12, c.server \
+       state, checkpoint, created_at, parent, priority, not_before, server, tenant) \
+     SELECT $1, $2, c.id, $4, $5, $6, $7, $8, $9, 'queued', $10, $11, $12, $13, $14, c.server, c.tenant \
      FROM opencode_conversations AS c WHERE c.id = $3"
 );
 pub(crate) const AHEAD: Sql = sql!(
@@ -109,6 +109,8 @@ pub(crate) fn read(row: &impl Row) -> StoreResult<Turn> {
     turn.unreachable = columns.flag("unreachable")?;
     turn.checkpoint = columns.json("checkpoint")?;
     turn.parent = parent(&columns)?;
+    turn.priority = priority(&columns)?;
+    turn.not_before = columns.optional_time("not_before")?;
     Ok(turn)
 }
 
@@ -119,6 +121,11 @@ pub(crate) fn parent(columns: &Columns<'_, impl Row>) -> StoreResult<Option<Turn
         return Ok(None);
     }
     columns.id("parent").map(Some)
+}
+
+fn priority(columns: &Columns<'_, impl Row>) -> StoreResult<i8> {
+    let number = columns.time("priority")?.0;
+    i8::try_from(number).map_err(|error| columns.corrupt("priority", error))
 }
 
 fn phase(columns: &Columns<'_, impl Row>) -> StoreResult<Phase> {
@@ -200,9 +207,11 @@ pub(crate) async fn add(on: &mut impl Handle, turn: &Turn) -> SqlResult<()> {
         turn.parent
             .map(|parent| parent.to_string())
             .unwrap_or_default(),
+        i64::from(turn.priority),
+        Arg::Int(turn.not_before.map(|at| at.0)),
     ];
     on.execute(ADD, args).await?;
-    Ok(())
+    arrivals::add(on, turn.conversation, turn.not_before).await
 }
 
 pub(crate) async fn ahead(on: &mut impl Handle, id: TurnId) -> SqlResult<Option<TurnId>> {

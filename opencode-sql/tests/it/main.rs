@@ -11,6 +11,7 @@ mod conformance;
 mod counted;
 mod crowds;
 mod earlier;
+mod fair;
 mod fixture;
 mod live;
 mod own_store;

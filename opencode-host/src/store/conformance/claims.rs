@@ -369,7 +369,7 @@ pub async fn a_waiting_turn_uses_up_no_attempts(on: &dyn Fixture) {
     let claimed = on.claim().await.unwrap();
     assert_eq!(claimed.turn.attempts, 2);
     on.store()
-        .note(&claimed.lease, Note::Waiting)
+        .note(&claimed.lease, Note::Waiting(true))
         .await
         .unwrap();
     let row = on.turn(claimed.turn.id).await;

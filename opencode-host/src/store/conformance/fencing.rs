@@ -23,7 +23,7 @@ async fn every_write_is_refused(store: &dyn Store, lease: &Lease) {
         store.save_one(lease, &checkpoint("late")).await,
         "checkpoint",
     );
-    refused(store.note(lease, Note::Waiting).await, "waiting");
+    refused(store.note(lease, Note::Waiting(true)).await, "waiting");
     let lost = opencode_client::SessionId::from("ses_late");
     refused(
         store.note(lease, Note::Replacement(&lost)).await,

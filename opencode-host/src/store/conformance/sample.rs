@@ -33,6 +33,8 @@ impl dyn Fixture + '_ {
             client_key: None,
             metadata: Metadata::default(),
             deadlines: Deadlines::default(),
+            priority: 0,
+            not_before: None,
             budget: None,
             on_busy: OnBusy::Enqueue,
             uploads: None,
