@@ -117,6 +117,7 @@ impl Output {
             ndjson::print(&ResultLine::of(result));
             return;
         }
+        self.rest(&result.answer.parts);
         if !self.any_text && result.status == TurnStatus::Completed {
             self.text(&result.answer.content);
         }
@@ -148,6 +149,21 @@ impl Output {
                 }
                 None => self.note(&result.answer.content),
             },
+        }
+    }
+
+    /// Prints what of the answer's texts is not on the screen: of a turn that ran elsewhere, the last of them may not have been
+    /// saved before its end.
+    fn rest(&mut self, answer: &[PersistedPart]) {
+        let view = self.view.clone();
+        let is_text = |part: &PersistedPart| matches!(part, PersistedPart::Text { .. });
+        let mut known = view.parts().filter(|part| is_text(&part.part));
+        for (at, part) in answer.iter().filter(|part| is_text(part)).enumerate() {
+            // The texts of an answer have no names of their own.
+            match known.next() {
+                Some(known) => self.part(known.part_id.as_str(), part),
+                None => self.part(&format!("text {at}"), part),
+            }
         }
     }
 
