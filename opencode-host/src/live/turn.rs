@@ -541,4 +541,6 @@ impl Observer for Publisher {
 }
 
 #[cfg(test)]
+mod copied;
+#[cfg(test)]
 mod tests;
