@@ -424,8 +424,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Sends a message, or has one answered again. The answer is a UI message stream (version 1) of the turn. The turn goes on
-         *     when the connection ends: see `/ui/chat/{chat}/stream` and `/ui/chat/{chat}/stop`.
+         * Sends a message, has one answered again, or goes on with an answer that waited for approvals: the last message is then
+         *     that answer, with what the person decided. The answer is a UI message stream (version 1) of the turn, to its end or to where
+         *     it waits for approvals. The turn goes on when the connection ends: see `/ui/chat/{chat}/stream` and
+         *     `/ui/chat/{chat}/stop`. A message that is sent while the turn waits for approvals cancels it.
          */
         post: operations["send_ui_message"];
         delete?: never;
@@ -458,7 +460,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Streams the turn of a chat that is queued or runs, from its beginning. 204 where none does. */
+        /**
+         * Streams the turn of a chat that is queued or runs, from its beginning, to its end or to where it waits for approvals. 204
+         *     where none does.
+         */
         get: operations["resume_ui_stream"];
         put?: never;
         post?: never;
@@ -802,11 +807,6 @@ export interface components {
          * @enum {string}
          */
         FileSource: "upload" | "tool" | "sandbox" | "transform";
-        /** @description The name of a conversation that goes on from a turn of another one. */
-        Fork: {
-            /** @description Its name. A name is given once. */
-            name: string;
-        };
         /** @description A message: the person's, or the one that a turn fills. */
         Message: components["schemas"]["Answer"] & {
             /** Format: uuid */
@@ -851,7 +851,7 @@ export interface components {
          * @enum {string}
          */
         MessageStatus: "pending" | "completed" | "cancelled" | "error";
-        /** @description The conversation to open. */
+        /** @description The conversation to open, or to go on in. */
         NewConversation: {
             /** @description Its name. Of one name there is one conversation. */
             name: string;
@@ -1238,6 +1238,15 @@ export interface components {
              */
             user_message: string;
         };
+        /** @description What a person decided about a tool call. */
+        UiApproval: {
+            /** @description Whether the call may run; absent while nobody has decided. */
+            approved?: boolean | null;
+            /** @description The request. */
+            id: string;
+            /** @description What the agent is told, where it may not. */
+            reason?: string | null;
+        };
         /** @description What a front end sends. */
         UiChatRequest: {
             /** @description The chat: the name of the conversation. */
@@ -1254,10 +1263,16 @@ export interface components {
             parts: components["schemas"]["UiPart"][];
             role: components["schemas"]["UiRole"];
         };
-        /** @description A part of a message. Of a person's those are read whose `type` is `text` or `file`. */
+        /**
+         * @description A part of a message. Of a person's those are read whose `type` is `text` or `file`, of an answer those that a person
+         *     has approved of or not.
+         */
         UiPart: {
+            approval?: null | components["schemas"]["UiApproval"];
             filename?: string | null;
             mediaType?: string | null;
+            /** @description Of a tool call, where a person has approved of it or not: `approval-responded`. */
+            state?: string | null;
             text?: null | components["schemas"]["Text"];
             type: string;
             /** @description Of a file: its content, as a `data:` URL in base64. */
@@ -2016,7 +2031,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["Fork"];
+                "application/json": components["schemas"]["NewConversation"];
             };
         };
         responses: {

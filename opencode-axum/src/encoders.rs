@@ -24,11 +24,32 @@ impl UiEncoder {
             mount,
         }
     }
+
+    /// Has it end where the turn waits for approvals.
+    pub(crate) fn of_chat(self) -> Self {
+        Self {
+            messages: self.messages.ending_at_approvals(),
+            ..self
+        }
+    }
+
+    /// Has it go on behind the answers to these requests.
+    pub(crate) fn going_on(self, answered: Vec<String>) -> Self {
+        Self {
+            messages: self.messages.going_on(answered),
+            ..self
+        }
+    }
 }
 
 impl Encoder for UiEncoder {
     fn view(&mut self, view: &View) -> String {
-        lines(&self.messages.view(view))
+        let lines = lines(&self.messages.view(view));
+        if self.rests() { lines + DONE } else { lines }
+    }
+
+    fn rests(&self) -> bool {
+        self.messages.is_over()
     }
 
     fn finished(&mut self, result: &TurnResult) -> String {

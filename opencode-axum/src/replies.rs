@@ -25,6 +25,11 @@ pub(crate) trait Encoder: Send + 'static {
     /// What takes the front end to this view.
     fn view(&mut self, view: &View) -> String;
 
+    /// Whether the front end goes on by another stream, though the turn is not over.
+    fn rests(&self) -> bool {
+        false
+    }
+
     /// What is missing, and the end.
     fn finished(&mut self, result: &TurnResult) -> String;
 
@@ -89,6 +94,9 @@ impl<E: Encoder> Reply<E> {
                         let lines = self.encoder.view(&view);
                         self.due = Instant::now() + PACE.max(begun.elapsed() * SHARE);
                         self.failures = 0;
+                        if self.encoder.rests() {
+                            self.at = At::Over;
+                        }
                         lines
                     }
                     Some(Err(error)) => {

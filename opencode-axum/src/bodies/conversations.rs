@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::request::Text;
 
-/// The conversation to open.
+/// The conversation to open, or to go on in.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewConversation {
@@ -30,15 +30,6 @@ pub(crate) struct Conversation {
     /// The turn of another conversation that it goes on from.
     #[serde(skip_serializing_if = "Option::is_none")]
     forked_from: Option<Uuid>,
-}
-
-/// The name of a conversation that goes on from a turn of another one.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Fork {
-    /// Its name. A name is given once.
-    #[schema(value_type = String, max_length = 512, pattern = r"^[^\x00]*$")]
-    pub(crate) name: Text,
 }
 
 /// A conversation in a list.

@@ -12,7 +12,7 @@ mod spending;
 mod turns;
 
 pub(crate) use changes::TurnEvents;
-pub(crate) use conversations::{Conversation, ConversationPage, Fork, NewConversation};
+pub(crate) use conversations::{Conversation, ConversationPage, NewConversation};
 pub(crate) use event::ServerSentEvent;
 pub(crate) use messages::{Message, MessagePage};
 pub(crate) use spending::Spending;

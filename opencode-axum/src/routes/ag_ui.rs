@@ -6,6 +6,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use opencode_host::store::OnBusy;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -121,6 +122,7 @@ pub(crate) async fn run(
         files,
         client_key: Some(format!("ag-ui:{run}")),
         place: instead_of.map(|id| Place::InsteadOf(message_of(&id.0))),
+        on_busy: OnBusy::Enqueue,
     };
     let (turn, seat) = message.submit(&settings, &scope, &thread).await?;
     let history = request.messages.to_owned();

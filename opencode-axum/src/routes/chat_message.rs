@@ -2,7 +2,7 @@
 
 use opencode_client::wire::Prompt;
 use opencode_host::id::{ConversationId, MessageId, TurnId};
-use opencode_host::store::{StoreError, Turn};
+use opencode_host::store::{OnBusy, StoreError, Turn};
 use opencode_host::{SubmitOptions, check_prompt};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -20,6 +20,7 @@ pub(super) struct ChatMessage {
     pub(super) client_key: Option<String>,
     /// Where it is sent; `None`: behind all others.
     pub(super) place: Option<Place>,
+    pub(super) on_busy: OnBusy,
 }
 
 /// In whose place a message is sent.
@@ -60,6 +61,7 @@ impl ChatMessage {
         let options = SubmitOptions {
             instead_of,
             client_key: self.client_key,
+            on_busy: self.on_busy,
             uploads: uploads(scope, conversation, self.files).await?,
             ..SubmitOptions::default()
         };
@@ -67,6 +69,19 @@ impl ChatMessage {
         let submitted = submit_once(scope, conversation, prompt, options).await?;
         Ok((submitted.turn, seat))
     }
+}
+
+/// The turn whose answer this message of a chat is.
+pub(super) async fn answered_turn(
+    scope: &Scope,
+    chat: &str,
+    message: &str,
+) -> Result<Turn, Problem> {
+    let known = scope.host.conversation_named(chat).await?;
+    let conversation = known.ok_or_else(|| not_there(message))?.id;
+    let turn = turn_of(scope, conversation, message).await?;
+    let turn = turn.ok_or_else(|| not_there(message))?;
+    Ok(scope.host.turn(turn).await?)
 }
 
 /// The turn of a message of this conversation.

@@ -14,6 +14,7 @@ use super::encoding::{Encoding, wanted};
 use super::ui_chat;
 use crate::authorize::Scope;
 use crate::bodies::ServerSentEvent;
+use crate::encoders::UiEncoder;
 use crate::problem::{Problem, sentence};
 use crate::request::{Id, Mount, Query};
 use crate::settings::Settings;
@@ -66,7 +67,7 @@ pub(crate) async fn events(
     let place = place(turn, &headers, from.after.as_deref())?;
     if wanted(from.encoding, &headers)? == Encoding::UiMessages {
         let seat = settings.seat()?;
-        return ui_chat::stream(settings, &scope, mount, &row, seat).await;
+        return ui_chat::stream(settings, &scope, &row, UiEncoder::new(&row, mount), seat).await;
     }
     let Some(cursor) = place else {
         return Ok(StatusCode::NO_CONTENT.into_response());

@@ -1,6 +1,7 @@
 //! The routes: a file per noun. Each is described where it is, and what is described is what is routed.
 
 mod ag_ui;
+mod approvals;
 mod chat_message;
 mod conversations;
 mod description;

@@ -26,14 +26,18 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let [turn, request] = last_parameters(parts, state).await?;
         let turn = id(&turn)?;
-        // It goes into the path of a request to OpenCode.
-        let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        if request.bytes().all(letter) {
+        if is_request(&request) {
             Ok(Self { turn, request })
         } else {
             Err(nowhere())
         }
     }
+}
+
+/// Whether this may be the id of a request: it goes into the path of a request to OpenCode.
+pub(super) fn is_request(id: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    !id.is_empty() && id.len() <= 512 && id.bytes().all(letter)
 }
 
 /// Answers a question, or a request for permission, of a running turn. The first answer counts. Returns once OpenCode

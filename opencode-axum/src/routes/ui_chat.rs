@@ -3,17 +3,21 @@
 //! The chat's id is the name of the conversation. A front end sends all of its messages; read is the last, which is the
 //! person's. A message is one turn, however often it is sent; one that is sent in the place of an earlier one, or to have
 //! it answered again, is a new turn, which takes the place of the earlier one where that is called by its id.
+//!
+//! Where the agent waits for permissions and nothing else, the stream ends with the approvals that it asks for. The front
+//! end then sends its messages with what the person decided (`addToolApprovalResponse`), and gets the rest of the answer.
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse as _, Response};
-use opencode_host::store::Turn;
+use opencode_host::store::{OnBusy, Turn};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::chat_message::{ChatMessage, Place, no_prompt};
+use super::approvals::{self, UiApproval, waits_for_approval};
+use super::chat_message::{ChatMessage, Place, answered_turn, no_prompt};
 use super::inline_files::{InlineFile, bad};
 use crate::authorize::Scope;
 use crate::bodies::ServerSentEvent;
@@ -69,7 +73,8 @@ enum UiRole {
     System,
 }
 
-/// A part of a message. Of a person's those are read whose `type` is `text` or `file`.
+/// A part of a message. Of a person's those are read whose `type` is `text` or `file`, of an answer those that a person
+/// has approved of or not.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct UiPart {
@@ -84,10 +89,17 @@ struct UiPart {
     media_type: Option<String>,
     #[serde(default)]
     filename: Option<String>,
+    /// Of a tool call, where a person has approved of it or not: `approval-responded`.
+    #[serde(default)]
+    state: Option<String>,
+    #[serde(default)]
+    approval: Option<UiApproval>,
 }
 
-/// Sends a message, or has one answered again. The answer is a UI message stream (version 1) of the turn. The turn goes on
-/// when the connection ends: see `/ui/chat/{chat}/stream` and `/ui/chat/{chat}/stop`.
+/// Sends a message, has one answered again, or goes on with an answer that waited for approvals: the last message is then
+/// that answer, with what the person decided. The answer is a UI message stream (version 1) of the turn, to its end or to where
+/// it waits for approvals. The turn goes on when the connection ends: see `/ui/chat/{chat}/stream` and
+/// `/ui/chat/{chat}/stop`. A message that is sent while the turn waits for approvals cancels it.
 #[utoipa::path(
     post,
     path = "/ui/chat",
@@ -108,9 +120,14 @@ pub(crate) async fn send(
     };
     let message = serde_json::from_str(last.get());
     let message: UiMessage = message.map_err(|error| unfit("The last message", &error))?;
+    let is_submit = request.trigger == UiTrigger::SubmitMessage;
+    if message.role == UiRole::Assistant && is_submit {
+        return go_on(settings, scope, mount, &request.id.0, message).await;
+    }
     if message.role != UiRole::User {
         return Err(no_prompt());
     }
+    let chat = request.id.0;
     let place = request
         .message_id
         .as_ref()
@@ -122,14 +139,45 @@ pub(crate) async fn send(
         (UiTrigger::RegenerateMessage, Some(answer)) => Some(format!("ui:again:{}", answer.0)),
     };
     let (text, files) = read(message.parts)?;
+    // Its front end asks for the approval no more, and the message would wait behind it for ever.
+    let running = active(&scope, &chat, 1).await?;
+    let on_busy = match running.first() {
+        Some(turn) if place.is_none() && waits_for_approval(&scope, turn).await? => {
+            OnBusy::Interrupt
+        }
+        _ => OnBusy::Enqueue,
+    };
     let message = ChatMessage {
         text,
         files,
         client_key,
         place,
+        on_busy,
     };
-    let (turn, seat) = message.submit(&settings, &scope, &request.id.0).await?;
-    stream(settings, &scope, mount, &turn, seat).await
+    let (turn, seat) = message.submit(&settings, &scope, &chat).await?;
+    let encoder = UiEncoder::new(&turn, mount).of_chat();
+    stream(settings, &scope, &turn, encoder, seat).await
+}
+
+/// Gives the agent what a person decided, and streams the rest of its answer.
+async fn go_on(
+    settings: Settings,
+    scope: Scope,
+    mount: Mount,
+    chat: &str,
+    message: UiMessage,
+) -> Result<Response, Problem> {
+    let parts = message.parts.into_iter();
+    let decided = parts.filter(|part| part.state.as_deref() == Some("approval-responded"));
+    let decided: Vec<_> = decided.filter_map(|part| part.approval).collect();
+    if decided.is_empty() {
+        return Err(no_prompt());
+    }
+    let turn = answered_turn(&scope, chat, &message.id.0).await?;
+    let seat = settings.seat()?;
+    let answered = approvals::give(&scope, turn.id, decided).await?;
+    let encoder = UiEncoder::new(&turn, mount).going_on(answered);
+    stream(settings, &scope, &turn, encoder, seat).await
 }
 
 /// The words and the files of a message.
@@ -148,7 +196,8 @@ fn read(parts: Vec<UiPart>) -> Result<(String, Vec<InlineFile>), Problem> {
     Ok((text.join("\n\n"), files))
 }
 
-/// Streams the turn of a chat that is queued or runs, from its beginning. 204 where none does.
+/// Streams the turn of a chat that is queued or runs, from its beginning, to its end or to where it waits for approvals. 204
+/// where none does.
 #[utoipa::path(
     get,
     path = "/ui/chat/{chat}/stream",
@@ -170,7 +219,8 @@ pub(crate) async fn resume(
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
     let seat = settings.seat()?;
-    stream(settings, &scope, mount, &turn, seat).await
+    let encoder = UiEncoder::new(&turn, mount).of_chat();
+    stream(settings, &scope, &turn, encoder, seat).await
 }
 
 /// Stops what runs or waits in a chat: cancels its turns.
@@ -202,11 +252,11 @@ async fn active(scope: &Scope, chat: &str, limit: u32) -> Result<Vec<Turn>, Prob
 pub(crate) async fn stream(
     settings: Settings,
     scope: &Scope,
-    mount: Mount,
     turn: &Turn,
+    encoder: UiEncoder,
     seat: tokio::sync::OwnedSemaphorePermit,
 ) -> Result<Response, Problem> {
-    let lines = encoded(&scope.host, turn.id, UiEncoder::new(turn, mount)).await?;
+    let lines = encoded(&scope.host, turn.id, encoder).await?;
     let mut response = sse::response(lines, seat, settings.shutdown);
     let (name, value) = UI_MESSAGE_STREAM;
     response.headers_mut().insert(

@@ -9,7 +9,7 @@ use opencode_host::id::TurnId;
 
 use super::submit::{key_reused, submit_once};
 use crate::authorize::Scope;
-use crate::bodies::{Conversation, Edit, Fork, Turn, VersionList};
+use crate::bodies::{Conversation, Edit, NewConversation, Turn, VersionList};
 use crate::problem::Problem;
 use crate::request::{ClientKey, Id, Json};
 
@@ -142,14 +142,14 @@ pub(crate) async fn list(
     tag = "turns",
     operation_id = "fork_conversation",
     params(("turn" = Uuid, Path, description = "The last turn that it begins with.")),
-    request_body = Fork,
+    request_body = NewConversation,
     responses((status = 200, description = "The conversation.", body = Conversation))
 )]
 pub(crate) async fn fork(
     scope: Scope,
     Id(turn): Id<TurnId>,
-    Json(fork): Json<Fork>,
+    Json(new): Json<NewConversation>,
 ) -> Result<Answer<Conversation>, Problem> {
-    let forked = scope.host.fork(turn, fork.name.0).await?;
+    let forked = scope.host.fork(turn, new.name.0).await?;
     Ok(Answer(forked.conversation.into()))
 }

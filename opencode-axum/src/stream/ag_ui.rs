@@ -138,7 +138,8 @@ impl AgUi {
                 }
                 self.event(&event);
             }
-            Chunk::StartStep | Chunk::FinishStep => {}
+            // Approvals are no part of what it is told: a request is an event of its own.
+            Chunk::StartStep | Chunk::FinishStep | Chunk::ToolApprovalRequest { .. } => {}
             Chunk::ResetStep => self.reset(),
             Chunk::TextStart { id } => {
                 let id = self.id(&id);

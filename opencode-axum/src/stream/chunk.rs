@@ -93,6 +93,13 @@ pub enum Chunk {
         /// Always true.
         provider_executed: bool,
     },
+    /// The call waits until a person approves of it.
+    ToolApprovalRequest {
+        /// The request, by which it is answered.
+        approval_id: String,
+        /// The call.
+        tool_call_id: String,
+    },
     /// The call ended well.
     ToolOutputAvailable {
         /// The call.
@@ -146,7 +153,7 @@ pub enum Chunk {
         /// What the person is told.
         error_text: String,
     },
-    /// The turn ended with an answer. The last chunk.
+    /// The turn ended with an answer, or waits for approvals. The last chunk.
     Finish {
         /// Why the model stopped.
         finish_reason: FinishReason,
@@ -162,6 +169,8 @@ pub enum FinishReason {
     Stop,
     /// The text is cut.
     Length,
+    /// It waits for what a person decides about its tool calls.
+    ToolCalls,
 }
 
 impl Chunk {

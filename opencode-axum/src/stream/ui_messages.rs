@@ -4,11 +4,16 @@
 //! appended. The protocol cannot replace a part, so anything else is a `reset-step`, which drops what the step held,
 //! and the whole reply behind it. So the front end holds the last view whatever came between: a take-over, a
 //! snapshot, a watcher that was too slow for single changes.
+//!
+//! An approval of a tool call is answered with the next request of a chat, which its front end sends once the stream has
+//! ended: so the stream ends where a turn goes on with approvals only, and the next one begins with a `reset-step`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
-use opencode_client::reply::{Notice, PartKind, PersistedPart, ToolPart, ToolStatus, View};
+use opencode_client::reply::{
+    Notice, PartKind, PendingRequest, PersistedPart, ToolPart, ToolStatus, View,
+};
 use opencode_client::wire::ToolAttachment;
 use opencode_host::outcome::{Answer, Reason};
 use opencode_host::store::TurnStatus;
@@ -23,6 +28,9 @@ use super::chunk::{Chunk, FinishReason};
 ///
 /// Pictures that a tool gave beside its output are `file` chunks with `data:` URLs. What a sub-agent does within a `task`
 /// call is not told, nor what a tool prints before it ends.
+///
+/// What the agent asks is a `data-request` chunk. With [`ending_at_approvals`](Self::ending_at_approvals) a permission is
+/// also a `tool-approval-request`, as the AI SDK has it.
 #[derive(Debug)]
 pub struct UiMessages {
     message: String,
@@ -35,6 +43,19 @@ pub struct UiMessages {
     /// The requests that were sent; true while they wait.
     requests: BTreeMap<String, bool>,
     notice: Option<Notice>,
+    /// `None` where calls are not approved of by this stream.
+    approvals: Option<Approvals>,
+}
+
+/// Approvals of tool calls.
+#[derive(Debug, Default)]
+struct Approvals {
+    /// Requests that have an answer, also while the turn's worker has not sent it.
+    answered: BTreeSet<String>,
+    /// Whether the front end has the beginning of the message, which it is still to drop.
+    goes_on: bool,
+    /// What was asked for, by the places of the calls.
+    asked: BTreeMap<usize, String>,
 }
 
 /// A file of a reply.
@@ -83,6 +104,32 @@ impl UiMessages {
             sent: Vec::new(),
             requests: BTreeMap::new(),
             notice: None,
+            approvals: None,
+        }
+    }
+
+    /// Has permissions told as approvals of their tool calls, and the stream end where the turn waits for such and nothing
+    /// else: all other calls that it has begun are over. The front end then sends the answers, and gets the rest by a
+    /// stream of its own, which [goes on](Self::going_on).
+    #[must_use]
+    pub fn ending_at_approvals(self) -> Self {
+        Self {
+            approvals: Some(Approvals::default()),
+            ..self
+        }
+    }
+
+    /// The same, for a front end that has the beginning of the message and has given its answers to these requests.
+    #[must_use]
+    pub fn going_on(self, answered: impl IntoIterator<Item = String>) -> Self {
+        let approvals = Approvals {
+            answered: answered.into_iter().collect(),
+            goes_on: true,
+            ..Approvals::default()
+        };
+        Self {
+            approvals: Some(approvals),
+            ..self
         }
     }
 
@@ -103,8 +150,12 @@ impl UiMessages {
         }
         self.start(&mut chunks);
         let parts: Vec<_> = view.parts().map(|part| &part.part).collect();
+        if !parts.is_empty() {
+            self.drop_beginning(&mut chunks);
+        }
         self.parts(&parts, false, &mut chunks);
         self.requests(view, &mut chunks);
+        let waits = self.approvals(view, &mut chunks);
         if self.notice.as_ref() != view.notice() {
             self.notice = view.notice().cloned();
             let notice = self.notice.as_ref().map(serde_json::to_value);
@@ -114,7 +165,20 @@ impl UiMessages {
                 transient: true,
             });
         }
+        if waits {
+            self.over = true;
+            self.close(&mut chunks);
+            chunks.push(Chunk::FinishStep);
+            chunks.push(Chunk::Finish {
+                finish_reason: FinishReason::ToolCalls,
+            });
+        }
         chunks
+    }
+
+    /// Whether the last chunk was sent.
+    pub fn is_over(&self) -> bool {
+        self.over
     }
 
     /// Returns what is missing of the answer, and the end: `finish`, `abort` or `error`. Nothing the second time.
@@ -129,6 +193,7 @@ impl UiMessages {
             return chunks;
         }
         self.start(&mut chunks);
+        self.drop_beginning(&mut chunks);
         let parts: Vec<_> = answer.parts.iter().collect();
         self.parts(&parts, true, &mut chunks);
         self.close_requests(&mut chunks);
@@ -178,7 +243,18 @@ impl UiMessages {
                 message_id: self.message.clone(),
                 message_metadata: self.metadata.clone(),
             });
-            chunks.push(Chunk::StartStep);
+            if !self.approvals.as_ref().is_some_and(|known| known.goes_on) {
+                chunks.push(Chunk::StartStep);
+            }
+        }
+    }
+
+    /// Has a front end that holds the beginning of the message drop it, once there is something to show in its place.
+    fn drop_beginning(&mut self, chunks: &mut Vec<Chunk>) {
+        if let Some(approvals) = &mut self.approvals
+            && mem::take(&mut approvals.goes_on)
+        {
+            chunks.push(Chunk::ResetStep);
         }
     }
 
@@ -207,6 +283,9 @@ impl UiMessages {
         } else {
             self.round += 1;
             self.requests.clear();
+            if let Some(approvals) = &mut self.approvals {
+                approvals.asked.clear();
+            }
             chunks.push(Chunk::ResetStep);
             for (at, now) in wanted.iter().enumerate() {
                 now.since(None, &self.id(at), chunks);
@@ -238,6 +317,75 @@ impl UiMessages {
         }
     }
 
+    /// Asks for the approvals that calls wait for; true where the turn waits for nothing else.
+    fn approvals(&mut self, view: &View, chunks: &mut Vec<Chunk>) -> bool {
+        let Some(mut approvals) = self.approvals.take() else {
+            return false;
+        };
+        let mut waiting = BTreeMap::new();
+        for request in view.requests() {
+            let (PendingRequest::Permission(_), Some(tool)) = (request, request.tool()) else {
+                continue;
+            };
+            let is_it = |block: &Block| match block {
+                Block::Tool(call) => {
+                    call.status == ToolStatus::Running
+                        && call.known_as.as_ref() == Some(&tool.call_id)
+                }
+                Block::Words { .. } => false,
+            };
+            let is_open = !approvals.answered.contains(request.id());
+            if let Some(at) = self.sent.iter().rposition(is_it).filter(|_| is_open) {
+                // A call has one approval at a time: the second is asked for behind the answer to the first.
+                waiting.entry(at).or_insert_with(|| request.id().to_owned());
+            }
+        }
+        let mut told_anew = BTreeSet::new();
+        for chunk in chunks.iter() {
+            if let Chunk::ToolInputAvailable { tool_call_id, .. } = chunk {
+                told_anew.insert(tool_call_id.clone());
+            }
+        }
+        for (at, block) in self.sent.iter().enumerate() {
+            let Block::Tool(call) = block else { continue };
+            let (id, was) = (self.id(at), approvals.asked.get(&at));
+            match waiting.get(&at) {
+                Some(now) if was != Some(now) || told_anew.contains(&id) => {
+                    chunks.push(Chunk::ToolApprovalRequest {
+                        approval_id: now.clone(),
+                        tool_call_id: id,
+                    });
+                }
+                // Somebody else has answered, and it runs.
+                None if was.is_some() && !call.status.is_terminal() && !told_anew.contains(&id) => {
+                    chunks.push(call.input(id));
+                }
+                _ => {}
+            }
+        }
+        let is_done = |(at, block): (usize, &Block)| match block {
+            Block::Tool(call) => call.status.is_terminal() || waiting.contains_key(&at),
+            Block::Words { .. } => true,
+        };
+        let waits = !waiting.is_empty() && self.sent.iter().enumerate().all(is_done);
+        approvals.asked = waiting;
+        self.approvals = Some(approvals);
+        waits
+    }
+
+    /// Ends the text that is open.
+    fn close(&mut self, chunks: &mut Vec<Chunk>) {
+        let Some(at) = self.sent.len().checked_sub(1) else {
+            return;
+        };
+        let id = self.id(at);
+        if let Some(Block::Words { kind, open, .. }) = self.sent.last_mut()
+            && mem::take(open)
+        {
+            chunks.push(kind_end(*kind, id));
+        }
+    }
+
     fn close_requests(&mut self, chunks: &mut Vec<Chunk>) {
         let waiting = mem::take(&mut self.requests).into_iter();
         chunks.extend(
@@ -245,6 +393,13 @@ impl UiMessages {
                 .filter(|(_, waits)| *waits)
                 .map(|(id, _)| closed(&id)),
         );
+    }
+}
+
+fn kind_end(kind: PartKind, id: String) -> Chunk {
+    match kind {
+        PartKind::Text => Chunk::TextEnd { id },
+        PartKind::Reasoning => Chunk::ReasoningEnd { id },
     }
 }
 
@@ -318,11 +473,7 @@ impl Block {
                     });
                 }
                 if !open {
-                    chunks.push(if text {
-                        Chunk::TextEnd { id: id() }
-                    } else {
-                        Chunk::ReasoningEnd { id: id() }
-                    });
+                    chunks.push(kind_end(*kind, id()));
                 }
                 true
             }
@@ -368,6 +519,18 @@ impl Call {
         }
     }
 
+    /// Says that it is written, and runs.
+    fn input(&self, tool_call_id: String) -> Chunk {
+        Chunk::ToolInputAvailable {
+            tool_call_id,
+            tool_name: self.tool.clone(),
+            input: self.input.clone(),
+            title: self.title.clone(),
+            dynamic: true,
+            provider_executed: true,
+        }
+    }
+
     /// Says the call as it is, from where it was.
     fn since(&self, before: Option<&Self>, id: &str, chunks: &mut Vec<Chunk>) {
         let (dynamic, provider_executed) = (true, true);
@@ -385,14 +548,7 @@ impl Call {
                 && (&before.input, &before.title) == (&self.input, &self.title)
         });
         if self.status > ToolStatus::Pending && !is_told {
-            chunks.push(Chunk::ToolInputAvailable {
-                tool_call_id: tool_call_id(),
-                tool_name: self.tool.clone(),
-                input: self.input.clone(),
-                title: self.title.clone(),
-                dynamic,
-                provider_executed,
-            });
+            chunks.push(self.input(tool_call_id()));
         }
         match self.status {
             ToolStatus::Completed => chunks.push(Chunk::ToolOutputAvailable {

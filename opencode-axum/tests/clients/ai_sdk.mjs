@@ -2,7 +2,7 @@
 //
 // Arguments: the router's address, a token, what to do. Says what it saw on lines of JSON.
 import { Chat } from '@ai-sdk/react';
-import { DefaultChatTransport } from 'ai';
+import { DefaultChatTransport, lastAssistantMessageIsCompleteWithApprovalResponses } from 'ai';
 
 const [base, token, act] = process.argv.slice(1);
 const headers = { authorization: `Bearer ${token}` };
@@ -14,6 +14,7 @@ const chatOf = (id, messages = []) =>
     id,
     messages,
     transport: new DefaultChatTransport({ api: `${base}/ui/chat`, headers }),
+    sendAutomaticallyWhen: lastAssistantMessageIsCompleteWithApprovalResponses,
     onError: (error) => say({ error: String(error) }),
   });
 
@@ -50,6 +51,14 @@ const compare = async (chat) => {
     kept: words.map((part) => part.content),
     parts: shown.parts,
   };
+};
+
+const calls = (chat) => answer(chat).parts.filter((part) => part.type === 'dynamic-tool');
+
+/** Decides about the call that waits for it. */
+const decide = async (chat, decision) => {
+  const { approval } = calls(chat).find((part) => part.state === 'approval-requested');
+  await chat.addToolApprovalResponse({ id: approval.id, ...decision });
 };
 
 const acts = {
@@ -101,21 +110,58 @@ const acts = {
   async asked() {
     const chat = chatOf('garden');
     const sent = chat.sendMessage({ text: 'Go' });
-    const given = new Set();
     const pending = () =>
-      answer(chat)?.parts.find(
-        (part) => part.type === 'data-request' && part.data.state === 'pending' && !given.has(part.id),
-      );
-    for (const body of [
-      { type: 'answers', answers: [['Yes']] },
-      { type: 'permission', reply: 'once' },
-    ]) {
-      await until(pending);
-      const { id } = pending();
-      given.add(id);
-      await call('POST', `/turns/${answer(chat).metadata.turn}/requests/${id}`, body);
-    }
+      answer(chat)?.parts.find((part) => part.type === 'data-request' && part.data.state === 'pending');
+    await until(pending);
+    const path = `/turns/${answer(chat).metadata.turn}/requests/${pending().id}`;
+    await call('POST', path, { type: 'answers', answers: [['Yes']] });
     await sent;
+    await decide(chat, { approved: true });
+    await until(() => texts(answer(chat)).includes('Done.') && chat.status === 'ready');
+    say({ ...(await compare(chat)), messages: chat.messages.length });
+  },
+
+  /** Refuses what the agent asks for, with a reason. */
+  async denied() {
+    const chat = chatOf('garden');
+    await chat.sendMessage({ text: 'Go' });
+    await decide(chat, { approved: false, reason: 'Not on Fridays.' });
+    await until(() => calls(chat)[0].state === 'output-error' && chat.status === 'ready');
+    say(await compare(chat));
+  },
+
+  /** Is asked for two approvals in turn, and is loaded anew before the second. */
+  async approved() {
+    const chat = chatOf('garden');
+    await chat.sendMessage({ text: 'Go' });
+    await decide(chat, { approved: true });
+    const asks = (of) => calls(of).length === 2 && calls(of)[1].state === 'approval-requested';
+    await until(() => asks(chat) && chat.status === 'ready');
+    say({ states: calls(chat).map(({ state }) => state) });
+    const page = chatOf('garden', chat.messages);
+    await page.resumeStream();
+    if (!asks(page)) throw new Error('a page that comes back is not asked');
+    await decide(page, { approved: true });
+    await until(() => texts(answer(page)).includes('Done.') && page.status === 'ready');
+    say({ ...(await compare(page)), messages: page.messages.length });
+  },
+
+  /** Is asked, and another says yes in the meantime; the page's own answer comes too late and shows what came. */
+  async late() {
+    const chat = chatOf('garden');
+    await chat.sendMessage({ text: 'Go' });
+    const { turn } = answer(chat).metadata;
+    await call('POST', `/turns/${turn}/requests/${calls(chat)[0].approval.id}`, { type: 'permission', reply: 'once' });
+    await decide(chat, { approved: false });
+    await until(() => texts(answer(chat)).includes('Done.') && chat.status === 'ready');
+    say(await compare(chat));
+  },
+
+  /** Writes something else, while it is asked. */
+  async instead() {
+    const chat = chatOf('garden');
+    await chat.sendMessage({ text: 'Go' });
+    await chat.sendMessage({ text: 'Leave it' });
     say(await compare(chat));
   },
 

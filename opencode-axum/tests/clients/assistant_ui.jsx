@@ -12,7 +12,7 @@ import {
   ThreadPrimitive,
   makeAssistantDataUI,
 } from '@assistant-ui/react';
-import { DefaultChatTransport } from 'ai';
+import { DefaultChatTransport, lastAssistantMessageIsCompleteWithApprovalResponses } from 'ai';
 
 const [id, token] = location.hash.slice(1).split(':');
 const headers = { authorization: `Bearer ${token}` };
@@ -29,11 +29,15 @@ const post = async (path, body) => {
 /** The turn whose answer is shown last. */
 const Turn = createContext(undefined);
 
-const ToolCall = ({ toolName, args, result, isError }) => (
-  <p>
-    {toolName} {JSON.stringify(args)} {isError ? 'failed' : 'gave'} {JSON.stringify(result)}
-  </p>
-);
+const ToolCall = ({ toolName, args, result, isError, approval, respondToApproval }) => {
+  const asks = approval && approval.approved === undefined && result === undefined;
+  if (asks) return <button onClick={() => respondToApproval({ approved: true })}>Allow {toolName}</button>;
+  return (
+    <p>
+      {toolName} {JSON.stringify(args)} {isError ? 'failed' : 'gave'} {JSON.stringify(result)}
+    </p>
+  );
+};
 
 const File = ({ data, filename, mimeType }) =>
   data.startsWith('data:') && mimeType.startsWith('image/') ? (
@@ -54,10 +58,9 @@ const Questions = makeAssistantDataUI({
     const turn = useContext(Turn);
     if (data.state !== 'pending') return <p>answered</p>;
     const { id, questions, permission } = data.request;
+    // The tool call itself asks for its approval.
+    if (permission) return null;
     const answer = (body) => () => post(`/turns/${turn}/requests/${id}`, body);
-    if (permission) {
-      return <button onClick={answer({ type: 'permission', reply: 'once' })}>Allow {permission}</button>;
-    }
     return questions[0].options.map(({ label }) => (
       <button key={label} onClick={answer({ type: 'answers', answers: [[label]] })}>
         {questions[0].question} {label}
@@ -80,7 +83,12 @@ const AssistantMessage = () => (
 
 const App = () => {
   const transport = new DefaultChatTransport({ api: '/api/ui/chat', headers });
-  const chat = useChat({ id, resume: true, transport });
+  const chat = useChat({
+    id,
+    resume: true,
+    transport,
+    sendAutomaticallyWhen: lastAssistantMessageIsCompleteWithApprovalResponses,
+  });
   const stop = () => post(`/ui/chat/${encodeURIComponent(id)}/stop`);
   const runtime = useAISDKRuntime({ ...chat, stop });
   return (

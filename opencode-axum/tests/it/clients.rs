@@ -189,6 +189,62 @@ async fn the_ai_sdk_answers_a_question_and_gives_a_permission() {
         .shows_what_is_kept()
         .await;
     assert_eq!(said["shown"], json!(["Done."]));
+    assert_eq!(said["messages"], 2, "{said}");
+}
+
+#[tokio::test]
+async fn the_ai_sdk_refuses_a_call_and_the_agent_reads_why() {
+    let site = Site::new([Step::ask_bash("ls", "a.txt"), Step::text("Then not.")]).await;
+    let said = Running::ai_sdk(&site, "denied")
+        .await
+        .shows_what_is_kept()
+        .await;
+    let parts = said["parts"].as_array().unwrap();
+    let call = parts.iter().find(|part| part["type"] == "dynamic-tool");
+    let why = call.unwrap()["errorText"].as_str().unwrap();
+    assert!(why.contains("Not on Fridays."), "{why}");
+    // It was told why, and went on.
+    assert_eq!(said["shown"], json!(["Then not."]));
+}
+
+#[tokio::test]
+async fn the_ai_sdk_approves_of_call_after_call_also_on_a_page_that_comes_back() {
+    let site = Site::new([
+        Step::text("First: "),
+        Step::ask_bash("ls", "a.txt"),
+        Step::ask_bash("rm a.txt", ""),
+        Step::text("Done."),
+    ])
+    .await;
+    let mut client = Running::ai_sdk(&site, "approved").await;
+    let states = json!({"states": ["output-available", "approval-requested"]});
+    assert_eq!(client.says().await, states);
+    let said = client.shows_what_is_kept().await;
+    assert_eq!(said["shown"], json!(["First: ", "Done."]));
+    assert_eq!(said["messages"], 2, "{said}");
+}
+
+#[tokio::test]
+async fn the_ai_sdk_shows_what_came_where_another_has_answered() {
+    let site = Site::new([Step::ask_bash("ls", "a.txt"), Step::text("Done.")]).await;
+    let said = Running::ai_sdk(&site, "late")
+        .await
+        .shows_what_is_kept()
+        .await;
+    assert_eq!(said["shown"], json!(["Done."]));
+}
+
+#[tokio::test]
+async fn the_ai_sdk_says_something_else_while_it_is_asked() {
+    let script = Script::new()
+        .on("Leave it", [Step::text("Left.")])
+        .otherwise([Step::ask_bash("ls", "a.txt"), Step::text("Done.")]);
+    let site = Site::scripted(script).await;
+    let said = Running::ai_sdk(&site, "instead")
+        .await
+        .shows_what_is_kept()
+        .await;
+    assert_eq!(said["shown"], json!(["Left."]));
 }
 
 #[tokio::test]

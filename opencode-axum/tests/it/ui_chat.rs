@@ -284,6 +284,105 @@ async fn a_question_comes_with_what_it_is_answered_by() {
     }
 }
 
+/// The approval that a stream ends with, and the answer's message.
+#[track_caller]
+fn approval_of(chunks: &[Value]) -> (Value, Value) {
+    let asked = chunks
+        .iter()
+        .find(|chunk| chunk["type"] == "tool-approval-request")
+        .unwrap_or_else(|| panic!("{chunks:?}"));
+    let last = json!({"type": "finish", "finishReason": "tool-calls"});
+    assert_eq!(chunks.last(), Some(&last));
+    (asked["approvalId"].clone(), chunks[0]["messageId"].clone())
+}
+
+fn decided(message: &Value, approval: &Value) -> Value {
+    let call = json!({
+        "type": "dynamic-tool",
+        "toolCallId": "0-0",
+        "state": "approval-responded",
+        "approval": approval,
+    });
+    submit(&json!([message_of(message, &call)]))
+}
+
+fn message_of(id: &Value, part: &Value) -> Value {
+    json!({"id": id, "role": "assistant", "parts": [{"type": "step-start"}, part]})
+}
+
+#[tokio::test]
+async fn a_stream_ends_where_it_waits_for_an_approval_and_goes_on_behind_it() {
+    let site = Site::new([Step::ask_bash("ls", "a.txt"), Step::text("Done.")]).await;
+    let first = submit(&json!([message("m1", "Go")]));
+    let begun = chunks(&asking(&site, &first).page().await);
+    let (id, answer) = approval_of(&begun);
+    // Whoever comes back, and whoever sends the message again, is asked the same.
+    let resumed = chunks(&site.get("/ui/chat/garden/stream").await);
+    assert_eq!(approval_of(&resumed).0, id);
+    let again = chunks(&asking(&site, &first).page().await);
+    assert_eq!(approval_of(&again), (id.clone(), answer.clone()));
+
+    // What decides nothing changes nothing.
+    let conversation = site.conversation().await;
+    let unprocessable = StatusCode::UNPROCESSABLE_ENTITY;
+    for (approval, code) in [
+        (json!({"id": id}), "bad_approval"),
+        (json!({"id": "../x", "approved": true}), "bad_approval"),
+        (json!({"id": "", "approved": true}), "bad_approval"),
+        (json!({"approved": true}), "bad_body"),
+        (json!({"id": id, "approved": "yes"}), "bad_body"),
+        (Value::Null, "no_prompt"),
+    ] {
+        let page = asking(&site, &decided(&answer, &approval)).page().await;
+        page.is_problem(unprocessable, code);
+    }
+    let yes = json!({"id": id, "approved": true});
+    let unknown = json!("01890a5d-ac96-774b-bcce-b302099a8057");
+    for body in [decided(&unknown, &yes), {
+        let mut elsewhere = decided(&answer, &yes);
+        elsewhere["id"] = "meadow".into();
+        elsewhere
+    }] {
+        let page = asking(&site, &body).page().await;
+        page.is_problem(StatusCode::NOT_FOUND, "not_found");
+    }
+    let other = site.ask("other", Method::POST, "/ui/chat");
+    let other = other.json(&decided(&answer, &yes)).page().await;
+    other.is_problem(StatusCode::NOT_FOUND, "not_found");
+    let active = format!("/conversations/{conversation}/turns");
+    let active = site.get(&active).await.ok();
+    assert_eq!(active["turns"].as_array().unwrap().len(), 1);
+
+    let rest = chunks(&asking(&site, &decided(&answer, &yes)).page().await);
+    assert_eq!(rest[0]["messageId"], answer);
+    assert_eq!(rest[1], json!({"type": "reset-step"}));
+    assert_eq!(text_of(&rest), "Done.");
+    assert_eq!(
+        rest.last(),
+        Some(&json!({"type": "finish", "finishReason": "stop"}))
+    );
+    // Sent once more, it is shown what came.
+    let rest = chunks(&asking(&site, &decided(&answer, &yes)).page().await);
+    assert_eq!(text_of(&rest), "Done.");
+}
+
+#[tokio::test]
+async fn a_refusal_without_a_reason_ends_the_turn() {
+    let site = Site::new([Step::ask_bash("ls", "a.txt"), Step::text("Done.")]).await;
+    let first = submit(&json!([message("m1", "Go")]));
+    let begun = chunks(&asking(&site, &first).page().await);
+    let (id, answer) = approval_of(&begun);
+    let no = json!({"id": id, "approved": false, "reason": " "});
+    let rest = chunks(&asking(&site, &decided(&answer, &no)).page().await);
+    assert_eq!(text_of(&rest), "");
+    let failed = rest
+        .iter()
+        .any(|chunk| chunk["type"] == "tool-output-error");
+    assert!(failed, "{rest:?}");
+    let ends = ["finish", "abort", "error"];
+    assert!(ends.contains(&rest.last().unwrap()["type"].as_str().unwrap()));
+}
+
 #[tokio::test]
 async fn a_deleted_conversation_ends_the_stream() {
     let site = Site::new([Step::text("Half"), Step::gate("never")]).await;

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use opencode_client::reply::View;
 use opencode_client::wire::Prompt;
 
 use super::{AnswerError, Export, Host, LiveStream, SubmitError, SubmitOptions, ViewStream};
@@ -357,6 +358,15 @@ impl TenantHost {
     pub async fn views(&self, turn: TurnId, cursor: Cursor) -> StoreResult<ViewStream> {
         self.turn(turn).await?;
         self.host.views(turn, cursor).await
+    }
+
+    /// Returns the reply to a turn as it is now: [`Host::view`].
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] where the tenant has no such turn.
+    pub async fn view(&self, turn: TurnId) -> StoreResult<(Cursor, View)> {
+        self.turn(turn).await?;
+        self.host.view(turn).await
     }
 
     /// Waits until a turn is settled: [`Host::settled`].

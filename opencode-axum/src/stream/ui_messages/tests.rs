@@ -429,6 +429,132 @@ fn a_request_is_shown_until_it_is_answered_also_over_a_reset() {
     assert_eq!(client.data(), ["closed"]);
 }
 
+/// A call by the model's id of it.
+fn call(id: &str, status: ToolStatus) -> PersistedPart {
+    let PersistedPart::Tool(part) = tool(status, 1) else {
+        unreachable!()
+    };
+    PersistedPart::Tool(ToolPart {
+        call_id: Some(id.to_owned()),
+        ..part
+    })
+}
+
+/// The parts, and requests for permission with the calls that wait for them.
+fn waiting(parts: &[PersistedPart], requests: &[(&str, &str)]) -> View {
+    let mut view = view(parts);
+    for (id, call) in requests {
+        let request = json!({
+            "id": id, "sessionID": "ses_1", "permission": "bash",
+            "tool": {"messageID": "msg_1", "callID": call},
+        });
+        view.apply(&Change::Permission {
+            request: serde_json::from_value(request).unwrap(),
+        });
+    }
+    view
+}
+
+/// The approvals that chunks ask for: the request, and the call.
+fn asked(chunks: &[Chunk]) -> Vec<(&str, &str)> {
+    let asked = chunks.iter().filter_map(|chunk| match chunk {
+        Chunk::ToolApprovalRequest {
+            approval_id,
+            tool_call_id,
+        } => Some((approval_id.as_str(), tool_call_id.as_str())),
+        _ => None,
+    });
+    asked.collect()
+}
+
+#[test]
+fn a_stream_ends_once_all_calls_are_over_or_wait_for_an_approval() {
+    use ToolStatus::{Completed, Pending, Running};
+    let mut encoder = UiMessages::new("msg").ending_at_approvals();
+    let begun = [call("a", Running), call("b", Running)];
+    let chunks = encoder.view(&waiting(&begun, &[("per_1", "a")]));
+    assert_eq!(asked(&chunks), [("per_1", "0-0")]);
+    assert!(!encoder.is_over());
+    let chunks = encoder.view(&waiting(&begun, &[("per_1", "a")]));
+    assert!(chunks.is_empty(), "{chunks:?}");
+    // The other one is over, and a third is being written.
+    let parts = [call("a", Running), call("b", Completed), call("c", Pending)];
+    let requests = [("per_1", "a"), ("per_2", "c")];
+    let chunks = encoder.view(&waiting(&parts, &requests));
+    assert!(asked(&chunks).is_empty() && !encoder.is_over());
+    let parts = [
+        call("a", Running),
+        call("b", Completed),
+        call("c", Running),
+        text("Well"),
+    ];
+    let chunks = encoder.view(&waiting(&parts, &requests));
+    assert_eq!(asked(&chunks), [("per_2", "0-2")]);
+    let end = [
+        Chunk::TextEnd { id: "0-3".into() },
+        Chunk::FinishStep,
+        Chunk::Finish {
+            finish_reason: FinishReason::ToolCalls,
+        },
+    ];
+    assert!(chunks.ends_with(&end), "{chunks:?}");
+    assert!(encoder.is_over());
+    assert!(encoder.view(&view(&[text("late")])).is_empty());
+}
+
+#[test]
+fn a_call_that_another_lets_run_is_shown_as_running() {
+    use ToolStatus::{Completed, Running};
+    let mut encoder = UiMessages::new("msg").ending_at_approvals();
+    let parts = [call("a", Running), call("b", Running)];
+    encoder.view(&waiting(&parts, &[("per_1", "a")]));
+    let chunks = encoder.view(&view(&parts));
+    assert!(matches!(
+        chunks.last(),
+        Some(Chunk::ToolInputAvailable { tool_call_id, .. }) if tool_call_id == "0-0"
+    ));
+    // What is told of it anew is asked for anew.
+    let chunks = encoder.view(&waiting(&parts, &[("per_2", "a")]));
+    assert_eq!(asked(&chunks), [("per_2", "0-0")]);
+    let PersistedPart::Tool(mut titled) = parts[0].clone() else {
+        unreachable!()
+    };
+    titled.title = Some("List".to_owned());
+    let titled = [PersistedPart::Tool(titled), parts[1].clone()];
+    let chunks = encoder.view(&waiting(&titled, &[("per_2", "a")]));
+    assert_eq!(asked(&chunks), [("per_2", "0-0")]);
+    // A call whose approval is not this call's is not asked for, and ends nothing.
+    let done = [call("a", Completed), call("b", Running)];
+    let chunks = encoder.view(&waiting(&done, &[("per_3", "other")]));
+    assert!(asked(&chunks).is_empty() && !encoder.is_over());
+}
+
+#[test]
+fn what_goes_on_drops_the_beginning_once_and_asks_for_no_answer_again() {
+    use ToolStatus::{Completed, Running};
+    let mut encoder = UiMessages::new("msg").going_on(["per_1".to_owned()]);
+    let start = encoder.view(&View::default());
+    assert!(matches!(start[..], [Chunk::Start { .. }]), "{start:?}");
+    let parts = [call("a", Running)];
+    let chunks = encoder.view(&waiting(&parts, &[("per_1", "a")]));
+    assert_eq!(chunks[0], Chunk::ResetStep);
+    assert!(asked(&chunks).is_empty() && !encoder.is_over());
+    let chunks = encoder.view(&view(&[call("a", Completed)]));
+    assert!(!chunks.contains(&Chunk::ResetStep), "{chunks:?}");
+    // Where nothing is left, the beginning is dropped nonetheless.
+    let mut encoder = UiMessages::new("msg").going_on([]);
+    let chunks = encoder.finished(TurnStatus::Cancelled, &answer(&[]), []);
+    assert_eq!(chunks[1..3], [Chunk::ResetStep, Chunk::FinishStep]);
+}
+
+#[test]
+fn without_approvals_a_permission_is_a_request_and_ends_nothing() {
+    let mut encoder = UiMessages::new("msg");
+    let parts = [call("a", ToolStatus::Running)];
+    let chunks = encoder.view(&waiting(&parts, &[("per_1", "a")]));
+    assert!(asked(&chunks).is_empty() && !encoder.is_over());
+}
+
 #[test]
 fn a_notice_is_told_once_and_taken_back() {
     let mut encoder = UiMessages::new("msg");
