@@ -10,6 +10,7 @@ use super::part::PersistedPart;
 use super::parts::{MAX_TODOS, Parts};
 use super::requests::Requests;
 use super::slot::{Content, Slot, TextUpdate};
+use super::tracked::Tracked;
 use crate::error::UpstreamError;
 use crate::event::{Event, EventBody, PartDelta};
 use crate::exchange::Exchange;
@@ -167,11 +168,11 @@ impl Answer {
             .recognise(&part.id, message, |slot| slot.content.may_be(&part.body));
         match &part.body {
             PartBody::Text { text, ended, .. } => {
-                let empty = Content::Text(String::new());
+                let empty = Content::Text(Tracked::default());
                 self.text_updated(part, message, empty, text, *ended);
             }
             PartBody::Reasoning { text, ended } => {
-                let empty = Content::Reasoning(String::new());
+                let empty = Content::Reasoning(Tracked::default());
                 self.text_updated(part, message, empty, text, *ended);
             }
             PartBody::Tool(call) => return self.tool_updated(part, message, call, waiting),

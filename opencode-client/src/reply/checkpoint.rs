@@ -9,6 +9,7 @@ use super::part::PersistedPart;
 use super::parts::Parts;
 use super::requests::Requests;
 use super::slot::{Content, STREAM_ONLY_KEY, Slot};
+use super::tracked::Tracked;
 use crate::id::{MessageId, PartId};
 
 /// What of a reply outlives its process: enough to go on with it elsewhere.
@@ -23,7 +24,7 @@ pub struct Checkpoint {
     /// What was heard of messages beside their parts: how they ended, and what they cost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     heard: Vec<HeardMessage>,
-    parts: Vec<CheckpointPart>,
+    pub(super) parts: Vec<CheckpointPart>,
     /// Requests that wait.
     #[serde(default, skip_serializing_if = "Requests::is_empty")]
     pub requests: Requests,
@@ -36,12 +37,12 @@ pub struct Checkpoint {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct CheckpointPart {
+pub(super) struct CheckpointPart {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     id: Option<PartId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     message: Option<MessageId>,
-    part: PersistedPart,
+    pub(super) part: PersistedPart,
     /// Details of the tool call were cut: they are not what the tool was given.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     trimmed: bool,
@@ -76,17 +77,22 @@ impl Checkpoint {
         requests: &Requests,
         refused: &[String],
     ) -> Self {
-        let kept = parts
-            .slots()
-            .iter()
-            .filter(|slot| messages.shows(slot.message) && !slot.content.is_empty());
-        let kept = kept.map(|slot| CheckpointPart {
-            id: slot.id.clone(),
-            message: slot.message.map(|at| messages.at(at).id.clone()),
-            part: slot.persisted(),
-            trimmed: slot.trimmed,
-            by_provider: slot.by_provider,
-        });
+        let kept = CheckpointPart::kept(messages, parts);
+        Self {
+            parts: kept
+                .map(|slot| CheckpointPart::of(slot, messages))
+                .collect(),
+            ..Self::rest_of(messages, parts, requests, refused)
+        }
+    }
+
+    /// All of that but the parts.
+    pub(super) fn rest_of(
+        messages: &Messages,
+        parts: &Parts,
+        requests: &Requests,
+        refused: &[String],
+    ) -> Self {
         let answers = messages
             .all()
             .filter(|message| message.standing == Standing::Answer);
@@ -97,7 +103,7 @@ impl Checkpoint {
             heard: heard
                 .map(|message| HeardMessage::of(message.known()))
                 .collect(),
-            parts: kept.collect(),
+            parts: Vec::new(),
             requests: requests.clone(),
             refused: refused.to_vec(),
             cut: messages.is_cut || parts.room.is_cut,
@@ -122,9 +128,9 @@ impl Checkpoint {
         for kept in self.parts {
             let message = kept.message.and_then(|id| messages.restore(&id));
             let content = match kept.part {
-                PersistedPart::Text { content } => Content::Text(content),
-                PersistedPart::Reasoning { content } => Content::Reasoning(content),
-                PersistedPart::Tool(tool) => Content::Tool(Box::new(tool)),
+                PersistedPart::Text { content } => Content::Text(Tracked::new(content)),
+                PersistedPart::Reasoning { content } => Content::Reasoning(Tracked::new(content)),
+                PersistedPart::Tool(tool) => Content::Tool(Tracked::new(Box::new(tool))),
             };
             let mut slot = Slot::new(kept.id, message, content);
             slot.announced = true;
@@ -138,5 +144,26 @@ impl Checkpoint {
         let is_known = messages.all().len() > 0;
         messages.prompt_seen = is_known;
         (self.requests, self.refused)
+    }
+}
+
+impl CheckpointPart {
+    /// The parts of a reply that are kept.
+    pub(super) fn kept<'r>(
+        messages: &'r Messages,
+        parts: &'r Parts,
+    ) -> impl Iterator<Item = &'r Slot> {
+        let kept = |slot: &&Slot| messages.shows(slot.message) && !slot.content.is_empty();
+        parts.slots().iter().filter(kept)
+    }
+
+    pub(super) fn of(slot: &Slot, messages: &Messages) -> Self {
+        Self {
+            id: slot.id.clone(),
+            message: slot.message.map(|at| messages.at(at).id.clone()),
+            part: slot.persisted(),
+            trimmed: slot.trimmed,
+            by_provider: slot.by_provider,
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::answer::Answer;
 use super::change::{Change, SnapshotPart};
 use super::checkpoint::Checkpoint;
+use super::growth::{Growth, SaveMark};
 use super::heard;
 use super::messages::{Scope, Standing};
 use super::observers::{Observer, ProblemSink};
@@ -217,6 +218,16 @@ impl Reply {
             messages, parts, ..
         } = &self.answer;
         Checkpoint::of(messages, parts, &self.requests, &self.refused)
+    }
+
+    /// What has come to the [checkpoint](Self::checkpoint) since the reply was saved up to `mark`, which costs what has come
+    /// and not what there is, and the mark of now. `None` where nothing has; all there is since the default mark.
+    pub fn growth_since(&self, mark: &SaveMark) -> (Option<Growth>, SaveMark) {
+        let Answer {
+            messages, parts, ..
+        } = &self.answer;
+        let rest = Checkpoint::rest_of(messages, parts, &self.requests, &self.refused);
+        Growth::since(mark, rest, messages, parts)
     }
 
     /// The exchange as far as the stream told it, for a server that does not give its own any more: what was missed

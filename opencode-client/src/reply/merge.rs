@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::slot::{Content, Slot};
 use super::tool_part::ToolPart;
+use super::tracked::Tracked;
 use crate::exchange::Exchange;
 use crate::id::{MessageId, PartId};
 use crate::wire::{Message, Part, PartBody};
@@ -144,17 +145,22 @@ fn todos_of(slot: &Slot) -> Option<&Value> {
 fn content_of(part: &Part, streamed: Option<&Slot>, finished: bool) -> Option<Content> {
     let streamed = streamed.map(|slot| &slot.content);
     let text = |text: &str| {
-        let had = streamed.and_then(Content::text).unwrap_or_default();
+        let had = match streamed {
+            Some(Content::Undecided(had) | Content::Text(had) | Content::Reasoning(had)) => {
+                had.clone()
+            }
+            _ => Tracked::default(),
+        };
         let lost = if finished {
             text.is_empty()
         } else {
             had.len() > text.len()
         };
-        if lost {
-            had.to_owned()
-        } else {
-            text.to_owned()
+        let mut now = had;
+        if !lost {
+            now.set(text);
         }
+        now
     };
     match &part.body {
         PartBody::Text { text: own, .. } => Some(Content::Text(text(own))),
@@ -169,7 +175,10 @@ fn content_of(part: &Part, streamed: Option<&Slot>, finished: bool) -> Option<Co
                     tool.merge(call);
                 }
             }
-            Some(Content::Tool(Box::new(tool)))
+            match streamed {
+                Some(Content::Tool(had)) if ***had == tool => Some(Content::Tool(had.clone())),
+                _ => Some(Content::Tool(Tracked::new(Box::new(tool)))),
+            }
         }
         PartBody::StepFinish { .. } | PartBody::Compaction | PartBody::Other { .. } => None,
     }

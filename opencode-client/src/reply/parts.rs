@@ -10,6 +10,7 @@ use super::requests::Requests;
 use super::room::Room;
 use super::slot::{Content, Slot, TextUpdate};
 use super::tool_part::{Provenance, ToolPart, ToolStatus};
+use super::tracked::Tracked;
 use crate::event::PartDelta;
 use crate::id::PartId;
 use crate::wire::{Part, Todo, ToolCall};
@@ -102,7 +103,7 @@ impl Parts {
         if let Some(at) = self.place_of(&id) {
             return Some(at);
         }
-        let at = self.insert(id, message, Content::Undecided(String::new()))?;
+        let at = self.insert(id, message, Content::Undecided(Tracked::default()))?;
         self.slots[at].torn = self.is_gapped;
         Some(at)
     }
@@ -144,11 +145,11 @@ impl Parts {
     ) -> Option<(usize, bool)> {
         let at = match self.place_of(&part.id) {
             Some(at) => at,
-            None => self.insert(part.id.clone(), message, Content::Tool(Box::default()))?,
+            None => self.insert(part.id.clone(), message, Content::Tool(Tracked::default()))?,
         };
         if !matches!(self.slots[at].content, Content::Tool(_)) {
             // Deltas of a part that turns out to be a tool were not text.
-            let content = Content::Tool(Box::default());
+            let content = Content::Tool(Tracked::default());
             self.slots[at] = Slot::new(Some(part.id.clone()), Some(message), content);
             self.reindex();
         }
@@ -158,7 +159,7 @@ impl Parts {
         };
         let before = slot.announced.then(|| tool.clone());
         if tool.message_id.is_none() {
-            **tool = ToolPart::of(part, call);
+            ***tool = ToolPart::of(part, call);
         } else {
             tool.merge(call);
         }
@@ -206,7 +207,7 @@ impl Parts {
                 provenance: Some(Provenance::TodoUpdated),
                 ..ToolPart::default()
             };
-            let content = Content::Tool(Box::new(tool));
+            let content = Content::Tool(Tracked::new(Box::new(tool)));
             self.slots.push(Slot::new(None, None, content));
             self.slots.len() - 1
         } else {
@@ -296,7 +297,7 @@ impl Parts {
         let slot = &mut self.slots[at];
         let room = self.room.left_for_details(slot.charged);
         if let Content::Tool(tool) = &mut slot.content {
-            let trimmed = tool.trim(room);
+            let trimmed = tool.change_if(|tool| tool.trim(room));
             slot.trimmed |= trimmed;
             self.room.is_trimmed |= trimmed;
         }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::part::{PartKind, PersistedPart};
 use super::room::PART;
 use super::tool_part::ToolPart;
+use super::tracked::Tracked;
 use crate::id::{MessageId, PartId};
 use crate::wire::{Part, PartBody, ToolCall, ToolState};
 
@@ -40,10 +41,10 @@ pub(super) struct Slot {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Content {
     /// Deltas came before the part itself: text, or reasoning.
-    Undecided(String),
-    Text(String),
-    Reasoning(String),
-    Tool(Box<ToolPart>),
+    Undecided(Tracked<String>),
+    Text(Tracked<String>),
+    Reasoning(Tracked<String>),
+    Tool(Tracked<Box<ToolPart>>),
 }
 
 /// What an authoritative text did to a slot.
@@ -74,7 +75,7 @@ impl Content {
         }
     }
 
-    pub(super) fn text_mut(&mut self) -> Option<&mut String> {
+    pub(super) fn text_mut(&mut self) -> Option<&mut Tracked<String>> {
         match self {
             Self::Undecided(text) | Self::Text(text) | Self::Reasoning(text) => Some(text),
             Self::Tool(_) => None,
@@ -171,7 +172,7 @@ impl Slot {
         let Some(own) = self.content.text_mut() else {
             return TextUpdate::Same;
         };
-        if own == text {
+        if own.as_str() == text {
             return TextUpdate::Same;
         }
         // An unfinished text that is the start of what is here already is old news.
@@ -184,7 +185,7 @@ impl Slot {
             own.push_str(&text[from..]);
             return TextUpdate::Grew { from };
         }
-        text.clone_into(own);
+        own.set(text);
         TextUpdate::Replaced
     }
 
@@ -196,10 +197,10 @@ impl Slot {
     pub(super) fn persisted(&self) -> PersistedPart {
         match &self.content {
             Content::Undecided(text) | Content::Text(text) => PersistedPart::Text {
-                content: text.clone(),
+                content: text.to_string(),
             },
             Content::Reasoning(text) => PersistedPart::Reasoning {
-                content: text.clone(),
+                content: text.to_string(),
             },
             Content::Tool(tool) => PersistedPart::Tool(ToolPart::clone(tool)),
         }
@@ -211,12 +212,12 @@ impl Slot {
         let ended = self.finalised;
         let body = match &self.content {
             Content::Undecided(text) | Content::Text(text) => PartBody::Text {
-                text: text.clone(),
+                text: text.to_string(),
                 ended,
                 synthetic: false,
             },
             Content::Reasoning(text) => PartBody::Reasoning {
-                text: text.clone(),
+                text: text.to_string(),
                 ended,
             },
             Content::Tool(tool) => PartBody::Tool(ToolCall {
