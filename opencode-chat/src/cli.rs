@@ -1,5 +1,6 @@
 //! The command line.
 
+mod secret_file;
 mod servers;
 mod size;
 mod upstream;
@@ -18,9 +19,10 @@ use opencode_host::live::Cursor;
 use opencode_host::store::OnBusy;
 use opencode_host::{DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA};
 
+pub(crate) use secret_file::{is_secret, read as read_secret};
 pub(crate) use servers::{ServerArgs, ServersArgs};
 pub(crate) use size::ByteSize;
-pub(crate) use upstream::{UpstreamArgs, exposed};
+pub(crate) use upstream::{UpstreamArgs, exposed, has_password};
 
 use crate::web::{BasePath, Host};
 
@@ -33,6 +35,15 @@ use crate::web::{BasePath, Host};
     git diff | opencode-chat turn - --json\n  opencode-chat doctor"
 )]
 pub(crate) struct Cli {
+    /// A file with settings: TOML, each under the name of its option, such as `listen = "127.0.0.1:3000"`. Options and
+    /// variables of the environment go before what it says [default: opencode-chat/config.toml below
+    /// $XDG_CONFIG_HOME or ~/.config, where there is one]
+    #[arg(long, global = true, value_name = "FILE", env = "OPENCODE_CHAT_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// What is logged, as error, warn, info, debug, or by target as info,opencode_host=debug [default: info of `serve`
+    /// and `worker`, error of others]
+    #[arg(long, global = true, value_name = "FILTER", env = "RUST_LOG", value_parser = log_filter)]
+    pub(crate) log: Option<String>,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
@@ -59,16 +70,15 @@ pub(crate) enum Command {
     Servers(ServersArgs),
     /// Check database, sandbox root and OpenCode, and say what to do
     Doctor(DoctorArgs),
+    /// The settings of `serve` as they are in effect, and where each comes from; secrets are hidden
+    Config(ServeArgs),
+    /// Completions of these commands for a shell: `opencode-chat completions bash > /etc/bash_completion.d/opencode-chat`
+    Completions(CompletionsArgs),
+    /// Write the manual pages into a folder: `opencode-chat man /usr/local/share/man/man1`
+    Man(ManArgs),
     /// Run an OpenCode server for as long as standard input is open
     #[command(name = "guard-opencode", hide = true)]
     Guard(GuardArgs),
-}
-
-impl Default for Command {
-    fn default() -> Self {
-        // Without a command there are no arguments: the defaults parse.
-        Self::Serve(ServeArgs::parse_from_nothing())
-    }
 }
 
 impl Command {
@@ -85,7 +95,7 @@ impl Command {
             Self::Retry(args) => &args.store,
             Self::Servers(args) => &args.store,
             Self::Doctor(args) => &args.store,
-            Self::Guard(_) => return None,
+            Self::Config(_) | Self::Completions(_) | Self::Man(_) | Self::Guard(_) => return None,
         })
     }
 }
@@ -102,8 +112,16 @@ pub(crate) struct StoreArgs {
     )]
     pub(crate) data: PathBuf,
     /// Database: sqlite://PATH, postgres://USER:PASSWORD@HOST/NAME, or a file's path [default: DIR/host.db]
-    #[arg(long, value_name = "URL", env = "OPENCODE_CHAT_DATABASE")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "OPENCODE_CHAT_DATABASE",
+        hide_env_values = true
+    )]
     pub(crate) database: Option<String>,
+    /// A file with the database's URL in its one line, where the URL has a password
+    #[arg(long, value_name = "PATH", env = "OPENCODE_CHAT_DATABASE_URL_FILE")]
+    pub(crate) database_url_file: Option<PathBuf>,
     /// Where the bytes of files are kept: file://FOLDER, memory:// or, where this build has it, s3://BUCKET/PREFIX
     /// [default: DIR/blobs]
     #[arg(long, value_name = "URL", env = "OPENCODE_CHAT_BLOBS")]
@@ -182,10 +200,10 @@ impl UploadArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct LimitArgs {
     /// The longest a turn may take, in seconds; waiting for you is not counted
-    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "600", env = "OPENCODE_CHAT_TIMEOUT", value_parser = seconds)]
     pub(crate) timeout: Duration,
     /// How long a turn belongs to a worker that says nothing, in seconds
-    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "15", env = "OPENCODE_CHAT_LEASE", value_parser = seconds)]
     pub(crate) lease: Duration,
 }
 
@@ -254,8 +272,15 @@ pub(crate) struct ReachArgs {
     #[arg(
         long,
         env = "OPENCODE_CHAT_ALLOW_NETWORK_WITHOUT_ACCOUNTS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        value_name = "true|false",
+        hide_default_value = true,
+        hide_possible_values = true,
         value_parser = FalseyValueParser::new(),
-        action = ArgAction::SetTrue
+        action = ArgAction::Set
     )]
     pub(crate) allow_network_without_accounts: bool,
     /// The path below which browsers see this application, such as /chat behind a reverse proxy. All addresses in its
@@ -275,7 +300,19 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
     /// Serve the pages only; workers elsewhere run the turns
-    #[arg(long)]
+    #[arg(
+        long,
+        env = "OPENCODE_CHAT_NO_WORKER",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        value_name = "true|false",
+        hide_default_value = true,
+        hide_possible_values = true,
+        value_parser = FalseyValueParser::new(),
+        action = ArgAction::Set
+    )]
     pub(crate) no_worker: bool,
     #[command(flatten)]
     pub(crate) uploads: UploadArgs,
@@ -403,23 +440,25 @@ pub(crate) struct DoctorArgs {
     pub(crate) upstream: UpstreamArgs,
 }
 
+/// For which shell.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Where manual pages go.
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// The folder; pages that are there are replaced
+    pub(crate) folder: PathBuf,
+}
+
 /// What a guard runs.
 #[derive(Debug, Args)]
 pub(crate) struct GuardArgs {
     pub(crate) program: PathBuf,
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) args: Vec<OsString>,
-}
-
-impl ServeArgs {
-    fn parse_from_nothing() -> Self {
-        #[derive(Parser)]
-        struct Alone {
-            #[command(flatten)]
-            serve: ServeArgs,
-        }
-        Alone::parse_from(["opencode-chat"]).serve
-    }
 }
 
 /// `--permission`.
@@ -475,6 +514,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
     seconds.ok_or_else(|| "give a number of seconds above 0".to_owned())
 }
 
+/// What `--log` takes. An empty variable is none.
+fn log_filter(text: &str) -> Result<String, String> {
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// A name of `--allowed-host`.
 fn allowed_host(text: &str) -> Result<Host, String> {
     Host::parse(text.trim()).ok_or_else(|| {
@@ -492,6 +539,5 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
-        assert!(matches!(Command::default(), Command::Serve(_)));
     }
 }

@@ -256,6 +256,7 @@ mod tests {
     fn store(data: &Path) -> StoreArgs {
         StoreArgs {
             data: data.to_owned(),
+            database_url_file: None,
             database: None,
             blobs: None,
         }

@@ -12,6 +12,7 @@ mod attached;
 pub mod chart;
 mod cli;
 mod commands;
+mod configuration;
 mod data_folder;
 mod descriptors;
 mod exit;
@@ -27,25 +28,27 @@ pub mod web;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
 
-use cli::{Cli, Command};
+use cli::Command;
+use configuration::{Configured, Refused};
 use exit::Failure;
 
 /// Runs the program with this process's arguments.
 pub fn run() -> ExitCode {
     data_folder::make_private_files();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let configured = match configuration::read(std::env::args_os().collect()) {
+        Ok(configured) => configured,
         // It repeats the arguments, which may come from anywhere.
-        Err(error) if error.use_stderr() => {
+        Err(Refused::Usage(error)) if error.use_stderr() => {
             terminal::put(&error.render().to_string());
             return ExitCode::from(2);
         }
         // Help, on standard output.
-        Err(error) => error.exit(),
+        Err(Refused::Usage(error)) => error.exit(),
+        Err(Refused::Configuration(why)) => return Failure::configuration(why).tell(),
     };
-    init_logging(&cli);
+    let set_filter = init_logging(&configured);
     #[cfg(target_os = "linux")]
     {
         // Passwords are in this process's environment and memory: other programs of this user, such as the agent's
@@ -60,14 +63,19 @@ pub fn run() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Failure::configuration(format!("cannot start: {error}")).tell(),
     };
-    let outcome = runtime.block_on(perform(cli));
+    let outcome = runtime.block_on(perform(configured, set_filter));
     // A reader of the terminal may still block a thread: it must not keep the process.
     runtime.shutdown_background();
     outcome.unwrap_or_else(Failure::tell)
 }
 
-async fn perform(cli: Cli) -> Result<ExitCode, Failure> {
-    let command = cli.command.unwrap_or_default();
+async fn perform(configured: Configured, set_filter: SetFilter) -> Result<ExitCode, Failure> {
+    let Configured {
+        command, settings, ..
+    } = configured;
+    for warning in configured.warnings {
+        terminal::tell(format_args!("warning: {warning}"));
+    }
     if command.store().is_some() {
         for told in cli::exposed(std::env::args_os()) {
             terminal::tell(format!("warning: {told}"));
@@ -80,6 +88,9 @@ async fn perform(cli: Cli) -> Result<ExitCode, Failure> {
     {
         tracing::warn!("{problem}");
     }
+    if matches!(command, Command::Serve(_) | Command::Worker(_)) {
+        configuration::reload(std::env::args_os().collect(), settings.clone(), set_filter);
+    }
     match command {
         Command::Serve(args) => commands::serve::run(args).await,
         Command::Turn(args) => commands::turn::run(args).await,
@@ -91,23 +102,38 @@ async fn perform(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Retry(args) => commands::retry::run(args).await,
         Command::Servers(args) => commands::servers::run(args).await,
         Command::Doctor(args) => commands::doctor::run(args).await,
+        Command::Config(_) => Ok(commands::config::run(&settings)),
+        Command::Completions(args) => Ok(commands::install::completions(&args)),
+        Command::Man(args) => commands::install::man(&args),
         Command::Guard(args) => upstream::guard(args).await,
     }
 }
 
-/// Logs go to stderr; `RUST_LOG` says which.
-fn init_logging(cli: &Cli) {
-    let default = match cli.command {
-        None | Some(Command::Serve(_) | Command::Worker(_)) => "info",
+/// Changes what is logged.
+type SetFilter = Box<dyn Fn(Option<String>) -> Result<(), String> + Send>;
+
+/// Logs go to stderr; `--log` says which.
+fn init_logging(configured: &Configured) -> SetFilter {
+    let default = match configured.command {
+        Command::Serve(_) | Command::Worker(_) => "info",
         _ => "error",
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let filter = move |log: Option<String>| {
+        let log = log.unwrap_or_else(|| default.to_owned());
+        EnvFilter::try_new(log).map_err(|error| error.to_string())
+    };
+    let first = filter(configured.log.clone()).unwrap_or_else(|_| EnvFilter::new(default));
+    let builder = tracing_subscriber::fmt()
         .with_writer(|| terminal::Stderr)
         .fmt_fields(terminal::log_fields())
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
-        .init();
+        .with_env_filter(first)
+        .with_filter_reloading();
+    let handle = builder.reload_handle();
+    builder.init();
+    Box::new(move |log| {
+        let filter = filter(log)?;
+        handle.reload(filter).map_err(|error| error.to_string())
+    })
 }

@@ -1,18 +1,15 @@
 //! Which OpenCode, and how it is reached.
 
 use std::ffi::OsString;
-use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use clap::Args;
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args};
 
 use super::SandboxArgs;
+use super::secret_file::{Secret, read};
 use crate::exit::Failure;
 use crate::upstream::VariableName;
-
-/// How long a password in a file may be.
-const LONGEST_PASSWORD: usize = 4096;
 
 /// Which OpenCode, and how.
 #[derive(Clone, Debug, Args)]
@@ -47,28 +44,43 @@ pub(crate) struct UpstreamArgs {
     )]
     pub(crate) opencode_env: Vec<VariableName>,
     /// Start OpenCode with folders of its own, below DIR/opencode, instead of your configuration and credentials
-    #[arg(long)]
+    #[arg(
+        long,
+        env = "OPENCODE_CHAT_OPENCODE_ISOLATED",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        value_name = "true|false",
+        hide_default_value = true,
+        hide_possible_values = true,
+        value_parser = FalseyValueParser::new(),
+        action = ArgAction::Set
+    )]
     pub(crate) opencode_isolated: bool,
     /// Let sub-agents of the server at --opencode-url work. They ask you for NOTHING: a shell command of theirs runs at
     /// once. Without this they are off there; those of a server that is started here ask as the agent does
-    #[arg(long, requires = "opencode_url")]
+    #[arg(
+        long,
+        env = "OPENCODE_CHAT_ALLOW_UNASKED_SUBAGENTS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        value_name = "true|false",
+        hide_default_value = true,
+        hide_possible_values = true,
+        value_parser = FalseyValueParser::new(),
+        action = ArgAction::Set
+    )]
     pub(crate) allow_unasked_subagents: bool,
     #[command(flatten)]
     pub(crate) sandbox: SandboxArgs,
 }
 
-/// The password of a server that runs already.
-#[derive(Debug, Default)]
-pub(crate) struct Password {
-    /// The password, if there is one.
-    pub(crate) value: Option<String>,
-    /// What the person must know about where it was found.
-    pub(crate) warning: Option<String>,
-}
-
 impl UpstreamArgs {
     /// The password, from wherever it was given.
-    pub(crate) fn password(&self) -> Result<Password, Failure> {
+    pub(crate) fn password(&self) -> Result<Secret, Failure> {
         match (&self.opencode_password, &self.opencode_password_file) {
             (Some(_), Some(_)) => Err(Failure::configuration(
                 "two passwords are given: leave out --opencode-password (OPENCODE_SERVER_PASSWORD) or \
@@ -80,40 +92,12 @@ impl UpstreamArgs {
                     path.display()
                 ))
             }),
-            (value, None) => Ok(Password {
+            (value, None) => Ok(Secret {
                 value: value.clone(),
                 warning: None,
             }),
         }
     }
-}
-
-fn read(path: &Path) -> Result<Password, String> {
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    let metadata = file.metadata().map_err(|error| error.to_string())?;
-    let mut bytes = Vec::new();
-    file.take(LONGEST_PASSWORD as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| error.to_string())?;
-    if bytes.len() > LONGEST_PASSWORD {
-        return Err(format!("it is longer than {LONGEST_PASSWORD} bytes"));
-    }
-    let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-    let value = text.trim_end_matches(['\r', '\n']);
-    if value.is_empty() {
-        return Err("it is empty".to_owned());
-    }
-    if value.chars().any(char::is_control) {
-        return Err("it has more than one line, or control characters".to_owned());
-    }
-    let is_open = metadata.is_file() && metadata.permissions().mode() & 0o077 != 0;
-    Ok(Password {
-        value: Some(value.to_owned()),
-        warning: is_open.then(|| {
-            let path = path.display();
-            format!("other users may read the password in {path}: chmod 600 {path}")
-        }),
-    })
 }
 
 /// Secrets on the command line, where every user of this machine can read them.
@@ -145,7 +129,7 @@ pub(crate) fn exposed(arguments: impl Iterator<Item = OsString>) -> Vec<&'static
 }
 
 /// Whether a URL has a password before its host, or among its parameters.
-fn has_password(url: &str) -> bool {
+pub(crate) fn has_password(url: &str) -> bool {
     let Some((_, rest)) = url.split_once("://") else {
         return false;
     };
@@ -158,6 +142,7 @@ fn has_password(url: &str) -> bool {
 mod tests {
     use super::*;
     use clap::Parser;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[derive(Debug, Parser)]
     struct Alone {
@@ -205,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_password_file_that_is_none_is_refused() {
-        let long = "x".repeat(LONGEST_PASSWORD + 1);
+        let long = "x".repeat(4097);
         for (bytes, why) in [
             (&b""[..], "it is empty"),
             (b"\n\n", "it is empty"),

@@ -1,8 +1,10 @@
 //! One file per command.
 
 pub(crate) mod cancel;
+pub(crate) mod config;
 pub(crate) mod doctor;
 mod exposure;
+pub(crate) mod install;
 pub(crate) mod retry;
 pub(crate) mod serve;
 pub(crate) mod servers;

@@ -114,6 +114,12 @@ impl Upstream {
                 source: Source::Given(password.value),
             });
         }
+        if args.allow_unasked_subagents {
+            return Err(Failure::configuration(
+                "--allow-unasked-subagents is of a server at --opencode-url: sub-agents of one that is started here ask. \
+                 Leave it out",
+            ));
+        }
         match locate(&store.tools_dir())? {
             Some(found) => Self::supervise(found, args, store),
             None => Self::stand_in().await,

@@ -9,5 +9,6 @@ mod lines;
 mod queue;
 mod result;
 mod servers;
+mod settings;
 mod terminal;
 mod typed;
