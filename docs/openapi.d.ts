@@ -271,7 +271,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Asks something else in the place of a turn: its prompt, its answer and what follows stay as another version. While a turn
+         * Asks something else in the place of a turn, of the same agent and model: its prompt, its answer and what follows stay as another version. While a turn
          *     of the conversation is queued or runs: a problem, `busy`.
          */
         post: operations["edit_turn"];
@@ -489,6 +489,8 @@ export interface components {
         /** @description A message of a front end's. */
         AgUiMessage: {
             content?: null | components["schemas"]["AgUiContent"];
+            /** @description The same is the same message. */
+            id?: string | null;
             role: string;
         };
         /** @description A part of a message: words, or a file of some kind. */
@@ -856,14 +858,40 @@ export interface components {
             /** @description Its name. Of one name there is one conversation. */
             name: string;
         };
+        /** @description System instructions of a prompt. */
+        NewSystem: {
+            /** @description Whether they are said in the place of what the application says with every prompt, and not behind it. */
+            replace?: boolean;
+            text: components["schemas"]["Text"];
+        };
         /** @description What is asked. */
         NewTurn: {
+            /**
+             * @description Which agent answers. Without one the application says. It, the model and the system instructions are refused where
+             *     the application keeps them to itself.
+             */
+            agent?: string | null;
             /** @description What the application notes at the turn. Where the application keeps it to itself, it is refused. */
             metadata?: Record<string, never> | null;
+            /** @description Which model answers: `provider/model`. */
+            model?: string | null;
+            /**
+             * Format: int64
+             * @description The turn does not begin before this time; those behind it in the conversation wait with it. It can be cancelled
+             *     meanwhile.
+             */
+            not_before?: number | null;
             /** @default enqueue */
             on_busy: components["schemas"]["WhileBusy"];
+            /**
+             * Format: int32
+             * @description Of the queued turns that may begin, one of the highest priority is next, and of those the oldest. This and `not_before`
+             *     are refused where the application keeps them to itself.
+             */
+            priority?: number | null;
             /** @description The person's words. */
             prompt: string;
+            system?: null | components["schemas"]["NewSystem"];
         };
         /** @description Why nothing comes for the moment. It is gone as soon as the answer goes on. */
         Notice: {
@@ -1130,10 +1158,20 @@ export interface components {
             /** @description What the application has noted at it. */
             metadata: Record<string, never>;
             /**
+             * Format: int64
+             * @description When it may begin, where that was said.
+             */
+            not_before?: number | null;
+            /**
              * Format: uuid
              * @description The turn that it goes on from; none where it begins the conversation.
              */
             parent?: string | null;
+            /**
+             * Format: int32
+             * @description How it stands among the tenant's queued turns.
+             */
+            priority: number;
             /**
              * Format: int64
              * @description When work on it began.

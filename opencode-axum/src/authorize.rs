@@ -56,6 +56,8 @@ pub struct Caller {
     tenant: Tenant,
     name: Option<String>,
     notes: bool,
+    instructs: bool,
+    schedules: bool,
 }
 
 impl Caller {
@@ -65,6 +67,8 @@ impl Caller {
             tenant: tenant.into(),
             name: None,
             notes: false,
+            instructs: false,
+            schedules: false,
         }
     }
 
@@ -81,6 +85,25 @@ impl Caller {
     pub fn may_note(self) -> Self {
         Self {
             notes: true,
+            ..self
+        }
+    }
+
+    /// Lets them say with a prompt which agent and model answer it, and give it system instructions, in the place of the
+    /// application's too. They may not by default: the application's [`Product`](opencode_host::product::Product) says it
+    /// all. What it permits the agent to do holds either way.
+    pub fn may_instruct(self) -> Self {
+        Self {
+            instructs: true,
+            ..self
+        }
+    }
+
+    /// Lets them say the priority of a turn among the tenant's, and the moment before which it does not begin. They may not
+    /// by default.
+    pub fn may_schedule(self) -> Self {
+        Self {
+            schedules: true,
             ..self
         }
     }
@@ -123,12 +146,28 @@ impl Scope {
 
     /// Refuses who may not write metadata.
     pub(crate) fn check_notes(&self) -> Result<(), Problem> {
-        if self.caller.notes {
-            return Ok(());
-        }
-        Err(Problem::forbidden(
-            "This application keeps the metadata itself: leave it out.",
-        ))
+        let detail = "This application keeps the metadata itself: leave it out.";
+        check(self.caller.notes, detail)
+    }
+
+    /// Refuses who may not say by which agent and model a prompt is answered, nor instruct them.
+    pub(crate) fn check_instructs(&self) -> Result<(), Problem> {
+        let detail = "This application says the agent, the model and the system instructions: leave them out.";
+        check(self.caller.instructs, detail)
+    }
+
+    /// Refuses who may not say when a turn begins.
+    pub(crate) fn check_schedules(&self) -> Result<(), Problem> {
+        let detail = "This application says when a turn begins: leave priority and not_before out.";
+        check(self.caller.schedules, detail)
+    }
+}
+
+fn check(may: bool, otherwise: &str) -> Result<(), Problem> {
+    if may {
+        Ok(())
+    } else {
+        Err(Problem::forbidden(otherwise))
     }
 }
 

@@ -264,6 +264,31 @@ pub(crate) fn wrong_type(wanted: &str) -> Problem {
     )
 }
 
+/// Reads a whole number, also one that is written with a fraction of zero: to JSON Schema that is an integer too.
+pub(crate) fn whole<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: TryFrom<i64>,
+{
+    // Whole numbers up to there are exact.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let Some(number) = Option::<serde_json::Number>::deserialize(from)? else {
+        return Ok(None);
+    };
+    let float = || {
+        let float = number.as_f64()?;
+        (float.fract() == 0.0 && float.abs() <= EXACT).then_some(float as i64)
+    };
+    let read = number.as_i64().or_else(float);
+    let read = read.and_then(|number| T::try_from(number).ok());
+    match read {
+        Some(number) => Ok(Some(number)),
+        None => Err(D::Error::custom(format_args!(
+            "{number} is no whole number, or too large or small a one"
+        ))),
+    }
+}
+
 /// A text that a database can keep: Postgres has no character U+0000.
 #[derive(Clone, Debug, Default, PartialEq, Eq, ToSchema)]
 #[schema(value_type = String, pattern = r"^[^\x00]*$")]

@@ -1,6 +1,6 @@
 //! Turns, what came of them, and what is done to them.
 
-use opencode_client::wire::PermissionReply;
+use opencode_client::wire::{PermissionReply, System};
 use opencode_host::store::{self, Given, Metadata, NewAnswer, OnBusy, Phase, TurnStatus};
 use opencode_host::turn::TurnResult;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::messages::{Answer, File};
-use crate::request::Text;
+use crate::request::{Text, whole};
 
 /// What is asked.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -25,6 +25,48 @@ pub(crate) struct NewTurn {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub(crate) metadata: Option<Metadata>,
+    /// Which agent answers. Without one the application says. It, the model and the system instructions are refused where
+    /// the application keeps them to itself.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 200, pattern = r"^[^\x00]*[^\s\x00\x85][^\x00]*$")]
+    pub(crate) agent: Option<Text>,
+    /// Which model answers: `provider/model`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, min_length = 3, max_length = 200, pattern = r"^[^\x00/]+/[^\x00]+$")]
+    pub(crate) model: Option<Text>,
+    /// System instructions of this prompt.
+    #[serde(default)]
+    pub(crate) system: Option<NewSystem>,
+    /// Of the queued turns that may begin, one of the highest priority is next, and of those the oldest. This and `not_before`
+    /// are refused where the application keeps them to itself.
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = -128, maximum = 127)]
+    pub(crate) priority: Option<i8>,
+    /// The turn does not begin before this time; those behind it in the conversation wait with it. It can be cancelled
+    /// meanwhile.
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 0, maximum = 253_402_300_799_999_i64)]
+    pub(crate) not_before: Option<i64>,
+}
+
+/// System instructions of a prompt.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewSystem {
+    text: Text,
+    /// Whether they are said in the place of what the application says with every prompt, and not behind it.
+    #[serde(default)]
+    replace: bool,
+}
+
+impl From<NewSystem> for System {
+    fn from(said: NewSystem) -> Self {
+        if said.replace {
+            Self::Replace(said.text.0)
+        } else {
+            Self::Append(said.text.0)
+        }
+    }
 }
 
 /// What is asked in the place of a turn.
@@ -98,6 +140,10 @@ pub(crate) struct Turn {
     metadata: Metadata,
     /// Why it was cancelled, or by whom, as the first cancel said.
     cancel_reason: Option<String>,
+    /// How it stands among the tenant's queued turns.
+    priority: i8,
+    /// When it may begin, where that was said.
+    not_before: Option<i64>,
     /// When it was submitted.
     created_at: i64,
     /// When work on it began.
@@ -277,6 +323,8 @@ impl From<store::Turn> for Turn {
             finished_at: row.finished_at().map(|at| at.0),
             metadata: row.metadata,
             cancel_reason: row.cancel_reason,
+            priority: row.priority,
+            not_before: row.not_before.map(|at| at.0),
             created_at: row.created_at.0,
         }
     }

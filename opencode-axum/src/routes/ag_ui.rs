@@ -3,16 +3,21 @@
 //! The thread is the conversation of that name. Of the messages the last is read, which is the person's. A run is one
 //! turn, however often it is asked for. It goes on when the connection ends; `/ui/chat/{chat}/stop` stops it. With
 //! `forwardedProps: { insteadOf }` it takes the place of an earlier turn.
+//!
+//! A front end that has an answer made again takes it out of its messages and asks for another run of the rest, with the
+//! same id on the last message. So where the turn that followed the messages before was of that id, the run takes its
+//! place; and while that turn is queued or runs, it is the run.
 
 use axum::extract::State;
 use axum::response::Response;
-use opencode_host::store::OnBusy;
+use opencode_host::id::{ConversationId, MessageId};
+use opencode_host::store::{MAX_KEY_CHARS, OnBusy, Phase, Turn};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::fmt::Hyphenated;
 
-use super::chat_message::{ChatMessage, Place, no_prompt};
+use super::chat_message::{ChatMessage, Place, no_prompt, turn_of};
 use super::inline_files::{InlineFile, bad};
 use crate::authorize::Scope;
 use crate::bodies::ServerSentEvent;
@@ -56,6 +61,10 @@ struct AgUiForwarded {
 /// A message of a front end's.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct AgUiMessage {
+    /// The same is the same message.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 500, pattern = r"^[^\x00]*$")]
+    id: Option<Text>,
     role: String,
     /// What a person says.
     #[serde(default)]
@@ -108,7 +117,7 @@ pub(crate) async fn run(
     let request: AgUiRun<'_> = body.json()?;
     let messages: Result<Vec<&RawValue>, _> = serde_json::from_str(request.messages.get());
     let messages = messages.map_err(|error| unfit("The messages", &error))?;
-    let last = messages.last().ok_or_else(no_prompt)?;
+    let (last, before) = messages.split_last().ok_or_else(no_prompt)?;
     let last: Result<AgUiMessage, _> = serde_json::from_str(last.get());
     let last = last.map_err(|error| unfit("The last message", &error))?;
     if last.role != "user" {
@@ -116,12 +125,24 @@ pub(crate) async fn run(
     }
     let (text, files) = read(last.content)?;
     let (thread, run) = (request.thread_id.0, request.run_id.0);
+    let mut client_key = key(&run, last.id.as_ref());
     let instead_of = request.forwarded_props.and_then(|said| said.instead_of);
+    let place = match (instead_of, last.id) {
+        (Some(id), _) => Some(Place::InsteadOf(message_of(&id.0))),
+        (None, None) => None,
+        (None, Some(id)) => match same(&scope, &thread, before, &id).await? {
+            Some(turn) if is_open(&turn) && says(&scope, &turn, &text).await? => {
+                client_key = turn.client_key.unwrap_or(client_key);
+                None
+            }
+            turn => turn.map(|turn| Place::InsteadOf(turn.message.to_string())),
+        },
+    };
     let message = ChatMessage {
         text,
         files,
-        client_key: Some(format!("ag-ui:{run}")),
-        place: instead_of.map(|id| Place::InsteadOf(message_of(&id.0))),
+        client_key: Some(client_key),
+        place,
         on_busy: OnBusy::Enqueue,
     };
     let (turn, seat) = message.submit(&settings, &scope, &thread).await?;
@@ -129,6 +150,84 @@ pub(crate) async fn run(
     let encoder = AgUiEncoder::new(&turn, thread, run, history, mount);
     let lines = encoded(&scope.host, turn.id, encoder).await?;
     Ok(sse::response(lines, seat, settings.shutdown))
+}
+
+/// By this the turn of a run is known, and of its message.
+fn key(run: &str, message: Option<&Text>) -> String {
+    let key = format!("ag-ui:{run}");
+    match message.map(|id| format!("{key}{}", key_end(&id.0))) {
+        Some(whole) if whole.chars().nth(MAX_KEY_CHARS).is_none() => whole,
+        _ => key,
+    }
+}
+
+fn key_end(message: &str) -> String {
+    format!("#{message}")
+}
+
+/// The turn that is shown behind these messages, where one of its versions was asked by this message.
+async fn same(
+    scope: &Scope,
+    thread: &str,
+    before: &[&RawValue],
+    message: &Text,
+) -> Result<Option<Turn>, Problem> {
+    let Some(conversation) = scope.host.conversation_named(thread).await? else {
+        return Ok(None);
+    };
+    let Some(turn) = turn_behind(scope, conversation.id, before).await? else {
+        return Ok(None);
+    };
+    let end = key_end(&message.0);
+    for version in scope.host.versions(turn.id).await? {
+        let key = scope.host.turn(version.turn).await?.client_key;
+        if key.is_some_and(|key| key.starts_with("ag-ui:") && key.ends_with(&end)) {
+            return Ok(Some(turn));
+        }
+    }
+    Ok(None)
+}
+
+/// The turn that is shown behind the last answer among these messages, and the first of all without one.
+async fn turn_behind(
+    scope: &Scope,
+    conversation: ConversationId,
+    before: &[&RawValue],
+) -> Result<Option<Turn>, Problem> {
+    #[derive(Deserialize)]
+    struct Named {
+        id: String,
+    }
+    let mut last = None;
+    for message in before.iter().rev() {
+        let Ok(Named { id }) = serde_json::from_str(message.get()) else {
+            continue;
+        };
+        let id = message_of(&id);
+        if turn_of(scope, conversation, &id).await?.is_some() {
+            last = id.parse::<MessageId>().ok();
+            break;
+        }
+    }
+    if let Some(last) = last
+        && scope.host.message(last).await?.hidden
+    {
+        return Ok(None);
+    }
+    let behind = scope.host.messages(conversation, last, 1).await?;
+    match behind.first() {
+        Some(message) => Ok(Some(scope.host.turn(message.turn).await?)),
+        None => Ok(None),
+    }
+}
+
+fn is_open(turn: &Turn) -> bool {
+    matches!(turn.phase(), Phase::Queued | Phase::Running)
+}
+
+/// Whether these are the words that a turn has asked.
+async fn says(scope: &Scope, turn: &Turn, words: &str) -> Result<bool, Problem> {
+    Ok(scope.host.message(turn.user_message).await?.answer.content == words)
 }
 
 /// The message of an event's: its parts are messages of their own to a front end, whose ids begin with its id.

@@ -85,7 +85,7 @@ pub(super) async fn answered_turn(
 }
 
 /// The turn of a message of this conversation.
-async fn turn_of(
+pub(super) async fn turn_of(
     scope: &Scope,
     conversation: ConversationId,
     message: &str,

@@ -8,8 +8,9 @@ use axum::extract::{FromRequest as _, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::response::{IntoResponse as _, Response};
-use opencode_client::wire::Prompt;
+use opencode_client::wire::{ModelRef, Prompt};
 use opencode_host::SubmitOptions;
+use opencode_host::clock::Timestamp;
 use opencode_host::id::ConversationId;
 use opencode_host::store::Submitted;
 use opencode_host::uploads::{MAX_FILES, Upload, Uploads};
@@ -22,7 +23,7 @@ use crate::bodies::{NewTurn, Turn};
 use crate::file::is_plain_type;
 use crate::multipart::{Multipart, MultipartError};
 use crate::problem::Problem;
-use crate::request::{ClientKey, Id, Json, unfit, wrong_type};
+use crate::request::{ClientKey, Id, Json, Text, unfit, wrong_type};
 use crate::settings::Settings;
 
 /// What is asked, and the files that come with it.
@@ -70,19 +71,12 @@ pub(crate) async fn submit(
             return Err(Problem::unavailable(detail));
         }
     };
-    let Submission { new, uploads } = submission;
-    let metadata = new.metadata.unwrap_or_default();
-    if !metadata.is_empty() {
-        scope.check_notes()?;
-    }
+    let (prompt, options) = submission.checked(&scope)?;
     let options = SubmitOptions {
         client_key,
-        metadata,
-        on_busy: new.on_busy,
-        uploads,
-        ..SubmitOptions::default()
+        ..options
     };
-    let submitted = submit_once(&scope, conversation, Prompt::text(new.prompt.0), options).await?;
+    let submitted = submit_once(&scope, conversation, prompt, options).await?;
     let status = if submitted.created {
         StatusCode::CREATED
     } else {
@@ -109,6 +103,7 @@ pub(crate) async fn submit_once(
     options: SubmitOptions,
 ) -> Result<Submitted, Problem> {
     let metadata = options.metadata.clone();
+    let place = (options.priority, options.not_before);
     let files = options.uploads.as_ref();
     let files = files.map_or_else(Vec::new, |uploads| uploads.files().to_vec());
     let submitted = scope.host.submit(conversation, prompt.clone(), options);
@@ -116,8 +111,10 @@ pub(crate) async fn submit_once(
     if submitted.created {
         return Ok(submitted);
     }
-    let is_same =
-        submitted.turn.metadata == metadata && is_same(scope, &submitted, &prompt, &files).await?;
+    let turn = &submitted.turn;
+    let is_same = turn.metadata == metadata
+        && (turn.priority, turn.not_before) == place
+        && is_same(scope, &submitted, &prompt, &files).await?;
     if is_same {
         return Ok(submitted);
     }
@@ -158,7 +155,51 @@ struct Submission {
     uploads: Option<Uploads>,
 }
 
+/// The longest name of an agent or a model, in characters.
+const MAX_NAME: usize = 200;
+
+/// The end of the year 9999, epoch milliseconds.
+const LAST_MOMENT: i64 = 253_402_300_799_999;
+
 impl Submission {
+    /// What is asked and how, where the caller may say so.
+    fn checked(self, scope: &Scope) -> Result<(Prompt, SubmitOptions), Problem> {
+        let Self { new, uploads } = self;
+        let metadata = new.metadata.unwrap_or_default();
+        if !metadata.is_empty() {
+            scope.check_notes()?;
+        }
+        if new.agent.is_some() || new.model.is_some() || new.system.is_some() {
+            scope.check_instructs()?;
+        }
+        if new.priority.is_some() || new.not_before.is_some() {
+            scope.check_schedules()?;
+        }
+        let prompt = Prompt {
+            agent: new.agent.map(|agent| name(agent, "agent")).transpose()?,
+            model: new.model.map(model).transpose()?,
+            system: new.system.map(Into::into),
+            ..Prompt::text(new.prompt.0)
+        };
+        if new
+            .not_before
+            .is_some_and(|at| !(0..=LAST_MOMENT).contains(&at))
+        {
+            let detail =
+                "not_before is a time in milliseconds since 1970-01-01, before the year 10000.";
+            return Err(Problem::unprocessable("bad_time", detail));
+        }
+        let options = SubmitOptions {
+            metadata,
+            on_busy: new.on_busy,
+            priority: new.priority.unwrap_or_default(),
+            not_before: new.not_before.map(Timestamp),
+            uploads,
+            ..SubmitOptions::default()
+        };
+        Ok((prompt, options))
+    }
+
     async fn read(
         request: Request,
         settings: &Settings,
@@ -216,6 +257,23 @@ impl Submission {
         let new = new.ok_or_else(|| malformed("it has no field \"turn\""))?;
         Ok(Self { new, uploads })
     }
+}
+
+/// A name that is one: not empty, nor longer than names are.
+fn name(text: Text, of: &str) -> Result<String, Problem> {
+    if text.0.trim().is_empty() || text.0.chars().nth(MAX_NAME).is_some() {
+        let detail = format!("The name of the {of} is empty or longer than {MAX_NAME} characters.");
+        return Err(Problem::unprocessable("bad_name", detail));
+    }
+    Ok(text.0)
+}
+
+fn model(text: Text) -> Result<ModelRef, Problem> {
+    let text = name(text, "model")?;
+    text.parse().map_err(|_| {
+        let detail = format!("A model is named provider/model; this is {text:?}.");
+        Problem::unprocessable("bad_name", detail)
+    })
 }
 
 /// What the current part of a form asks.

@@ -65,7 +65,7 @@ async fn again(scope: &Scope, turn: TurnId, key: ClientKey) -> Result<Answer<Tur
     Ok(Answer(submitted.turn.into()))
 }
 
-/// Asks something else in the place of a turn: its prompt, its answer and what follows stay as another version. While a turn
+/// Asks something else in the place of a turn, of the same agent and model: its prompt, its answer and what follows stay as another version. While a turn
 /// of the conversation is queued or runs: a problem, `busy`.
 #[utoipa::path(
     post,
@@ -92,7 +92,12 @@ pub(crate) async fn edit(
         instead_of: Some(turn),
         ..SubmitOptions::default()
     };
-    let prompt = Prompt::text(edit.prompt.0);
+    // Who answers stays.
+    let prompt = Prompt {
+        text: edit.prompt.0,
+        files: Vec::new(),
+        ..of.prompt
+    };
     let submitted = submit_once(&scope, of.conversation, prompt, options).await?;
     if submitted.turn.parent != of.parent {
         return Err(key_reused());

@@ -131,6 +131,44 @@ const acts = {
     await anew('r3', 'Hello!');
   },
 
+  /** Has answers made again as its front ends do: takes the last one out, and runs the rest. */
+  async rerun() {
+    const agent = agentOf('Hello');
+    const rerun = async (runId) => {
+      agent.setMessages(agent.messages.slice(0, agent.messages.findLastIndex(({ role }) => role === 'user') + 1));
+      await run(agent, undefined, { runId });
+    };
+    await run(agent);
+    await rerun('r2');
+    agent.addMessage({ id: 'u2', role: 'user', content: 'And now?' });
+    await run(agent, undefined, { runId: 'r3' });
+    await rerun('r4');
+    await rerun('r5');
+    // The same words as before, by another message: something else.
+    agent.addMessage({ id: 'u3', role: 'user', content: 'And now?' });
+    await run(agent, undefined, { runId: 'r6' });
+  },
+
+  /** Loses the connection, and runs anew what has no answer yet. */
+  async rerun_cut() {
+    const agent = agentOf('Count');
+    const lost = agent.runAgent(
+      {},
+      {
+        onEvent({ event }) {
+          if (event.type === 'TEXT_MESSAGE_CONTENT') agent.abortRun();
+        },
+      },
+    );
+    await lost.catch(() => {});
+    agent.setMessages(agent.messages.slice(0, 1));
+    let told = false;
+    await run(agent, async () => {
+      if (!told) say({ at: 'resumed' });
+      told = true;
+    }, {});
+  },
+
   /** Sends a file, and reads the one that comes back. */
   async files() {
     const source = { type: 'data', value: btoa('alpha'), mimeType: 'text/plain' };

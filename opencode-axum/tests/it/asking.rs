@@ -1,6 +1,7 @@
 //! Prompts, cancels and answers.
 
 use axum::http::{Method, StatusCode};
+use opencode_client::wire::System;
 use opencode_impostor::{Script, Step};
 use serde_json::{Value, json};
 
@@ -171,6 +172,117 @@ async fn metadata_that_cannot_be_is_refused_and_nothing_is_asked() {
 }
 
 #[tokio::test]
+async fn a_prompt_says_who_answers_it_and_when_where_its_sender_may() {
+    let site = Site::without_worker(Script::new()).await;
+    let path = format!("/conversations/{}/turns", site.conversation().await);
+    for body in [
+        json!({"prompt": "x", "agent": "plan"}),
+        json!({"prompt": "x", "model": "impostor/double"}),
+        json!({"prompt": "x", "system": {"text": "Obey."}}),
+        json!({"prompt": "x", "priority": 1}),
+        json!({"prompt": "x", "not_before": 0}),
+    ] {
+        let asking = site.ask("acme ada notes", Method::POST, &path).json(&body);
+        let page = asking.page().await;
+        page.is_problem(StatusCode::FORBIDDEN, "forbidden");
+    }
+    let all = |body: Value, key: &str| {
+        let asking = site.ask("acme ada all", Method::POST, &path).json(&body);
+        asking.header("idempotency-key", key).page()
+    };
+    for (body, code) in [
+        (json!({"prompt": "x", "agent": " "}), "bad_name"),
+        (json!({"prompt": "x", "agent": "a".repeat(201)}), "bad_name"),
+        (json!({"prompt": "x", "model": "large"}), "bad_name"),
+        (json!({"prompt": "x", "model": "/large"}), "bad_name"),
+        (json!({"prompt": "x", "model": {"id": "large"}}), "bad_body"),
+        (json!({"prompt": "x", "system": "Obey."}), "bad_body"),
+        (
+            json!({"prompt": "x", "system": {"append": "a"}}),
+            "bad_body",
+        ),
+        (
+            json!({"prompt": "x", "system": {"text": "a\u{0}"}}),
+            "bad_body",
+        ),
+        (json!({"prompt": "x", "priority": 128}), "bad_body"),
+        (json!({"prompt": "x", "priority": 0.5}), "bad_body"),
+        (json!({"prompt": "x", "not_before": -1}), "bad_time"),
+        (json!({"prompt": "x", "not_before": i64::MAX}), "bad_time"),
+        (json!({"prompt": "x", "not_before": "soon"}), "bad_body"),
+    ] {
+        let page = all(body, "bad").await;
+        page.is_problem(StatusCode::UNPROCESSABLE_ENTITY, code);
+    }
+    assert_eq!(site.get(&path).await.ok(), json!({"turns": []}));
+
+    let soon = 253_402_300_799_999_i64;
+    let whole = json!({
+        "prompt": "x", "agent": "plan", "model": "impostor/double", "system": {"text": "Be brief."},
+        "priority": -3, "not_before": soon,
+    });
+    let made = all(whole.clone(), "k").await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.json());
+    let made = made.json();
+    assert_eq!(
+        (&made["priority"], &made["not_before"]),
+        (&json!(-3), &json!(soon))
+    );
+    let turn = made["id"].as_str().unwrap().parse().unwrap();
+    let row = site.host.store().turn(turn).await.unwrap().unwrap();
+    assert_eq!(row.prompt.agent.as_deref(), Some("plan"));
+    assert_eq!(row.prompt.model.unwrap().to_string(), "impostor/double");
+    assert_eq!(
+        row.prompt.system,
+        Some(System::Append("Be brief.".to_owned()))
+    );
+    // The same is the same turn; what differs in any of it is another request.
+    assert_eq!(all(whole.clone(), "k").await.ok(), made);
+    let mut written = whole.clone();
+    written["priority"] = json!(-3.0);
+    assert_eq!(all(written, "k").await.ok(), made);
+    for (field, value) in [
+        ("agent", json!("build")),
+        ("model", Value::Null),
+        ("system", json!({"text": "Be brief.", "replace": true})),
+        ("priority", json!(0.0)),
+        ("not_before", json!(0)),
+    ] {
+        let mut other = whole.clone();
+        other[field] = value;
+        let page = all(other, "k").await;
+        page.is_problem(StatusCode::CONFLICT, "key_reused");
+    }
+}
+
+#[tokio::test]
+async fn a_prompt_is_answered_by_whom_it_says_also_when_it_is_edited() {
+    let site = Site::new([Step::Echo]).await;
+    let path = format!("/conversations/{}/turns", site.conversation().await);
+    let body =
+        json!({"prompt": "One", "agent": "plan", "system": {"text": "Be brief.", "replace": true}});
+    let asking = site.ask("acme ada all", Method::POST, &path).json(&body);
+    let turn = asking.page().await.ok()["id"].as_str().unwrap().to_owned();
+    site.host.settled(turn.parse().unwrap()).await.unwrap();
+    let edited = site
+        .post(&format!("/turns/{turn}/edit"), &json!({"prompt": "Two"}))
+        .await;
+    let turn = edited.ok()["id"].as_str().unwrap().to_owned();
+    let result = site.host.settled(turn.parse().unwrap()).await.unwrap();
+    assert_eq!(result.answer.content, "Two");
+    let ledger = site.impostor.ledger();
+    let posts = ledger.prompt_posts();
+    assert_eq!(posts.len(), 2);
+    for post in posts {
+        let body = &ledger.requests()[post.request].body;
+        assert_eq!(
+            (&body["agent"], &body["system"]),
+            (&json!("plan"), &json!("Be brief."))
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_prompt_says_what_becomes_of_the_turns_before_it() {
     let site = Site::without_worker(Script::new()).await;
     let first = site.turn("One").await;
@@ -309,7 +421,7 @@ async fn prompts_that_cannot_be_are_refused_and_leave_nothing() {
         ),
         (json!({}), StatusCode::UNPROCESSABLE_ENTITY, "bad_body"),
         (
-            json!({"prompt": "x", "model": "large"}),
+            json!({"prompt": "x", "tools": {"bash": true}}),
             StatusCode::UNPROCESSABLE_ENTITY,
             "bad_body",
         ),

@@ -394,3 +394,54 @@ async fn ag_ui_has_an_answer_made_again() {
     assert_eq!(of("turn"), turns);
     assert_eq!(of("shown"), [json!(false), json!(false), json!(true)]);
 }
+
+#[tokio::test]
+async fn ag_ui_runs_again_what_had_an_answer_in_the_place_of_it() {
+    let site = Site::new([Step::Echo]).await;
+    let mut client = Running::ag_ui(&site, "rerun").await;
+    let mut turns = Vec::new();
+    for shown in [
+        &["Hello"][..],
+        &["Hello"],
+        &["Hello", "And now?"],
+        &["Hello", "And now?"],
+        &["Hello", "And now?"],
+        &["Hello", "And now?", "And now?"],
+    ] {
+        let told = client.says().await;
+        assert_eq!(told["shown"], json!(shown), "{told}");
+        turns.push(told["turn"].clone());
+    }
+    let conversation = site.conversation().await;
+    let shown = format!("/conversations/{conversation}/messages");
+    let shown = site.get(&shown).await.ok();
+    let shown = shown["messages"].as_array().unwrap().iter();
+    let answers = shown.filter(|message| message["role"] == "assistant");
+    let mut shown: Vec<_> = answers.map(|message| message["turn"].clone()).collect();
+    shown.reverse();
+    assert_eq!(
+        shown,
+        [turns[1].clone(), turns[4].clone(), turns[5].clone()]
+    );
+    let versions = format!("/turns/{}/versions", turns[4].as_str().unwrap());
+    let versions = site.get(&versions).await.ok();
+    let versions = versions["versions"].as_array().unwrap().iter();
+    let versions: Vec<_> = versions.map(|version| version["turn"].clone()).collect();
+    assert_eq!(versions, turns[2..5]);
+}
+
+#[tokio::test]
+async fn ag_ui_runs_again_what_is_being_answered_and_follows_it() {
+    let steps = [Step::text("One. "), Step::gate("two"), Step::text("Two.")];
+    let site = Site::new(steps).await;
+    let mut client = Running::ag_ui(&site, "rerun_cut").await;
+    assert_eq!(client.says().await, json!({"at": "resumed"}));
+    site.impostor.gate("two").open();
+    let said = client.says().await;
+    is_kept(&said);
+    assert_eq!(said["shown"], json!(["One. ", "Two."]));
+    let conversation = site.conversation().await;
+    let messages = format!("/conversations/{conversation}/messages");
+    let messages = site.get(&messages).await.ok();
+    assert_eq!(messages["messages"].as_array().unwrap().len(), 2);
+}

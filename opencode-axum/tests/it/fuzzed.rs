@@ -65,7 +65,7 @@ async fn run(site: &Site, configuration: &str) {
         .arg(&path)
         .args(["run", &format!("http://{address}/api/openapi.json")])
         .args(["--url", &format!("http://{address}/api")])
-        .args(["--header", "Authorization: Bearer acme ada notes"])
+        .args(["--header", "Authorization: Bearer acme ada all"])
         .args(["--max-examples", CASES, "--seed", "7", "--no-color"])
         .args(["--phases", "examples,coverage,fuzzing"])
         .args(["--generation-database", "none", "--workers", "1"])

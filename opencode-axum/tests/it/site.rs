@@ -42,8 +42,8 @@ pub(crate) const MAX_UPLOAD: u64 = 1000;
 /// The most bytes of another body.
 pub(crate) const MAX_BODY: usize = 50_000;
 
-/// Whoever has a token is of the tenant that it names: `acme`, `acme ada` (with a name), and `acme ada notes` for who may
-/// write metadata.
+/// Whoever has a token is of the tenant that it names: `acme`, `acme ada` (with a name), `acme ada notes` for who may
+/// write metadata, and `acme ada all` for who may also say who answers, and when.
 struct Tokens;
 
 #[async_trait]
@@ -60,6 +60,7 @@ impl Authorize for Tokens {
         };
         Ok(match words.next() {
             Some("notes") => caller.may_note(),
+            Some("all") => caller.may_note().may_instruct().may_schedule(),
             _ => caller,
         })
     }
