@@ -5,12 +5,16 @@ use std::collections::{HashMap, HashSet};
 use crate::error::{Error, UpstreamError};
 use crate::http::{Client, MAX_BODY};
 use crate::id::{MessageId, SessionId};
+use crate::tolerant::shorten;
 use crate::wire::{Message, PartBody, Role, Tokens, ToolCall};
 
 /// The most pages that are read back to find a prompt.
 const MAX_PAGES: usize = 100;
 /// The most messages of an answer that are kept: the newest.
 const MAX_MESSAGES: usize = 4096;
+
+/// What a part is counted with beside what it holds.
+const OF_PART: usize = 512;
 
 /// What OpenCode says of a call that the person refused: a question, a permission; the names are 1.2.27's.
 const REFUSALS: [&str; 4] = [
@@ -33,6 +37,22 @@ pub struct Exchange {
     /// Every model step is a message of its own; all name the prompt as parent, or
     /// what the server wrote to itself to go on.
     pub messages: Vec<Message>,
+}
+
+fn part_size(body: &PartBody) -> usize {
+    let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    match body {
+        PartBody::Text { text, .. } | PartBody::Reasoning { text, .. } => text.len(),
+        PartBody::Tool(call) => {
+            let state = &call.state;
+            let details = state.input.as_ref().map_or(0, shorten::size)
+                + state.metadata.as_ref().map_or(0, shorten::map_size);
+            let words = [&state.output, &state.title, &state.error];
+            let files = state.attachments.iter().map(|file| file.url.len());
+            details + words.map(length).iter().sum::<usize>() + files.sum::<usize>()
+        }
+        PartBody::StepFinish { .. } | PartBody::Compaction | PartBody::Other { .. } => 0,
+    }
 }
 
 impl Exchange {
@@ -71,6 +91,12 @@ impl Exchange {
         let surplus = exchange.messages.len().saturating_sub(MAX_MESSAGES);
         exchange.messages.drain(..surplus);
         exchange
+    }
+
+    /// How many bytes it has, about: what its texts, and the details of its tool calls, hold, and 512 for each part.
+    pub fn size(&self) -> usize {
+        let parts = self.messages.iter().flat_map(|message| &message.parts);
+        parts.map(|part| OF_PART + part_size(&part.body)).sum()
     }
 
     /// Whether the server wrote this user message itself, to go on with the answer: the order for

@@ -1,6 +1,6 @@
 //! Does what [`plan`] says, for one claimed turn.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +54,7 @@ impl Driver {
         live: Arc<LiveTurn>,
     ) -> Self {
         let now = Instant::now();
+        let asked = asked_before(&claimed, now);
         let ears = Ears::new(std::mem::take(&mut claimed.turn.checkpoint), now);
         let mut facts = Facts::of(
             &claimed.turn,
@@ -63,6 +64,7 @@ impl Driver {
             workshop.options.heartbeat_limit,
             now,
         );
+        facts.claim.asked = asked;
         facts.claim.elsewhere = claimed.was_prompted_elsewhere(&workshop.server);
         facts.budget = product.policy.budget;
         facts.has_tools = offering::has_tools(&product.policy);
@@ -198,6 +200,18 @@ impl Driver {
             }
         }
     }
+}
+
+/// The requests that a turn waited for when it was claimed, each since when: since its row was saved last. With a request
+/// it is saved, and while it waits for that alone it is not.
+fn asked_before(claimed: &ClaimedTurn, now: Instant) -> BTreeMap<String, Instant> {
+    let saved = claimed.turn.progress_at();
+    let since = saved.and_then(|saved| now.checked_sub(claimed.now.since(saved)));
+    let since = since.unwrap_or(now);
+    let requests = claimed.turn.checkpoint.requests.iter();
+    requests
+        .map(|request| (request.id().to_owned(), since))
+        .collect()
 }
 
 async fn perform(tools: &Tools, facts: &Facts, ears: &mut Ears, step: &Step) -> Outcome {

@@ -10,6 +10,7 @@ mod learned;
 mod look;
 mod prompt_run;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use opencode_client::SessionId;
@@ -79,6 +80,8 @@ pub(crate) struct Claimed {
     pub(crate) elsewhere: bool,
     /// What the product said of the turn, before it was prompted.
     pub(crate) verdict: Consulted,
+    /// The requests that waited for a person before, each since when.
+    pub(crate) asked: BTreeMap<String, Instant>,
 }
 
 /// Whether the product lets the turn begin.
@@ -209,6 +212,7 @@ impl Facts {
                     .prompted
                     .as_ref()
                     .map_or(Consulted::Unasked, Consulted::of),
+                asked: BTreeMap::new(),
             },
             session,
             link: None,
@@ -435,7 +439,7 @@ impl Facts {
         }
         self.prompt.looks.due |= heard.error && prompted;
         let before = self.is_used_up(now);
-        self.prompt.said(heard.said, now);
+        self.prompt.said(heard.said, &self.claim.asked, now);
         // It may be the last step, which is not to be stopped.
         self.prompt.looks.due |= prompted && !before && self.is_used_up(now);
     }

@@ -35,7 +35,7 @@ pub(crate) struct PromptRun {
     pub(crate) requests_due: bool,
     /// What the reply holds.
     pub(crate) said: Said,
-    /// The requests that wait for a person, each with when it was first heard of, or declined last.
+    /// The requests that wait for a person, each with when it was first heard of, by whichever worker, or declined last.
     pub(crate) asked: BTreeMap<String, Instant>,
     /// What looks at the server showed.
     pub(crate) looks: Looks,
@@ -230,10 +230,11 @@ impl PromptRun {
         (self.looks.at, self.looks.due) = (Some(now), false);
     }
 
-    pub(super) fn said(&mut self, said: Said, now: Instant) {
+    pub(super) fn said(&mut self, said: Said, before: &BTreeMap<String, Instant>, now: Instant) {
         self.asked.retain(|request, _| said.asks.contains(request));
         for request in &said.asks {
-            self.asked.entry(request.clone()).or_insert(now);
+            let since = before.get(request).copied().unwrap_or(now);
+            self.asked.entry(request.clone()).or_insert(since);
         }
         self.said = said;
     }

@@ -1,15 +1,20 @@
 //! Turns that wait for a person: what they hold up, and for how long they do.
 
+use futures_util::StreamExt as _;
 use opencode_client::QuestionId;
 use opencode_client::wire::Prompt;
+use opencode_host::Host;
+use opencode_host::clock::{ManualClock, Timestamp};
 use opencode_host::id::{ConversationId, TurnId};
+use opencode_host::live::Cursor;
 use opencode_host::outcome::Reason;
-use opencode_host::store::{Phase, Tenant};
+use opencode_host::store::{MemoryStore, Phase, Store, Tenant};
 use opencode_host::turn::{Deadlines, Unanswered, Waiting};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::hosting::killed;
 
 /// A worker with one place, at work, and a script by the prompt's first word.
 async fn one_at_a_time(script: Script, adjust: impl FnOnce(&mut WorkerOptions)) -> Hosting {
@@ -196,4 +201,51 @@ async fn a_person_who_answers_in_time_is_heard() {
     let result = settled(&test, turn).await;
     assert_ended(&result, TurnStatus::Completed, None, "Gone on.");
     assert!(test.recorder.named("request.unanswered").is_empty());
+}
+
+/// However often its worker dies meanwhile.
+#[tokio::test]
+async fn the_time_of_a_request_is_counted_from_when_it_was_asked() {
+    let clock = Arc::new(ManualClock::at(Timestamp(1_800_000_000_000)));
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
+    let mut options = quick();
+    let hour = Duration::from_secs(3600);
+    options.limits.waiting = Some(Waiting::new(hour, Unanswered::Reject));
+    let impostor = Impostor::scripted(asking()).await.unwrap();
+    let mut test = Hosting::new(impostor).await;
+    test.store = Arc::clone(&store);
+    let rebuilt =
+        |test: Hosting| test.rebuilt(Arc::clone(&store), options.clone(), |builder| builder);
+    test = rebuilt(test);
+    let turn = submit(&test, "asks", "which").await;
+    for died in 0..2 {
+        let process = tokio::runtime::Runtime::new().unwrap();
+        let worker = test.worker.clone();
+        process.spawn(async move { worker.run_turn(turn, CancellationToken::new()).await });
+        question(&test).await;
+        // Who has nothing of the worker but what it saved.
+        let elsewhere = Host::builder(Arc::clone(&store)).build();
+        let mut views = elsewhere.views(turn, Cursor::START).await.unwrap();
+        let is_asked = async {
+            while views.next().await.unwrap().unwrap().1.requests().len() == 0 {}
+            let looked = |ledger: &opencode_impostor::Ledger| {
+                ledger.requests_of("GET /question").len() >= died
+            };
+            test.impostor.wait_for(looked).await.unwrap();
+        };
+        tokio::time::timeout(PATIENCE, is_asked).await.unwrap();
+        let row = store.turn(turn).await.unwrap().unwrap();
+        assert_eq!(
+            (row.phase(), row.generation),
+            (Phase::Running, died as u64 + 1)
+        );
+        killed(process).await;
+        test = rebuilt(test);
+        clock.advance(hour * 2 / 3);
+        assert!(store.answers(turn).await.unwrap().is_empty());
+    }
+    let working = test.work(turn);
+    let result = settled(&test, turn).await;
+    assert_eq!(result.answer.reason, Some(Reason::Declined));
+    working.await.unwrap();
 }

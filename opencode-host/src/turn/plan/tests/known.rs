@@ -1,5 +1,7 @@
 //! Facts in a flat form, with ages in place of moments: what tables are written in.
 
+use std::collections::BTreeMap;
+
 use opencode_client::{MintBasis, PromptIds, UpstreamError};
 use tokio::time::Instant;
 
@@ -126,6 +128,7 @@ impl Known {
                 resent: self.replaced,
                 elsewhere: false,
                 verdict: self.verdict.clone(),
+                asked: BTreeMap::new(),
             },
             session: Some(session),
             link: self.connected.then(|| Link::new(true)),
