@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use opencode_client::reply::Checkpoint;
+use opencode_client::reply::{Checkpoint, Growth};
 use tokio::sync::{Notify, oneshot};
 
 use crate::reporter::Severity;
-use crate::store::{Lease, Progress, Store, StoreError};
+use crate::store::{Lease, Progress, Store, StoreError, Streamed};
 use crate::telemetry::Telemetry;
 
 /// The most turns that are saved at once.
@@ -20,18 +20,39 @@ const TOGETHER: usize = 1000;
 /// The longest that is waited for others.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
-/// What became of a checkpoint.
+/// What is to be saved of a turn.
+#[derive(Debug)]
+pub(crate) enum Unsaved {
+    /// All that has streamed.
+    Whole(Checkpoint),
+    /// What has come since the save before, the how-manieth since the whole.
+    More(u64, Growth),
+}
+
+impl Unsaved {
+    fn streamed(&self) -> Streamed<'_> {
+        match self {
+            Self::Whole(checkpoint) => Streamed::Whole(checkpoint),
+            Self::More(number, growth) => Streamed::More {
+                number: *number,
+                growth,
+            },
+        }
+    }
+}
+
+/// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Saved {
     /// It is in the store.
     Kept,
     /// The lease is lost, or the turn has ended.
     Lost,
-    /// The store failed, which was reported. The next checkpoint makes up for it.
+    /// The store failed, which was reported. The next save, of the whole, makes up for it.
     Failed,
 }
 
-/// Where checkpoints go.
+/// Where it goes.
 #[async_trait]
 trait Saves: Send + Sync {
     async fn save(&self, progress: &[Progress<'_>]) -> Result<Vec<Lease>, StoreError>;
@@ -44,7 +65,7 @@ impl Saves for Arc<dyn Store> {
     }
 }
 
-/// Saves checkpoints, those of many turns at once.
+/// Saves what has streamed, of many turns at once.
 pub(crate) struct Saving {
     store: Arc<dyn Saves>,
     telemetry: Telemetry,
@@ -63,7 +84,7 @@ struct State {
 
 struct Waiting {
     lease: Lease,
-    checkpoint: Checkpoint,
+    unsaved: Unsaved,
     saved: oneshot::Sender<Saved>,
 }
 
@@ -98,17 +119,17 @@ impl Saving {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has a turn's checkpoint saved soon. Tells what became of it.
+    /// Has what has streamed of a turn saved soon. Tells what became of it.
     pub(crate) fn save(
         self: &Arc<Self>,
         lease: Lease,
-        checkpoint: Checkpoint,
+        unsaved: Unsaved,
     ) -> oneshot::Receiver<Saved> {
         let (saved, told) = oneshot::channel();
         let mut state = self.lock();
         state.waiting.push(Waiting {
             lease,
-            checkpoint,
+            unsaved,
             saved,
         });
         if !std::mem::replace(&mut state.writing, true) {
@@ -164,7 +185,7 @@ impl Saving {
     async fn write_together(&self, waiting: &[Waiting]) -> Result<Vec<Lease>, StoreError> {
         let progress = waiting.iter().map(|waiting| Progress {
             lease: &waiting.lease,
-            checkpoint: &waiting.checkpoint,
+            streamed: waiting.unsaved.streamed(),
         });
         let progress: Vec<_> = progress.collect();
         self.store.save(&progress).await
@@ -194,8 +215,6 @@ fn tell(waiting: Vec<Waiting>, lost: &[Lease]) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::id::TurnId;
 
@@ -237,8 +256,8 @@ mod tests {
         }
     }
 
-    fn checkpoint() -> Checkpoint {
-        serde_json::from_value(json!({"parts": []})).unwrap()
+    fn whole() -> Unsaved {
+        Unsaved::Whole(Checkpoint::default())
     }
 
     /// The tasks of a test run on its own thread: nothing is written before the test waits.
@@ -255,12 +274,12 @@ mod tests {
             ..Kept::default()
         };
         let (saving, store) = saving(kept, Duration::from_millis(1));
-        let first = saving.save(lease(1), checkpoint());
-        let second = saving.save(lease(2), checkpoint());
+        let first = saving.save(lease(1), whole());
+        let second = saving.save(lease(2), whole());
         assert_eq!(first.await, Ok(Saved::Kept));
         assert_eq!(second.await, Ok(Saved::Lost));
         // And again, once something comes again.
-        assert_eq!(saving.save(lease(3), checkpoint()).await, Ok(Saved::Kept));
+        assert_eq!(saving.save(lease(3), whole()).await, Ok(Saved::Kept));
         let calls = store.calls.lock().unwrap().clone();
         assert_eq!(
             calls,
@@ -271,7 +290,7 @@ mod tests {
     #[tokio::test]
     async fn who_hurries_does_not_wait() {
         let (saving, _) = saving(Kept::default(), Duration::MAX);
-        let saved = saving.save(lease(1), checkpoint());
+        let saved = saving.save(lease(1), whole());
         saving.hurry();
         assert_eq!(saved.await, Ok(Saved::Kept));
     }
@@ -283,7 +302,7 @@ mod tests {
             ..Kept::default()
         };
         let (saving, store) = saving(kept, Duration::ZERO);
-        let told = [1, 2, 3].map(|number| saving.save(lease(number), checkpoint()));
+        let told = [1, 2, 3].map(|number| saving.save(lease(number), whole()));
         let [first, second, third] = told;
         assert_eq!(first.await, Ok(Saved::Kept));
         assert_eq!(second.await, Ok(Saved::Failed));
@@ -298,7 +317,7 @@ mod tests {
             ..Kept::default()
         };
         let (saving, store) = saving(kept, Duration::ZERO);
-        let told = [1, 2].map(|number| saving.save(lease(number), checkpoint()));
+        let told = [1, 2].map(|number| saving.save(lease(number), whole()));
         for told in told {
             assert_eq!(told.await, Ok(Saved::Failed));
         }
@@ -312,7 +331,7 @@ mod tests {
             ..Kept::default()
         };
         let (saving, _) = saving(kept, Duration::ZERO);
-        assert!(saving.save(lease(1), checkpoint()).await.is_err());
-        assert_eq!(saving.save(lease(1), checkpoint()).await, Ok(Saved::Kept));
+        assert!(saving.save(lease(1), whole()).await.is_err());
+        assert_eq!(saving.save(lease(1), whole()).await, Ok(Saved::Kept));
     }
 }

@@ -8,7 +8,7 @@ use crate::options::Dialect;
 use crate::schema::STEPS;
 use crate::tables::{
     answers, arrivals, attachments, claims, conversations, effects, endings, forks, leases, ledger,
-    messages, servers, tenants, turns, versions,
+    messages, progress, servers, tenants, turns, versions,
 };
 
 /// A statement, the index it is to use, and the types of its parameters.
@@ -101,8 +101,12 @@ const EXPECTED: &[Expected] = &[
     (endings::SETTLE, "(id", "text, bigint"),
     (leases::RENEW, "(id", "text, bigint, bigint"),
     (leases::CHECK, "(id", "text"),
-    (leases::SAVE, "(id", "text, bigint"),
-    (leases::ARE_RUNNING, "(id", "text"),
+    (progress::SET, "(id", "text, bigint"),
+    (progress::ADD, "(id", "text, bigint"),
+    (progress::ARE_RUNNING, "(id", "text"),
+    (progress::FORGET, "(growths", "text"),
+    (progress::UNFOLDED, "(id", "text"),
+    (progress::FORGET_ONE, "(growths", "text"),
     (leases::RECORD_REPLACEMENT, "(id", "text, bigint, text"),
     (ledger::BY_TURN, "(ledger", "text"),
     (ledger::OF_TENANT, "ledger_by_tenant", "text, bigint, text"),
@@ -215,6 +219,7 @@ const OLD_TURNS: &str = "
       SELECT 'g' || n, '', '{}', n, 1, 20, 'hooks' FROM numbers WHERE n < 100;
     INSERT INTO opencode_ledger (turn, conversation, tenant, at, cost, tokens, millis, deleted)
       SELECT 't' || n, 'c' || (n % 20000), 'o' || (n % 100), n, 1, 1, 1, CASE n % 1000 WHEN 0 THEN 1 ELSE 0 END FROM numbers;
+    INSERT INTO opencode_growths (turn, generation, number, at, growth) SELECT 't' || n, 1, 1, 1, '{}' FROM numbers;
     INSERT INTO opencode_turn_events (turn, name, payload, at) SELECT 't' || n, 'turn.finished', '{}', 1 FROM numbers;
 ";
 
@@ -284,7 +289,7 @@ async fn sqlite_uses_its_indexes() {
             let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
             let index = match *index {
                 "(id" | "attachments_id" => "(id=?",
-                "(ledger" => "(turn=?",
+                "(ledger" | "(growths" => "(turn=?",
                 "(server" => "(name=?",
                 "(tenant" => "(tenant=?",
                 "(seq" => "(rowid>?",
@@ -333,6 +338,7 @@ async fn postgres_uses_its_indexes() {
         let index = match *index {
             "(id" => "Index Cond: (id = ",
             "(turn" => "opencode_answers_pkey",
+            "(growths" => "opencode_growths_pkey",
             "(ledger" => "opencode_ledger_pkey",
             "(server" => "opencode_servers_pkey",
             "(tenant" => "opencode_tenants_pkey",

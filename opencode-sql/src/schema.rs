@@ -55,6 +55,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(12, "0012_servers.sql", "servers"),
     step!(13, "0013_live.sql", "live"),
     step!(14, "0014_shares.sql", "shares"),
+    step!(15, "0015_growths.sql", "growths"),
 ];
 
 /// The newest version that this program knows.

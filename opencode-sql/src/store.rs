@@ -24,7 +24,7 @@ use crate::failure::{Failure, SqlResult};
 use crate::tables::claims::{self, Taken};
 use crate::tables::{
     answers, attachments, conversations, effects, endings, forks, leases, ledger, messages,
-    submits, tenants, turns, versions,
+    progress as streamed, submits, tenants, turns, versions,
 };
 
 /// How often a piece of work is run that collides with others.
@@ -333,7 +333,7 @@ impl<E: Engine> Queue for SqlStore<E> {
     }
 
     async fn save(&self, progress: &[Progress<'_>]) -> StoreResult<Vec<Lease>> {
-        statement!(self.writer, "save", |on| leases::save(&mut on, progress))
+        transaction!(self, "save", |on| streamed::save(&mut on, progress))
     }
 
     async fn finish(&self, lease: &Lease, finish: &Finish) -> StoreResult<Finished> {

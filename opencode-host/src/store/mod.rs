@@ -127,7 +127,7 @@ pub use listing::{BadCursor, ConversationCursor, ConversationFilter, Order, Page
 pub use memory::{MemoryRows, MemoryStore, MemoryTables};
 pub use messages::{Message, MessageEntry, MessageRole, MessageStatus, Messages};
 pub use metadata::{MAX_METADATA_BYTES, Metadata, MetadataError};
-pub use queue::{Note, Progress, Queue};
+pub use queue::{Note, Progress, Queue, Streamed};
 pub use reader::Reader;
 pub use row_store::RowStore;
 pub use rows::{

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use opencode_client::SessionId;
-use opencode_client::reply::Checkpoint;
+use opencode_client::reply::{Checkpoint, Growth};
 
 use super::share::no_shares;
 use super::{
@@ -169,9 +169,13 @@ pub trait Queue: Send + Sync {
     /// [`LeaseLost`](super::StoreError::LeaseLost), also when the turn has ended.
     async fn note(&self, lease: &Lease, note: Note<'_>) -> StoreResult<()>;
 
-    /// Saves what has streamed of running turns, all at once. The checkpoint goes to the turn, and while the turn runs
-    /// its message has the checkpoint's parts. One that differs from the turn's last is progress: the store notes when,
-    /// and starts the attempts anew. A checkpoint is the whole, so that one which is not saved is made up for by the next.
+    /// Saves what has streamed of running turns, all at once. It goes to the turn's checkpoint, and while the turn runs its
+    /// message has the checkpoint's parts. What differs from the turn's last is progress: the store notes when, and starts
+    /// the attempts anew.
+    ///
+    /// The first save of a claim is the whole, and so is the next one behind a save that failed, whether or not it was
+    /// written. All others are what has come since the one before, so that little is written of a long reply: a store may
+    /// keep them apart as they come, and put them together where the turn is read.
     ///
     /// Answers which leases are lost, or on turns that have ended: nothing is saved of those, and that holds up no
     /// other. The workers of a process save about once a second, for all their turns together.
@@ -214,8 +218,22 @@ pub trait Queue: Send + Sync {
 pub struct Progress<'a> {
     /// Whose it is.
     pub lease: &'a Lease,
-    /// All of it.
-    pub checkpoint: &'a Checkpoint,
+    /// What there is to save.
+    pub streamed: Streamed<'a>,
+}
+
+/// What there is to save of a reply.
+#[derive(Clone, Copy, Debug)]
+pub enum Streamed<'a> {
+    /// All of it, in the place of what was saved.
+    Whole(&'a Checkpoint),
+    /// What has come to it since the save before, which was of the same claim.
+    More {
+        /// The how-manieth it is since the whole, from 1.
+        number: u64,
+        /// What has come.
+        growth: &'a Growth,
+    },
 }
 
 /// What a worker notes about the turn it runs.

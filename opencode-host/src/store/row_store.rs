@@ -434,12 +434,12 @@ impl<T: Tables> Queue for RowStore<T> {
     async fn save(&self, progress: &[Progress<'_>]) -> StoreResult<Vec<Lease>> {
         let (mut on, now) = self.begin().await?;
         let mut lost = Vec::new();
-        for Progress { lease, checkpoint } in progress {
+        for Progress { lease, streamed } in progress {
             let Some(mut row) = on.turn(lease.turn).await? else {
                 lost.push(**lease);
                 continue;
             };
-            match row.save(lease, checkpoint, now) {
+            match row.save(lease, *streamed, now) {
                 Ok(None) => {}
                 Ok(message) => write(&mut on, row, message, now).await?,
                 Err(StoreError::LeaseLost { .. }) => lost.push(**lease),

@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use opencode_client::reply::{Checkpoint, PersistedPart};
+use opencode_client::reply::PersistedPart;
 use serde::{Deserialize, Serialize};
 
 use super::{
     AnswerOutcome, AnswerState, CancelOutcome, Claim, Finish, Finished, Lease, LeaseStatus,
-    Message, NewAnswer, NewTurn, Note, Phase, RequestAnswer, StoreError, StoreResult, Turn,
-    TurnEvent, TurnState, TurnStatus, Work,
+    Message, NewAnswer, NewTurn, Note, Phase, RequestAnswer, StoreError, StoreResult, Streamed,
+    Turn, TurnEvent, TurnState, TurnStatus, Work,
 };
 use crate::clock::Timestamp;
 use crate::id::TurnId;
@@ -283,23 +283,34 @@ impl TurnRow {
     /// Saves what has streamed. `None` where that is nothing new.
     ///
     /// # Errors
-    /// [`StoreError::LeaseLost`].
+    /// [`StoreError::LeaseLost`], and [`StoreError::Unexpected`] for what has come to another checkpoint.
     pub(super) fn save(
         &mut self,
         lease: &Lease,
-        checkpoint: &Checkpoint,
+        streamed: Streamed<'_>,
         now: Timestamp,
     ) -> StoreResult<Option<MessageWrite>> {
         let mut work = self.check_running(lease)?;
         let turn = &mut self.turn;
-        if turn.checkpoint == *checkpoint {
+        let checkpoint = match streamed {
+            Streamed::Whole(checkpoint) => checkpoint.clone(),
+            Streamed::More { growth, .. } => {
+                let mut checkpoint = turn.checkpoint.clone();
+                checkpoint
+                    .grow(growth.clone())
+                    .map_err(|error| StoreError::Unexpected(error.to_string()))?;
+                checkpoint
+            }
+        };
+        if turn.checkpoint == checkpoint {
             return Ok(None);
         }
-        turn.checkpoint = checkpoint.clone();
+        let parts = checkpoint.parts();
+        turn.checkpoint = checkpoint;
         work.progress_at = Some(now);
         turn.state = TurnState::Running(work);
         turn.attempts = 0;
-        Ok(Some(MessageWrite::Parts(checkpoint.parts())))
+        Ok(Some(MessageWrite::Parts(parts)))
     }
 
     /// Ends a running turn.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use opencode_client::Reply;
 use opencode_client::event::EventBody;
-use opencode_client::reply::{Checkpoint, ProblemSink};
+use opencode_client::reply::{Checkpoint, ProblemSink, SaveMark};
 use opencode_client::wire::PartBody;
 use opencode_client::{Exchange, GapReason, Signal, Subscription};
 use tokio::sync::oneshot;
@@ -18,7 +18,7 @@ use super::tools::Tools;
 use crate::budget::Spent;
 use crate::outcome::Usage;
 use crate::reporter::Severity;
-use crate::saving::Saved;
+use crate::saving::{Saved, Unsaved};
 use crate::store::PromptRecord;
 
 /// The line to a turn's session, and the reply that is composed from it.
@@ -33,8 +33,10 @@ pub(super) struct Ears {
     pub(super) exchange: Option<Exchange>,
     /// When the reply was saved last, and at which change.
     pub(super) written: Option<(Instant, u64)>,
-    /// What will become of that, until it is known.
-    pub(super) saving: Option<oneshot::Receiver<Saved>>,
+    /// What of the reply the store has; `None` where that is not known, so that the whole is saved next.
+    pub(super) stored: Option<Stored>,
+    /// What is being saved.
+    pub(super) saving: Option<BeingSaved>,
     /// When the activity hook ran last.
     pub(super) activity: Instant,
     /// From the first claim of the turn to the first word of the answer, where this claim heard it.
@@ -58,6 +60,23 @@ pub(super) struct Ears {
     heard: Heard,
 }
 
+/// What of a reply the store has.
+#[derive(Debug)]
+pub(super) struct Stored {
+    mark: SaveMark,
+    /// How often it was saved since the whole.
+    number: u64,
+}
+
+/// What is being saved.
+#[derive(Debug)]
+pub(super) struct BeingSaved {
+    /// What will become of it.
+    pub(super) told: oneshot::Receiver<Saved>,
+    /// What the store has then; `None` where it is of a reply that another has taken the place of.
+    pub(super) then: Option<Stored>,
+}
+
 impl Ears {
     pub(super) fn new(checkpoint: Checkpoint, now: Instant) -> Self {
         Self {
@@ -67,6 +86,7 @@ impl Ears {
             salvage: Checkpoint::default(),
             exchange: None,
             written: None,
+            stored: None,
             saving: None,
             activity: now,
             first_token: None,
@@ -79,6 +99,21 @@ impl Ears {
             followed: 0,
             heard: Heard::default(),
         }
+    }
+
+    /// What of the reply is to be saved, and what the store has then; `None` where it has all.
+    pub(super) fn unsaved(&self) -> Option<(Unsaved, Stored)> {
+        let reply = self.reply.as_ref()?;
+        let Some(stored) = &self.stored else {
+            let (_, mark) = reply.growth_since(&SaveMark::default());
+            return Some((
+                Unsaved::Whole(reply.checkpoint()),
+                Stored { mark, number: 0 },
+            ));
+        };
+        let (growth, mark) = reply.growth_since(&stored.mark);
+        let number = stored.number + 1;
+        Some((Unsaved::More(number, growth?), Stored { mark, number }))
     }
 
     /// What was heard since this was asked last.
@@ -147,6 +182,10 @@ impl Ears {
             reply.observe(Feed::start(make, &tools.turn, &tools.front.telemetry));
         }
         self.reply = Some(reply);
+        self.stored = None;
+        if let Some(saving) = &mut self.saving {
+            saving.then = None;
+        }
     }
 
     /// The same for a prompt that was recorded before: it may have been answered unheard.

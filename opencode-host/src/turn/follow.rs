@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opencode_client::Reply;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::ears::{Ears, Signals};
+use super::ears::{BeingSaved, Ears, Signals, Stored};
 use super::facts::{Facts, Learned};
 use super::tools::{Outcome, Tools, Trouble};
 use crate::product::Product as _;
@@ -36,7 +35,7 @@ pub(super) async fn follow(
             tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(wake) => {}
-                saved = told(&mut ears.saving) => {
+                saved = told(&mut ears.saving, &mut ears.stored) => {
                     take_in(tools, ears, saved).await?;
                     continue;
                 }
@@ -47,7 +46,7 @@ pub(super) async fn follow(
         let over = tokio::select! {
             biased;
             () = tokio::time::sleep_until(wake) => wake == until,
-            saved = told(&mut ears.saving) => {
+            saved = told(&mut ears.saving, &mut ears.stored) => {
                 take_in(tools, ears, saved).await?;
                 continue;
             }
@@ -98,22 +97,31 @@ fn write_if_due(tools: &Tools, ears: &mut Ears) {
     }
 }
 
-/// Has saved what has come so far.
-fn begin_write(tools: &Tools, ears: &mut Ears) {
+/// Has saved what has come so far. Whether there was anything to save.
+fn begin_write(tools: &Tools, ears: &mut Ears) -> bool {
     let Some(reply) = &ears.reply else {
-        return;
+        return false;
     };
     ears.written = Some((Instant::now(), reply.changes()));
-    let saving = &tools.workshop.saving;
-    ears.saving = Some(saving.save(tools.lease, reply.checkpoint()));
+    let Some((unsaved, then)) = ears.unsaved() else {
+        return false;
+    };
+    ears.saving = Some(BeingSaved {
+        told: tools.workshop.saving.save(tools.lease, unsaved),
+        then: Some(then),
+    });
+    true
 }
 
 /// Saves what has come so far, before anything else. A database that is away for a moment costs nothing but the
 /// checkpoint.
 pub(super) async fn write(tools: &Tools, ears: &mut Ears) -> Result<(), Trouble> {
     finish_write(tools, ears).await?;
-    begin_write(tools, ears);
-    finish_write(tools, ears).await
+    if begin_write(tools, ears) {
+        finish_write(tools, ears).await
+    } else {
+        take_in(tools, ears, Saved::Kept).await
+    }
 }
 
 async fn finish_write(tools: &Tools, ears: &mut Ears) -> Result<(), Trouble> {
@@ -121,17 +129,18 @@ async fn finish_write(tools: &Tools, ears: &mut Ears) -> Result<(), Trouble> {
         return Ok(());
     }
     tools.workshop.saving.hurry();
-    let saved = told(&mut ears.saving).await;
+    let saved = told(&mut ears.saving, &mut ears.stored).await;
     take_in(tools, ears, saved).await
 }
 
 /// What became of what is being saved; never, where nothing is.
-async fn told(saving: &mut Option<oneshot::Receiver<Saved>>) -> Saved {
-    let Some(told) = saving else {
+async fn told(saving: &mut Option<BeingSaved>, stored: &mut Option<Stored>) -> Saved {
+    let Some(BeingSaved { told, then }) = saving else {
         return std::future::pending().await;
     };
     // Who was to say is gone: a store that panics.
     let saved = told.await.unwrap_or(Saved::Failed);
+    *stored = then.take().filter(|_| saved == Saved::Kept);
     *saving = None;
     saved
 }

@@ -5,7 +5,7 @@ use opencode_host::id::TurnId;
 use opencode_host::store::{CancelOutcome, EffectKind, Finish, Finished, Lease, Phase, StoreError};
 
 use super::turns::{self, Standing, lost};
-use super::{arrivals, effects, ledger, messages};
+use super::{arrivals, effects, ledger, messages, progress};
 use crate::columns::{escape, json, word};
 use crate::engine::{Handle, Sql, args, sql};
 use crate::failure::{Failure, SqlResult};
@@ -47,6 +47,7 @@ async fn end(
             StoreError::Unexpected(format!("turn {} ended while it was locked", turn.id)).into(),
         );
     }
+    progress::fold(on, turn.id).await?;
     messages::end(on, turn.message, finish, now).await?;
     on.execute(
         ADD_EVENT,

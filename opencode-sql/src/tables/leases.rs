@@ -1,11 +1,11 @@
 //! What the worker of a turn may do to it while its lease is good: the turn's
 //! generation is the lease's, and nobody has given the turn back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use opencode_host::id::TurnId;
-use opencode_host::store::{AskedRequest, Lease, LeaseStatus, Note, Phase, Progress, StoreError};
+use opencode_host::store::{AskedRequest, Lease, LeaseStatus, Note, Phase, StoreError};
 use serde_json::json;
 
 use super::turns::{self, Standing, lost};
@@ -24,6 +24,8 @@ macro_rules! wanted {
         "json_to_recordset(CAST($1 AS json)) AS l(turn text, generation bigint)"
     };
 }
+
+pub(super) use wanted;
 
 macro_rules! held {
     (sqlite) => {
@@ -103,51 +105,6 @@ const SET_UNREACHABLE: Sql = sql!(
      WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running'"
 );
 
-macro_rules! progress {
-    (sqlite) => {
-        "(SELECT value ->> 'turn' AS turn, value ->> 'generation' AS generation, value ->> 'checkpoint' AS checkpoint \
-          FROM json_each($1)) AS l"
-    };
-    (postgres) => {
-        "(SELECT l.turn, l.generation, l.checkpoint FROM \
-            json_to_recordset(CAST($1 AS json)) AS l(turn text, generation bigint, checkpoint text) \
-            JOIN opencode_turns AS r ON r.id = l.turn ORDER BY r.id FOR NO KEY UPDATE OF r) AS l"
-    };
-}
-
-macro_rules! save {
-    ($engine:ident) => {
-        concat!(
-            "UPDATE opencode_turns SET checkpoint = l.checkpoint, progress_at = $2, attempts = 0 FROM ",
-            progress!($engine),
-            " WHERE opencode_turns.id = l.turn AND opencode_turns.generation = l.generation \
-               AND opencode_turns.worker IS NOT NULL AND opencode_turns.state = 'running' \
-               AND opencode_turns.checkpoint <> l.checkpoint \
-             RETURNING id, opencode_turns.generation"
-        )
-    };
-}
-
-macro_rules! are_running {
-    ($engine:ident) => {
-        concat!(
-            "SELECT opencode_turns.id, opencode_turns.generation FROM ",
-            wanted!($engine),
-            " JOIN opencode_turns ON opencode_turns.id = l.turn AND opencode_turns.generation = l.generation \
-             WHERE opencode_turns.worker IS NOT NULL AND opencode_turns.state = 'running'"
-        )
-    };
-}
-
-/// What has streamed of any number of turns, where it is new.
-pub(crate) const SAVE: Sql = Sql {
-    sqlite: save!(sqlite),
-    postgres: save!(postgres),
-};
-pub(crate) const ARE_RUNNING: Sql = Sql {
-    sqlite: are_running!(sqlite),
-    postgres: are_running!(postgres),
-};
 pub(crate) const SET_WAITS: Sql = sql!(
     "UPDATE opencode_turns SET waits = $3, attempts = CASE $3 WHEN 1 THEN 0 ELSE attempts END \
      WHERE id = $1 AND generation = $2 AND worker IS NOT NULL AND state = 'running'"
@@ -178,7 +135,8 @@ pub(crate) async fn check(on: &mut impl Handle, leases: &[Lease]) -> SqlResult<V
     statuses(leases, &rows)
 }
 
-fn listed(leases: &[Lease]) -> SqlResult<String> {
+/// Leases as one parameter.
+pub(super) fn listed(leases: &[Lease]) -> SqlResult<String> {
     let list: Vec<_> = leases
         .iter()
         .map(|lease| json!({"turn": lease.turn, "generation": lease.generation}))
@@ -270,35 +228,4 @@ async fn asked(on: &mut impl Handle, lease: &Lease, asked: &AskedRequest) -> Sql
         return Err(lost(lease.turn).into());
     }
     effects::add_asked(on, asked).await
-}
-
-/// Saves what has streamed, and answers which leases are lost.
-pub(crate) async fn save(on: &mut impl Handle, progress: &[Progress<'_>]) -> SqlResult<Vec<Lease>> {
-    let now = on.now().await?;
-    let mut list = Vec::with_capacity(progress.len());
-    for Progress { lease, checkpoint } in progress {
-        list.push(json!({
-            "turn": lease.turn, "generation": lease.generation, "checkpoint": json(checkpoint)?,
-        }));
-    }
-    let saved = on.rows(SAVE, args![json(&list)?, now]).await?;
-    let left = without(progress.iter().map(|progress| *progress.lease), &saved)?;
-    if left.is_empty() {
-        return Ok(left);
-    }
-    // Nothing new, or no right to write.
-    let running = on.rows(ARE_RUNNING, args![listed(&left)?]).await?;
-    without(left.into_iter(), &running)
-}
-
-/// The leases that none of these rows is of.
-fn without(leases: impl Iterator<Item = Lease>, rows: &[impl Row]) -> SqlResult<Vec<Lease>> {
-    let mut found = HashSet::new();
-    for row in rows {
-        let columns = Columns::new(row, "turns", "id")?;
-        let turn: TurnId = columns.id("id")?;
-        found.insert((turn, columns.count::<u64>("generation")?));
-    }
-    let is_left = |lease: &Lease| !found.contains(&(lease.turn, lease.generation));
-    Ok(leases.filter(is_left).collect())
 }

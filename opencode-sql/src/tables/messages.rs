@@ -1,6 +1,5 @@
 //! Message rows.
 
-use opencode_client::reply::Checkpoint;
 use opencode_host::clock::Timestamp;
 use opencode_host::id::{ConversationId, MessageId, TurnId};
 use opencode_host::outcome::Answer;
@@ -8,6 +7,7 @@ use opencode_host::store::{
     Finish, Message, MessageEntry, MessageStatus, StoreError, StoreResult, Usage,
 };
 
+use super::turns;
 use crate::columns::{Columns, escape, json, optional_json, word};
 use crate::engine::{Arg, Handle, Row, Sql, args, sql};
 use crate::failure::SqlResult;
@@ -29,7 +29,14 @@ macro_rules! checkpoint {
 
 macro_rules! read_columns {
     () => {
-        concat!(message_columns!(), ", ", checkpoint!(), " AS checkpoint")
+        concat!(
+            message_columns!(),
+            ", ",
+            checkpoint!(),
+            " AS checkpoint, CASE WHEN opencode_messages.status = 'pending' THEN ",
+            turns::growths!("opencode_messages.turn"),
+            " END AS growths"
+        )
     };
 }
 
@@ -56,7 +63,8 @@ macro_rules! index_columns {
             "seq, id, hidden, CAST(octet_length(content) AS BIGINT) + CAST(octet_length(parts) AS BIGINT) \
              + CAST(octet_length(reasoning) AS BIGINT) + COALESCE(CAST(octet_length(",
             checkpoint!(),
-            ") AS BIGINT), 0) AS bytes"
+            ") AS BIGINT), 0) + COALESCE((SELECT CAST(SUM(octet_length(g.growth)) AS BIGINT) FROM opencode_growths AS g \
+               WHERE g.turn = opencode_messages.turn), 0) AS bytes"
         )
     };
 }
@@ -107,7 +115,7 @@ fn read(row: &impl Row) -> StoreResult<Message> {
     message.answer.reason = columns.optional_word("reason")?;
     message.answer.content = columns.text("content")?;
     message.answer.parts = columns.json("parts")?;
-    if let Some(checkpoint) = columns.optional_json::<Checkpoint>("checkpoint")? {
+    if let Some(checkpoint) = turns::checkpoint(&columns)? {
         message.answer.parts = checkpoint.parts();
     }
     message.answer.reasoning = columns.text("reasoning")?;

@@ -78,14 +78,14 @@ macro_rules! unplaced {
         concat!(
             "SELECT ",
             turns::turn_columns!(),
-            " FROM opencode_turns AS t ",
+            " FROM opencode_turns ",
             $index,
-            "WHERE t.settled = 0 AND t.server = '' AND t.state <> 'finished' \
-               AND t.prompted IS NULL AND t.unreadable_by < $2 \
-               AND t.seq > COALESCE((SELECT b.seq FROM opencode_turns AS b WHERE b.id = $1), 0) \
+            "WHERE opencode_turns.settled = 0 AND opencode_turns.server = '' AND opencode_turns.state <> 'finished' \
+               AND opencode_turns.prompted IS NULL AND opencode_turns.unreadable_by < $2 \
+               AND opencode_turns.seq > COALESCE((SELECT b.seq FROM opencode_turns AS b WHERE b.id = $1), 0) \
                AND NOT EXISTS (SELECT 1 FROM opencode_turns AS e \
-                 WHERE e.conversation = t.conversation AND e.settled = 0 AND e.seq < t.seq) \
-             ORDER BY t.seq LIMIT $3"
+                 WHERE e.conversation = opencode_turns.conversation AND e.settled = 0 AND e.seq < opencode_turns.seq) \
+             ORDER BY opencode_turns.seq LIMIT $3"
         )
     };
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use opencode_client::reply::{Checkpoint, Growth};
 use opencode_host::clock::Timestamp;
 use opencode_host::id::{ConversationId, MessageId, TurnId};
 use opencode_host::store::{
@@ -9,21 +10,46 @@ use opencode_host::store::{
     TurnStatus,
 };
 
-use super::{ROW_VERSION, arrivals};
+use super::{ROW_VERSION, arrivals, turns};
 use crate::columns::{Columns, escape, json};
 use crate::engine::{Arg, Handle, Row, Sql, args, locking, sql};
 use crate::failure::SqlResult;
 
-/// The columns that [`read`] needs.
-macro_rules! turn_columns {
-    () => {
-        "id, version, conversation, user_message, message, prompt, client_key, metadata, deadlines, \
-         cancel_reason, state, status, settled, generation, attempts, prompted, resends, replaced, unreachable, cancel_requested_at, checkpoint, parent, priority, not_before, \
-         created_at, started_at, progress_at, finished_at"
+/// What has come to the checkpoint of the turn of this id, as one JSON array; NULL for nothing.
+macro_rules! growths {
+    ($turn:literal) => {
+        concat!(
+            "(SELECT '[' || string_agg(g.growth, ',' ORDER BY g.generation, g.number) || ']' \
+               FROM opencode_growths AS g WHERE g.turn = ",
+            $turn,
+            ")"
+        )
     };
 }
 
-pub(crate) use turn_columns;
+/// When something new came to the reply.
+macro_rules! progress_at {
+    () => {
+        "COALESCE((SELECT g.at FROM opencode_growths AS g WHERE g.turn = opencode_turns.id \
+           ORDER BY g.generation DESC, g.number DESC LIMIT 1), opencode_turns.progress_at) AS progress_at"
+    };
+}
+
+/// The columns that [`read`] needs, of a statement that gives the table no other name.
+macro_rules! turn_columns {
+    () => {
+        concat!(
+            "id, version, conversation, user_message, message, prompt, client_key, metadata, deadlines, \
+             cancel_reason, state, status, settled, generation, attempts, prompted, resends, replaced, unreachable, \
+             cancel_requested_at, checkpoint, parent, priority, not_before, created_at, started_at, finished_at, ",
+            turns::growths!("opencode_turns.id"),
+            " AS growths, ",
+            turns::progress_at!()
+        )
+    };
+}
+
+pub(crate) use {growths, progress_at, turn_columns};
 
 pub(crate) const BY_ID: Sql = sql!(
     "SELECT ",
@@ -45,8 +71,9 @@ macro_rules! of_these {
 
 pub(crate) const BY_IDS: Sql = of_these!("SELECT ", turn_columns!());
 pub(crate) const STANDINGS: Sql = of_these!(
-    "SELECT id, state, status, settled, generation, unreachable, progress_at, \
-       CAST(CASE WHEN prompted IS NULL THEN 0 ELSE 1 END AS BIGINT) AS prompted"
+    "SELECT id, state, status, settled, generation, unreachable, ",
+    progress_at!(),
+    ", CAST(CASE WHEN prompted IS NULL THEN 0 ELSE 1 END AS BIGINT) AS prompted"
 );
 pub(crate) const BY_CLIENT_KEY: Sql = sql!(
     "SELECT ",
@@ -107,11 +134,22 @@ pub(crate) fn read(row: &impl Row) -> StoreResult<Turn> {
     turn.resends = columns.count("resends")?;
     turn.replaced = columns.optional_text("replaced")?.map(Into::into);
     turn.unreachable = columns.flag("unreachable")?;
-    turn.checkpoint = columns.json("checkpoint")?;
+    turn.checkpoint = checkpoint(&columns)?.unwrap_or_default();
     turn.parent = parent(&columns)?;
     turn.priority = priority(&columns)?;
     turn.not_before = columns.optional_time("not_before")?;
     Ok(turn)
+}
+
+/// What was saved of a reply, where anything was: the whole, and what has come since.
+pub(crate) fn checkpoint(columns: &Columns<'_, impl Row>) -> StoreResult<Option<Checkpoint>> {
+    let mut checkpoint: Option<Checkpoint> = columns.optional_json("checkpoint")?;
+    let growths: Option<Vec<Growth>> = columns.optional_json("growths")?;
+    for growth in growths.into_iter().flatten() {
+        let grown = checkpoint.get_or_insert_default().grow(growth);
+        grown.map_err(|mismatch| columns.corrupt("growths", mismatch))?;
+    }
+    Ok(checkpoint)
 }
 
 /// The turn that one goes on from: a turn without one has an empty text, so that its versions are found by what they have

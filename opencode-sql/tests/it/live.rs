@@ -415,7 +415,7 @@ async fn processes_on_sqlite_look_for_all_their_watchers_at_once() {
     .unwrap();
     let progress = opencode_host::store::Progress {
         lease: &claimed.lease,
-        checkpoint: &checkpoint,
+        streamed: opencode_host::store::Streamed::Whole(&checkpoint),
     };
     assert_eq!(store.save(&[progress]).await.unwrap(), []);
     let told = timeout(PATIENCE, live.try_next()).await.unwrap().unwrap();

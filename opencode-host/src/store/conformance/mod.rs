@@ -207,7 +207,7 @@ macro_rules! store_conformance {
                 a_running_turn_is_cancelled_by_its_worker,
                 a_prompted_turn_is_cancelled_by_a_worker, an_ended_turn_is_not_cancelled,
                 cancel_and_finish_agree;
-            content: messages_are_found_one_by_one, a_prompt_record_is_kept, the_first_replacement_stays, an_unreachable_server_is_noted, a_checkpoint_is_kept, turns_are_saved_together, an_equal_checkpoint_is_no_progress,
+            content: messages_are_found_one_by_one, a_prompt_record_is_kept, the_first_replacement_stays, an_unreachable_server_is_noted, a_checkpoint_is_kept, turns_are_saved_together, an_equal_checkpoint_is_no_progress, what_has_come_is_added_to_the_whole,
                 any_text_is_kept, a_turns_deadlines_are_kept, deep_nesting_is_kept, five_megabytes_are_kept, numbers_are_kept,
                 messages_are_read_backwards, places_of_other_conversations_are_refused, messages_come_in_pages;
             effects: a_deletion_is_noted_with_its_session, an_effect_is_its_takers_for_a_time, an_effect_is_tried_again,

@@ -13,8 +13,8 @@ use crate::id::{MessageId, TurnId};
 use crate::outcome::Answer;
 use crate::store::{
     Claim, ClaimedTurn, Conversation, Finish, Finished, Lease, Message, Metadata, NewTurn, OnBusy,
-    Progress, PromptRecord, SessionRecord, Store, StoreResult, Submitted, Tenant, Turn, TurnStatus,
-    WorkerId,
+    Progress, PromptRecord, SessionRecord, Store, StoreResult, Streamed, Submitted, Tenant, Turn,
+    TurnStatus, WorkerId,
 };
 use crate::turn::Deadlines;
 
@@ -111,11 +111,18 @@ impl dyn Fixture + '_ {
 pub(super) trait SaveOne {
     /// Saves what has streamed of one turn; an error where its lease is lost.
     async fn save_one(&self, lease: &Lease, checkpoint: &Checkpoint) -> StoreResult<()>;
+
+    /// The same of the whole, or of what has come to it.
+    async fn save_streamed(&self, lease: &Lease, streamed: Streamed<'_>) -> StoreResult<()>;
 }
 
 impl SaveOne for dyn Store {
     async fn save_one(&self, lease: &Lease, checkpoint: &Checkpoint) -> StoreResult<()> {
-        let lost = self.save(&[Progress { lease, checkpoint }]).await?;
+        self.save_streamed(lease, Streamed::Whole(checkpoint)).await
+    }
+
+    async fn save_streamed(&self, lease: &Lease, streamed: Streamed<'_>) -> StoreResult<()> {
+        let lost = self.save(&[Progress { lease, streamed }]).await?;
         if lost.is_empty() {
             return Ok(());
         }
