@@ -108,7 +108,7 @@ const FOLD: Sql = sql!("UPDATE opencode_turns SET checkpoint = $2, progress_at =
 pub(crate) const FORGET_ONE: Sql = sql!("DELETE FROM opencode_growths WHERE turn = $1");
 
 /// What is saved of one turn, as it is written.
-struct Text {
+struct Saved {
     lease: Lease,
     number: u64,
     text: String,
@@ -121,12 +121,12 @@ pub(crate) async fn save(on: &mut impl Handle, progress: &[Progress<'_>]) -> Sql
     for Progress { lease, streamed } in progress {
         let lease = **lease;
         match streamed {
-            Streamed::Whole(checkpoint) => wholes.push(Text {
+            Streamed::Whole(checkpoint) => wholes.push(Saved {
                 lease,
                 number: 0,
                 text: json(checkpoint)?,
             }),
-            Streamed::More { number, growth } => growths.push(Text {
+            Streamed::More { number, growth } => growths.push(Saved {
                 lease,
                 number: *number,
                 text: json(growth)?,
@@ -155,7 +155,7 @@ pub(crate) async fn save(on: &mut impl Handle, progress: &[Progress<'_>]) -> Sql
 }
 
 /// Groups of about [`MOST_BYTES`].
-fn grouped(texts: &[Text]) -> impl Iterator<Item = &[Text]> {
+fn grouped(texts: &[Saved]) -> impl Iterator<Item = &[Saved]> {
     let mut bytes = 0;
     texts.chunk_by(move |text, next| {
         bytes += text.text.len();
@@ -167,7 +167,7 @@ fn grouped(texts: &[Text]) -> impl Iterator<Item = &[Text]> {
     })
 }
 
-fn written(texts: &[Text]) -> SqlResult<String> {
+fn written(texts: &[Saved]) -> SqlResult<String> {
     let rows = texts.iter().map(|text| {
         let Lease { turn, generation } = text.lease;
         json!({"turn": turn, "generation": generation, "number": text.number, "text": text.text})
@@ -219,12 +219,12 @@ fn together(row: &impl Row) -> StoreResult<(String, Arg<'static>)> {
 mod tests {
     use super::*;
 
-    fn texts(sizes: &[usize]) -> Vec<Text> {
+    fn texts(sizes: &[usize]) -> Vec<Saved> {
         let lease = Lease {
             turn: TurnId::from_uuid(uuid::Uuid::nil()),
             generation: 1,
         };
-        let text = |size: &usize| Text {
+        let text = |size: &usize| Saved {
             lease,
             number: 1,
             text: "x".repeat(*size),
@@ -243,7 +243,7 @@ mod tests {
             (&[1, 3 * half, 3 * half, 1], &[1, 1, 1, 1]),
         ] {
             let texts = texts(sizes);
-            let found: Vec<_> = grouped(&texts).map(<[Text]>::len).collect();
+            let found: Vec<_> = grouped(&texts).map(<[Saved]>::len).collect();
             assert_eq!(found, groups, "{sizes:?}");
         }
     }
