@@ -78,6 +78,7 @@ pub mod gone;
 pub mod ledger;
 pub mod nodes;
 pub mod people;
+pub mod progress;
 mod sample;
 pub mod servers;
 pub mod sessions;
@@ -184,6 +185,7 @@ macro_rules! store_conformance {
             people: names_are_unique_within_a_tenant, tenants_are_kept_as_they_are, a_tenant_has_a_bound,
                 metadata_is_kept_and_replaced, metadata_of_a_turn_is_kept, lists_come_in_pages_either_way,
                 lists_are_filtered, active_turns_are_those_that_are_queued_or_run, many_turns_are_looked_at_together;
+            progress: turns_are_saved_together, an_equal_checkpoint_is_no_progress, what_has_come_is_added_to_the_whole;
             sessions: one_holder_at_a_time, the_wait_is_bounded, dropping_the_lock_releases_it,
                 a_set_session_is_kept, another_process_never_overwrites, many_mint_once,
                 a_deleted_conversation_has_no_session;
@@ -207,7 +209,7 @@ macro_rules! store_conformance {
                 a_running_turn_is_cancelled_by_its_worker,
                 a_prompted_turn_is_cancelled_by_a_worker, an_ended_turn_is_not_cancelled,
                 cancel_and_finish_agree;
-            content: messages_are_found_one_by_one, a_prompt_record_is_kept, the_first_replacement_stays, an_unreachable_server_is_noted, a_checkpoint_is_kept, turns_are_saved_together, an_equal_checkpoint_is_no_progress, what_has_come_is_added_to_the_whole,
+            content: messages_are_found_one_by_one, a_prompt_record_is_kept, the_first_replacement_stays, an_unreachable_server_is_noted, a_checkpoint_is_kept,
                 any_text_is_kept, a_turns_deadlines_are_kept, deep_nesting_is_kept, five_megabytes_are_kept, numbers_are_kept,
                 messages_are_read_backwards, places_of_other_conversations_are_refused, messages_come_in_pages;
             effects: a_deletion_is_noted_with_its_session, an_effect_is_its_takers_for_a_time, an_effect_is_tried_again,
