@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use opencode_host::metrics::Metrics;
 use opencode_host::outcome::Reason;
+use opencode_host::reporter::TracingReporter;
 use opencode_host::store::Store;
+use opencode_host::tracer::LogTracer;
 use opencode_host::turn::Limits;
-use opencode_host::{Host, HostOptions, Worker, WorkerOptions};
+use opencode_host::{Host, HostBuilder, HostOptions, Worker, WorkerOptions};
 
 use crate::cli::{LimitArgs, ServerArgs, StoreArgs};
 use crate::exit::Failure;
@@ -28,11 +31,27 @@ pub(crate) async fn open_store(args: &StoreArgs) -> Result<Arc<dyn Store>, Failu
 
 /// A host of this application's turns.
 pub(crate) fn host(store: Arc<dyn Store>, product: &Chat, options: HostOptions) -> Host {
+    built(store, product, options).build()
+}
+
+/// The same, which `metrics` counts.
+pub(crate) fn counted_host(
+    store: Arc<dyn Store>,
+    product: &Chat,
+    options: HostOptions,
+    metrics: &Metrics,
+) -> Host {
+    built(store, product, options)
+        .tracer(metrics.tracer(LogTracer::default()))
+        .error_reporter(metrics.reporter(TracingReporter))
+        .build()
+}
+
+fn built(store: Arc<dyn Store>, product: &Chat, options: HostOptions) -> HostBuilder {
     Host::builder(store)
         .blobs(product.blobs().clone())
         .sandboxes(product.sandboxes().clone())
         .options(options)
-        .build()
 }
 
 /// A worker on a host's turns.

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod metrics;
 mod secret_file;
 mod servers;
 mod size;
@@ -19,6 +20,7 @@ use opencode_host::live::Cursor;
 use opencode_host::store::OnBusy;
 use opencode_host::{DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA};
 
+pub(crate) use metrics::MetricsArgs;
 pub(crate) use secret_file::{is_secret, read as read_secret};
 pub(crate) use servers::{ServerArgs, ServersArgs};
 pub(crate) use size::ByteSize;
@@ -323,6 +325,8 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
     #[command(flatten)]
+    pub(crate) metrics: MetricsArgs,
+    #[command(flatten)]
     pub(crate) limits: LimitArgs,
 }
 
@@ -361,6 +365,8 @@ pub(crate) struct WorkerArgs {
     pub(crate) upstream: UpstreamArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) metrics: MetricsArgs,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
 }

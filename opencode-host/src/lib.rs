@@ -112,6 +112,7 @@
 //! | --- | --- | --- |
 //! | `files` | yes | sandboxes, uploads, artifacts and blobs; without it `object_store` and `cap-std` are not built |
 //! | `tools` | yes | [`tools`]: functions of the application that the agent calls; without it neither `rmcp` nor `schemars` is built |
+//! | `metrics` | no | `metrics`: counters and gauges in the text format of Prometheus |
 //! | `s3` | no | blobs on S3 and what speaks like it |
 //! | `conformance` | no | the suite that a store of your own has to pass |
 
@@ -127,6 +128,8 @@ mod front;
 mod host;
 pub mod id;
 pub mod live;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod options;
 pub mod outcome;
 pub mod placement;

@@ -7,8 +7,8 @@ use crate::engine::Sql;
 use crate::options::Dialect;
 use crate::schema::STEPS;
 use crate::tables::{
-    answers, arrivals, attachments, claims, conversations, effects, endings, forks, leases, ledger,
-    messages, progress, servers, tenants, turns, versions,
+    answers, arrivals, attachments, backlog, claims, conversations, effects, endings, forks,
+    leases, ledger, messages, progress, servers, tenants, turns, versions,
 };
 
 /// A statement, the index it is to use, and the types of its parameters.
@@ -70,6 +70,8 @@ const EXPECTED: &[Expected] = &[
         "(id",
         "text, bigint, bigint, bigint, text, text",
     ),
+    (backlog::QUEUED, "turns_by_server", "bigint, bigint"),
+    (backlog::RUNNING, "turns_by_server", "bigint"),
     (claims::CUT_FUTURE_LEASES, "turns_by_lease_start", "bigint"),
     (conversations::BY_ID, "(id", "text"),
     (

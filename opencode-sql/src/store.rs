@@ -10,21 +10,21 @@ use opencode_host::clock::Timestamp;
 use opencode_host::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnId};
 use opencode_host::live::LiveBus;
 use opencode_host::store::{
-    Account, AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
-    Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
-    Finish, Finished, Forked, Lane, Lease, LeaseStatus, Ledger, Message, MessageEntry, Messages,
-    Metadata, NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page, Progress, Queue,
-    RequestAnswer, Reserved, SessionGates, SessionLock, SessionRecord, StoreError, StoreResult,
-    Submitted, Swapped, Take, Tenant, TenantShare, Tried, Turn, TurnEvent, TurnStanding,
-    TurnVersion, lock_in_process,
+    Account, AnswerOutcome, AnswerState, Attached, Attachment, Backlog, CancelOutcome, Claim,
+    ClaimedTurn, Conversation, ConversationFilter, ConversationSummary, Conversations, Effect,
+    Effects, Files, Finish, Finished, Forked, Lane, Lease, LeaseStatus, Ledger, Message,
+    MessageEntry, Messages, Metadata, NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page,
+    Progress, Queue, RequestAnswer, Reserved, SessionGates, SessionLock, SessionRecord, StoreError,
+    StoreResult, Submitted, Swapped, Take, Tenant, TenantShare, Tried, Turn, TurnEvent,
+    TurnStanding, TurnVersion, lock_in_process,
 };
 
 use crate::engine::{Engine, Handle as _};
 use crate::failure::{Failure, SqlResult};
 use crate::tables::claims::{self, Taken};
 use crate::tables::{
-    answers, attachments, conversations, effects, endings, forks, leases, ledger, messages,
-    progress as streamed, submits, tenants, turns, versions,
+    answers, attachments, backlog, conversations, effects, endings, forks, leases, ledger,
+    messages, progress as streamed, submits, tenants, turns, versions,
 };
 
 /// How often a piece of work is run that collides with others.
@@ -297,6 +297,11 @@ impl<E: Engine> Queue for SqlStore<E> {
 
     async fn next_due(&self, _: &TenantShare) -> StoreResult<Option<Timestamp>> {
         statement!(self.reader, "next_due", |on| claims::next_due(&mut on))
+    }
+
+    async fn backlog(&self) -> StoreResult<Option<Backlog>> {
+        let counted = statement!(self.reader, "backlog", |on| backlog::look(&mut on));
+        counted.map(Some)
     }
 
     async fn renew(&self, leases: &[Lease], lease: Duration) -> StoreResult<Vec<LeaseStatus>> {

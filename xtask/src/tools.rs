@@ -19,11 +19,15 @@ pub(crate) const CHROMIUM_BIN: &str = "CHROMIUM_BIN";
 pub(crate) const CLIENTS: &str = "OPENCODE_HOST_CLIENTS";
 /// Tells the tests where schemathesis is.
 pub(crate) const SCHEMATHESIS: &str = "OPENCODE_HOST_SCHEMATHESIS";
+/// Tells the tests in which folder prometheus and promtool are.
+pub(crate) const PROMETHEUS: &str = "OPENCODE_HOST_PROMETHEUS";
 /// Tells the tests that everything they can use is there: nothing may be skipped.
 const FROM_XTASK: &str = "OPENCODE_HOST_XTASK";
 
 /// What a server needs.
 const SERVER_PROGRAMS: [&str; 2] = ["initdb", "postgres"];
+/// What metrics are tried with.
+const PROMETHEUS_PROGRAMS: [&str; 2] = ["prometheus", "promtool"];
 /// The names of the browser on the systems we know.
 const BROWSERS: [&str; 4] = [
     "chromium",
@@ -69,6 +73,8 @@ pub(crate) struct Tools {
     /// The folder of the clients that others wrote.
     pub(crate) clients: PathBuf,
     pub(crate) schemathesis: PathBuf,
+    /// The folder of the programs that metrics are tried with.
+    pub(crate) prometheus: PathBuf,
 }
 
 impl Tools {
@@ -87,6 +93,12 @@ impl Tools {
                 install,
                 schemathesis::install,
             )?,
+            prometheus: find_or(
+                || Ok(find_prometheus()),
+                "prometheus",
+                install,
+                || apt::install("prometheus"),
+            )?,
         })
     }
 
@@ -101,6 +113,7 @@ impl Tools {
         command
             .env(CLIENTS, &self.clients)
             .env(SCHEMATHESIS, &self.schemathesis)
+            .env(PROMETHEUS, &self.prometheus)
             .env(FROM_XTASK, "1");
     }
 }
@@ -209,6 +222,10 @@ pub(crate) fn print() -> Result<ExitCode> {
             "schemathesis",
             schemathesis::find().map(|path| path.display().to_string()),
         ),
+        (
+            "prometheus",
+            find_prometheus().map(|path| path.display().to_string()),
+        ),
     ];
     for (name, place) in &found {
         let place = place.as_deref();
@@ -265,6 +282,10 @@ pub(crate) fn find_postgres() -> Result<Option<Postgres>> {
         }
         Err(error) => Err(error).with_context(|| format!("cannot read {POSTGRES_URL}")),
     }
+}
+
+fn find_prometheus() -> Option<PathBuf> {
+    process::folder_on_path(&PROMETHEUS_PROGRAMS)
 }
 
 /// A program whose path the environment gives.

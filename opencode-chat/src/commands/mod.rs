@@ -5,6 +5,7 @@ pub(crate) mod config;
 pub(crate) mod doctor;
 mod exposure;
 pub(crate) mod install;
+mod observing;
 pub(crate) mod retry;
 pub(crate) mod serve;
 pub(crate) mod servers;

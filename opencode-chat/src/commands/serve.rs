@@ -4,9 +4,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::exposure::{Exposure, refusal};
+use super::observing::Observing;
 use super::shutdown_signal;
 use super::worker::{greet, patiently, work};
-use crate::assembly::{host, open_store, worker};
+use crate::assembly::{counted_host, open_store, worker};
 use crate::cli::ServeArgs;
 use crate::descriptors;
 use crate::exit::Failure;
@@ -34,9 +35,11 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     if let Some(warning) = exposure.warning() {
         tracing::warn!("{warning}");
     }
+    let observing = Observing::open(&args.metrics).await?;
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
     let max_upload = args.uploads.max_upload.0;
-    let host = host(store, &product, args.uploads.options());
+    let options = args.uploads.options();
+    let host = counted_host(store, &product, options, &observing.metrics);
     let worker = worker(
         &host,
         &upstream,
@@ -45,6 +48,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
         &args.limits,
     )?;
     let shutdown = shutdown_signal();
+    observing.serve(&host, &shutdown);
     let serving = async {
         let served = web::serve(
             listener,

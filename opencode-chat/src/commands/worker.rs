@@ -8,8 +8,9 @@ use opencode_host::turn::Limits;
 use opencode_host::{HostOptions, Worker};
 use tokio_util::sync::CancellationToken;
 
+use super::observing::Observing;
 use super::shutdown_signal;
-use crate::assembly::{host, open_store, worker};
+use crate::assembly::{counted_host, open_store, worker};
 use crate::cli::WorkerArgs;
 use crate::descriptors;
 use crate::exit::Failure;
@@ -25,9 +26,12 @@ pub(crate) async fn run(args: WorkerArgs) -> Result<ExitCode, Failure> {
     let store = patiently(|| open_store(&args.store)).await?;
     let product = Chat::new(&args.upstream.sandbox, &args.store)?;
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
-    let host = host(store, &product, HostOptions::default());
+    let observing = Observing::open(&args.metrics).await?;
+    let host = counted_host(store, &product, HostOptions::default(), &observing.metrics);
     let worker = worker(&host, &upstream, product, &args.server, &args.limits)?;
-    let outcome = work(&worker, &upstream, shutdown_signal()).await;
+    let shutdown = shutdown_signal();
+    observing.serve(&host, &shutdown);
+    let outcome = work(&worker, &upstream, shutdown).await;
     upstream.stop().await;
     outcome.map(|()| ExitCode::SUCCESS)
 }

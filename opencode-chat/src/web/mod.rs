@@ -28,6 +28,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{get, post};
 use opencode_host::Host as Turns;
+use opencode_host::metrics::Metrics;
 use opencode_host::product::Product;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -40,7 +41,9 @@ use app::{App, MAX_BODY};
 use form::beginnings::Beginnings;
 use looks::Seen;
 use problem::Problem;
-use routes::{answers, assets, conversation, events, file, health, home, prompts, versions};
+use routes::{
+    answers, assets, conversation, events, file, health, home, metrics, prompts, versions,
+};
 use views::problem_page;
 
 /// Whole answers that are sent at once. Each is in memory meanwhile.
@@ -88,6 +91,17 @@ pub(crate) async fn serve(
     let bounds = connections::Bounds::of(descriptors);
     connections::serve(listener, router(site, shutdown.clone()), bounds, shutdown).await;
     Ok(())
+}
+
+/// Serves `/metrics` and nothing else until `shutdown`, over a few connections.
+pub(crate) async fn serve_metrics(
+    listener: TcpListener,
+    host: Turns,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) {
+    let router = metrics::router(host, metrics).layer(middleware::from_fn(connections::room));
+    connections::serve(listener, router, connections::Bounds::of(0), shutdown).await;
 }
 
 /// The pages of a site. Live streams and uploads end with `shutdown`.

@@ -12,6 +12,7 @@ mod cli;
 mod connections;
 mod large;
 mod local_files;
+mod metrics;
 mod pages;
 mod proxied;
 mod real;

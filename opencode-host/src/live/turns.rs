@@ -37,6 +37,15 @@ impl LiveTurns {
         self.those(|turn| turn.is_followed() && !turn.is_local())
     }
 
+    /// How many run here, and how many are watched here.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let turns = self.those(|_| true);
+        let here = turns.iter().filter(|(_, turn)| turn.claim().is_some());
+        let watched = turns.iter().filter(|(_, turn)| turn.is_followed());
+        (here.count(), watched.count())
+    }
+
     fn those(&self, wanted: impl Fn(&LiveTurn) -> bool) -> Vec<(TurnId, Arc<LiveTurn>)> {
         let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         let turns = turns.iter();

@@ -9,14 +9,14 @@ use async_trait::async_trait;
 
 use super::submit::check_length;
 use super::{
-    Account, AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
-    Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
-    Finish, Finished, Forked, Lane, Lease, LeaseStatus, Ledger, MAX_ATTACHMENT_NAME,
-    MAX_CANCEL_REASON, MAX_KEY_CHARS, MAX_TENANT_CHARS, Message, MessageEntry, Messages, Metadata,
-    NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page, Progress, Queue, RequestAnswer,
-    Reserved, Server, ServerLoad, ServerName, ServerReport, Servers, SessionGates, SessionLock,
-    SessionRecord, Store, StoreResult, Submitted, Swapped, Take, Tenant, TenantShare, Tried, Turn,
-    TurnEvent, TurnStanding, TurnVersion, Unplaced, WorkerId,
+    Account, AnswerOutcome, AnswerState, Attached, Attachment, Backlog, CancelOutcome, Claim,
+    ClaimedTurn, Conversation, ConversationFilter, ConversationSummary, Conversations, Effect,
+    Effects, Files, Finish, Finished, Forked, Lane, Lease, LeaseStatus, Ledger,
+    MAX_ATTACHMENT_NAME, MAX_CANCEL_REASON, MAX_KEY_CHARS, MAX_TENANT_CHARS, Message, MessageEntry,
+    Messages, Metadata, NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page, Progress, Queue,
+    RequestAnswer, Reserved, Server, ServerLoad, ServerName, ServerReport, Servers, SessionGates,
+    SessionLock, SessionRecord, Store, StoreResult, Submitted, Swapped, Take, Tenant, TenantShare,
+    Tried, Turn, TurnEvent, TurnStanding, TurnVersion, Unplaced, WorkerId,
 };
 use crate::blobs::Digest;
 use crate::budget::{Budget, Spending, Spent};
@@ -86,6 +86,7 @@ forward! { Queue {
     claim(claim: &Claim) -> Option<ClaimedTurn>;
     tenant_share(tenant: &Tenant) -> Option<TenantShare>;
     next_due(default: &TenantShare) -> Option<Timestamp>;
+    backlog() -> Option<Backlog>;
     renew(leases: &[Lease], length: Duration) -> Vec<LeaseStatus>;
     check(leases: &[Lease]) -> Vec<LeaseStatus>;
     release(lease: &Lease) -> ();

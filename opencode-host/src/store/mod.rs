@@ -67,6 +67,7 @@
 mod announced;
 mod answers;
 mod attachment;
+mod backlog;
 mod checked;
 pub mod column;
 #[cfg(feature = "conformance")]
@@ -114,6 +115,7 @@ use std::fmt;
 pub use announced::{AskedRequest, WebhookEvent};
 pub use answers::{AnswerOutcome, AnswerState, Given, MAX_ANSWER_BYTES, NewAnswer, RequestAnswer};
 pub use attachment::{Attached, Attachment, AttachmentSource, MAX_ATTACHMENT_NAME, NewAttachment};
+pub use backlog::Backlog;
 pub(crate) use checked::Checked;
 pub use conversations::{
     Conversation, ConversationSummary, Conversations, Forked, NewFork, SessionLock, Swapped,

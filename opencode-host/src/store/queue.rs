@@ -12,8 +12,8 @@ use opencode_client::reply::{Checkpoint, Growth};
 
 use super::share::no_shares;
 use super::{
-    AnswerOutcome, AnswerState, AskedRequest, CancelOutcome, Claim, ClaimedTurn, Finish, Finished,
-    Lease, LeaseStatus, NewAnswer, NewTurn, PromptRecord, StoreResult, Submitted, Tenant,
+    AnswerOutcome, AnswerState, AskedRequest, Backlog, CancelOutcome, Claim, ClaimedTurn, Finish,
+    Finished, Lease, LeaseStatus, NewAnswer, NewTurn, PromptRecord, StoreResult, Submitted, Tenant,
     TenantShare,
 };
 use crate::budget::Spent;
@@ -144,6 +144,11 @@ pub trait Queue: Send + Sync {
     /// The default knows none: such turns are found when a worker looks for turns.
     async fn next_due(&self, default: &TenantShare) -> StoreResult<Option<Timestamp>> {
         let _ = default;
+        Ok(None)
+    }
+
+    /// What waits and what runs, counted at a bounded cost. `None` where that is not counted, as by default.
+    async fn backlog(&self) -> StoreResult<Option<Backlog>> {
         Ok(None)
     }
 

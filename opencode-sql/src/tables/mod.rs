@@ -3,6 +3,7 @@
 pub(crate) mod answers;
 pub(crate) mod arrivals;
 pub(crate) mod attachments;
+pub(crate) mod backlog;
 pub(crate) mod claims;
 pub(crate) mod conversations;
 pub(crate) mod effects;

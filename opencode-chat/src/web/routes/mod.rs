@@ -7,5 +7,6 @@ pub(crate) mod events;
 pub(crate) mod file;
 pub(crate) mod health;
 pub(crate) mod home;
+pub(crate) mod metrics;
 pub(crate) mod prompts;
 pub(crate) mod versions;

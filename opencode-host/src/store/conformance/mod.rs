@@ -239,7 +239,7 @@ macro_rules! store_conformance {
             servers: a_server_is_kept, a_conversation_is_placed_once, only_its_server_claims_a_turn,
                 conversations_wait_in_order, one_of_many_places_a_conversation,
                 a_draining_server_takes_no_conversations, a_capacity_is_kept;
-            shares: a_share_is_kept, tenants_take_turns, weights_are_kept, what_was_not_used_is_gone, turns_at_once_are_bounded, a_dead_workers_turn_makes_room, turns_of_a_period_are_bounded, the_highest_priority_comes_first, a_turn_waits_for_its_moment, a_moment_holds_up_no_cancel, each_server_has_its_order;
+            shares: what_waits_and_runs_is_counted, a_share_is_kept, tenants_take_turns, weights_are_kept, what_was_not_used_is_gone, turns_at_once_are_bounded, a_dead_workers_turn_makes_room, turns_of_a_period_are_bounded, the_highest_priority_comes_first, a_turn_waits_for_its_moment, a_moment_holds_up_no_cancel, each_server_has_its_order;
             gone: a_silent_server_is_gone, what_a_gone_server_had_to_do_is_moved, a_deletion_is_its_servers, lost_sessions_are_forgotten;
             nodes: each_turn_is_claimed_once, a_conversation_has_one_turn_at_a_time;
         }

@@ -56,6 +56,45 @@ fn counts<const N: usize>(of: [(&str, u32); N]) -> BTreeMap<String, u32> {
     of.map(|(tenant, turns)| (tenant.to_owned(), turns)).into()
 }
 
+/// Turns that wait and that run are counted, those of a later moment not yet; a store may also count nothing.
+pub async fn what_waits_and_runs_is_counted(on: &dyn Fixture) {
+    let store = on.store();
+    let Some(none) = store.backlog().await.unwrap() else {
+        return;
+    };
+    assert_eq!((none.queued, none.oldest, none.running), (0, None, 0));
+    let began = on.clock().now();
+    for name in ["one", "two", "three"] {
+        let conversation = on.open(name).await;
+        on.submit(&conversation, name).await;
+        on.clock().advance(Duration::from_millis(5));
+    }
+    let later = NewTurn {
+        not_before: Some(on.clock().now().after(HOUR)),
+        ..on.new_turn(&on.open("later").await, "later")
+    };
+    store.submit(&later).await.unwrap();
+    let backlog = async || store.backlog().await.unwrap().unwrap();
+    let waiting = backlog().await;
+    assert_eq!((waiting.queued, waiting.oldest), (3, Some(began)));
+    let claimed = on.claim().await.unwrap();
+    store
+        .note(&claimed.lease, Note::Waiting(true))
+        .await
+        .unwrap();
+    let running = backlog().await;
+    assert_eq!(
+        (running.queued, running.running, running.waiting),
+        (2, 1, 1)
+    );
+    assert_eq!(running.oldest, Some(began.after(Duration::from_millis(5))));
+    on.complete(&claimed.lease).await;
+    on.clock().advance(HOUR);
+    let due = backlog().await;
+    assert_eq!((due.queued, due.running, due.waiting), (3, 0, 0));
+    assert_eq!(due.now, on.clock().now());
+}
+
 /// The share of a tenant is kept until it is taken back. One that says nothing is refused.
 pub async fn a_share_is_kept(on: &dyn Fixture) {
     let (store, acme) = (on.store(), Tenant::from("acme\0"));
