@@ -10,12 +10,12 @@ pub(crate) const QUEUED: Sql = sql!(
     "SELECT COUNT(*) AS turns, MIN(due_at) AS oldest FROM (\
        SELECT CASE WHEN not_before > created_at THEN not_before ELSE created_at END AS due_at FROM opencode_turns \
        WHERE settled = 0 AND server >= '' AND state = 'queued' AND (not_before IS NULL OR not_before <= $1) LIMIT $2\
-     ) AS q"
+     ) AS counted"
 );
 pub(crate) const RUNNING: Sql = sql!(
     "SELECT COUNT(*) AS turns, COUNT(CASE WHEN waits = 1 THEN 1 END) AS waiting FROM (\
        SELECT waits FROM opencode_turns WHERE settled = 0 AND server >= '' AND state = 'running' LIMIT $1\
-     ) AS r"
+     ) AS counted"
 );
 
 /// Counts what waits and what runs.
