@@ -10,7 +10,7 @@ use opencode_host::tracer::LogTracer;
 use opencode_host::turn::Limits;
 use opencode_host::{Host, HostBuilder, HostOptions, Worker, WorkerOptions};
 
-use crate::cli::{LimitArgs, ServerArgs, StoreArgs};
+use crate::cli::{BusArgs, LimitArgs, ServerArgs, StoreArgs};
 use crate::exit::Failure;
 use crate::product::Chat;
 use crate::upstream::Upstream;
@@ -34,17 +34,81 @@ pub(crate) fn host(store: Arc<dyn Store>, product: &Chat, options: HostOptions) 
     built(store, product, options).build()
 }
 
-/// The same, which `metrics` counts.
-pub(crate) fn counted_host(
+/// The same, among other nodes.
+pub(crate) async fn host_on_bus(
     store: Arc<dyn Store>,
     product: &Chat,
     options: HostOptions,
+    bus: &BusArgs,
+) -> Result<Host, Failure> {
+    let built = with_bus(built(store, product, options), bus).await?;
+    Ok(built.build())
+}
+
+/// The same, which `metrics` counts.
+pub(crate) async fn counted_host(
+    store: Arc<dyn Store>,
+    product: &Chat,
+    options: HostOptions,
+    bus: &BusArgs,
     metrics: &Metrics,
-) -> Host {
-    built(store, product, options)
+) -> Result<Host, Failure> {
+    let built = with_bus(built(store, product, options), bus).await?;
+    Ok(built
         .tracer(metrics.tracer(LogTracer::default()))
         .error_reporter(metrics.reporter(TracingReporter))
-        .build()
+        .build())
+}
+
+/// A host that watches turns alone.
+pub(crate) async fn watching_host(store: Arc<dyn Store>, bus: &BusArgs) -> Result<Host, Failure> {
+    Ok(with_bus(Host::builder(store), bus).await?.build())
+}
+
+#[cfg(feature = "nats")]
+async fn with_bus(builder: HostBuilder, args: &BusArgs) -> Result<HostBuilder, Failure> {
+    use opencode_host::live::{NatsBus, NatsError};
+
+    let Some(url) = &args.bus else {
+        return match args.bus_credentials_file {
+            None => Ok(builder),
+            Some(_) => Err(Failure::configuration(
+                "credentials of NATS are given (--bus-credentials-file), but no NATS: give it with --bus",
+            )),
+        };
+    };
+    let mut bus = NatsBus::builder(url);
+    if let Some(path) = &args.bus_credentials_file {
+        let secret = crate::cli::read_text(path).map_err(|why| {
+            let path = path.display();
+            Failure::configuration(format!(
+                "cannot read the credentials of NATS from {path}: {why}"
+            ))
+        })?;
+        if let Some(warning) = secret.warning {
+            tracing::warn!("{warning}");
+        }
+        bus = bus.credentials(secret.value.unwrap_or_default());
+    }
+    let connected = bus.connect().await.map_err(|error| {
+        let advice = match &error {
+            NatsError::Refused { .. } => ". Give them with --bus-credentials-file",
+            NatsError::Address { .. } => " (--bus)",
+            _ => "",
+        };
+        Failure::configuration(format!("{error}{advice}"))
+    });
+    Ok(builder.live_bus(connected?))
+}
+
+#[cfg(not(feature = "nats"))]
+async fn with_bus(builder: HostBuilder, args: &BusArgs) -> Result<HostBuilder, Failure> {
+    match args.bus {
+        None => Ok(builder),
+        Some(_) => Err(Failure::configuration(
+            "this build speaks no NATS: leave out --bus, or build with the feature `nats`",
+        )),
+    }
 }
 
 fn built(store: Arc<dyn Store>, product: &Chat, options: HostOptions) -> HostBuilder {

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod bus;
 mod metrics;
 mod secret_file;
 mod servers;
@@ -20,8 +21,9 @@ use opencode_host::live::Cursor;
 use opencode_host::store::OnBusy;
 use opencode_host::{DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA};
 
+pub(crate) use bus::BusArgs;
 pub(crate) use metrics::MetricsArgs;
-pub(crate) use secret_file::{is_secret, read as read_secret};
+pub(crate) use secret_file::{is_secret, read as read_secret, read_text};
 pub(crate) use servers::{ServerArgs, ServersArgs};
 pub(crate) use size::ByteSize;
 pub(crate) use upstream::{UpstreamArgs, exposed, has_password};
@@ -321,6 +323,8 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) store: StoreArgs,
     #[command(flatten)]
+    pub(crate) bus: BusArgs,
+    #[command(flatten)]
     pub(crate) upstream: UpstreamArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
@@ -350,6 +354,8 @@ pub(crate) struct TurnArgs {
     #[command(flatten)]
     pub(crate) store: StoreArgs,
     #[command(flatten)]
+    pub(crate) bus: BusArgs,
+    #[command(flatten)]
     pub(crate) upstream: UpstreamArgs,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
@@ -361,6 +367,8 @@ pub(crate) struct TurnArgs {
 pub(crate) struct WorkerArgs {
     #[command(flatten)]
     pub(crate) store: StoreArgs,
+    #[command(flatten)]
+    pub(crate) bus: BusArgs,
     #[command(flatten)]
     pub(crate) upstream: UpstreamArgs,
     #[command(flatten)]
@@ -402,6 +410,8 @@ pub(crate) struct WatchArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
+    #[command(flatten)]
+    pub(crate) bus: BusArgs,
 }
 
 #[derive(Debug, Args)]

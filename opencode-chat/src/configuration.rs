@@ -276,7 +276,9 @@ impl Setting {
     /// Whether the value may not be shown.
     fn is_hidden(&self) -> bool {
         let mut values = self.values.iter().flatten();
-        is_secret(&self.key) || values.any(|value| has_password(value))
+        let is_known =
+            |value: &String| has_password(value) || (self.key == "bus" && value.contains('@'));
+        is_secret(&self.key) || values.any(is_known)
     }
 
     /// The value as the file would have it.

@@ -10,10 +10,14 @@
 //! reply as it was last saved.
 
 mod bus;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod cursor;
 mod event;
 mod kept;
 mod message;
+#[cfg(feature = "nats")]
+mod nats;
 mod receiving;
 mod relay;
 mod sending;
@@ -25,6 +29,8 @@ pub use bus::{
 };
 pub use cursor::{Cursor, NotACursor};
 pub use event::LiveEvent;
+#[cfg(feature = "nats")]
+pub use nats::{NatsBuilder, NatsBus, NatsError};
 pub(crate) use receiving::attend;
 pub(crate) use relay::Relay;
 pub(crate) use sending::Telling;

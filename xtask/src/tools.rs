@@ -21,6 +21,8 @@ pub(crate) const CLIENTS: &str = "OPENCODE_HOST_CLIENTS";
 pub(crate) const SCHEMATHESIS: &str = "OPENCODE_HOST_SCHEMATHESIS";
 /// Tells the tests in which folder prometheus and promtool are.
 pub(crate) const PROMETHEUS: &str = "OPENCODE_HOST_PROMETHEUS";
+/// Tells the tests where nats-server is.
+pub(crate) const NATS: &str = "OPENCODE_HOST_NATS";
 /// Tells the tests that everything they can use is there: nothing may be skipped.
 const FROM_XTASK: &str = "OPENCODE_HOST_XTASK";
 
@@ -75,6 +77,7 @@ pub(crate) struct Tools {
     pub(crate) schemathesis: PathBuf,
     /// The folder of the programs that metrics are tried with.
     pub(crate) prometheus: PathBuf,
+    pub(crate) nats: PathBuf,
 }
 
 impl Tools {
@@ -99,6 +102,12 @@ impl Tools {
                 install,
                 || apt::install("prometheus"),
             )?,
+            nats: find_or(
+                || Ok(find_nats()),
+                "nats-server",
+                install,
+                || apt::install("nats-server"),
+            )?,
         })
     }
 
@@ -114,6 +123,7 @@ impl Tools {
             .env(CLIENTS, &self.clients)
             .env(SCHEMATHESIS, &self.schemathesis)
             .env(PROMETHEUS, &self.prometheus)
+            .env(NATS, &self.nats)
             .env(FROM_XTASK, "1");
     }
 }
@@ -226,6 +236,10 @@ pub(crate) fn print() -> Result<ExitCode> {
             "prometheus",
             find_prometheus().map(|path| path.display().to_string()),
         ),
+        (
+            "nats-server",
+            find_nats().map(|path| path.display().to_string()),
+        ),
     ];
     for (name, place) in &found {
         let place = place.as_deref();
@@ -286,6 +300,12 @@ pub(crate) fn find_postgres() -> Result<Option<Postgres>> {
 
 fn find_prometheus() -> Option<PathBuf> {
     process::folder_on_path(&PROMETHEUS_PROGRAMS)
+}
+
+/// Debian keeps it where only root looks.
+fn find_nats() -> Option<PathBuf> {
+    let debian = PathBuf::from("/usr/sbin/nats-server");
+    process::on_path("nats-server").or_else(|| debian.is_file().then_some(debian))
 }
 
 /// A program whose path the environment gives.

@@ -39,7 +39,8 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
     let max_upload = args.uploads.max_upload.0;
     let options = args.uploads.options();
-    let host = counted_host(store, &product, options, &observing.metrics);
+    let metrics = &observing.metrics;
+    let host = counted_host(store, &product, options, &args.bus, metrics).await?;
     let worker = worker(
         &host,
         &upstream,

@@ -16,7 +16,7 @@ use opencode_host::{Host, LiveStream, SubmitOptions, Worker};
 use tokio_util::sync::CancellationToken;
 
 use super::{prompt, shutdown_signal, submit_options};
-use crate::assembly::{host, open_store, worker};
+use crate::assembly::{host_on_bus, open_store, worker};
 use crate::cli::TurnArgs;
 use crate::exit::{Failure, of_turn};
 use crate::local_files;
@@ -63,7 +63,8 @@ async fn turn(args: TurnArgs) -> Result<ExitCode, Failure> {
         tokio::spawn(warn_of_models(upstream.client.clone()));
         upstream.refuses(&prompt).await?;
         let store = open_store(&args.store).await?;
-        let host = host(store, &product, args.uploads.options());
+        let options = args.uploads.options();
+        let host = host_on_bus(store, &product, options, &args.bus).await?;
         let worker = worker(&host, &upstream, product, &args.server, &args.limits)?;
         drive(&worker, &args, prompt).await
     }

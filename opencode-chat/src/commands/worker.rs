@@ -27,7 +27,8 @@ pub(crate) async fn run(args: WorkerArgs) -> Result<ExitCode, Failure> {
     let product = Chat::new(&args.upstream.sandbox, &args.store)?;
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
     let observing = Observing::open(&args.metrics).await?;
-    let host = counted_host(store, &product, HostOptions::default(), &observing.metrics);
+    let (options, metrics) = (HostOptions::default(), &observing.metrics);
+    let host = counted_host(store, &product, options, &args.bus, metrics).await?;
     let worker = worker(&host, &upstream, product, &args.server, &args.limits)?;
     let shutdown = shutdown_signal();
     observing.serve(&host, &shutdown);

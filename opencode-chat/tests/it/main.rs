@@ -13,6 +13,9 @@ mod connections;
 mod large;
 mod local_files;
 mod metrics;
+#[path = "../../../opencode-host/tests/it/nats_server.rs"]
+mod nats_server;
+mod nodes;
 mod pages;
 mod proxied;
 mod real;

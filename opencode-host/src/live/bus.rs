@@ -86,7 +86,8 @@ pub const MAX_LIVE_MESSAGE: usize = 4 << 20;
 /// ```
 #[async_trait]
 pub trait LiveBus: Send + Sync + 'static {
-    /// Sends messages, all in one go. They are in order for each turn. One that was sent before may come again.
+    /// Sends messages, all in one go. They are in order for each turn. One that was sent before may come again. A bus may
+    /// leave out those of turns that no node has said it watches.
     ///
     /// # Errors
     /// [`BusError`] when it is not certain that all were sent.

@@ -3,6 +3,8 @@
 //! Nothing is saved of a running reply here: what a watcher is told came over the bus.
 
 mod bus;
+#[cfg(feature = "nats")]
+mod nats;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -161,6 +163,13 @@ impl Seen {
 
 async fn live(host: &Host, turn: TurnId, cursor: Cursor) -> LiveStream {
     host.live(turn, cursor).await.unwrap()
+}
+
+#[cfg(feature = "conformance")]
+#[tokio::test]
+async fn the_bus_of_these_tests_keeps_every_promise() {
+    let bus = TestBus::default();
+    opencode_host::live::conformance::run(&bus, &bus.clone()).await;
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ mod folders;
 mod hooks;
 mod hosting;
 mod live;
+#[cfg(feature = "nats")]
+mod nats_server;
 mod real;
 mod rules;
 mod sandbox;

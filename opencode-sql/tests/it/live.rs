@@ -83,6 +83,16 @@ async fn messages_are_read_by_turn_from_where_a_node_was() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_bus_keeps_every_promise() {
+    on_postgres(async |database| {
+        let one = bus(&connect(&database.url()).await.unwrap());
+        let two = bus(&connect(&database.url()).await.unwrap());
+        opencode_host::live::conformance::run(&*one, &*two).await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn who_watches_is_known_for_a_time() {
     on_postgres(async |database| {
