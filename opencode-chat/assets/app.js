@@ -72,6 +72,7 @@ const apply = (changes) => {
       else element.append(child);
     }
   }
+  mark();
   if (follows) toEnd();
   else showBehind();
 };
@@ -157,7 +158,7 @@ const showHalt = () => {
 const watch = () => {
   const answer = pending();
   showHalt();
-  if (find("messages")) document.querySelector(".side li [aria-current]")?.classList.toggle("busy", Boolean(answer));
+  mark();
   // A hidden page needs no connection: browsers have six for all pages of a server.
   if (!answer || document.hidden) {
     close();
@@ -179,6 +180,7 @@ const watch = () => {
     close();
     apply(JSON.parse(data));
     watch();
+    refreshList();
   });
   own.onerror = () => {
     offline(true);
@@ -220,12 +222,16 @@ const refresh = async () => {
 
 const tabs = new BroadcastChannel("conversations");
 tabs.onmessage = ({ data }) => {
-  if (data === location.pathname && !document.hidden) refresh();
+  if (document.hidden) return;
+  if (data === location.pathname) refresh();
+  refreshList();
 };
 
 document.addEventListener("visibilitychange", () => {
   watch();
-  if (!document.hidden) refresh();
+  if (document.hidden) return;
+  refresh();
+  refreshList();
 });
 
 // ---- Forms ----
@@ -310,6 +316,8 @@ document.addEventListener("submit", async (event) => {
     else if (form.matches(".ways form, form.edit")) find("prompt").focus({ preventScroll: true });
     watch();
     tabs.postMessage(location.pathname);
+    if (form.matches("[action$='/options']")) changed(form, event.submitter.value);
+    refreshList();
   } catch (problem) {
     show(error, problem);
   } finally {
@@ -346,28 +354,6 @@ document.addEventListener("click", (event) => {
   const message = link.closest(".message");
   link.closest("form").remove();
   message.querySelector("a.edit").focus();
-});
-
-// ---- The list of conversations ----
-
-// What is older comes below what is there.
-const more = async (link) => {
-  const response = await ask(link.href);
-  if (!response.ok) return location.assign(link.href);
-  const side = fragment(await response.text()).querySelector(".side");
-  const first = side.querySelector("li a");
-  document.querySelector(".side ul").append(...side.querySelectorAll("li"));
-  const next = side.querySelector(".more");
-  if (next) link.replaceWith(next);
-  else link.remove();
-  first?.focus();
-};
-
-document.addEventListener("click", (event) => {
-  const link = event.target.closest(".side .more");
-  if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
-  event.preventDefault();
-  more(link).catch(() => location.assign(link.href));
 });
 
 // ---- Keys ----
@@ -436,6 +422,7 @@ const visit = async (address) => {
   document.title = page.title;
   document.body.className = page.body.className;
   for (const part of [".side", ".page"]) document.querySelector(part).replaceWith(page.querySelector(part));
+  watchMore();
   prompt.focus();
   watch();
 };

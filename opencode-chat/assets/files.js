@@ -220,8 +220,3 @@ document.addEventListener("error", ({ target: image }) => {
 document.addEventListener("load", ({ target: image }) => {
   if (follows && image.matches?.(".picture img")) toEnd();
 }, true);
-
-document.querySelector(".side li [aria-current]")?.scrollIntoView({ block: "nearest" });
-if (find("messages") && !location.hash) toEnd();
-else follows = isAtEnd();
-watch();

@@ -14,9 +14,10 @@ use crate::tables::{
 /// A statement, the index it is to use, and the types of its parameters.
 type Expected = (Sql, &'static str, &'static str);
 
-const LISTED: &str = "bigint, bigint, bigint, text, bigint, bigint";
+const LISTED: &str = "bigint, bigint, bigint, text, bigint, bigint, text, text, bigint";
 const NEXT_ON: &str = "bigint, bigint, bigint, bigint, text, text";
-const LISTED_OF_TENANT: &str = "bigint, bigint, bigint, text, bigint, bigint, text";
+const LISTED_OF_TENANT: &str =
+    "bigint, bigint, bigint, text, bigint, bigint, text, text, bigint, text";
 
 const EXPECTED: &[Expected] = &[
     (arrivals::TAKE, "arrivals_by_due", "bigint"),
@@ -81,6 +82,7 @@ const EXPECTED: &[Expected] = &[
     ),
     (conversations::NEWEST, "conversations_by_use", LISTED),
     (conversations::NEWEST, "turns_open", LISTED),
+    (conversations::NEWEST, "messages_by_conversation", LISTED),
     (conversations::OLDEST, "conversations_by_use", LISTED),
     (
         conversations::NEWEST_OF_TENANT,

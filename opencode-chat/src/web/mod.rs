@@ -18,7 +18,9 @@ mod in_words;
 mod looks;
 mod origin;
 mod problem;
+mod reader;
 mod routes;
+mod shelf;
 pub(crate) mod views;
 
 use std::sync::Arc;
@@ -36,13 +38,15 @@ use tokio_util::sync::CancellationToken;
 
 pub use authority::Host;
 pub use base_path::BasePath;
+pub use shelf::purge;
 
 use app::{App, MAX_BODY};
 use form::beginnings::Beginnings;
 use looks::Seen;
 use problem::Problem;
 use routes::{
-    answers, assets, conversation, events, file, health, home, metrics, prompts, versions,
+    answers, assets, conversation, events, file, health, home, list, metrics, options, prompts,
+    versions,
 };
 use views::problem_page;
 
@@ -89,7 +93,11 @@ pub(crate) async fn serve(
     let address = listener.local_addr()?;
     tracing::info!("open http://{address}{}", site.base);
     let bounds = connections::Bounds::of(descriptors);
+    let purging = tokio::spawn(shelf::keep_purging(site.host.clone(), shutdown.clone()));
     connections::serve(listener, router(site, shutdown.clone()), bounds, shutdown).await;
+    if let Err(error) = purging.await {
+        tracing::warn!(%error, "deleted conversations");
+    }
     Ok(())
 }
 
@@ -129,7 +137,12 @@ pub fn router(site: Site, shutdown: CancellationToken) -> Router {
     let pages = Router::new()
         .route("/", get(home::page))
         .route("/conversations", post(home::begin))
+        .route("/conversations/list", get(list::list))
         .route("/conversations/{conversation}", get(conversation::page))
+        .route(
+            "/conversations/{conversation}/options",
+            get(options::page).post(options::change),
+        )
         .route("/conversations/{conversation}/turns", post(prompts::submit))
         .route(
             "/conversations/{conversation}/delete",

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use opencode_host::AnswerError;
 use opencode_host::blobs::BlobError;
-use opencode_host::store::{Attachment, StoreError};
+use opencode_host::store::{Attachment, MetadataError, StoreError};
 
 use super::in_words::sentence;
 
@@ -74,6 +74,18 @@ impl Problem {
             "Something went wrong",
             text,
         )
+    }
+
+    pub(crate) fn deleted() -> Self {
+        let text =
+            "This conversation was deleted. Open it once more and undo that, then send again.";
+        Self::new(StatusCode::CONFLICT, "Deleted", text)
+    }
+
+    /// What cannot be noted at a conversation.
+    pub(crate) fn of_note(error: &MetadataError) -> Self {
+        let text = format!("A program has noted much at this conversation: {error}.");
+        Self::new(StatusCode::CONFLICT, "No room for this", text)
     }
 
     /// A file whose bytes cannot be had.

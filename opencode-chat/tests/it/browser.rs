@@ -1,6 +1,7 @@
 //! The application in a real browser, as a person uses it.
 
 mod files;
+mod finding;
 mod reading;
 mod typing;
 mod versions;

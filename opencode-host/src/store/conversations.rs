@@ -269,6 +269,9 @@ pub struct ConversationSummary {
     pub used_at: Timestamp,
     /// Whether a turn is queued or runs.
     pub busy: bool,
+    /// Whether the last turn that it shows ended with an error.
+    #[serde(default)]
+    pub failed: bool,
 }
 
 impl ConversationSummary {
@@ -279,6 +282,7 @@ impl ConversationSummary {
             excerpt: None,
             used_at,
             busy: false,
+            failed: false,
         }
     }
 
@@ -292,13 +296,18 @@ impl ConversationSummary {
 
     /// Whether it is among those that a filter takes.
     pub fn is_taken_by(&self, filter: &ConversationFilter) -> bool {
-        let tenant = &self.conversation.tenant;
+        let Conversation {
+            tenant, metadata, ..
+        } = &self.conversation;
+        let is_noted = |name: &String| metadata.get(name).is_some();
         filter.tenant.as_ref().is_none_or(|wanted| wanted == tenant)
             && filter.busy.is_none_or(|wanted| wanted == self.busy)
             && filter.used_since.is_none_or(|since| self.used_at >= since)
             && filter
                 .used_before
                 .is_none_or(|before| self.used_at < before)
+            && filter.noted.iter().all(is_noted)
+            && !filter.not_noted.iter().any(is_noted)
     }
 
     /// What a conversation's first prompt is shown as.

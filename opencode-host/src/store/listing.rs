@@ -22,6 +22,10 @@ pub struct ConversationFilter {
     pub used_since: Option<Timestamp>,
     /// Used before this time.
     pub used_before: Option<Timestamp>,
+    /// With something noted under each of these names: see [`Metadata`](super::Metadata).
+    pub noted: Vec<String>,
+    /// With nothing noted under any of these names.
+    pub not_noted: Vec<String>,
 }
 
 impl ConversationFilter {
@@ -51,6 +55,20 @@ impl ConversationFilter {
     #[must_use]
     pub fn used_before(mut self, time: Timestamp) -> Self {
         self.used_before = Some(time);
+        self
+    }
+
+    /// These, as far as something is noted under this name in their metadata, `null` too.
+    #[must_use]
+    pub fn noted(mut self, name: impl Into<String>) -> Self {
+        self.noted.push(name.into());
+        self
+    }
+
+    /// These, as far as nothing is noted under this name in their metadata.
+    #[must_use]
+    pub fn not_noted(mut self, name: impl Into<String>) -> Self {
+        self.not_noted.push(name.into());
         self
     }
 }

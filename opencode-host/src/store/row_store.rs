@@ -173,11 +173,16 @@ impl<T: Tables> Conversations for RowStore<T> {
             let is_last = rows.len() < limit;
             for row in rows {
                 let busy = !unfinished(&mut on, row.conversation.id).await?.is_empty();
+                let last = match row.head {
+                    Some(head) => on.turn(head).await?,
+                    None => None,
+                };
                 let summary = ConversationSummary {
                     conversation: row.conversation,
                     excerpt: row.excerpt,
                     used_at: row.used_at,
                     busy,
+                    failed: last.is_some_and(|last| last.turn.has_failed()),
                 };
                 page = page.after(summary.cursor());
                 if summary.is_taken_by(filter) {

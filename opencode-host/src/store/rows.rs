@@ -131,6 +131,17 @@ impl Turn {
         }
     }
 
+    /// Whether it ended with an error.
+    pub fn has_failed(&self) -> bool {
+        matches!(
+            self.phase(),
+            Phase::Finished {
+                status: TurnStatus::Error | TurnStatus::Failed,
+                ..
+            }
+        )
+    }
+
     /// How far it is, without times.
     pub fn phase(&self) -> Phase {
         self.state.phase()

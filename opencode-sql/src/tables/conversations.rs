@@ -1,5 +1,7 @@
 //! Conversations and their upstream sessions.
 
+use std::collections::BTreeSet;
+
 use opencode_host::clock::Timestamp;
 use opencode_host::id::ConversationId;
 use opencode_host::store::{
@@ -57,28 +59,66 @@ macro_rules! busy {
          ) THEN 1 ELSE 0 END AS BIGINT)"
     };
 }
+/// Whether the last message that is shown says that its turn ended with an error.
+macro_rules! failed {
+    () => {
+        "CAST(CASE WHEN ( \
+           SELECT m.status FROM opencode_messages AS m WHERE m.conversation = c.id AND m.hidden = 0 ORDER BY m.seq DESC LIMIT 1 \
+         ) = 'error' THEN 1 ELSE 0 END AS BIGINT)"
+    };
+}
+/// How many of the names in a JSON array something is noted under.
+macro_rules! noted {
+    (sqlite, $names:literal) => {
+        concat!(
+            "(SELECT COUNT(*) FROM json_each(", $names, ") AS n \
+              WHERE EXISTS (SELECT 1 FROM json_each(c.metadata) AS m WHERE m.key = n.value))"
+        )
+    };
+    // Postgres cannot read the character NUL out of JSON.
+    (postgres, $names:literal) => {
+        concat!(
+            "(SELECT COUNT(*) FROM json_array_elements_text(REPLACE(", $names, ", '\\u0000', '\\ufffd')::json) AS n \
+              WHERE n IN (SELECT json_object_keys(REPLACE(c.metadata, '\\u0000', '\\ufffd')::json)))"
+        )
+    };
+}
 /// Those used from $1 on, and before $2, of the places behind ($3, $4); $5 is whether they are to be busy, 2 for either.
+/// $7 and $8 are the names that something is to be noted under, and those that nothing is, as JSON; $9 is how many names
+/// there are in $7.
 macro_rules! listed {
-    ($behind:literal, $order:literal $(, $tenant:literal)?) => {
-        sql!(
+    ($database:ident, $behind:literal, $order:literal, $tenant:literal) => {
+        concat!(
             "SELECT c.id, c.tenant, c.name, c.metadata, c.created_at, c.forked_from, c.server, c.waits_for, s.session, c.excerpt, c.used_at, ",
             busy!(),
-            " AS busy \
+            " AS busy, ",
+            failed!(),
+            " AS failed \
              FROM opencode_conversations AS c LEFT JOIN opencode_sessions AS s ON s.conversation = c.id \
              WHERE c.used_at >= $1 AND c.used_at < $2 AND (c.used_at, c.id) ",
             $behind,
             " ($3, $4) AND ($5 = 2 OR $5 = ",
             busy!(),
+            ") AND ($9 = 0 OR $9 = ",
+            noted!($database, "$7"),
+            ") AND ($8 = '[]' OR 0 = ",
+            noted!($database, "$8"),
             ")",
-            $(" AND c.tenant = ", $tenant,)?
+            $tenant,
             " ORDER BY c.used_at ", $order, ", c.id ", $order, " LIMIT $6"
         )
     };
+    ($behind:literal, $order:literal, $tenant:literal) => {
+        Sql {
+            sqlite: listed!(sqlite, $behind, $order, $tenant),
+            postgres: listed!(postgres, $behind, $order, $tenant),
+        }
+    };
 }
-pub(crate) const NEWEST: Sql = listed!("<", "DESC");
-pub(crate) const NEWEST_OF_TENANT: Sql = listed!("<", "DESC", "$7");
-pub(crate) const OLDEST: Sql = listed!(">", "ASC");
-pub(crate) const OLDEST_OF_TENANT: Sql = listed!(">", "ASC", "$7");
+pub(crate) const NEWEST: Sql = listed!("<", "DESC", "");
+pub(crate) const NEWEST_OF_TENANT: Sql = listed!("<", "DESC", " AND c.tenant = $10");
+pub(crate) const OLDEST: Sql = listed!(">", "ASC", "");
+pub(crate) const OLDEST_OF_TENANT: Sql = listed!(">", "ASC", " AND c.tenant = $10");
 const SET_METADATA: Sql = sql!("UPDATE opencode_conversations SET metadata = $2 WHERE id = $1");
 /// Reads the session and keeps it from others until the transaction ends.
 const LOCK_SESSION: Sql =
@@ -211,6 +251,7 @@ pub(crate) async fn listed(
     page: &Page,
 ) -> SqlResult<Vec<ConversationSummary>> {
     let (since, before) = (filter.used_since, filter.used_before);
+    let noted: BTreeSet<_> = filter.noted.iter().collect();
     // Without a place: behind all that an id may be, or before.
     let (used_at, id) = match (page.after, page.order) {
         (Some(after), _) => (after.used_at.0, after.id.to_string()),
@@ -224,6 +265,9 @@ pub(crate) async fn listed(
         id,
         filter.busy.map_or(2, i64::from),
         page.limit,
+        json(&noted)?,
+        json(&filter.not_noted)?,
+        u64::try_from(noted.len()).unwrap_or(u64::MAX),
     ]
     .to_vec();
     let statement = match (page.order, &filter.tenant) {
@@ -244,6 +288,7 @@ pub(crate) async fn listed(
         let mut summary = ConversationSummary::new(read(row)?, columns.time("used_at")?);
         summary.excerpt = columns.optional_text("excerpt")?;
         summary.busy = columns.flag("busy")?;
+        summary.failed = columns.flag("failed")?;
         Ok(summary)
     });
     Ok(summaries.collect::<StoreResult<_>>()?)

@@ -8,6 +8,7 @@ use opencode_host::{DEFAULT_MAX_PROMPT, SubmitOptions, check_prompt};
 
 use crate::web::app::App;
 use crate::web::problem::Problem;
+use crate::web::shelf;
 
 /// What was typed: browsers end the lines of forms as MIME does.
 pub(crate) fn said(prompt: String) -> String {
@@ -40,6 +41,14 @@ pub(crate) async fn send(
     prompt: String,
     options: SubmitOptions,
 ) -> Result<Turn, Problem> {
+    let store = app.host.store();
+    let known = store.conversation(conversation).await?;
+    if known
+        .as_ref()
+        .is_some_and(|known| shelf::deleted_at(known).is_some())
+    {
+        return Err(Problem::deleted());
+    }
     let uploads = options.uploads.clone();
     let submitted = app
         .host

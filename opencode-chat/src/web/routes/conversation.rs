@@ -15,8 +15,10 @@ use serde::Deserialize;
 use crate::web::address::{find, id};
 use crate::web::app::App;
 use crate::web::base_path::BasePath;
-use crate::web::conversation_name;
 use crate::web::problem::Problem;
+use crate::web::reader::Reader;
+use crate::web::routes::options;
+use crate::web::shelf;
 use crate::web::views::layout::{Composer, Shell};
 use crate::web::views::message_list::{MessageList, Most};
 
@@ -32,6 +34,7 @@ pub(crate) struct Wanted {
 /// `GET /conversations/{conversation}`
 pub(crate) async fn page(
     State(app): State<App>,
+    reader: Reader,
     Path(conversation): Path<String>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Html<String>, Problem> {
@@ -46,6 +49,9 @@ pub(crate) async fn page(
         composer: Composer,
     }
     let conversation = find(&app, &conversation).await?;
+    if let Some(at) = shelf::deleted_at(&conversation) {
+        return options::deleted(&app, reader, &conversation, at).await;
+    }
     let most = if wanted.all.is_some() {
         Most::ALL
     } else {
@@ -54,9 +60,9 @@ pub(crate) async fn page(
     let list = MessageList::newest(&app, &conversation, most).await?;
     let page = Page {
         base: &app.base,
-        shell: Shell::new(&app, Some(conversation.id)).await?,
+        shell: Shell::new(&app, reader, Some(conversation.id)).await?,
         id: conversation.id,
-        name: conversation_name::shown(&conversation.name),
+        name: shelf::title(&conversation),
         list,
         composer: Composer::new(
             format!("{}/conversations/{}/turns", app.base, conversation.id),
@@ -103,16 +109,17 @@ struct Confirm<'a> {
 /// `GET /conversations/{conversation}/delete`: asks.
 pub(crate) async fn confirm(
     State(app): State<App>,
+    reader: Reader,
     Path(conversation): Path<String>,
 ) -> Result<Html<String>, Problem> {
     let conversation = find(&app, &conversation).await?;
-    let shell = Shell::new(&app, Some(conversation.id)).await?;
+    let shell = Shell::new(&app, reader, Some(conversation.id)).await?;
     Ok(Html(
         Confirm {
             base: &app.base,
             shell,
             id: conversation.id,
-            name: conversation_name::shown(&conversation.name),
+            name: shelf::title(&conversation),
         }
         .render()?,
     ))

@@ -16,6 +16,9 @@ use crate::web::conversation_name;
 use crate::web::form::prompt;
 use crate::web::form::submission::Submission;
 use crate::web::problem::Problem;
+use crate::web::reader::Reader;
+use crate::web::shelf::Shelf;
+use crate::web::views::conversation_list;
 use crate::web::views::layout::{Composer, Shell};
 use crate::web::views::patch::{Patch, Patches, is_script};
 
@@ -29,11 +32,13 @@ fn begin_at(app: &App) -> String {
 pub(crate) struct Wanted {
     /// The conversations behind this place.
     older: Option<String>,
+    shelf: Option<String>,
 }
 
 /// `GET /`
 pub(crate) async fn page(
     State(app): State<App>,
+    reader: Reader,
     Query(wanted): Query<Wanted>,
 ) -> Result<Html<String>, Problem> {
     #[derive(Template)]
@@ -45,7 +50,12 @@ pub(crate) async fn page(
     }
     // A text that is no place is as good as none.
     let after = wanted.older.and_then(|place| place.parse().ok());
-    let shell = Shell::behind(&app, None, after).await?;
+    let wanted = conversation_list::Wanted {
+        shelf: wanted.shelf.as_deref().map(Shelf::of).unwrap_or_default(),
+        after,
+        ..conversation_list::Wanted::default()
+    };
+    let shell = Shell::with(&app, reader, wanted).await?;
     Ok(Html(
         Page {
             base: app.base.clone(),

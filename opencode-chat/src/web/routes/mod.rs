@@ -7,6 +7,8 @@ pub(crate) mod events;
 pub(crate) mod file;
 pub(crate) mod health;
 pub(crate) mod home;
+pub(crate) mod list;
 pub(crate) mod metrics;
+pub(crate) mod options;
 pub(crate) mod prompts;
 pub(crate) mod versions;

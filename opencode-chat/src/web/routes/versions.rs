@@ -19,6 +19,8 @@ use crate::web::form::fields::Fields;
 use crate::web::form::prompt::{checked, said, send};
 use crate::web::form::submission::Submission;
 use crate::web::problem::Problem;
+use crate::web::reader::Reader;
+use crate::web::shelf::{self, Note};
 use crate::web::views::layout::Shell;
 use crate::web::views::message;
 use crate::web::views::message_list::MessageList;
@@ -43,6 +45,7 @@ pub(crate) async fn again(
 /// `GET /turns/{turn}/edit`: the prompt, to be written anew.
 pub(crate) async fn ask(
     State(app): State<App>,
+    reader: Reader,
     Path(turn): Path<String>,
 ) -> Result<Html<String>, Problem> {
     #[derive(Template)]
@@ -65,7 +68,7 @@ pub(crate) async fn ask(
     let element = message::element(turn.user_message);
     let page = Page {
         base: &app.base,
-        shell: Shell::new(&app, Some(conversation.id)).await?,
+        shell: Shell::new(&app, reader, Some(conversation.id)).await?,
         id: format!("{element}-edit"),
         turn: turn.id,
         key: Uuid::new_v4(),
@@ -137,13 +140,20 @@ pub(crate) async fn fork(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (turn, conversation) = find_turn(&app, &turn).await?;
-    let name = conversation_name::shown(&conversation.name);
+    let name = shelf::title(&conversation);
     let mut number = 0;
     let forked = loop {
         number += 1;
         let name = conversation_name::of(name, &format!("fork:{}:{number}", turn.id));
         let forked = app.host.fork(turn.id, name).await?;
         // Asked for twice, it is one; once somebody has gone on in it, another.
+        if forked.created {
+            let noted = shelf::noted(&forked.conversation, Note::Forked);
+            let noted = noted.map_err(|error| Problem::of_note(&error))?;
+            app.host
+                .set_metadata(forked.conversation.id, &noted)
+                .await?;
+        }
         if forked.created || !has_gone_on(&app, &forked.conversation).await? {
             break forked.conversation;
         }

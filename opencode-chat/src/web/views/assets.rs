@@ -45,6 +45,7 @@ pub(crate) static STYLE: Asset = Asset::new(
     concat!(
         include_str!("../../../assets/base.css"),
         include_str!("../../../assets/page.css"),
+        include_str!("../../../assets/list.css"),
         include_str!("../../../assets/messages.css"),
         include_str!("../../../assets/turns.css"),
         include_str!("../../../assets/files.css"),
@@ -57,7 +58,9 @@ pub(crate) static SCRIPT: Asset = Asset::new(
     "text/javascript; charset=utf-8",
     concat!(
         include_str!("../../../assets/app.js"),
+        include_str!("../../../assets/list.js"),
         include_str!("../../../assets/files.js"),
+        include_str!("../../../assets/start.js"),
     ),
 );
 pub(crate) static ICON: Asset = Asset::new(

@@ -1,6 +1,7 @@
 //! What pages are made of: rows in, HTML out.
 
 pub(crate) mod assets;
+pub(crate) mod conversation_list;
 pub(crate) mod escape;
 pub(crate) mod failed_answer;
 pub(crate) mod file_card;

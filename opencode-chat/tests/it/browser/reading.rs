@@ -68,6 +68,9 @@ async fn the_way_up_lets_go_of_the_end_and_reaching_it_takes_hold_again() {
     impostor.gate("three").open();
     browser.shows("Paragraph 149").await;
     assert_ne!(browser.evaluate(AT_END).await, true);
+    // The key's own way up has come to its end.
+    let rests = "(async () => { const top = scrollY; await new Promise((done) => { setTimeout(done, 200); }); return top === scrollY; })()";
+    browser.until(rests).await;
     browser.evaluate("scrollTo(0, 1e9)").await;
     browser
         .until("document.querySelector('.to-end').hidden")

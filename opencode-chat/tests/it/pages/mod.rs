@@ -6,6 +6,7 @@ mod asking;
 mod below;
 mod downloading;
 mod endings;
+mod finding;
 mod guarding;
 mod multipart_form;
 mod sending;

@@ -57,7 +57,7 @@ async fn a_conversation_is_listed_titled_and_shown() {
     let page = site.page(conversation).await;
     page.shows(&[
         "<title>What is &#60;the&#62; answer? · OpenCode Chat</title>",
-        &format!("<a href=\"/conversations/{conversation}\" aria-current=\"page\"><span class=\"name\">What is &#60;the&#62; answer?</span>"),
+        &format!("<a href=\"/conversations/{conversation}\" aria-current=\"page\" title=\"What is &#60;the&#62; answer?\"><span class=\"name\">What is &#60;the&#62; answer?</span>"),
         "class=\"words\" dir=\"auto\">What is &#60;the&#62; answer?</div>",
         "<details class=\"reasoning\">",
         "Let me think.",
@@ -266,7 +266,7 @@ async fn a_conversation_is_deleted_after_a_question() {
     site.watch(turn, None).await.until("Some words").await;
     let path = format!("/conversations/{conversation}/delete");
     site.get(&path).await.shows(&[
-        "Delete this conversation?",
+        "Delete this conversation for good?",
         "delete me",
         &format!("action=\"{path}\""),
     ]);

@@ -237,6 +237,17 @@ pub async fn lists_are_filtered(on: &dyn Fixture) {
         if number >= 3 {
             on.submit(&conversation, "Hello").await;
         }
+        let noted = match number {
+            1 => json!({ "pinned": true }),
+            2 => json!({ "pinned": null, "\"odd\\'$.": { "a": 1 } }),
+            4 => json!({ "archived": true, "deep": { "pinned": true } }),
+            _ => json!({}),
+        };
+        let set = on
+            .store()
+            .set_metadata(conversation.id, &metadata(noted))
+            .await;
+        set.unwrap();
         on.clock().advance(Duration::from_secs(1));
     }
     let at = |seconds| began.after(Duration::from_secs(seconds));
@@ -255,6 +266,17 @@ pub async fn lists_are_filtered(on: &dyn Fixture) {
             &["3"],
         ),
         (ConversationFilter::of(&two).used_since(at(9)), &[]),
+        (all().noted("pinned"), &["2", "1"]),
+        (all().noted("pinned").noted("pinned"), &["2", "1"]),
+        (ConversationFilter::of(&two).noted("pinned"), &["1"]),
+        (all().noted("pinned").noted("\"odd\\'$."), &["2"]),
+        (all().noted("pinned").not_noted("\"odd\\'$."), &["1"]),
+        (
+            all().not_noted("pinned").not_noted("archived"),
+            &["5", "3", "0"],
+        ),
+        (all().noted("nothing"), &[]),
+        (all().not_noted("nothing").busy(true), &["5", "4", "3"]),
     ] {
         assert_eq!(
             names(&listed(on, &filter, &Page::newest(9)).await),
