@@ -8,9 +8,10 @@ use opencode_host::reporter::TracingReporter;
 use opencode_host::store::Store;
 use opencode_host::tracer::LogTracer;
 use opencode_host::turn::Limits;
+use opencode_host::webhooks::Webhooks;
 use opencode_host::{Host, HostBuilder, HostOptions, Worker, WorkerOptions};
 
-use crate::cli::{BusArgs, LimitArgs, ServerArgs, StoreArgs};
+use crate::cli::{BudgetArgs, BusArgs, LimitArgs, ServerArgs, StoreArgs};
 use crate::exit::Failure;
 use crate::product::Chat;
 use crate::upstream::Upstream;
@@ -30,8 +31,13 @@ pub(crate) async fn open_store(args: &StoreArgs) -> Result<Arc<dyn Store>, Failu
 }
 
 /// A host of this application's turns.
-pub(crate) fn host(store: Arc<dyn Store>, product: &Chat, options: HostOptions) -> Host {
-    built(store, product, options).build()
+pub(crate) fn host(
+    store: Arc<dyn Store>,
+    product: &Chat,
+    options: HostOptions,
+    budgets: &BudgetArgs,
+) -> Host {
+    built(store, product, options, budgets).build()
 }
 
 /// The same, among other nodes.
@@ -39,9 +45,10 @@ pub(crate) async fn host_on_bus(
     store: Arc<dyn Store>,
     product: &Chat,
     options: HostOptions,
+    budgets: &BudgetArgs,
     bus: &BusArgs,
 ) -> Result<Host, Failure> {
-    let built = with_bus(built(store, product, options), bus).await?;
+    let built = with_bus(built(store, product, options, budgets), bus).await?;
     Ok(built.build())
 }
 
@@ -50,10 +57,11 @@ pub(crate) async fn counted_host(
     store: Arc<dyn Store>,
     product: &Chat,
     options: HostOptions,
+    budgets: &BudgetArgs,
     bus: &BusArgs,
     metrics: &Metrics,
 ) -> Result<Host, Failure> {
-    let built = with_bus(built(store, product, options), bus).await?;
+    let built = with_bus(built(store, product, options, budgets), bus).await?;
     Ok(built
         .tracer(metrics.tracer(LogTracer::default()))
         .error_reporter(metrics.reporter(TracingReporter))
@@ -111,11 +119,24 @@ async fn with_bus(builder: HostBuilder, args: &BusArgs) -> Result<HostBuilder, F
     }
 }
 
-fn built(store: Arc<dyn Store>, product: &Chat, options: HostOptions) -> HostBuilder {
-    Host::builder(store)
+fn built(
+    store: Arc<dyn Store>,
+    product: &Chat,
+    options: HostOptions,
+    budgets: &BudgetArgs,
+) -> HostBuilder {
+    bounded(Host::builder(store), budgets)
         .blobs(product.blobs().clone())
         .sandboxes(product.sandboxes().clone())
         .options(options)
+}
+
+/// With the budgets of the arguments, if there are any.
+pub(crate) fn bounded(host: HostBuilder, budgets: &BudgetArgs) -> HostBuilder {
+    match budgets.budget() {
+        budget if budget.is_unlimited() => host,
+        budget => host.budgets(budget),
+    }
 }
 
 /// A worker on a host's turns.
@@ -125,6 +146,7 @@ pub(crate) fn worker(
     product: Chat,
     server: &ServerArgs,
     limits: &LimitArgs,
+    webhooks: Option<Webhooks>,
 ) -> Result<Worker, Failure> {
     let patient = Limits::default();
     let options = WorkerOptions {
@@ -138,11 +160,16 @@ pub(crate) fn worker(
         sweep: product.sweep(),
         ..WorkerOptions::default()
     };
-    let worker = Worker::builder(upstream.client.clone())
-        .product(product.configured_by(upstream.own_configuration()))
+    let product = product
+        .configured_by(upstream.own_configuration())
+        .begun_on(server.begin_on_label.clone());
+    let mut worker = Worker::builder(upstream.client.clone())
+        .product(product)
         .sub_agents(upstream.sub_agents.clone())
         .options(options)
-        .server(server.options()?)
-        .build(host)?;
-    Ok(worker)
+        .server(server.options()?);
+    if let Some(webhooks) = webhooks {
+        worker = worker.webhooks(webhooks);
+    }
+    Ok(worker.build(host)?)
 }

@@ -1,11 +1,13 @@
 //! The command line.
 
+mod budgets;
 mod bus;
 mod metrics;
 mod secret_file;
 mod servers;
 mod size;
 mod upstream;
+mod webhooks;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -21,12 +23,14 @@ use opencode_host::live::Cursor;
 use opencode_host::store::OnBusy;
 use opencode_host::{DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA};
 
+pub(crate) use budgets::BudgetArgs;
 pub(crate) use bus::BusArgs;
 pub(crate) use metrics::MetricsArgs;
 pub(crate) use secret_file::{is_secret, read as read_secret, read_text};
 pub(crate) use servers::{ServerArgs, ServersArgs};
 pub(crate) use size::ByteSize;
 pub(crate) use upstream::{UpstreamArgs, exposed, has_password};
+pub(crate) use webhooks::WebhookArgs;
 
 use crate::web::{BasePath, Host};
 
@@ -332,6 +336,10 @@ pub(crate) struct ServeArgs {
     pub(crate) metrics: MetricsArgs,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) budgets: BudgetArgs,
+    #[command(flatten)]
+    pub(crate) webhooks: WebhookArgs,
 }
 
 #[derive(Debug, Args)]
@@ -361,6 +369,10 @@ pub(crate) struct TurnArgs {
     pub(crate) server: ServerArgs,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) budgets: BudgetArgs,
+    #[command(flatten)]
+    pub(crate) webhooks: WebhookArgs,
 }
 
 #[derive(Debug, Args)]
@@ -377,6 +389,10 @@ pub(crate) struct WorkerArgs {
     pub(crate) metrics: MetricsArgs,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) budgets: BudgetArgs,
+    #[command(flatten)]
+    pub(crate) webhooks: WebhookArgs,
 }
 
 #[derive(Debug, Args)]
@@ -396,6 +412,8 @@ pub(crate) struct SubmitArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
+    #[command(flatten)]
+    pub(crate) budgets: BudgetArgs,
 }
 
 #[derive(Debug, Args)]
@@ -454,6 +472,8 @@ pub(crate) struct DoctorArgs {
     pub(crate) store: StoreArgs,
     #[command(flatten)]
     pub(crate) upstream: UpstreamArgs,
+    #[command(flatten)]
+    pub(crate) webhooks: WebhookArgs,
 }
 
 /// For which shell.

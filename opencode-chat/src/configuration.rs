@@ -20,9 +20,10 @@ use file::{Entry, is_switch};
 pub(crate) use reload::reload;
 
 /// The settings that are secret, each with the one that names a file of it.
-const SECRETS: [(&str, &str); 2] = [
+const SECRETS: [(&str, &str); 3] = [
     ("opencode-password", "opencode-password-file"),
     ("database", "database-url-file"),
+    ("webhook-secret", "webhook-secret-file"),
 ];
 
 /// What a run was told.
@@ -155,7 +156,7 @@ fn resolve_database(
     layer: &mut Layer,
     warnings: &mut Vec<String>,
 ) -> Result<(), String> {
-    let [_, (secret, file)] = SECRETS;
+    let [_, (secret, file), _] = SECRETS;
     let named = explicit(told, file).or_else(|| layer.get(file)?.0.first().cloned());
     let Some(named) = named.filter(|path| !path.is_empty()) else {
         return Ok(());

@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use opencode_client::wire::{PermissionAction, PermissionRule};
 use opencode_host::artifacts::Transform;
 use opencode_host::blobs::{Blobs, OpenError};
+use opencode_host::placement::Placement;
 use opencode_host::product::{HookError, Product, TurnContext};
 use opencode_host::sandbox::{OwnConfiguration, RootError, SandboxRoot, own_configuration_rules};
-use opencode_host::store::Conversation;
+use opencode_host::store::{Conversation, ServerLabel};
 
 use crate::chart::{self, ChartPage};
 use crate::cli::{SandboxArgs, StoreArgs};
@@ -27,6 +28,7 @@ pub(crate) struct Chat {
     blobs: Blobs,
     sweep: Option<Duration>,
     own_configuration: OwnConfiguration,
+    placement: Placement,
 }
 
 impl Chat {
@@ -41,6 +43,7 @@ impl Chat {
             blobs: open_blobs(store)?,
             sweep: alone.then_some(ORPHAN_AGE),
             own_configuration: OwnConfiguration::Remove,
+            placement: Placement::Any,
         })
     }
 
@@ -50,6 +53,12 @@ impl Chat {
             own_configuration,
             ..self
         }
+    }
+
+    /// The chat, whose conversations begin on servers with this label, if there is one.
+    pub(crate) fn begun_on(self, label: Option<ServerLabel>) -> Self {
+        let placement = label.map_or(Placement::Any, Placement::Label);
+        Self { placement, ..self }
     }
 
     /// Where the bytes of files are.
@@ -131,6 +140,10 @@ pub(crate) fn permission_rules() -> Vec<PermissionRule> {
 impl Product for Chat {
     async fn permission_rules(&self, _: &TurnContext) -> Result<Vec<PermissionRule>, HookError> {
         Ok(permission_rules())
+    }
+
+    async fn placement(&self, _: &TurnContext) -> Result<Placement, HookError> {
+        Ok(self.placement.clone())
     }
 
     fn own_configuration(&self, _: &Conversation) -> OwnConfiguration {

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use clap::Args;
 use opencode_host::ServerOptions;
-use opencode_host::store::{BadServerName, ServerName};
+use opencode_host::store::{BadServerName, ServerLabel, ServerName};
 
 use super::StoreArgs;
 
@@ -23,12 +23,25 @@ pub(crate) struct ServerArgs {
     /// How many turns may run on this OpenCode server at once, over all processes that use it; no bound without it
     #[arg(long, value_name = "N", env = "OPENCODE_CHAT_SERVER_CAPACITY")]
     pub(crate) server_capacity: Option<NonZeroU32>,
+    /// What this OpenCode server has in common with others, such as gpu or eu; give it once for each
+    #[arg(
+        long,
+        value_name = "LABEL",
+        env = "OPENCODE_CHAT_SERVER_LABEL",
+        value_delimiter = ','
+    )]
+    pub(crate) server_label: Vec<ServerLabel>,
+    /// Begin conversations on servers with this label alone; those that have begun stay where they are. Give all processes
+    /// on a database the same
+    #[arg(long, value_name = "LABEL", env = "OPENCODE_CHAT_BEGIN_ON_LABEL")]
+    pub(crate) begin_on_label: Option<ServerLabel>,
 }
 
 impl ServerArgs {
     /// The server for a worker.
     pub(crate) fn options(&self) -> Result<ServerOptions, BadServerName> {
-        let server = ServerOptions::new(self.server_name.as_str())?;
+        let labels = self.server_label.iter().map(ServerLabel::as_str);
+        let server = ServerOptions::new(self.server_name.as_str())?.labels(labels)?;
         Ok(match self.server_capacity {
             Some(capacity) => server.capacity(capacity),
             None => server,

@@ -115,6 +115,12 @@ pub(crate) fn exposed(arguments: impl Iterator<Item = OsString>) -> Vec<&'static
                  --opencode-password-file PATH, or set OPENCODE_SERVER_PASSWORD, instead of --opencode-password",
             );
         }
+        if argument == "--webhook-secret" || argument.starts_with("--webhook-secret=") {
+            told.push(
+                "other users of this machine see the secret of webhooks in the list of processes (ps): give \
+                 --webhook-secret-file PATH, or set OPENCODE_CHAT_WEBHOOK_SECRET, instead of --webhook-secret",
+            );
+        }
         let database = argument.strip_prefix("--database=");
         let database = database.or((before == "--database").then_some(&*argument));
         if database.is_some_and(has_password) {
@@ -226,6 +232,7 @@ mod tests {
         for shown in [
             &["serve", "--opencode-password", "x"][..],
             &["--opencode-password=x"],
+            &["--webhook-secret=x"],
             &["--database", "postgres://me:x@db/chat"],
             &["--database=postgres://db/chat?user=me&password=x"],
         ] {

@@ -29,6 +29,9 @@ const EVENTS_WITHIN: Duration = Duration::from_secs(5);
 /// The most of what is not done yet that is counted.
 const OWED: u32 = 1000;
 
+/// What to do where a setting says what is wrong with it.
+const MEND: &str = "correct what is said above";
+
 /// How many of those that are given up are told one by one.
 const LISTED: usize = 5;
 
@@ -44,6 +47,7 @@ pub(crate) async fn run(args: DoctorArgs) -> Result<ExitCode, Failure> {
     check_sandboxes(&args, &mut report);
     check_opencode(&args, &mut report).await;
     check_reach(&args, &mut report);
+    check_webhooks(&args, &mut report);
     Ok(if report.broken {
         ExitCode::from(2)
     } else {
@@ -308,6 +312,21 @@ fn check_reach(args: &DoctorArgs, report: &mut Report) {
         Exposure::Refused(address) => {
             report.broken("network", "`serve` refuses this address", Some(refusal(address)));
         }
+    }
+}
+
+/// Who is told. What could not be told is among what is not done yet or given up.
+fn check_webhooks(args: &DoctorArgs, report: &mut Report) {
+    const NAME: &str = "webhooks";
+    let Some(url) = &args.webhooks.webhook_url else {
+        return;
+    };
+    match args.webhooks.webhooks() {
+        Ok(asked) => match asked.warning {
+            Some(warning) => report.warning(NAME, warning, "close the file to other users"),
+            None => report.ok(NAME, format!("signed, to {url}")),
+        },
+        Err(failure) => report.broken(NAME, failure.message(), Some(MEND.to_owned())),
     }
 }
 

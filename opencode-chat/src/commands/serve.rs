@@ -21,6 +21,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     if let Exposure::Refused(address) = exposure {
         return Err(Failure::configuration(refusal(address)));
     }
+    let webhooks = args.webhooks.webhooks()?;
     let descriptors = descriptors::raise();
     let store = patiently(|| open_store(&args.store)).await?;
     let product = Chat::new(&args.upstream.sandbox, &args.store)?;
@@ -39,14 +40,16 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
     let max_upload = args.uploads.max_upload.0;
     let options = args.uploads.options();
+    let (budgets, bus) = (&args.budgets, &args.bus);
     let metrics = &observing.metrics;
-    let host = counted_host(store, &product, options, &args.bus, metrics).await?;
+    let host = counted_host(store, &product, options, budgets, bus, metrics).await?;
     let worker = worker(
         &host,
         &upstream,
         product.clone(),
         &args.server,
         &args.limits,
+        webhooks.told(),
     )?;
     let shutdown = shutdown_signal();
     observing.serve(&host, &shutdown);

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use opencode_host::Host;
 use opencode_host::clock::Timestamp;
-use opencode_host::store::ServerLoad;
+use opencode_host::store::{ServerLabel, ServerLoad};
 use serde_json::json;
 
 use crate::assembly::open_store;
@@ -47,6 +47,7 @@ fn print(load: &ServerLoad) {
         "running": load.running,
         "queued": load.queued,
         "capacity": server.capacity,
+        "labels": server.labels,
         "heard_at": server.heard_at,
         "gone_at": server.gone_at,
         "problem": server.problem.as_ref().map(|problem| &problem.message),
@@ -64,6 +65,13 @@ pub(super) fn told(load: &ServerLoad, now: Timestamp) -> String {
         Some(capacity) => format!(", room for {capacity}"),
         None => String::new(),
     };
+    let labels = match &*server.labels {
+        [] => String::new(),
+        labels => {
+            let labels: Vec<_> = labels.iter().map(ServerLabel::as_str).collect();
+            format!(", labels: {}", labels.join(" "))
+        }
+    };
     let problem = match &server.problem {
         Some(problem) => format!("; {}", problem.message),
         None => String::new(),
@@ -71,6 +79,6 @@ pub(super) fn told(load: &ServerLoad, now: Timestamp) -> String {
     let (name, address, state) = (&server.name, &server.address, server.state().as_str());
     let (running, queued) = (load.running, load.queued);
     format!(
-        "{name} at {address}: {state}, {heard}, turns: {running} running, {queued} queued{room}{problem}"
+        "{name} at {address}: {state}, {heard}, turns: {running} running, {queued} queued{room}{labels}{problem}"
     )
 }

@@ -7,7 +7,7 @@ use opencode_host::{Host, SubmitOptions};
 use serde_json::json;
 
 use super::{prompt, submit_options};
-use crate::assembly::{host, open_store};
+use crate::assembly::{bounded, host, open_store};
 use crate::cli::SubmitArgs;
 use crate::exit::Failure;
 use crate::product::Chat;
@@ -18,10 +18,10 @@ pub(crate) async fn run(args: SubmitArgs) -> Result<ExitCode, Failure> {
     let prompt = prompt(&args.prompt)?;
     let store = open_store(&args.store).await?;
     let host = if args.file.is_empty() {
-        Host::builder(store).build()
+        bounded(Host::builder(store), &args.budgets).build()
     } else {
         let product = Chat::new(&args.sandbox, &args.store)?;
-        host(store, &product, args.uploads.options())
+        host(store, &product, args.uploads.options(), &args.budgets)
     };
     let name = &args.prompt.conversation;
     let conversation = host.open_conversation(&Tenant::default(), name).await?;

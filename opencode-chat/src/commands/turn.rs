@@ -47,6 +47,7 @@ async fn turn(args: TurnArgs) -> Result<ExitCode, Failure> {
     if let Some(folder) = &args.artifacts {
         local_files::prepare(folder).await?;
     }
+    let webhooks = args.webhooks.webhooks()?;
     let product = Chat::new(&args.upstream.sandbox, &args.store)?;
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
     if let Some(banner) = upstream.banner() {
@@ -64,8 +65,15 @@ async fn turn(args: TurnArgs) -> Result<ExitCode, Failure> {
         upstream.refuses(&prompt).await?;
         let store = open_store(&args.store).await?;
         let options = args.uploads.options();
-        let host = host_on_bus(store, &product, options, &args.bus).await?;
-        let worker = worker(&host, &upstream, product, &args.server, &args.limits)?;
+        let host = host_on_bus(store, &product, options, &args.budgets, &args.bus).await?;
+        let worker = worker(
+            &host,
+            &upstream,
+            product,
+            &args.server,
+            &args.limits,
+            webhooks.told(),
+        )?;
         drive(&worker, &args, prompt).await
     }
     .await;

@@ -22,14 +22,23 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Works on turns until it is told to stop.
 pub(crate) async fn run(args: WorkerArgs) -> Result<ExitCode, Failure> {
+    let webhooks = args.webhooks.webhooks()?;
     descriptors::raise();
     let store = patiently(|| open_store(&args.store)).await?;
     let product = Chat::new(&args.upstream.sandbox, &args.store)?;
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
     let observing = Observing::open(&args.metrics).await?;
     let (options, metrics) = (HostOptions::default(), &observing.metrics);
-    let host = counted_host(store, &product, options, &args.bus, metrics).await?;
-    let worker = worker(&host, &upstream, product, &args.server, &args.limits)?;
+    let (budgets, bus) = (&args.budgets, &args.bus);
+    let host = counted_host(store, &product, options, budgets, bus, metrics).await?;
+    let worker = worker(
+        &host,
+        &upstream,
+        product,
+        &args.server,
+        &args.limits,
+        webhooks.told(),
+    )?;
     let shutdown = shutdown_signal();
     observing.serve(&host, &shutdown);
     let outcome = work(&worker, &upstream, shutdown).await;

@@ -159,6 +159,11 @@ impl From<StoreError> for Problem {
                 "Too much for one conversation",
                 sentence(&error),
             ),
+            StoreError::OverBudget(_) => Self::new(
+                StatusCode::PAYMENT_REQUIRED,
+                "The budget is used up",
+                sentence(&error),
+            ),
             error if error.is_transient() => {
                 tracing::warn!(%error, "store");
                 let text = "The database is busy or cannot be reached. Try again in a moment.";

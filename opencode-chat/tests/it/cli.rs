@@ -2,6 +2,7 @@
 
 mod answers;
 mod bad_input;
+mod budgets;
 mod damage;
 mod doctor;
 mod faults;
@@ -12,3 +13,4 @@ mod servers;
 mod settings;
 mod terminal;
 mod typed;
+mod webhooks;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use opencode_impostor::{Impostor, Script, Step};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{Chat, Ran};
@@ -89,6 +90,35 @@ async fn servers_are_named_listed_and_drained() {
     assert_eq!(b.ledger().prompt_posts().len(), 1);
 }
 
+/// Of equal servers the first by name is taken: `gpu` is the second.
+#[tokio::test]
+async fn conversations_begin_on_servers_with_a_label() {
+    let (alone, gpu) = (saying("from alone").await, saying("from gpu").await);
+    let chat = Chat::new();
+    let begin = ["--begin-on-label", "gpu", "--opencode-url"];
+    let (url, other) = (gpu.url(), alone.url());
+    let labelled = [&url, "--server-name", "gpu", "--server-label", "gpu,eu"];
+    let plain = [&other, "--server-name", "alone"];
+    let mut working = Vec::new();
+    for server in [&plain[..], &labelled] {
+        let mut worker = chat.start(&[&["worker"][..], &begin, server].concat());
+        worker.logs("working on turns").await;
+        working.push(worker);
+    }
+    let turn = [&["turn", "Hello"][..], &begin, &plain].concat();
+    let ran = chat.run(&turn).await;
+    assert!(ran.stdout.contains("from gpu"), "{ran:?}");
+    let ran = chat.run(&["servers", "--json"]).await;
+    assert_eq!(listed(&ran, "gpu")["labels"], json!(["eu", "gpu"]));
+    assert_eq!(listed(&ran, "alone")["labels"], json!([]));
+    let ran = chat.run(&["servers"]).await;
+    assert!(ran.stdout.contains(", labels: eu gpu"), "{ran:?}");
+    for worker in working {
+        worker.signal(Signal::TERM);
+        assert_eq!(worker.end().await.code, 0);
+    }
+}
+
 #[tokio::test]
 async fn one_server_is_nothing_to_talk_of() {
     let impostor = saying("Hello").await;
@@ -114,6 +144,10 @@ async fn what_is_no_server_is_refused() {
         (
             &["turn", "Hello", "--server-name", ""],
             "the server name \"\" is not one",
+        ),
+        (
+            &["worker", "--server-label", "a b"],
+            "--server-label <LABEL>",
         ),
         (&["worker", "--server-capacity", "0"], "--server-capacity"),
         (&["worker", "--server-capacity=-1"], "--server-capacity"),

@@ -1,6 +1,7 @@
 //! Prompts: sent, sent twice, refused.
 
 use axum::http::StatusCode;
+use opencode_host::budget::{Allowance, Budget};
 use opencode_host::store::MessageRole;
 use opencode_impostor::{Impostor, Script, Step};
 use serde_json::Value;
@@ -183,4 +184,19 @@ async fn a_form_that_cannot_be_read_is_refused_in_words() {
             .unwrap()
             .contains("could not be read")
     );
+}
+
+#[tokio::test]
+async fn a_prompt_that_no_budget_is_left_for_is_given_back_with_why() {
+    let nothing = Budget::default().turn(Allowance::UNLIMITED.tokens(0));
+    let site = Site::new([Step::text("Yes.")]).await.within(nothing);
+    let fields = [("prompt", "hello there"), ("key", "a")];
+    let page = site.post("/conversations", &fields).await;
+    assert_eq!(page.status, StatusCode::PAYMENT_REQUIRED);
+    page.shows(&[
+        "The budget is used up",
+        "0 tokens are allowed",
+        "hello there",
+    ]);
+    assert_eq!(site.impostor.ledger().prompt_posts().len(), 0);
 }

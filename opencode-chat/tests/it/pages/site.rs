@@ -11,6 +11,7 @@ use axum::response::Response;
 use futures_util::StreamExt as _;
 use opencode_host::artifacts::Transform;
 use opencode_host::blobs::Blobs;
+use opencode_host::budget::Budget;
 use opencode_host::client::Client;
 use opencode_host::id::{ConversationId, TurnId};
 use opencode_host::product::{HookError, Product, TurnContext, Verdict};
@@ -243,6 +244,16 @@ impl Site {
     pub(super) fn open_to_network(self) -> Self {
         let settings = web::Site {
             open_to_network: true,
+            ..self.settings.clone()
+        };
+        self.with(settings)
+    }
+
+    /// The same, whose prompts are within this budget.
+    pub(super) fn within(self, budget: Budget) -> Self {
+        let host = Host::builder(self.store.clone()).budgets(budget).build();
+        let settings = web::Site {
+            host,
             ..self.settings.clone()
         };
         self.with(settings)
