@@ -8,7 +8,7 @@ mod frames;
 mod pace;
 mod session;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -53,7 +53,8 @@ struct Flood {
 
 #[derive(Default)]
 struct Inner {
-    sessions: HashMap<String, Session>,
+    /// By their ids, which begin with the time.
+    sessions: BTreeMap<String, Session>,
     /// The sessions whose answer is under way.
     busy: Vec<String>,
     streams: Vec<mpsc::Sender<Bytes>>,
@@ -169,9 +170,11 @@ async fn events(State(flood): Shared) -> Response {
     (headers, Body::from_stream(frames)).into_response()
 }
 
-async fn list(State(flood): Shared) -> Json<Value> {
+async fn list(State(flood): Shared, Query(query): Query<HashMap<String, String>>) -> Json<Value> {
+    let limit = query.get("limit").and_then(|limit| limit.parse().ok());
     let inner = flood.lock();
-    Json(inner.sessions.values().map(Session::info).collect())
+    let sessions = inner.sessions.values().rev().map(Session::info);
+    Json(sessions.take(limit.unwrap_or(usize::MAX)).collect())
 }
 
 async fn create(

@@ -426,7 +426,11 @@ impl Session<'_> {
         client: &Client,
         mark: &Mark,
     ) -> Result<Vec<UpstreamSession>, SessionError> {
-        let looking = tokio::time::timeout(LOOK_LIMIT, client.sessions(LOOKED_THROUGH)).await;
+        let looking = tokio::time::timeout(
+            LOOK_LIMIT,
+            client.sessions_with(&mark.conversation.to_string(), LOOKED_THROUGH),
+        )
+        .await;
         let sessions = match looking {
             Ok(Ok(sessions)) => sessions,
             // A server that has no such list, or answers it with a page.

@@ -11,7 +11,7 @@ use super::client::Client;
 use super::settings::RequestTrace;
 use crate::error::{BODY_EXCERPT_CHARS, Error, cut, excerpt};
 use crate::id::SessionId;
-use crate::tolerant::{self, Skipped, Wire};
+use crate::tolerant::{self, Many, Skipped, Wire};
 
 /// How a 404 of a session's path begins that is not about the session.
 const OF_OTHERS: [&str; 4] = [
@@ -146,6 +146,21 @@ impl Client {
         let name = call.name();
         let answer = self.send_within(call, limit).await?;
         self.parse(&name, &answer)
+    }
+
+    /// As [`Self::json`], for an answer of many of which one is looked for: `None`, unread, where its text stands nowhere in
+    /// it.
+    pub(super) async fn json_with<T: Many>(
+        &self,
+        call: Call<'_>,
+        text: &str,
+    ) -> Result<Option<T>, Error> {
+        let name = call.name();
+        let answer = self.send(call).await?;
+        if tolerant::lacks(&answer.body, T::BEGIN, text) {
+            return Ok(None);
+        }
+        self.parse(&name, &answer).map(Some)
     }
 
     /// Reads a good answer's body, and tells what of it was skipped.

@@ -42,6 +42,18 @@ impl Client {
         self.json(call).await
     }
 
+    /// Those of [`Self::sessions`] in which this text stands anywhere, and possibly others. Where it stands in none of
+    /// them, they are not read, however many there are.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn sessions_with(&self, text: &str, limit: usize) -> Result<Vec<Session>, Error> {
+        let call = Call::new(Method::GET, "/session")
+            .query("roots", "true")
+            .query("limit", limit.to_string());
+        Ok(self.json_with(call, text).await?.unwrap_or_default())
+    }
+
     /// Appends permission rules: `PATCH /session/:id`. The last match wins, and
     /// the server never forgets earlier ones: send only a changed policy. Returns the session as it is now.
     ///
@@ -102,10 +114,12 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn status(&self, session: &SessionId) -> Result<SessionStatus, Error> {
-        Ok(self
-            .statuses()
-            .await?
-            .remove(session)
+        let call = Call::new(Method::GET, "/session/status");
+        // There may be thousands of others.
+        let statuses: Option<HashMap<SessionId, SessionStatus>> =
+            self.json_with(call, session.as_str()).await?;
+        Ok(statuses
+            .and_then(|mut statuses| statuses.remove(session))
             .unwrap_or(SessionStatus::Idle))
     }
 

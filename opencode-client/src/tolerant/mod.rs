@@ -13,6 +13,7 @@ mod skipped;
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 pub(crate) use skipped::SkipListener;
@@ -73,10 +74,35 @@ pub(crate) fn value(bytes: &[u8], skipped: &mut Skipped) -> Result<Value, Unread
     }
 }
 
+/// Whether `bytes` are one whole JSON value that begins so, and in which no string holds `text`. In doubt they are not.
+pub(crate) fn lacks(bytes: &[u8], begin: u8, text: &str) -> bool {
+    // Only such a text can stand in JSON in no other way, but for escapes that nobody needs.
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    text.bytes().all(|byte| is_plain(&byte))
+        && bytes.trim_ascii_start().first() == Some(&begin)
+        && memchr::memmem::find(bytes, text.as_bytes()).is_none()
+        && memchr::memmem::find(bytes, b"\\u").is_none()
+        && serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
+}
+
 impl Wire for Value {
     fn read(value: Value, _: &mut Skipped) -> Option<Self> {
         Some(value)
     }
+}
+
+/// Many of something, of which one may be looked for.
+pub(crate) trait Many: Wire {
+    /// The first byte of its JSON.
+    const BEGIN: u8;
+}
+
+impl<T: Wire> Many for Vec<T> {
+    const BEGIN: u8 = b'[';
+}
+
+impl<K: From<String> + Eq + Hash, T: Wire> Many for HashMap<K, T> {
+    const BEGIN: u8 = b'{';
 }
 
 impl<T: Wire> Wire for Vec<T> {
@@ -347,6 +373,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn json_that_lacks_a_text_needs_no_reading() {
+        let idle = br#" {"ses_1":{"type":"busy"},"ses_2":{"type":"retry"}} "#;
+        assert!(lacks(idle, b'{', "ses_3"));
+        assert!(!lacks(idle, b'{', "ses_2"));
+        assert!(!lacks(idle, b'[', "ses_3"), "of another shape");
+        assert!(lacks(b"[]", b'[', "ses_3"));
+        // In doubt it is read.
+        assert!(
+            !lacks(idle, b'{', "a\"b"),
+            "a text that JSON writes otherwise"
+        );
+        assert!(!lacks(br#"{"\u0073es_3":{}}"#, b'{', "ses_3"));
+        for broken in ["", "{", "{}x", "{,}", "<html>", "null"] {
+            assert!(!lacks(broken.as_bytes(), b'{', "ses_3"), "{broken:?}");
+        }
+    }
 
     #[test]
     fn numbers_are_rounded_and_what_makes_no_sense_says_nothing() {
