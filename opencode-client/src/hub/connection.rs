@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -192,19 +193,21 @@ impl Connection {
     /// Reads until the connection ends; `None` when nobody has listened for a while.
     async fn read(&self, mut transport: Transport, was_live: &mut bool) -> Option<Error> {
         let mut framer = Framer::default();
-        let mut touched: Vec<Arc<Queue>> = Vec::new();
+        let mut wakes = Wakes::default();
+        let mut tick = pin!(tokio::time::sleep(Duration::ZERO));
         let detail = loop {
             let mut heartbeat = false;
             let mut live = false;
             let read = transport.read(|bytes| {
                 let mut routes = self.routes();
+                wakes.listeners = routes.queues.len();
                 framer.push(bytes, |frame| match frame {
                     Frame::Data(data) => match scan(data) {
                         Ok(envelope) => match envelope.kind {
                             EventKind::Connected => live = true,
                             EventKind::Heartbeat => heartbeat = true,
                             EventKind::Sync => {}
-                            _ => routes.deliver(data, &envelope, &mut touched),
+                            _ => routes.deliver(data, &envelope, &mut wakes.asleep),
                         },
                         Err(_) => self.report(&HubProblem::MalformedFrame { length: data.len() }),
                     },
@@ -214,9 +217,19 @@ impl Connection {
                     }
                 });
             });
-            let read = tokio::time::timeout(self.options.quiet_timeout, self.attended(read)).await;
-            for queue in touched.drain(..) {
-                queue.wake();
+            let read = tokio::time::timeout(self.options.quiet_timeout, self.attended(read));
+            // A read that is broken off here has taken nothing yet.
+            let read = tokio::select! {
+                biased;
+                () = tick.as_mut(), if wakes.due.is_some() => None,
+                read = read => Some(read),
+            };
+            let Some(read) = read else {
+                wakes.wake(Instant::now());
+                continue;
+            };
+            if let Some(due) = wakes.heard(Instant::now()) {
+                tick.as_mut().reset(due);
             }
             if live {
                 if std::mem::replace(was_live, true) {
@@ -311,6 +324,64 @@ impl Connection {
     }
 }
 
+/// So many listeners are woken at once: they are no load.
+const FEW_LISTENERS: usize = 512;
+
+/// How long more listeners are left in peace behind being woken: what comes meanwhile they take together.
+const PEACE: Duration = Duration::from_millis(20);
+/// How much longer for each listener: so many are not done in that time.
+const PEACE_EACH: Duration = Duration::from_micros(10);
+/// How long at most.
+const LONGEST_PEACE: Duration = Duration::from_millis(50);
+
+/// Who has to be woken, and when. A wake-up costs a listener more than an event does.
+#[derive(Debug, Default)]
+struct Wakes {
+    /// How many listen.
+    listeners: usize,
+    /// Who has something to take, each once.
+    asleep: Vec<Arc<Queue>>,
+    /// When they were woken last.
+    last: Option<Instant>,
+    /// When they will be, where it is not at once.
+    due: Option<Instant>,
+}
+
+impl Wakes {
+    /// Wakes who is asleep, or returns when to call [`Self::wake`], where that is news.
+    fn heard(&mut self, now: Instant) -> Option<Instant> {
+        if self.asleep.is_empty() || self.due.is_some() {
+            return None;
+        }
+        let due = self.last.map_or(now, |last| last + peace(self.listeners));
+        if due <= now {
+            self.wake(now);
+            return None;
+        }
+        self.due = Some(due);
+        self.due
+    }
+
+    fn wake(&mut self, now: Instant) {
+        self.due = None;
+        self.last = Some(now);
+        for queue in self.asleep.drain(..) {
+            queue.wake();
+        }
+    }
+}
+
+/// How long so many listeners are left in peace.
+fn peace(listeners: usize) -> Duration {
+    match u32::try_from(listeners).unwrap_or(u32::MAX) {
+        few if (few as usize) < FEW_LISTENERS => Duration::ZERO,
+        many => PEACE_EACH
+            .saturating_mul(many)
+            .saturating_add(PEACE)
+            .min(LONGEST_PEACE),
+    }
+}
+
 /// Watchers of a turn are to know within three seconds.
 const _: () = assert!(HubOptions::SILENCE.as_millis() + LOOK.as_millis() <= 2500);
 
@@ -326,8 +397,8 @@ impl Routes {
         }
     }
 
-    /// Copies a frame to whoever listens to its session.
-    fn deliver(&mut self, frame: &[u8], envelope: &Envelope<'_>, touched: &mut Vec<Arc<Queue>>) {
+    /// Copies a frame to whoever listens to its session. Who has to be woken for it is added to `asleep`.
+    fn deliver(&mut self, frame: &[u8], envelope: &Envelope<'_>, asleep: &mut Vec<Arc<Queue>>) {
         let Some(session) = envelope.session else {
             return;
         };
@@ -336,7 +407,7 @@ impl Routes {
         }
         for queue in self.sessions.get(session).into_iter().flatten() {
             if queue.push_frame(frame, envelope) {
-                touched.push(Arc::clone(queue));
+                asleep.push(Arc::clone(queue));
             }
         }
     }
@@ -381,4 +452,60 @@ impl Routes {
 fn random_fraction() -> f64 {
     let bits = RandomState::new().build_hasher().finish();
     (bits >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asleep(listeners: usize) -> Wakes {
+        let queue = Arc::new(Queue::new(1 << 10));
+        Wakes {
+            listeners,
+            asleep: vec![queue],
+            ..Wakes::default()
+        }
+    }
+
+    #[test]
+    fn few_listeners_are_woken_at_once_and_many_together() {
+        let start = Instant::now();
+        for (listeners, peace) in [
+            (1, 0),
+            (511, 0),
+            (512, 25_120),
+            (1_000, 30_000),
+            (9_000, 50_000),
+        ] {
+            let mut wakes = asleep(listeners);
+            assert_eq!(wakes.heard(start), None, "the first one waits for nobody");
+            assert!(wakes.asleep.is_empty());
+
+            wakes.asleep = asleep(listeners).asleep;
+            let due = wakes.heard(start);
+            if peace == 0 {
+                assert!(due.is_none() && wakes.asleep.is_empty());
+                continue;
+            }
+            assert_eq!(
+                due,
+                Some(start + Duration::from_micros(peace)),
+                "{listeners}"
+            );
+            assert_eq!(wakes.asleep.len(), 1);
+            assert_eq!(wakes.heard(start), None, "told once");
+            wakes.wake(start + Duration::from_micros(peace));
+            assert!(wakes.asleep.is_empty() && wakes.due.is_none());
+        }
+    }
+
+    #[test]
+    fn who_was_left_in_peace_for_long_enough_is_woken_at_once() {
+        let start = Instant::now();
+        let mut wakes = asleep(600);
+        wakes.heard(start);
+        wakes.asleep = asleep(600).asleep;
+        assert_eq!(wakes.heard(start + Duration::from_millis(26)), None);
+        assert!(wakes.asleep.is_empty());
+    }
 }

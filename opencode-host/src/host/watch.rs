@@ -273,6 +273,11 @@ impl Follow {
     /// Waits until something is new. The turn may come to run elsewhere meanwhile, and is looked after then.
     async fn wait(&mut self) {
         let front = self.host.front();
+        // A claim that runs here tells its end itself.
+        if self.turn.claim().is_some() {
+            let _ = self.moves.changed().await;
+            return;
+        }
         if !self.turn.is_local() {
             live::attend(&front.relay);
         }

@@ -1,5 +1,6 @@
 //! Listening to the session while its answer comes.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,12 +30,17 @@ pub(super) async fn follow(
     at_most: Duration,
 ) -> Outcome {
     let until = Instant::now() + at_most;
+    // One timer, set where its time changes: setting one for each delta costs as much as the delta.
+    let mut timer = pin!(tokio::time::sleep_until(until));
     loop {
         let wake = next_write(tools, ears).map_or(until, |write| write.min(until));
+        if timer.deadline() != wake {
+            timer.as_mut().reset(wake);
+        }
         let Some(subscription) = &mut ears.subscription else {
             tokio::select! {
                 biased;
-                () = tokio::time::sleep_until(wake) => {}
+                () = timer.as_mut() => {}
                 saved = told(&mut ears.saving, &mut ears.stored) => {
                     take_in(tools, ears, saved).await?;
                     continue;
@@ -45,7 +51,7 @@ pub(super) async fn follow(
         };
         let over = tokio::select! {
             biased;
-            () = tokio::time::sleep_until(wake) => wake == until,
+            () = timer.as_mut() => wake == until,
             saved = told(&mut ears.saving, &mut ears.stored) => {
                 take_in(tools, ears, saved).await?;
                 continue;
