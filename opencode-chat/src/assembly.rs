@@ -158,6 +158,7 @@ pub(crate) fn worker(
         },
         lease: limits.lease,
         sweep: product.sweep(),
+        server_gone_after: server.server_gone_after,
         ..WorkerOptions::default()
     };
     let product = product

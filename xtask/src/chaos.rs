@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// How many workers run at once
     #[arg(long, value_name = "N", default_value_t = 3)]
     workers: u8,
+    /// How many servers there are. One of several dies for good, one is away for long, and they are drained
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    servers: u8,
     /// How long a turn belongs to a worker that says nothing, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
     lease: f64,
@@ -42,7 +45,7 @@ pub(crate) struct Args {
     #[arg(long)]
     application: bool,
     /// Have a real OpenCode call that application's tool; only workers die
-    #[arg(long, conflicts_with = "application")]
+    #[arg(long, conflicts_with_all = ["application", "servers"])]
     opencode: bool,
 }
 
@@ -88,8 +91,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.opencode {
         let opencode = tools::opencode(Install::Allowed)?;
         command.env(tools::OPENCODE_BIN, opencode);
-    } else if !args.application {
-        command.arg("--program").arg(programs.join("opencode-chat"));
+    } else {
+        command.args(["--servers", &args.servers.to_string()]);
+        if !args.application {
+            command.arg("--program").arg(programs.join("opencode-chat"));
+        }
     }
     for (wanted, flag) in [
         (args.opencode, "--opencode"),

@@ -45,8 +45,10 @@ impl fmt::Debug for Tally {
 
 /// The workers that run at once.
 pub(crate) struct Crew {
-    programs: Programs,
+    /// Those of each server; the workers take turns.
+    programs: Vec<Programs>,
     dice: Dice,
+    lease: f64,
     logs: PathBuf,
     begun: Watch,
     /// Of what is seen to begin, the first is cut off, and then one in so many.
@@ -87,17 +89,24 @@ fn signal(worker: &Child, signal: Signal) {
 }
 
 impl Crew {
-    /// Starts so many workers. Of what they are seen to begin of the application's, the first is cut off, and then one in
+    /// Starts so many workers, at the servers of these programs in turn. Of what they are seen to begin of the application's, the first is cut off, and then one in
     /// `cut_off`: often enough to prove something, and seldom enough that turns end.
     pub(crate) fn start(
-        programs: Programs,
+        programs: Vec<Programs>,
         dice: Dice,
         workers: usize,
         cut_off: usize,
     ) -> anyhow::Result<Self> {
+        let first = programs.first().context("no server")?;
+        anyhow::ensure!(
+            workers >= programs.len(),
+            "each of {} servers needs a worker: --workers {workers} are too few",
+            programs.len()
+        );
         let mut crew = Self {
-            logs: programs.folder.clone(),
-            begun: programs.notes().watch(),
+            logs: first.folder.clone(),
+            begun: first.notes().watch(),
+            lease: first.lease,
             programs,
             dice,
             cut_off,
@@ -115,7 +124,7 @@ impl Crew {
     fn spawn(&self, number: usize) -> anyhow::Result<Worker> {
         let log = self.logs.join(format!("worker-{number}.log"));
         Ok(Worker {
-            child: self.programs.worker(&log)?,
+            child: self.programs[number % self.programs.len()].worker(&log)?,
             since: Instant::now(),
             told: false,
         })
@@ -177,7 +186,7 @@ impl Crew {
         self.tally.count("workers hung");
         let at = self.dice.below(self.workers.len());
         signal(&self.workers[at].child, Signal::STOP);
-        let pause = Duration::from_secs_f64(self.programs.lease * 1.5) + self.dice.millis(0, 1000);
+        let pause = Duration::from_secs_f64(self.lease * 1.5) + self.dice.millis(0, 1000);
         let id = self.workers[at]
             .child
             .id()

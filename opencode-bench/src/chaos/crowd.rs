@@ -257,7 +257,7 @@ impl Person {
     }
 }
 
-/// Answers what the agents ask, after a while, until `stop`.
+/// Answers what the agents of a server ask, after a while, until `stop`.
 pub(crate) async fn answer(impostor: Arc<Impostor>, mut dice: Dice, stop: Arc<AtomicBool>) {
     let Ok(client) = Client::builder(impostor.url()).build() else {
         return;

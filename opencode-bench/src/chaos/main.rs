@@ -2,8 +2,8 @@
 //! and trouble from a seed.
 //!
 //! The workers are processes of `opencode-chat` (or of this program) that are
-//! killed, stopped and replaced all the time. The server is an impostor in this
-//! process, whose ledger says what it was really asked, or a real OpenCode. This
+//! killed, stopped and replaced all the time. The servers are impostors in this
+//! process, whose ledgers say what they were really asked, or a real OpenCode. This
 //! program's own workers are those of an application with a tool, hooks and
 //! webhooks, which note that they run. In the end the rows, the ledger and the
 //! notes are compared; a run that finds something wrong prints its seed and the
@@ -13,6 +13,7 @@ mod crew;
 mod crowd;
 mod dice;
 mod endpoint;
+mod fleet;
 mod noted;
 mod notes;
 mod odd;

@@ -23,7 +23,12 @@ pub(crate) async fn make(run: &Run<'_>) -> anyhow::Result<bool> {
     let endpoint = Endpoint::start(run.dice(2)).await?;
     let mut programs = run.programs(server.url(), Some(server.password()))?;
     programs.webhooks = Some(endpoint.url.clone());
-    let crew = Crew::start(programs.clone(), run.dice(3), run.args.workers.into(), 3)?;
+    let crew = Crew::start(
+        vec![programs.clone()],
+        run.dice(3),
+        run.args.workers.into(),
+        3,
+    )?;
     let tally = crew.tally.clone();
     let over = Arc::new(AtomicBool::new(false));
     let hang = run.args.stop_workers;
@@ -35,7 +40,7 @@ pub(crate) async fn make(run: &Run<'_>) -> anyhow::Result<bool> {
     let mut crew = trouble.await??;
     let mut owed = Vec::new();
     if !stuck {
-        owed = settled(&mut crew, &run.store).await?;
+        owed = settled(&mut crew, &run.store, |_| true).await?;
     }
     crew.dismiss().await?;
 

@@ -1,19 +1,18 @@
-//! What must hold in the end, by the rows and by the server's ledger.
+//! What must hold in the end, by the rows and by the servers' ledgers.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
-use opencode_host::id::ConversationId;
 use opencode_host::store::{
     Conversation, Message, MessageRole, MessageStatus, Phase, Turn, TurnEvent, TurnStatus,
 };
-use opencode_impostor::{Impostor, Ledger};
+use opencode_impostor::PromptPost;
 use serde_json::{Value, json};
 
 use crate::crowd::{Asked, is_heard_of, text_of};
+use crate::fleet::{Ledgers, SiteLedger};
 use crate::noted::Noted;
 use crate::script::Kind;
-use crate::trouble::{Past, Spans};
+use crate::trouble::Spans;
 use crate::worker::Patient;
 
 /// Everything that was found wrong.
@@ -44,27 +43,73 @@ impl Findings {
 pub(crate) async fn prove(
     all: &[Asked],
     store: &Patient,
-    impostor: &Impostor,
-    past: &Past,
+    ledgers: &Ledgers,
     noted: Option<&mut Noted>,
     hung: bool,
 ) -> anyhow::Result<Findings> {
-    let ledger = impostor.ledger();
-    let mut findings = turns(all, store, noted, |case| judge(case, &ledger, past)).await?;
-    let mut conversations: HashMap<ConversationId, Conversation> = HashMap::new();
-    for id in all.iter().map(|asked| asked.conversation) {
-        if let Entry::Vacant(entry) = conversations.entry(id) {
-            let row = store
-                .ask(|store| async move { store.conversation(id).await })
-                .await?;
-            if let Some(row) = row {
-                entry.insert(row);
-            }
-        }
+    let posts = ledgers.posts();
+    let mut findings = turns(all, store, noted, |case| judge(case, ledgers, &posts)).await?;
+    for (asked, earlier) in unknown(all, &posts) {
+        let what = format!("it was answered by a session that does not know {earlier:?}");
+        findings.of_turn(asked, &what, &Value::Null);
     }
-    upstream(&ledger, &conversations, hung, &mut findings);
+    let rows = conversations(all, store).await?;
+    for site in ledgers.each() {
+        upstream(site, &rows, hung, &mut findings);
+    }
     Ok(findings)
 }
+
+/// The conversations of these turns.
+pub(crate) async fn conversations(
+    all: &[Asked],
+    store: &Patient,
+) -> anyhow::Result<Vec<Conversation>> {
+    let ids: BTreeSet<_> = all.iter().map(|asked| asked.conversation).collect();
+    let mut rows = Vec::new();
+    for id in ids {
+        let row = store
+            .ask(|store| async move { store.conversation(id).await })
+            .await?;
+        rows.extend(row);
+    }
+    Ok(rows)
+}
+
+/// The sessions that these conversations name, each with its server.
+pub(crate) fn owned(rows: &[Conversation]) -> BTreeSet<(&str, &str)> {
+    let sessions = rows.iter().filter_map(|row| {
+        let (session, server) = (row.session.as_ref()?, row.server.as_ref()?);
+        Some((server.as_str(), session.id.as_str()))
+    });
+    sessions.collect()
+}
+
+/// Turns that were answered by a session that knows nothing of an earlier one of their conversation, which was answered
+/// too.
+fn unknown<'a>(all: &'a [Asked], posts: &Posts<'_>) -> Vec<(&'a Asked, &'a str)> {
+    let mut found = Vec::new();
+    let mut earlier: HashMap<_, Vec<&Asked>> = HashMap::new();
+    for asked in all {
+        let answered = posts.get(asked.prompt.as_str());
+        let before = earlier.entry(asked.conversation).or_default();
+        // The one that was posted last is the one that was answered.
+        if let Some((site, post)) = answered.and_then(|posts| posts.last()) {
+            let is_unknown = |before: &&&Asked| !site.knows(&post.session, &before.prompt);
+            found.extend(
+                before
+                    .iter()
+                    .find(is_unknown)
+                    .map(|before| (asked, before.prompt.as_str())),
+            );
+            before.push(asked);
+        }
+    }
+    found
+}
+
+/// The posts of each prompt, by its text, with the server that took them.
+type Posts<'a> = HashMap<&'a str, Vec<(&'a SiteLedger, &'a PromptPost)>>;
 
 /// Looks at the rows alone, where the server is a real one that only workers died at: each turn ended whole, or as the
 /// person wanted.
@@ -186,7 +231,7 @@ fn ended(case: &Case<'_>) -> Result<TurnStatus, Vec<String>> {
     }
 }
 
-fn judge(case: &Case<'_>, ledger: &Ledger, past: &Past) -> Vec<String> {
+fn judge(case: &Case<'_>, ledgers: &Ledgers, posts: &Posts<'_>) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut check = |holds: bool, what: String| {
         if !holds {
@@ -205,18 +250,17 @@ fn judge(case: &Case<'_>, ledger: &Ledger, past: &Past) -> Vec<String> {
     };
 
     // The prompt.
-    let posts: Vec<_> = ledger
-        .prompt_posts()
-        .iter()
-        .filter(|post| post.text == asked.prompt)
-        .collect();
-    let ids: BTreeSet<_> = posts.iter().map(|post| post.message_id.as_str()).collect();
+    let posts = posts
+        .get(asked.prompt.as_str())
+        .map_or(&[][..], Vec::as_slice);
+    let ids = posts.iter().map(|(_, post)| post.message_id.as_str());
+    let ids: BTreeSet<_> = ids.collect();
     check(
         ids.len() <= 1 + turn.resends as usize,
         format!("prompted as {ids:?}, resent {} times", turn.resends),
     );
     for id in &ids {
-        let runs = ledger.model_runs(id);
+        let runs = ledgers.model_runs(id);
         check(runs <= 1, format!("the model ran {runs} times for {id}"));
     }
     let recorded = turn
@@ -246,10 +290,14 @@ fn judge(case: &Case<'_>, ledger: &Ledger, past: &Past) -> Vec<String> {
         turn.resends > 0 || text.starts_with(&asked.seen) || is_heard_of(&asked.seen, &text),
         format!("it lost text that was stored: {:?}", asked.seen),
     );
-    let during = |spans: &Spans| {
+    // Whether it was so on the servers that took the prompt, or on any where none did.
+    let during = |spans: fn(&SiteLedger) -> &Spans| {
         let to = turn.finished_at().unwrap_or(message.created_at);
+        let took = |site: &SiteLedger| posts.iter().any(|(took, _)| took.name == site.name);
+        let sites = ledgers.each().filter(|site| posts.is_empty() || took(site));
+        let mut spans = sites.map(spans);
         turn.started_at()
-            .is_some_and(|from| spans.between(from, to))
+            .is_some_and(|from| spans.any(|spans| spans.between(from, to)))
     };
     let allowed = match status {
         TurnStatus::Completed => asked.kind != Kind::Fails && text == whole,
@@ -263,11 +311,12 @@ fn judge(case: &Case<'_>, ledger: &Ledger, past: &Past) -> Vec<String> {
                     .as_ref()
                     .is_some_and(|error| error.name == "upstream");
                 // The first one may have been lost, or become unreadable, before this turn began.
-                let spans = [&past.forgetful, &past.forgot];
-                let twice = turn.resends > 0 || spans.into_iter().any(during);
+                let twice = turn.resends > 0
+                    || during(|site| &site.past.forgetful)
+                    || during(|site| &site.past.forgot);
                 (asked.kind == Kind::Fails && text == whole) || (twice && lost)
             }
-            Some("interrupted") => during(&past.deaths),
+            Some("interrupted") => during(|site| &site.past.deaths),
             _ => false,
         },
         TurnStatus::Failed => false,
@@ -303,44 +352,33 @@ async fn messages(all: &[Asked], store: &Patient, findings: &mut Findings) -> an
     Ok(())
 }
 
-/// The server: nobody broke its rules, nothing is left on it.
-fn upstream(
-    ledger: &Ledger,
-    conversations: &HashMap<ConversationId, Conversation>,
-    hung: bool,
-    findings: &mut Findings,
-) {
+/// A server: nobody broke its rules, nothing is left on it. One that died for good has what it had.
+fn upstream(site: &SiteLedger, rows: &[Conversation], hung: bool, findings: &mut Findings) {
+    let (name, ledger) = (site.name.as_str(), &site.ledger);
     let benign = |violation: &str| {
         // A worker that hung between its look and its post posts late. The server
         // takes the same ids once, and the runs are counted per turn.
         hung && violation.ends_with("was posted again although the earlier post was answered")
     };
+    let mut found = |what: String| findings.wrong.push(what);
     for violation in ledger.violations().iter().filter(|text| !benign(text)) {
-        findings
-            .wrong
-            .push(format!("the server was told: {violation}"));
+        found(format!("the server {name} was told: {violation}"));
     }
-    let owned: BTreeSet<&str> = conversations
-        .values()
-        .filter_map(|row| row.session.as_ref())
-        .map(|session| session.id.as_str())
-        .collect();
-    for session in ledger.sessions_alive() {
-        if !owned.contains(session) {
-            findings
-                .wrong
-                .push(format!("session {session} is left over: no row names it"));
-        }
+    if site.dead {
+        return;
+    }
+    for session in site.left_over(&owned(rows)) {
+        found(format!(
+            "session {session} is left over on {name}: no row names it"
+        ));
     }
     if !ledger.busy().is_empty() {
-        findings
-            .wrong
-            .push(format!("still at work: {:?}", ledger.busy()));
+        found(format!("{name} is still at work: {:?}", ledger.busy()));
     }
     let waiting = (ledger.questions().len(), ledger.permissions().len());
     if waiting != (0, 0) {
-        findings.wrong.push(format!(
-            "{} questions and {} permissions wait for nobody",
+        found(format!(
+            "on {name} {} questions and {} permissions wait for nobody",
             waiting.0, waiting.1
         ));
     }

@@ -32,13 +32,16 @@ pub(crate) struct RunArgs {
     database: String,
     /// How many turns
     #[arg(long, value_name = "N", default_value_t = 200)]
-    turns: usize,
+    pub(crate) turns: usize,
     /// Decides what happens
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     pub(crate) seed: u64,
     /// How many workers run at once
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
     pub(crate) workers: u8,
+    /// How many servers there are. One of several dies for good, one is away for long, and they are drained
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(crate) servers: u8,
     /// How long a turn belongs to a worker that says nothing, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
     lease: f64,
@@ -52,7 +55,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     restart_postgres: bool,
     /// Have a real OpenCode call the application's tool. Nothing befalls it: only workers die
-    #[arg(long, conflicts_with = "program")]
+    #[arg(long, conflicts_with_all = ["program", "servers"])]
     opencode: bool,
     /// Give up after so many seconds; by default by the number of turns
     #[arg(long, value_name = "SECONDS")]
@@ -131,9 +134,15 @@ impl<'a> Run<'a> {
             server,
             password: password.map(str::to_owned),
             webhooks: None,
+            server_name: None,
             folder: self.folder.to_owned(),
             lease: self.args.lease,
         })
+    }
+
+    /// A host that works on nothing.
+    pub(crate) fn host(&self) -> Host {
+        Host::builder(self.store.0.clone()).build()
     }
 
     /// People who ask such things.
@@ -142,7 +151,7 @@ impl<'a> Run<'a> {
         programs: &Programs,
         kinds: &'static [Kind],
     ) -> JoinSet<anyhow::Result<()>> {
-        let host = Host::builder(self.store.0.clone()).build();
+        let host = self.host();
         let all = self.args.turns;
         let mut people = JoinSet::new();
         let count = (all / 8).clamp(FEWEST.min(all.max(1)), 48);

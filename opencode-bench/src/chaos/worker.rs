@@ -10,10 +10,10 @@ use clap::Args;
 use opencode_client::{Client, Exchange};
 use opencode_host::id::TurnId;
 use opencode_host::product::{Delivery, HookError, Product, TurnContext};
-use opencode_host::store::Message;
+use opencode_host::store::{Message, ServerName};
 use opencode_host::tools::ToolSet;
 use opencode_host::turn::TurnResult;
-use opencode_host::{Host, Worker, WorkerOptions};
+use opencode_host::{Host, ServerOptions, Worker, WorkerOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,9 @@ use crate::own_tool::own_tools;
 /// The variable with the server's password, as `opencode serve` and `opencode-chat` have it.
 const PASSWORD: &str = "OPENCODE_SERVER_PASSWORD";
 
+/// How long one of several servers may be silent before it is gone.
+pub(crate) const GONE_AFTER: Duration = Duration::from_secs(4);
+
 /// How long a method of the product may take: a killed worker's hooks are called again that much sooner.
 const PLUG_IN_LIMIT: Duration = Duration::from_secs(5);
 
@@ -34,6 +37,10 @@ pub(crate) struct WorkerArgs {
     database: String,
     #[arg(long)]
     opencode_url: String,
+    #[arg(long, default_value = "default")]
+    server_name: ServerName,
+    #[arg(long, default_value_t = 60.0)]
+    server_gone_after: f64,
     #[arg(long)]
     sandbox_root: PathBuf,
     #[arg(long)]
@@ -117,6 +124,7 @@ pub(crate) async fn work(args: WorkerArgs) -> anyhow::Result<()> {
     let options = WorkerOptions {
         lease: Duration::from_secs_f64(args.lease),
         plug_in_limit: PLUG_IN_LIMIT,
+        server_gone_after: Duration::from_secs_f64(args.server_gone_after),
         ..WorkerOptions::default()
     };
     let client = Client::builder(&args.opencode_url);
@@ -135,6 +143,7 @@ pub(crate) async fn work(args: WorkerArgs) -> anyhow::Result<()> {
     };
     let worker = builder
         .options(options)
+        .server(ServerOptions::new(args.server_name.as_str())?)
         .product_folders()
         .build(&Host::builder(store).build())?;
     Ok(worker.run(shutdown).await?)
@@ -154,6 +163,8 @@ pub(crate) struct Programs {
     pub(crate) database: String,
     pub(crate) server: String,
     pub(crate) password: Option<String>,
+    /// Its name, where there are several.
+    pub(crate) server_name: Option<ServerName>,
     /// Where workers tell what happens. Only this program's own do.
     pub(crate) webhooks: Option<String>,
     pub(crate) folder: PathBuf,
@@ -201,6 +212,11 @@ impl Programs {
             .stderr(log);
         if let Some(password) = &self.password {
             command.env(PASSWORD, password);
+        }
+        if let Some(name) = &self.server_name {
+            let gone_after = GONE_AFTER.as_secs_f64().to_string();
+            command.args(["--server-name", name.as_str()]);
+            command.args(["--server-gone-after", &gone_after]);
         }
         if let Some(webhooks) = &self.webhooks {
             command.args(["--webhooks", webhooks]);

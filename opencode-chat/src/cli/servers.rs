@@ -1,6 +1,7 @@
 //! Several OpenCode servers on one database.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use clap::Args;
 use opencode_host::ServerOptions;
@@ -35,6 +36,16 @@ pub(crate) struct ServerArgs {
     /// on a database the same
     #[arg(long, value_name = "LABEL", env = "OPENCODE_CHAT_BEGIN_ON_LABEL")]
     pub(crate) begin_on_label: Option<ServerLabel>,
+    /// How long an OpenCode server may be silent, in seconds, before its conversations go on on others; the same for all
+    /// processes on a database
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "60",
+        env = "OPENCODE_CHAT_SERVER_GONE_AFTER",
+        value_parser = super::seconds
+    )]
+    pub(crate) server_gone_after: Duration,
 }
 
 impl ServerArgs {

@@ -152,6 +152,10 @@ async fn what_is_no_server_is_refused() {
         (&["worker", "--server-capacity", "0"], "--server-capacity"),
         (&["worker", "--server-capacity=-1"], "--server-capacity"),
         (
+            &["worker", "--server-gone-after", "0"],
+            "--server-gone-after",
+        ),
+        (
             &["servers", "--drain", "a", "--undrain", "a"],
             "cannot be used with",
         ),
