@@ -55,9 +55,11 @@ const apply = (changes) => {
       return;
     }
     const element = find(target);
+    const isAsked = element?.matches(".request") && element.contains(document.activeElement);
     if (operation === "remove") element?.remove();
     if (operation === "remove-from") while (element?.nextElementSibling) element.nextElementSibling.remove();
     if (operation === "remove-from") element?.remove();
+    if (isAsked && !html) onwards();
     if (!element || !html) continue;
     // What grows comes without the beginning that is there already.
     const whole = operation === "grow" ? sent.get(target).slice(0, html) + tail : html;
@@ -73,6 +75,8 @@ const apply = (changes) => {
     }
   }
   mark();
+  noteRequests();
+  localize();
   if (follows) toEnd();
   else showBehind();
 };
@@ -169,8 +173,11 @@ const watch = () => {
   watched = answer.dataset.turn;
   const own = new EventSource(`${answer.dataset.events}?after=${encodeURIComponent(answer.dataset.after)}`);
   source = own;
-  own.onopen = () => offline(false);
+  heard = Date.now();
+  own.onopen = hear;
+  own.addEventListener("beat", hear);
   own.onmessage = ({ data, lastEventId }) => {
+    hear();
     apply(JSON.parse(data));
     // Where this page goes on after it was hidden.
     const shown = pending();
@@ -224,7 +231,7 @@ const tabs = new BroadcastChannel("conversations");
 tabs.onmessage = ({ data }) => {
   if (document.hidden) return;
   if (data === location.pathname) refresh();
-  refreshList();
+  if (typeof data === "string") refreshList();
 };
 
 document.addEventListener("visibilitychange", () => {
@@ -295,6 +302,10 @@ document.addEventListener("submit", async (event) => {
   if (!form.matches("[data-live]")) return;
   event.preventDefault();
   if (form.dataset.sending) return;
+  if (form.matches(".request:not([data-ready])")) {
+    form.querySelector("[role=alert]").textContent = "This has only just come up. Look at it, then press again.";
+    return;
+  }
   form.dataset.sending = "";
   const error = form.querySelector("[role=alert]");
   error.textContent = "";
@@ -313,6 +324,7 @@ document.addEventListener("submit", async (event) => {
     const at = [...find("messages")?.children ?? []].indexOf(form.closest(".message"));
     apply(changes);
     if (form.matches(".versions")) refocus(at, event.submitter);
+    else if (form.matches(".request")) onwards();
     else if (form.matches(".ways form, form.edit")) find("prompt").focus({ preventScroll: true });
     watch();
     tabs.postMessage(location.pathname);

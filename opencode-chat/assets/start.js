@@ -7,3 +7,7 @@ else follows = isAtEnd();
 watch();
 watchMore();
 if (!knowsClock) refreshList();
+noteRequests();
+localize();
+offerNotices();
+listen();

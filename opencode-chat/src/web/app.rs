@@ -8,6 +8,7 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::base_path::BasePath;
+use super::board::Boards;
 use super::form::beginnings::Beginnings;
 use super::looks::Seen;
 
@@ -29,6 +30,8 @@ pub(crate) struct App {
     /// The most bytes of a file that is uploaded.
     pub(crate) max_upload: u64,
     pub(crate) beginnings: Beginnings,
+    /// How the conversations stand.
+    pub(crate) boards: Boards,
     /// Live streams that there may be still.
     pub(crate) streams: Arc<Semaphore>,
     /// Held while a large answer is in memory to be shown.

@@ -10,6 +10,7 @@ mod api;
 mod app;
 mod authority;
 mod base_path;
+mod board;
 mod connections;
 mod conversation_name;
 mod fnv1a;
@@ -21,6 +22,7 @@ mod problem;
 mod reader;
 mod routes;
 mod shelf;
+mod standing;
 pub(crate) mod views;
 
 use std::sync::Arc;
@@ -41,6 +43,7 @@ pub use base_path::BasePath;
 pub use shelf::purge;
 
 use app::{App, MAX_BODY};
+use board::Boards;
 use form::beginnings::Beginnings;
 use looks::Seen;
 use problem::Problem;
@@ -127,6 +130,7 @@ pub fn router(site: Site, shutdown: CancellationToken) -> Router {
         unasked: site.unasked,
         max_upload: site.max_upload,
         beginnings: Beginnings::default(),
+        boards: Boards::default(),
         streams,
         large: Arc::default(),
         wholes: Arc::new(Semaphore::new(site.wholes)),
@@ -138,6 +142,7 @@ pub fn router(site: Site, shutdown: CancellationToken) -> Router {
         .route("/", get(home::page))
         .route("/conversations", post(home::begin))
         .route("/conversations/list", get(list::list))
+        .route("/conversations/events", get(list::events))
         .route("/conversations/{conversation}", get(conversation::page))
         .route(
             "/conversations/{conversation}/options",

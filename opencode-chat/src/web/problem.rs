@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use chrono::DateTime;
 use opencode_host::AnswerError;
 use opencode_host::blobs::BlobError;
 use opencode_host::store::{Attachment, MetadataError, StoreError};
@@ -193,11 +194,14 @@ impl From<AnswerError> for Problem {
                 "Too late",
                 "The agent does not wait for this answer any more. It may have been given elsewhere.",
             ),
-            AnswerError::AlreadyAnswered { ref by, .. } => {
+            AnswerError::AlreadyAnswered { ref by, at } => {
                 let who = by.as_ref().map(|who| format!(" by {who}"));
+                let at = DateTime::from_timestamp_millis(at.0);
+                let at = at.map(|at| at.format(" at %H:%M UTC").to_string());
                 let text = format!(
-                    "This was answered before{}, and that answer counts.",
-                    who.unwrap_or_default()
+                    "This was answered{}{}, and that answer counts.",
+                    who.unwrap_or_else(|| " before".to_owned()),
+                    at.unwrap_or_default(),
                 );
                 Self::new(StatusCode::CONFLICT, "Too late", text)
             }

@@ -71,6 +71,11 @@ impl Shelf {
         }
     }
 
+    /// All that is not deleted.
+    pub(crate) fn listed() -> ConversationFilter {
+        ConversationFilter::of(&Tenant::default()).not_noted(DELETED)
+    }
+
     /// What stands above the others.
     pub(crate) fn pinned() -> ConversationFilter {
         ConversationFilter::of(&Tenant::default())

@@ -1,5 +1,6 @@
 //! The application in a real browser, as a person uses it.
 
+mod asking;
 mod files;
 mod finding;
 mod reading;

@@ -1,16 +1,22 @@
 //! Answers to what the agent asks in the middle of a turn.
 
+use askama::Template as _;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use opencode_host::client::wire::PermissionReply;
 use opencode_host::client::{PermissionId, QuestionId};
+use opencode_host::store::{NewAnswer, Turn};
 
 use crate::web::address::find_turn;
 use crate::web::app::App;
 use crate::web::form::done::done;
 use crate::web::form::fields::Fields;
 use crate::web::problem::Problem;
+use crate::web::views::decision::{DecisionView, SOMEBODY};
+use crate::web::views::message;
+use crate::web::views::patch::{Patch, Patches, is_script};
+use crate::web::views::pending_request::{self, requests_of};
 
 /// The most questions one request may hold.
 const MAX_QUESTIONS: usize = 64;
@@ -22,7 +28,7 @@ pub(crate) async fn question(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let turn = find_turn(&app, &turn).await?.0.id;
+    let turn = find_turn(&app, &turn).await?.0;
     let question = QuestionId::from(known(question)?);
     let count = fields
         .first("count")
@@ -39,8 +45,8 @@ pub(crate) async fn question(
             text,
         ));
     }
-    app.host.answer_question(turn, &question, &answers).await?;
-    done(&app, turn, &headers).await
+    let answer = NewAnswer::question(&question, answers);
+    give(&app, &turn, answer, &headers).await
 }
 
 fn answer(fields: &Fields, number: usize) -> Vec<String> {
@@ -58,11 +64,9 @@ pub(crate) async fn reject(
     Path((turn, question)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let turn = find_turn(&app, &turn).await?.0.id;
-    app.host
-        .reject_question(turn, &QuestionId::from(known(question)?))
-        .await?;
-    done(&app, turn, &headers).await
+    let turn = find_turn(&app, &turn).await?.0;
+    let answer = NewAnswer::rejection(&QuestionId::from(known(question)?));
+    give(&app, &turn, answer, &headers).await
 }
 
 /// `POST /turns/{turn}/permissions/{permission}`: `reply` is `once`, `always` or `reject`; with a `message` a
@@ -73,7 +77,7 @@ pub(crate) async fn permission(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let turn = find_turn(&app, &turn).await?.0.id;
+    let turn = find_turn(&app, &turn).await?.0;
     let permission = PermissionId::from(known(permission)?);
     let reply = match fields.first("reply") {
         Some("once") => PermissionReply::Once,
@@ -91,10 +95,37 @@ pub(crate) async fn permission(
     let message = fields
         .first("message")
         .filter(|_| reply == PermissionReply::Reject);
-    app.host
-        .reply_permission(turn, &permission, reply, message)
-        .await?;
-    done(&app, turn, &headers).await
+    let mut answer = NewAnswer::permission(&permission, reply);
+    if let Some(message) = message {
+        answer = answer.message(message);
+    }
+    give(&app, &turn, answer, &headers).await
+}
+
+/// Gives an answer. In a page with a script, what was decided stands where the request was, which may be
+/// gone by now.
+async fn give(
+    app: &App,
+    turn: &Turn,
+    answer: NewAnswer,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let request = answer.request.clone();
+    app.host.answer(turn.id, answer.by(SOMEBODY)).await?;
+    let given = app.host.store().answers(turn.id).await?;
+    let given = given.iter().rfind(|given| given.answer.request == request);
+    if is_script(headers)
+        && let Some(given) = given
+    {
+        let decided = DecisionView::new(given).render()?;
+        let requests = requests_of(&message::element(turn.message));
+        let patches = vec![
+            Patch::Remove(pending_request::element(&request)),
+            Patch::Append(requests, decided),
+        ];
+        return Ok(Patches(patches).into_response());
+    }
+    done(app, turn.id, headers).await
 }
 
 /// An upstream id goes into the path of a request there: letters, digits and `_` only.

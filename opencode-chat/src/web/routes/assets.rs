@@ -5,11 +5,11 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use crate::web::problem::Problem;
-use crate::web::views::assets::{ICON, SCRIPT, STYLE};
+use crate::web::views::assets::{ICON, ICON_TOLD, SCRIPT, STYLE};
 
 /// `GET /assets/{file}`
 pub(crate) async fn get(Path(file): Path<String>) -> Result<Response, Problem> {
-    let asset = [&STYLE, &SCRIPT, &ICON]
+    let asset = [&STYLE, &SCRIPT, &ICON, &ICON_TOLD]
         .into_iter()
         .find(|asset| asset.file() == file);
     let asset = asset.ok_or_else(Problem::no_such_page)?;

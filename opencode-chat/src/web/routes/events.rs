@@ -14,23 +14,24 @@ use std::time::Duration;
 
 use askama::Template as _;
 use axum::extract::{Path, Query, State};
-use axum::http::header::{self, HeaderMap, HeaderValue};
+use axum::http::header::HeaderMap;
+use axum::response::Response;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::{self, TryStreamExt as _};
 use opencode_host::ViewStream;
 use opencode_host::live::Cursor;
-use opencode_host::store::Turn;
+use opencode_host::store::{Phase, Turn};
 use serde::Deserialize;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::web::address::find_turn;
 use crate::web::app::App;
 use crate::web::problem::Problem;
+use crate::web::views::decision::DecisionView;
 use crate::web::views::file_card;
 use crate::web::views::live_answer::LiveAnswer;
 use crate::web::views::message::{self, AnswerView};
-use crate::web::views::patch::Patch;
+use crate::web::views::patch::{Patch, unbuffered};
 use crate::web::views::pending_answer::folder_of;
 use crate::web::views::versions::Versions;
 
@@ -38,8 +39,10 @@ use crate::web::views::versions::Versions;
 const PACE: Duration = Duration::from_millis(80);
 /// An event may take this part of the time to make, so that long answers do not eat the processor.
 const SHARE: u32 = 10;
-/// How often a silent connection shows that it is alive.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How often a silent connection shows that it is alive: a page takes it for lost when it hears nothing for three seconds.
+const BEAT: Duration = Duration::from_secs(1);
+/// After so long a silence it is told what is waited for.
+const QUIET: Duration = Duration::from_millis(2500);
 /// When a browser that lost the connection tries again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -63,16 +66,9 @@ pub(crate) async fn stream(
         let event = feed.next().await?;
         Some((Ok::<_, Infallible>(event), (feed, seat)))
     });
-    let events = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
-    let mut response = events.into_response();
-    // Proxies hold back what they may buffer or compress, and nobody would see a question.
-    let headers = response.headers_mut();
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    headers.insert(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("no-cache, no-transform"),
-    );
-    Ok(response)
+    let beat = Event::default().event("beat").data("[]");
+    let events = Sse::new(events).keep_alive(KeepAlive::new().interval(BEAT).event(beat));
+    Ok(unbuffered(events))
 }
 
 /// Where the browser is: what it saw last, or what its page was made of.
@@ -95,13 +91,16 @@ struct Feed {
     due: Instant,
     is_first: bool,
     has_ended: bool,
+    /// What was told of what is waited for.
+    label: Option<&'static str>,
 }
 
 impl Feed {
     async fn open(app: &App, turn: &str, after: Option<Cursor>) -> Result<Self, Problem> {
         let (turn, conversation) = find_turn(app, turn).await?;
         let folder = folder_of(&conversation).map(str::to_owned);
-        let mut answer = LiveAnswer::new(app.base.clone(), turn.id, turn.message, folder);
+        let mut answer = LiveAnswer::new(app.base.clone(), turn.id, turn.message, folder)
+            .with_decisions(DecisionView::all_of(app, turn.id).await?);
         let after = after.filter(|after| *after != Cursor::START);
         if let Some(after) = after {
             let (cursor, view) = app.host.view(turn.id).await?;
@@ -119,6 +118,7 @@ impl Feed {
             due: Instant::now(),
             is_first: true,
             has_ended: false,
+            label: None,
         })
     }
 
@@ -167,9 +167,20 @@ impl Feed {
         loop {
             // What comes until then is in the next view.
             sleep_until(self.due).await;
-            let Some((cursor, view)) = self.views.try_next().await? else {
+            let next = timeout(QUIET, self.views.try_next());
+            let next = match next.await {
+                Ok(next) => next?,
+                // What is heard already needs no word on what is waited for.
+                Err(_) if self.is_shown => continue,
+                Err(_) => match self.waits_for().await? {
+                    Some(label) => return self.event(&[label]),
+                    None => continue,
+                },
+            };
+            let Some((cursor, view)) = next else {
                 return self.last().await;
             };
+            self.is_shown |= view.parts().next().is_some();
             self.cursor = cursor;
             let began = Instant::now();
             let patches = self.answer.patches(cursor, &view)?;
@@ -178,6 +189,26 @@ impl Feed {
                 return self.event(&patches);
             }
         }
+    }
+
+    /// What the turn waits for, of which nothing has come for some seconds; `None` where that was told.
+    async fn waits_for(&mut self) -> Result<Option<Patch>, Problem> {
+        let store = self.app.host.store();
+        let Some(turn) = store.turn(self.turn.id).await? else {
+            return Ok(None);
+        };
+        let label = match turn.phase() {
+            Phase::Queued if store.turn_ahead(turn.id).await?.is_some() => message::WAITING,
+            Phase::Queued => message::UNCLAIMED,
+            Phase::Running if turn.prompted.is_none() => message::CONNECTING,
+            Phase::Running => message::SILENT,
+            Phase::Finished { .. } => return Ok(None),
+        };
+        if self.label == Some(label) {
+            return Ok(None);
+        }
+        self.label = Some(label);
+        Ok(Some(self.answer.label(label)?))
     }
 
     fn event(&self, patches: &[Patch]) -> Result<Event, Problem> {
@@ -209,7 +240,9 @@ impl Feed {
                 let files = file_card::of_message(&self.app, &conversation, message.id).await?;
                 let versions = Versions::of(&self.app, self.turn.id).await?;
                 let folder = folder_of(&conversation);
-                let answer = AnswerView::of(&self.app.base, &message, folder, files, versions);
+                let decisions = DecisionView::all_of(&self.app, self.turn.id).await?;
+                let base = &self.app.base;
+                let answer = AnswerView::of(base, &message, folder, files, decisions, versions);
                 Patch::Replace(element, answer.render()?)
             }
             None => Patch::Remove(element),

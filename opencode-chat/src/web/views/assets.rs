@@ -59,6 +59,8 @@ pub(crate) static SCRIPT: Asset = Asset::new(
     concat!(
         include_str!("../../../assets/app.js"),
         include_str!("../../../assets/list.js"),
+        include_str!("../../../assets/asking.js"),
+        include_str!("../../../assets/told.js"),
         include_str!("../../../assets/files.js"),
         include_str!("../../../assets/start.js"),
     ),
@@ -68,4 +70,11 @@ pub(crate) static ICON: Asset = Asset::new(
     "svg",
     "image/svg+xml",
     include_str!("../../../assets/icon.svg"),
+);
+/// The icon of a page that has something to tell.
+pub(crate) static ICON_TOLD: Asset = Asset::new(
+    "icon-told",
+    "svg",
+    "image/svg+xml",
+    include_str!("../../../assets/icon-told.svg"),
 );

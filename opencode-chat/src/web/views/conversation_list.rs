@@ -13,13 +13,12 @@ use crate::web::base_path::BasePath;
 use crate::web::problem::Problem;
 use crate::web::reader::Reader;
 use crate::web::shelf::{self, Shelf};
+use crate::web::standing::{Standing, of_busy};
 
 /// How many conversations are listed at once.
 const LISTED: u32 = 100;
 /// How many are listed where a page that has more of them is brought up to date.
 const MOST: u32 = 1000;
-/// How many conversations of those in which the agent works are looked at for what it waits for.
-const LOOKED_AT: usize = 30;
 
 /// What of the list is shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,37 +58,7 @@ struct Entry {
     id: ConversationId,
     title: String,
     age: String,
-    state: State,
-}
-
-/// How a conversation stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Idle,
-    Answering,
-    /// The agent waits for a person.
-    Waiting,
-    Failed,
-}
-
-impl State {
-    fn class(self) -> &'static str {
-        match self {
-            Self::Idle => "",
-            Self::Answering => "busy",
-            Self::Waiting => "waiting",
-            Self::Failed => "failed",
-        }
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            Self::Idle => "",
-            Self::Answering => "answering",
-            Self::Waiting => "waiting for you",
-            Self::Failed => "failed",
-        }
-    }
+    standing: Standing,
 }
 
 impl ConversationList {
@@ -138,20 +107,12 @@ impl ConversationList {
             .into_iter()
             .map(|summary| (reader.when(now, summary.used_at), summary));
         for (heading, summary) in headed.chain(by_day) {
-            let state = match (summary.busy, summary.failed) {
-                (true, _) if looked_at < LOOKED_AT => {
-                    looked_at += 1;
-                    working(app, summary.conversation.id).await?
-                }
-                (true, _) => State::Answering,
-                (false, true) => State::Failed,
-                (false, false) => State::Idle,
-            };
+            let standing = of_busy(app, &summary, &mut looked_at).await?;
             let entry = Entry {
                 id: summary.conversation.id,
                 title: shelf::title(&summary.conversation).to_owned(),
                 age: age(now, summary.used_at),
-                state,
+                standing,
             };
             match list.groups.last_mut() {
                 Some(group) if group.heading == heading => group.entries.push(entry),
@@ -190,20 +151,6 @@ async fn summary_of(app: &App, id: ConversationId) -> Result<Option<Conversation
     summary.busy = !people.active_turns(id, 1).await?.is_empty();
     summary.failed = newest.is_some_and(|newest| newest.status == MessageStatus::Error);
     Ok(Some(summary))
-}
-
-/// Whether the agent works in a conversation, or waits for somebody there.
-async fn working(app: &App, conversation: ConversationId) -> Result<State, Problem> {
-    let turns = app.host.store().active_turns(conversation, 1).await?;
-    let Some(turn) = turns.first() else {
-        return Ok(State::Answering);
-    };
-    let view = app.host.view(turn.id).await;
-    Ok(match view {
-        Ok((_, view)) if view.requests().next().is_some() => State::Waiting,
-        Ok(_) | Err(StoreError::NotFound { .. }) => State::Answering,
-        Err(error) => return Err(error.into()),
-    })
 }
 
 /// How long ago something was, in as few letters as possible.

@@ -7,6 +7,7 @@ use opencode_host::live::Cursor;
 use opencode_host::outcome::Reason;
 use opencode_host::store::{Message, MessageRole, MessageStatus, Usage};
 
+use super::decision::DecisionView;
 use super::failed_answer::Failure;
 use super::file_card::FileView;
 use super::part::PartView;
@@ -77,6 +78,8 @@ pub(crate) struct AnswerView {
     turn: TurnId,
     parts: Vec<PartView>,
     files: Vec<FileView>,
+    /// What people answered to the agent.
+    decisions: Vec<DecisionView>,
     /// Its files are still being attached: the stream of the turn says when they are there.
     is_settling: bool,
     truncated: bool,
@@ -101,6 +104,7 @@ impl AnswerView {
         message: &Message,
         folder: Option<&str>,
         files: Vec<FileView>,
+        decisions: Vec<DecisionView>,
         versions: Versions,
     ) -> Self {
         let (parts, is_whole) = PartView::all_of(&message.answer.parts, folder, MAX_SHOWN);
@@ -119,6 +123,7 @@ impl AnswerView {
             turn: message.turn,
             parts,
             files,
+            decisions,
             is_settling: false,
             truncated: message.answer.truncated,
             stopped,
@@ -153,13 +158,26 @@ pub(crate) struct PendingView<'a> {
     pub(crate) label: LabelView,
     pub(crate) notice: NoticeView<'a>,
     pub(crate) parts: Vec<PartView>,
+    /// What people have answered to the agent.
+    pub(crate) decisions: &'a [DecisionView],
     pub(crate) requests: Vec<RequestView<'a>>,
+    /// The element of what the agent may ask in the turn that is ahead.
+    pub(crate) ahead: Option<&'a str>,
 }
 
 /// The turn runs, and nothing has come yet.
 pub(crate) const THINKING: &str = "Thinking…";
 /// The turn has to wait for an earlier one.
 pub(crate) const WAITING: &str = "Waiting for the answer above";
+/// It is its turn, and no worker has taken it up for some seconds.
+pub(crate) const UNCLAIMED: &str =
+    "Nobody works on this yet: all workers are busy, or none runs. It begins by itself.";
+/// A worker has it, and OpenCode has not.
+pub(crate) const CONNECTING: &str =
+    "OpenCode has not taken the prompt yet. It is asked again until it does.";
+/// OpenCode has it, and nothing came.
+pub(crate) const SILENT: &str =
+    "OpenCode has the prompt, and the model has not begun to answer. It is waited for.";
 
 /// What is waited for.
 #[derive(Debug, Template)]
@@ -175,12 +193,16 @@ pub(crate) struct LabelView {
 /// A word on how it goes; empty most of the time.
 #[derive(Debug, Template)]
 #[template(
-    source = "<p class=\"notice\" id=\"{{ id }}\">{% if let Some(text) = text %}{{ text }}{% endif %}</p>",
+    source = "<p class=\"notice\" id=\"{{ id }}\">{% if let Some(text) = text %}{{ text }}\
+              {% if let Some(seconds) = seconds %}<span class=\"again\" aria-hidden=\"true\" data-seconds=\"{{ seconds }}\"> · Next try in {{ seconds }} s</span>{% endif %}\
+              {% endif %}</p>",
     ext = "html"
 )]
 pub(crate) struct NoticeView<'a> {
     pub(crate) id: String,
     pub(crate) text: Option<&'a str>,
+    /// In how many seconds something is tried again.
+    pub(crate) seconds: Option<i64>,
 }
 
 /// Where all of a message is, as text.

@@ -5,11 +5,13 @@
 use std::collections::VecDeque;
 
 use askama::Template;
+use opencode_host::client::reply::PersistedPart;
 use opencode_host::id::{MessageId, TurnId};
 use opencode_host::store::{
     Conversation, Message, MessageEntry, MessageRole, MessageStatus, Phase, StoreError, StoreResult,
 };
 
+use super::decision::DecisionView;
 use super::file_card;
 use super::message::{self, AnswerView, MAX_SHOWN, PromptView};
 use super::pending_answer::{folder_of, pending};
@@ -128,7 +130,15 @@ impl MessageList {
                     } else {
                         Versions::default()
                     };
-                    let answer = AnswerView::of(&app.base, &message, folder, files, versions);
+                    // Nothing is asked but for a tool.
+                    let is_tool = |part: &PersistedPart| matches!(part, PersistedPart::Tool(_));
+                    let decisions = if message.answer.parts.iter().any(is_tool) {
+                        DecisionView::all_of(app, message.turn).await?
+                    } else {
+                        Vec::new()
+                    };
+                    let base = &app.base;
+                    let answer = AnswerView::of(base, &message, folder, files, decisions, versions);
                     let html = answer.render()?;
                     // One that was stopped before its first word may have ended before those ahead of it.
                     if message.status != MessageStatus::Cancelled

@@ -2,6 +2,7 @@
 
 pub(crate) mod assets;
 pub(crate) mod conversation_list;
+pub(crate) mod decision;
 pub(crate) mod escape;
 pub(crate) mod failed_answer;
 pub(crate) mod file_card;

@@ -1,7 +1,7 @@
 //! What changes in a page: what a live stream and the answer to a form carry.
 
 use axum::Json;
-use axum::http::header::{self, HeaderMap};
+use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
 
@@ -44,6 +44,18 @@ impl IntoResponse for Patches {
     fn into_response(self) -> Response {
         Json(self.0).into_response()
     }
+}
+
+/// A stream as a response. Proxies hold back what they may buffer or compress, and nobody would see a question.
+pub(crate) fn unbuffered(stream: impl IntoResponse) -> Response {
+    let mut response = stream.into_response();
+    let headers = response.headers_mut();
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
+    response
 }
 
 /// Whether a script asks, and wants patches.

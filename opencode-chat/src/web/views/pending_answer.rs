@@ -2,6 +2,7 @@
 
 use opencode_host::store::{Conversation, Phase, Turn};
 
+use super::decision::DecisionView;
 use super::live_answer::LiveAnswer;
 use super::message::{THINKING, WAITING};
 use crate::web::app::App;
@@ -23,9 +24,13 @@ pub(crate) async fn pending(
         turn.id,
         turn.message,
         folder.map(str::to_owned),
-    );
+    )
+    .with_decisions(DecisionView::all_of(app, turn.id).await?);
     let (cursor, view) = app.host.view(turn.id).await?;
-    let waits =
-        turn.phase() == Phase::Queued && app.host.store().turn_ahead(turn.id).await?.is_some();
+    let store = app.host.store();
+    let waits = turn.phase() == Phase::Queued && store.turn_ahead(turn.id).await?.is_some();
+    if waits && let Some(first) = store.active_turns(turn.conversation, 1).await?.first() {
+        answer = answer.behind(first.message);
+    }
     Ok(answer.whole(cursor, &view, if waits { WAITING } else { THINKING })?)
 }

@@ -15,14 +15,22 @@ pub(crate) struct RequestView<'a> {
     base: &'a BasePath,
     turn: TurnId,
     request: &'a PendingRequest,
+    /// The folder that the agent works in.
+    folder: Option<&'a str>,
 }
 
 impl<'a> RequestView<'a> {
-    pub(crate) fn new(base: &'a BasePath, turn: TurnId, request: &'a PendingRequest) -> Self {
+    pub(crate) fn new(
+        base: &'a BasePath,
+        turn: TurnId,
+        request: &'a PendingRequest,
+        folder: Option<&'a str>,
+    ) -> Self {
         Self {
             base,
             turn,
             request,
+            folder,
         }
     }
 }
@@ -30,6 +38,11 @@ impl<'a> RequestView<'a> {
 /// The element of a request.
 pub(crate) fn element(request: &str) -> String {
     format!("request-{request}")
+}
+
+/// The element of all that is asked in the turn that fills a message.
+pub(crate) fn requests_of(message: &str) -> String {
+    format!("{message}-requests")
 }
 
 /// One question that is answered by a click on an option.

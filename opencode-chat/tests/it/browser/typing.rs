@@ -378,7 +378,7 @@ async fn a_sign_in_that_has_expired_is_told_and_loses_nothing() {
     stage.browser.press("Enter").await;
     stage
         .browser
-        .until("document.querySelector('form.request') !== null")
+        .until("document.querySelector('form.request[data-ready]') !== null")
         .await;
     stage.proxy.is(Way::SignIn);
     stage

@@ -11,8 +11,8 @@ const SHOWN: &str = "[...document.querySelectorAll('.prompt .words, .answer .blo
 /// Focuses an element and presses Enter there, as somebody does who came by the Tab key.
 async fn press(browser: &mut Chromium, element: &str) {
     let script = format!(
-        "(() => {{ const element = [...document.querySelectorAll('{element}')].at(-1); element.focus(); \
-         return document.activeElement === element; }})()"
+        "(() => {{ const element = [...document.querySelectorAll('{element}')].at(-1); element?.focus(); \
+         return Boolean(element) && document.activeElement === element; }})()"
     );
     browser.until(&script).await;
     browser.press("Enter").await;
@@ -142,7 +142,7 @@ async fn words_on_a_permission_decide_nothing_by_the_enter_key() {
     browser
         .until("!document.querySelector('.request').classList.contains('answered')")
         .await;
-    press(&mut browser, ".request .primary").await;
+    press(&mut browser, ".request[data-ready] .primary").await;
     browser.shows("Done.").await;
     browser.assert_content();
 }

@@ -53,7 +53,17 @@ async fn a_question_is_a_form_and_its_answer_arrives() {
     let (status, patches) = site
         .send(&action, &[("count", "1"), ("a0", "Blue"), ("t0", " ")])
         .await;
-    assert_eq!((status, patches), (StatusCode::OK, serde_json::json!([])));
+    assert_eq!(status, StatusCode::OK);
+    // What was decided stands in the place of the question.
+    assert_eq!(
+        (&patches[0][0], &patches[1][0]),
+        (&"remove".into(), &"append".into())
+    );
+    let decided = patches[1][2].as_str().unwrap();
+    assert!(
+        decided.contains("Answered “Blue” by someone in a browser, <time datetime=\"20"),
+        "{decided}"
+    );
     let removed = vec!["remove".to_owned(), format!("request-{request}")];
     while !watch
         .next()

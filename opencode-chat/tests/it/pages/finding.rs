@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::http::StatusCode;
 use opencode_host::id::ConversationId;
 use opencode_host::store::{Metadata, Tenant};
-use opencode_impostor::{Impostor, Script, Step};
+use opencode_impostor::{Impostor, Retry, Script, Step};
 use serde_json::json;
 
 use super::site::Site;
@@ -200,4 +200,54 @@ async fn the_list_tells_how_each_conversation_stands() {
         ]);
     }
     site.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_tells_how_the_conversations_stand() {
+    let script = Script::always([Step::question("Which?", ["Red"]), Step::text("Thanks.")]);
+    let site = Site::on(Impostor::scripted(script).await.unwrap());
+    let (conversation, turn) = site.begin("ask <me>").await;
+    site.watch(turn, None).await.until("Which?").await;
+    let mut board = site.board().await;
+    let asked = json!([[conversation.to_string(), "waiting", "ask <me>"]]);
+    while board.next().await["states"] != asked {}
+    site.post(&format!("/turns/{turn}/cancel"), &[]).await;
+    while board.next().await["states"] != json!([]) {}
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn silence_is_given_its_reason_within_seconds() {
+    let script = Script::new()
+        .on("hang", [Step::Hang])
+        .otherwise([Step::Retry(Retry {
+            attempts: 1,
+            message: "Overloaded".to_owned(),
+            next_ms: 60_000,
+            ..Retry::default()
+        })]);
+    let site = Site::on(Impostor::scripted(script.clone()).await.unwrap());
+    let (conversation, turn) = site.begin("hang").await;
+    let mut watch = site.watch(turn, None).await;
+    watch.until("the model has not begun to answer").await;
+    // A prompt behind it has the way to what may be asked there.
+    let path = format!("/conversations/{conversation}/turns");
+    site.post(&path, &[("prompt", "next")]).await;
+    let message = site.messages(conversation).await[1].id;
+    let ahead = format!("<a class=\"ahead\" href=\"#m-{message}-requests\">");
+    site.page(conversation).await.shows(&[&ahead]);
+    site.stop().await;
+
+    let site = Site::on(Impostor::scripted(script).await.unwrap());
+    let (_, turn) = site.begin("busy").await;
+    let mut watch = site.watch(turn, None).await;
+    let seen = watch.until("Overloaded").await;
+    let html = seen.last().unwrap().html();
+    assert!(html.contains("data-seconds=\""), "{html}");
+    site.stop().await;
+
+    let site = Site::without_worker(Impostor::start().await.unwrap());
+    let (_, turn) = site.begin("nobody").await;
+    let mut watch = site.watch(turn, None).await;
+    watch.until("Nobody works on this yet").await;
 }

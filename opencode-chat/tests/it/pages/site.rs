@@ -396,6 +396,14 @@ impl Site {
         }
     }
 
+    /// The stream of how the conversations stand.
+    pub(super) async fn board(&self) -> Standings {
+        let request = Request::get("/conversations/events");
+        let response = self.respond(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        Standings(response.into_body().into_data_stream())
+    }
+
     /// Stops the worker.
     pub(super) async fn stop(mut self) {
         self.shutdown.cancel();
@@ -429,6 +437,24 @@ pub(super) fn form(path: &str, fields: &[(&str, &str)], accept: &str) -> Request
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
         .body(Body::from(body.join("&")))
         .unwrap()
+}
+
+/// How the conversations stand, again and again.
+pub(super) struct Standings(BodyDataStream);
+
+impl Standings {
+    /// The next word of it, which comes whole.
+    pub(super) async fn next(&mut self) -> Value {
+        loop {
+            let chunk = timeout(PATIENCE, self.0.next())
+                .await
+                .expect("a word in time");
+            let text = String::from_utf8(chunk.unwrap().unwrap().to_vec()).unwrap();
+            if let Some(data) = text.trim().strip_prefix("data: ") {
+                return serde_json::from_str(data).unwrap();
+            }
+        }
+    }
 }
 
 /// A stream that is read.
@@ -485,7 +511,7 @@ impl Watch {
                         _ => {}
                     }
                 }
-                if has_data {
+                if has_data && seen.name != "beat" {
                     return Some(seen);
                 }
                 continue;

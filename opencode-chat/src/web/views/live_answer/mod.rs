@@ -14,7 +14,9 @@ use opencode_host::client::reply::{Gone, Notice, PersistedPart, View, ViewPart};
 use opencode_host::id::{MessageId, TurnId};
 
 use crate::web::base_path::BasePath;
+use crate::web::views::decision::DecisionView;
 use crate::web::views::message;
+use crate::web::views::pending_request::requests_of;
 use crate::web::views::tool::ToolView;
 
 /// Bytes of an answer that are shown while it comes. The whole shows when it has ended.
@@ -31,6 +33,10 @@ pub(crate) struct LiveAnswer {
     element: String,
     /// The conversation's folder: paths inside are shown relative to it.
     folder: Option<String>,
+    /// What people have answered to the agent so far.
+    decisions: Vec<DecisionView>,
+    /// The element of what the agent asks in the turn that is ahead of this one.
+    ahead: Option<String>,
     /// What the browser shows; `None` when that is not known.
     shown: Option<Shown>,
 }
@@ -41,7 +47,7 @@ struct Shown {
     parts: Vec<ShownPart>,
     requests: Vec<String>,
     /// `None` when it is not known.
-    notice: Option<String>,
+    notice: Option<Told>,
     /// Elements that it has and should not.
     surplus: Vec<String>,
 }
@@ -62,7 +68,15 @@ struct ShownPart {
 /// What of a reply is shown, in order: what there is room for.
 struct Beginning<'a> {
     pieces: Vec<Piece<'a>>,
-    notice: String,
+    notice: Told,
+}
+
+/// A word on how it goes; empty most of the time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Told {
+    text: String,
+    /// When something is tried again, epoch milliseconds.
+    again_at: Option<u64>,
 }
 
 /// One part of what is shown.
@@ -96,7 +110,22 @@ impl LiveAnswer {
             turn,
             element: message::element(message),
             folder,
+            decisions: Vec::new(),
+            ahead: None,
             shown: None,
+        }
+    }
+
+    /// The same, with what people have answered so far.
+    pub(crate) fn with_decisions(self, decisions: Vec<DecisionView>) -> Self {
+        Self { decisions, ..self }
+    }
+
+    /// The same, behind a turn that fills this message.
+    pub(crate) fn behind(self, message: MessageId) -> Self {
+        Self {
+            ahead: Some(requests_of(&message::element(message))),
+            ..self
         }
     }
 
@@ -182,16 +211,19 @@ impl LiveAnswer {
         }
         let notice = match view.notice() {
             Some(notice) => words(notice),
-            None if is_whole => String::new(),
-            None => TOO_LONG.to_owned(),
+            None if is_whole => Told::default(),
+            None => Told {
+                text: TOO_LONG.to_owned(),
+                again_at: None,
+            },
         };
         Beginning { pieces, notice }
     }
 }
 
 /// What a person is told of it.
-fn words(notice: &Notice) -> String {
-    match notice {
+fn words(notice: &Notice) -> Told {
+    let text = match notice {
         Notice::Retry {
             attempt,
             message,
@@ -210,7 +242,12 @@ fn words(notice: &Notice) -> String {
         }
         Notice::ServerUnreachable { message } => message.clone(),
         _ => String::new(),
-    }
+    };
+    let again_at = match notice {
+        Notice::Retry { next_ms, .. } if *next_ms > 0 => Some(*next_ms),
+        _ => None,
+    };
+    Told { text, again_at }
 }
 
 /// The element of a part.

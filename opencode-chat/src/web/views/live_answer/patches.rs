@@ -5,14 +5,15 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use askama::Template as _;
 use opencode_host::client::reply::View;
+use opencode_host::clock::{Clock as _, SystemClock};
 use opencode_host::live::Cursor;
 
-use super::{Beginning, Content, LiveAnswer, Piece, Shown, ShownPart, part_element};
+use super::{Beginning, Content, LiveAnswer, Piece, Shown, ShownPart, Told, part_element};
 use crate::web::views::markdown::{self, Block};
 use crate::web::views::message::{LabelView, NoticeView, PendingView, THINKING};
 use crate::web::views::part::{BlockView, PartView, TextView};
 use crate::web::views::patch::Patch;
-use crate::web::views::pending_request::{self, RequestView};
+use crate::web::views::pending_request::{self, RequestView, requests_of};
 
 impl LiveAnswer {
     /// The whole message, as the browser shows it from now on. `label` says what is waited for.
@@ -26,6 +27,7 @@ impl LiveAnswer {
         let Beginning { pieces, notice } = self.beginning(view);
         let pieces = pieces.into_iter();
         let (shown, parts): (_, Vec<_>) = pieces.map(|piece| piece.first(&self.element)).unzip();
+        let folder = self.folder.as_deref();
         self.shown = Some(Shown {
             parts: shown,
             requests: view.requests().map(|known| known.id().to_owned()).collect(),
@@ -43,9 +45,11 @@ impl LiveAnswer {
             },
             notice: self.notice(&notice),
             parts: parts.into_iter().flatten().collect(),
+            decisions: &self.decisions,
+            ahead: self.ahead.as_deref(),
             requests: view
                 .requests()
-                .map(|known| RequestView::new(&self.base, self.turn, known))
+                .map(|known| RequestView::new(&self.base, self.turn, known, folder))
                 .collect(),
         }
         .render()
@@ -94,8 +98,9 @@ impl LiveAnswer {
         for new in view.requests() {
             if shown.requests.iter().all(|id| id != new.id()) {
                 shown.requests.push(new.id().to_owned());
-                let html = RequestView::new(&self.base, self.turn, new).render()?;
-                patches.push(Patch::Append(format!("{}-requests", self.element), html));
+                let folder = self.folder.as_deref();
+                let html = RequestView::new(&self.base, self.turn, new, folder).render()?;
+                patches.push(Patch::Append(requests_of(&self.element), html));
             }
         }
         if shown.notice.as_ref() != Some(&notice) {
@@ -107,10 +112,13 @@ impl LiveAnswer {
         Ok(patches)
     }
 
-    fn notice<'a>(&self, text: &'a str) -> NoticeView<'a> {
+    fn notice<'a>(&self, told: &'a Told) -> NoticeView<'a> {
+        let now = SystemClock.now().0;
+        let left = |at: u64| i64::try_from(at).unwrap_or(i64::MAX).saturating_sub(now);
         NoticeView {
             id: self.notice_element(),
-            text: Some(text).filter(|text| !text.is_empty()),
+            text: Some(&*told.text).filter(|text| !text.is_empty()),
+            seconds: told.again_at.map(|at| left(at).div_euclid(1000).max(0)),
         }
     }
 
