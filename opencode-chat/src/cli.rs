@@ -1,5 +1,6 @@
 //! The command line.
 
+mod backups;
 mod budgets;
 mod bus;
 mod metrics;
@@ -23,6 +24,7 @@ use opencode_host::live::Cursor;
 use opencode_host::store::OnBusy;
 use opencode_host::{DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA};
 
+pub(crate) use backups::{BackupArgs, RestoreArgs};
 pub(crate) use budgets::BudgetArgs;
 pub(crate) use bus::BusArgs;
 pub(crate) use metrics::MetricsArgs;
@@ -76,6 +78,10 @@ pub(crate) enum Command {
     Retry(RetryArgs),
     /// The OpenCode servers on this database: how they stand, and which begin no conversations any more
     Servers(ServersArgs),
+    /// Copy everything into one file, while turns run: rows, files and the agents' folders
+    Backup(BackupArgs),
+    /// Make a data folder of a backup, on SQLite or on Postgres; nothing that is there is overwritten
+    Restore(RestoreArgs),
     /// Check database, sandbox root and OpenCode, and say what to do
     Doctor(DoctorArgs),
     /// The settings of `serve` as they are in effect, and where each comes from; secrets are hidden
@@ -102,6 +108,8 @@ impl Command {
             Self::Cancel(args) => &args.store,
             Self::Retry(args) => &args.store,
             Self::Servers(args) => &args.store,
+            Self::Backup(args) => &args.store,
+            Self::Restore(args) => &args.store,
             Self::Doctor(args) => &args.store,
             Self::Config(_) | Self::Completions(_) | Self::Man(_) | Self::Guard(_) => return None,
         })

@@ -8,6 +8,7 @@
 
 mod assembly;
 mod attached;
+mod backup;
 #[doc(hidden)]
 pub mod chart;
 mod cli;
@@ -101,6 +102,8 @@ async fn perform(configured: Configured, set_filter: SetFilter) -> Result<ExitCo
         Command::Cancel(args) => commands::cancel::run(args).await,
         Command::Retry(args) => commands::retry::run(args).await,
         Command::Servers(args) => commands::servers::run(args).await,
+        Command::Backup(args) => commands::backup::run(args).await,
+        Command::Restore(args) => commands::restore::run(args).await,
         Command::Doctor(args) => commands::doctor::run(args).await,
         Command::Config(_) => Ok(commands::config::run(&settings)),
         Command::Completions(args) => Ok(commands::install::completions(&args)),

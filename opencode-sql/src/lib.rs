@@ -74,8 +74,10 @@
 #[cfg(not(any(feature = "sqlite", feature = "postgres")))]
 compile_error!("opencode-sql needs the feature `sqlite`, the feature `postgres`, or both");
 
+mod backup;
 mod columns;
 mod connect;
+mod copying;
 mod engine;
 mod failure;
 mod migrate;
@@ -93,6 +95,7 @@ mod store;
 mod tables;
 mod target;
 
+pub use backup::{Dump, Restore};
 pub use connect::{connect, connect_with, damage, describe, describe_with};
 pub use options::{Description, Dialect, LeaseClock, Options};
 #[cfg(feature = "postgres")]

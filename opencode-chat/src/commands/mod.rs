@@ -1,11 +1,13 @@
 //! One file per command.
 
+pub(crate) mod backup;
 pub(crate) mod cancel;
 pub(crate) mod config;
 pub(crate) mod doctor;
 mod exposure;
 pub(crate) mod install;
 mod observing;
+pub(crate) mod restore;
 pub(crate) mod retry;
 pub(crate) mod serve;
 pub(crate) mod servers;

@@ -1,6 +1,7 @@
 //! The commands, driven as other programs drive them: arguments in, NDJSON and exit codes out.
 
 mod answers;
+mod backup;
 mod bad_input;
 mod budgets;
 mod damage;

@@ -16,7 +16,7 @@ use crate::nats_server::NatsServer;
 use crate::support::{Chat, Running};
 
 /// Runs a test on a Postgres database of its own, which is gone afterwards in any case.
-async fn on_postgres(test: impl AsyncFnOnce(&str)) {
+pub(crate) async fn on_postgres(test: impl AsyncFnOnce(&str)) {
     let server = std::env::var("OPENCODE_HOST_TEST_POSTGRES")
         .expect("OPENCODE_HOST_TEST_POSTGRES names no Postgres: run `cargo xtask test`");
     let name = format!("test_{}", uuid::Uuid::new_v4().simple());

@@ -9,6 +9,7 @@
 //! * No statement and no wait for a lock is without a bound.
 
 mod bus;
+mod copying;
 mod error;
 mod listen;
 mod open;
@@ -37,7 +38,7 @@ use crate::failure::{Failure, SqlResult};
 use crate::names::Names;
 use crate::tables::conversations;
 
-pub(crate) use open::describe;
+pub(crate) use open::{describe, open_to_copy};
 
 /// Settings that hold until the transaction ends.
 const LIMITS: Sql = sql!(

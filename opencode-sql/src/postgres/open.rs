@@ -172,3 +172,15 @@ pub(crate) async fn describe(
         known_schema: newest(),
     })
 }
+
+/// A connection of its own, with the names that the tables have or would get.
+pub(crate) async fn open_to_copy(
+    target: &PgConnectOptions,
+    options: &Options,
+) -> StoreResult<(PgConnection, Names, String)> {
+    let place = place(target);
+    let names = Names::new(options, Dialect::Postgres)?;
+    let mut on = first_connection(target, options.acquire_timeout, &place).await?;
+    let names = placed(&mut on, names, &place).await?;
+    Ok((on, names, place))
+}

@@ -13,6 +13,7 @@
 //! * There are no row locks: the session lock holds within the process, and a
 //!   swap of what is expected decides between processes.
 
+mod copying;
 mod error;
 mod file;
 mod open;
@@ -38,7 +39,7 @@ use crate::failure::{Failure, SqlResult};
 use crate::names::Names;
 use file::OpenedFile;
 
-pub(crate) use open::{damage, describe};
+pub(crate) use open::{damage, describe, open_to_read, open_to_write};
 
 /// How long another process may hold the write lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -255,6 +255,40 @@ pub(crate) async fn describe(path: Option<&Path>, options: &Options) -> StoreRes
     })
 }
 
+/// A connection to a file that is there, which changes nothing.
+pub(crate) async fn open_to_read(
+    path: &Path,
+    options: &Options,
+) -> StoreResult<(SqliteConnection, Names, String)> {
+    let place = place(Some(path));
+    let names = Names::new(options, Dialect::Sqlite)?;
+    if !path.exists() {
+        return Err(StoreError::Configuration(format!(
+            "there is no database {place}"
+        )));
+    }
+    let reading = connect_options(Some(path)).read_only(true).connect().await;
+    let on = reading.map_err(|error| SqliteConnection::told(&error, &place))?;
+    Ok((on, names, place))
+}
+
+/// A connection to a file, made where there is none, for this user alone.
+pub(crate) async fn open_to_write(
+    path: &Path,
+    options: &Options,
+) -> StoreResult<(SqliteConnection, Names, String)> {
+    let place = place(Some(path));
+    let names = Names::new(options, Dialect::Sqlite)?;
+    make_private(path)?;
+    let writing = connect_options(Some(path))
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full);
+    let on = writing.connect().await;
+    let on = on.map_err(|error| SqliteConnection::told(&error, &place))?;
+    Ok((on, names, place))
+}
+
 /// What SQLite finds wrong with a file, the first of it. It reads all of it, and changes nothing.
 pub(crate) async fn damage(path: &Path) -> StoreResult<Vec<String>> {
     if !path.exists() {

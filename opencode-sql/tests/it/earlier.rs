@@ -24,10 +24,10 @@ use crate::fixture::{PostgresDatabase, SqliteFile, on_postgres, open};
 /// What `sqlite3 host.db .dump` says of a file that the version of schema 3, before answers were rows, has written.
 const SCHEMA_3: Made = (3, include_str!("../fixtures/schema-3.sql"));
 /// What it says after the version of schema 4 has opened it and taken two answers.
-const SCHEMA_4: Made = (4, include_str!("../fixtures/schema-4.sql"));
+pub(crate) const SCHEMA_4: Made = (4, include_str!("../fixtures/schema-4.sql"));
 
 /// A version of the schema, and a database that has it.
-type Made = (i64, &'static str);
+pub(crate) type Made = (i64, &'static str);
 
 /// The steps that made that schema on Postgres.
 static UNPREFIXED: Migrator = sqlx::migrate!("tests/fixtures/unprefixed");
@@ -35,14 +35,14 @@ static UNPREFIXED: Migrator = sqlx::migrate!("tests/fixtures/unprefixed");
 /// When that version was killed.
 const KILLED: Timestamp = Timestamp(1_790_000_016_000);
 
-async fn made(file: &SqliteFile, (_, dump): Made) {
+pub(crate) async fn made(file: &SqliteFile, (_, dump): Made) {
     let create = format!("{}?mode=rwc", file.url());
     let mut connection = SqliteConnection::connect(&create).await.unwrap();
     sqlx::raw_sql(dump).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
 }
 
-fn clock() -> Arc<ManualClock> {
+pub(crate) fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::at(KILLED))
 }
 
@@ -113,7 +113,7 @@ async fn is_counted(store: &dyn Store) {
     assert_eq!(spending.used.tokens, 24);
 }
 
-async fn is_read(store: &dyn Store, (version, _): Made) {
+pub(crate) async fn is_read(store: &dyn Store, (version, _): Made) {
     is_counted(store).await;
     is_placed(store).await;
     let garden = named(store, "gar\\den").await;
@@ -292,7 +292,7 @@ async fn is_next(store: &dyn Store, id: TurnId, ends: Option<TurnStatus>) {
     assert!(store.settle(&claimed.lease).await.unwrap());
 }
 
-async fn goes_on(store: &dyn Store, clock: &ManualClock) {
+pub(crate) async fn goes_on(store: &dyn Store, clock: &ManualClock) {
     owes_hooks(store, Effect::is_held).await;
     let answer = NewAnswer::permission(&PermissionId::from("per_3"), PermissionReply::Once);
     let answered = store.answer(running(), &answer).await.unwrap();

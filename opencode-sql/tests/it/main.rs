@@ -7,6 +7,7 @@
 )]
 
 mod application;
+mod backup;
 mod conformance;
 mod counted;
 mod crowds;
