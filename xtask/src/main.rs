@@ -25,7 +25,7 @@ mod pg;
 mod postgres;
 mod process;
 mod public_api;
-mod schemathesis;
+mod pypi;
 mod signals;
 mod stages;
 mod test;

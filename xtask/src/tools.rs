@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 
 use crate::guard::Guarded;
-use crate::{apt, clients, opencode, process, schemathesis};
+use crate::{apt, clients, opencode, process, pypi};
 
 /// Tells the tests where Postgres is; a value given from outside is used instead of a throwaway one.
 pub(crate) const POSTGRES_URL: &str = "OPENCODE_HOST_TEST_POSTGRES";
@@ -19,6 +19,8 @@ pub(crate) const CHROMIUM_BIN: &str = "CHROMIUM_BIN";
 pub(crate) const CLIENTS: &str = "OPENCODE_HOST_CLIENTS";
 /// Tells the tests where schemathesis is.
 pub(crate) const SCHEMATHESIS: &str = "OPENCODE_HOST_SCHEMATHESIS";
+/// Tells the tests where a server of S3 is that others wrote.
+pub(crate) const MOTO: &str = "OPENCODE_HOST_MOTO";
 /// Tells the tests in which folder prometheus and promtool are.
 pub(crate) const PROMETHEUS: &str = "OPENCODE_HOST_PROMETHEUS";
 /// Tells the tests where nats-server is.
@@ -75,6 +77,7 @@ pub(crate) struct Tools {
     /// The folder of the clients that others wrote.
     pub(crate) clients: PathBuf,
     pub(crate) schemathesis: PathBuf,
+    pub(crate) moto: PathBuf,
     /// The folder of the programs that metrics are tried with.
     pub(crate) prometheus: PathBuf,
     pub(crate) nats: PathBuf,
@@ -90,12 +93,8 @@ impl Tools {
             })?,
             opencode: opencode(install)?,
             clients: find_or(|| Ok(clients::find()), "clients", install, clients::install)?,
-            schemathesis: find_or(
-                || Ok(schemathesis::find()),
-                "schemathesis",
-                install,
-                schemathesis::install,
-            )?,
+            schemathesis: from_pypi(&pypi::SCHEMATHESIS, install)?,
+            moto: from_pypi(&pypi::MOTO, install)?,
             prometheus: find_or(
                 || Ok(find_prometheus()),
                 "prometheus",
@@ -122,6 +121,7 @@ impl Tools {
         command
             .env(CLIENTS, &self.clients)
             .env(SCHEMATHESIS, &self.schemathesis)
+            .env(MOTO, &self.moto)
             .env(PROMETHEUS, &self.prometheus)
             .env(NATS, &self.nats)
             .env(FROM_XTASK, "1");
@@ -158,6 +158,15 @@ pub(crate) fn opencode(install: Install) -> Result<PathBuf> {
     })
 }
 
+fn from_pypi(package: &pypi::Package, install: Install) -> Result<PathBuf> {
+    find_or(
+        || Ok(package.find()),
+        package.name,
+        install,
+        || package.install(),
+    )
+}
+
 /// Finds Postgres and installs it where it is missing.
 pub(crate) fn postgres(install: Install) -> Result<Postgres> {
     find_or(find_postgres, "postgresql", install, || {
@@ -171,7 +180,8 @@ impl fmt::Display for Tools {
         writeln!(out, "chromium  {}", self.chromium.display())?;
         writeln!(out, "opencode  {}", self.opencode.display())?;
         writeln!(out, "clients   {}", self.clients.display())?;
-        writeln!(out, "schemathesis  {}", self.schemathesis.display())
+        writeln!(out, "schemathesis  {}", self.schemathesis.display())?;
+        writeln!(out, "moto      {}", self.moto.display())
     }
 }
 
@@ -230,7 +240,13 @@ pub(crate) fn print() -> Result<ExitCode> {
         ),
         (
             "schemathesis",
-            schemathesis::find().map(|path| path.display().to_string()),
+            pypi::SCHEMATHESIS
+                .find()
+                .map(|path| path.display().to_string()),
+        ),
+        (
+            "moto",
+            pypi::MOTO.find().map(|path| path.display().to_string()),
         ),
         (
             "prometheus",

@@ -1,6 +1,8 @@
 //! Bytes by digest, in a folder, in memory and on S3.
 
 #[cfg(feature = "s3")]
+mod moto;
+#[cfg(feature = "s3")]
 mod s3;
 #[cfg(feature = "s3")]
 mod services;
@@ -75,13 +77,15 @@ impl AsyncRead for Source {
     }
 }
 
-/// In a folder, in memory, and on what speaks like S3.
+/// In a folder, in memory, on our double of S3, and on a server of S3 that others wrote.
 struct Everywhere {
     home: tempfile::TempDir,
     folder: Blobs,
     memory: Blobs,
     #[cfg(feature = "s3")]
     s3: s3::Double,
+    #[cfg(feature = "s3")]
+    moto: moto::Moto,
 }
 
 impl Everywhere {
@@ -92,6 +96,8 @@ impl Everywhere {
             memory: Blobs::open("memory://").unwrap(),
             #[cfg(feature = "s3")]
             s3: s3::Double::start().await,
+            #[cfg(feature = "s3")]
+            moto: moto::Moto::start().await,
             home,
         }
     }
@@ -102,6 +108,8 @@ impl Everywhere {
             self.memory.clone(),
             #[cfg(feature = "s3")]
             self.s3.blobs(),
+            #[cfg(feature = "s3")]
+            self.moto.blobs(),
         ]
     }
 }
