@@ -118,6 +118,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/conversations/{conversation}/schedules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists the schedules of a conversation, oldest first. */
+        get: operations["list_schedules"];
+        put?: never;
+        /**
+         * Has a prompt submitted at each time of a cron expression. A time that comes while the turn before has not ended is passed
+         *     over. Where the application keeps to itself when turns begin, it is refused.
+         */
+        post: operations["add_schedule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/conversations/{conversation}/turns": {
         parameters: {
             query?: never;
@@ -184,6 +205,58 @@ export interface paths {
         get: operations["show_description"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/schedules/{schedule}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Shows a schedule. */
+        get: operations["show_schedule"];
+        put?: never;
+        post?: never;
+        /** Deletes a schedule. What it has submitted stays. */
+        delete: operations["delete_schedule"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/schedules/{schedule}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Has a schedule submit nothing until it is resumed. */
+        post: operations["pause_schedule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/schedules/{schedule}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Has a schedule submit again, from its next time on. */
+        post: operations["resume_schedule"];
         delete?: never;
         options?: never;
         head?: never;
@@ -858,6 +931,23 @@ export interface components {
             /** @description Its name. Of one name there is one conversation. */
             name: string;
         };
+        /** @description What is asked again and again. */
+        NewSchedule: {
+            /**
+             * @description When: a cron expression of five fields (minute, hour, day of the month, month, day of the week).
+             * @example 30 8 * * MON-FRI
+             */
+            cron: string;
+            /** @description What the application notes at each turn. Where the application keeps it to itself, it is refused. */
+            metadata?: Record<string, never> | null;
+            /** @description The words that are asked. */
+            prompt: string;
+            /**
+             * @description Of which clock: a time zone of the IANA database.
+             * @example Europe/Berlin
+             */
+            time_zone: string;
+        };
         /** @description System instructions of a prompt. */
         NewSystem: {
             /** @description Whether they are said in the place of what the application says with every prompt, and not behind it. */
@@ -1043,6 +1133,69 @@ export interface components {
          * @enum {string}
          */
         Role: "user" | "assistant";
+        /**
+         * @description What came of one time of a schedule: a turn; nothing, since the turn before had not ended; a refusal.
+         * @enum {string}
+         */
+        RunOutcome: "submitted" | "skipped" | "refused";
+        /** @description A prompt that is submitted again and again. */
+        Schedule: {
+            /** Format: uuid */
+            conversation: string;
+            /**
+             * Format: int64
+             * @description When it was made.
+             */
+            created_at: number;
+            /** @description When: a cron expression. */
+            cron: string;
+            /** Format: uuid */
+            id: string;
+            last?: null | components["schemas"]["ScheduleRun"];
+            /** @description What is noted at each turn. */
+            metadata: Record<string, never>;
+            /**
+             * Format: int64
+             * @description When it is due next; none while it is paused, and where its time never comes again.
+             */
+            next_at?: number | null;
+            /** @description Whether somebody has paused it. */
+            paused: boolean;
+            /** @description The words that are asked. */
+            prompt: string;
+            /** @description Of which clock. */
+            time_zone: string;
+        };
+        /** @description The schedules of a conversation, oldest first. */
+        ScheduleList: {
+            schedules: components["schemas"]["Schedule"][];
+        };
+        /** @description What became of a schedule when it was due. */
+        ScheduleRun: {
+            /**
+             * Format: int64
+             * @description When it was seen to.
+             */
+            at: number;
+            /**
+             * Format: int64
+             * @description When it was due.
+             */
+            due_at: number;
+            /**
+             * Format: int32
+             * @description How many more times had passed by then, which are not made up for.
+             */
+            missed: number;
+            outcome: components["schemas"]["RunOutcome"];
+            /**
+             * Format: uuid
+             * @description The turn that was submitted; where the time was skipped, the one that had not ended.
+             */
+            turn?: string | null;
+            /** @description Why it was refused. */
+            why?: string | null;
+        };
         /** @description An event of a stream. */
         ServerSentEvent: {
             /** @description JSON, or `[DONE]`. What it holds in our own encoding is in `TurnEvents`, by the event's name. */
@@ -1635,6 +1788,74 @@ export interface operations {
             };
         };
     };
+    list_schedules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The conversation. */
+                conversation: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The schedules. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScheduleList"];
+                };
+            };
+            /** @description A problem. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    add_schedule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The conversation. */
+                conversation: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewSchedule"];
+            };
+        };
+        responses: {
+            /** @description The schedule. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Schedule"];
+                };
+            };
+            /** @description A problem. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_active_turns: {
         parameters: {
             query?: never;
@@ -1828,6 +2049,132 @@ export interface operations {
                 };
                 content: {
                     "application/json": Record<string, never>;
+                };
+            };
+            /** @description A problem. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_schedule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The schedule. */
+                schedule: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The schedule. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Schedule"];
+                };
+            };
+            /** @description A problem. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_schedule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The schedule. */
+                schedule: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is deleted. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A problem. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    pause_schedule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The schedule. */
+                schedule: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The schedule. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Schedule"];
+                };
+            };
+            /** @description A problem. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resume_schedule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The schedule. */
+                schedule: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The schedule. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Schedule"];
                 };
             };
             /** @description A problem. */

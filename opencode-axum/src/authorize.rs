@@ -99,8 +99,8 @@ impl Caller {
         }
     }
 
-    /// Lets them say the priority of a turn among the tenant's, and the moment before which it does not begin. They may not
-    /// by default.
+    /// Lets them say the priority of a turn among the tenant's, and the moment before which it does not begin, and have prompts
+    /// submitted again and again. They may not by default.
     pub fn may_schedule(self) -> Self {
         Self {
             schedules: true,
@@ -158,7 +158,7 @@ impl Scope {
 
     /// Refuses who may not say when a turn begins.
     pub(crate) fn check_schedules(&self) -> Result<(), Problem> {
-        let detail = "This application says when a turn begins: leave priority and not_before out.";
+        let detail = "This application says when turns begin: leave priority and not_before out, and schedule nothing.";
         check(self.caller.schedules, detail)
     }
 }

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use opencode_host::blobs::BlobError;
 use opencode_host::store::{Attachment, StoreError};
 use opencode_host::uploads::UploadError;
-use opencode_host::{AnswerError, SpendingError, SubmitError};
+use opencode_host::{AnswerError, ScheduleError, SpendingError, SubmitError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -279,6 +279,17 @@ impl From<SubmitError> for Problem {
             SubmitError::Empty => Self::unprocessable("empty_prompt", sentence(&error)),
             SubmitError::TooLong { .. } => Self::too_large("prompt_too_long", sentence(&error)),
             error => Self::unprocessable("refused_prompt", sentence(&error)),
+        }
+    }
+}
+
+impl From<ScheduleError> for Problem {
+    fn from(error: ScheduleError) -> Self {
+        match error {
+            ScheduleError::Store(error) => error.into(),
+            ScheduleError::Submit(error) => error.into(),
+            ScheduleError::TooMany => Self::conflict("too_many_schedules", sentence(&error)),
+            error => Self::unprocessable("refused_schedule", sentence(&error)),
         }
     }
 }

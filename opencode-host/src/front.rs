@@ -56,6 +56,9 @@ pub(crate) struct Front {
     pub(crate) listening: tokio::sync::Mutex<()>,
     /// A turn was submitted or settled in this process.
     pub(crate) queue_changed: Arc<Notify>,
+    /// A schedule was added or changed in this process.
+    #[cfg(feature = "schedules")]
+    pub(crate) schedules_changed: Arc<Notify>,
     /// A commit of this process owes something to the world outside.
     pub(crate) effect_noted: Arc<Notify>,
     /// A worker of this process has learned what became of an answer.

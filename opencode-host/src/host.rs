@@ -4,6 +4,8 @@ mod builder;
 mod export;
 mod prepared;
 mod requests;
+#[cfg(feature = "schedules")]
+mod schedules;
 mod servers;
 mod shares;
 mod spending;
@@ -20,6 +22,8 @@ pub use builder::HostBuilder;
 pub use export::{Export, Exported};
 pub use prepared::Prepared;
 pub use requests::AnswerError;
+#[cfg(feature = "schedules")]
+pub use schedules::{MAX_SCHEDULES, NewSchedule, ScheduleError};
 pub use spending::{SpendingError, TenantSpending};
 pub use tenant_host::TenantHost;
 pub use watch::{LiveStream, ViewStream};

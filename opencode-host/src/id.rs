@@ -70,6 +70,10 @@ row_id!(
     /// A file of a message.
     AttachmentId
 );
+row_id!(
+    /// A prompt that is submitted again and again.
+    ScheduleId
+);
 
 /// An id that is made of a row and of one of several: the same for the same two, whoever asks.
 pub(crate) fn derived(from: impl fmt::Display, of: &str) -> Uuid {

@@ -111,6 +111,8 @@
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
 //! | `files` | yes | sandboxes, uploads, artifacts and blobs; without it `object_store` and `cap-std` are not built |
+//! | `schedules` | yes | prompts that are submitted again and again; without it `croner` and `chrono-tz` are not built |
+//! | `schedules` | yes | [`recurrence`], [`Host::add_schedule`]: prompts that are submitted again and again; without it neither `croner` nor `chrono-tz` is built |
 //! | `tools` | yes | [`tools`]: functions of the application that the agent calls; without it neither `rmcp` nor `schemars` is built |
 //! | `metrics` | no | `metrics`: counters and gauges in the text format of Prometheus |
 //! | `s3` | no | blobs on S3 and what speaks like it |
@@ -135,6 +137,8 @@ pub mod outcome;
 pub mod placement;
 mod plug_in;
 pub mod product;
+#[cfg(feature = "schedules")]
+pub mod recurrence;
 pub mod reporter;
 pub mod sandbox;
 mod saving;
@@ -161,6 +165,8 @@ pub use host::{
     AnswerError, Export, Exported, Host, HostBuilder, LiveStream, Prepared, SpendingError,
     SubmitError, SubmitOptions, TenantHost, TenantSpending, ViewStream, check_prompt,
 };
+#[cfg(feature = "schedules")]
+pub use host::{MAX_SCHEDULES, NewSchedule, ScheduleError};
 pub use opencode_client as client;
 pub use options::{
     DEFAULT_HOOK_ATTEMPTS, DEFAULT_MAX_PROMPT, DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA,

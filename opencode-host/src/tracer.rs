@@ -30,6 +30,8 @@
 //! | `reply.cut` | words or details were left out for lack of room | `turn`, `words`, `details` |
 //! | `tool.called` | a call of one of the product's tools was answered, once (`tool` is left out where there is no such one) | `turn`, `tool`, `outcome`, `duration_ms` |
 //! | `turn.finished` | the turn is settled: once, from the record of its end | `turn`, `conversation`, `status`, `reason`, `cancel_reason`, `duration_ms`, `first_token_ms`, `tool_count`, `cost`, `input_tokens`, `output_tokens`, `cache_read_tokens`, `cache_write_tokens`, `error`, `error_message` |
+//! | `schedule.missed` | times of a schedule passed with nobody there, or while the turn before had not ended: they are not made up for | `schedule`, `conversation`, `missed` |
+//! | `schedule.refused` | the prompt of a schedule was not taken | `schedule`, `conversation`, `error` |
 //! | `request.unanswered` | nobody answered a request in time, and it was answered in a person's place; `taken` is false where it had an answer | `turn`, `request`, `waited_ms`, `taken` |
 //! | `callback.error` | a hook failed, panicked or took too long | `callback`, `turn`, `attempt`, `error` |
 //! | `apply_patch.artifacts_dropped` | files of a patch were not attached | `message`, `count`, `paths`, `reason` |

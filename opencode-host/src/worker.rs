@@ -15,6 +15,8 @@ mod leases;
 mod next_look;
 mod placer;
 mod placing;
+#[cfg(feature = "schedules")]
+mod schedules;
 mod server_options;
 mod shared;
 mod standing;
@@ -113,6 +115,12 @@ impl Worker {
         let over = shutdown.child_token();
         let mut doing = effects::keep_doing(shared, &over);
         doing.spawn(placing::keep_placing(Arc::clone(shared), over.clone()));
+        #[cfg(feature = "schedules")]
+        doing.spawn(schedules::keep_submitting(
+            Arc::clone(shared),
+            self.host.clone(),
+            over.clone(),
+        ));
         if shared.webhooks.is_some() {
             doing.spawn(endpoint_lanes::keep_sending(
                 Arc::clone(shared),

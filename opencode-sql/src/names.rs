@@ -13,7 +13,7 @@ use crate::options::{Dialect, Options, PREFIX};
 
 /// The tables, without their prefix. Other words with the prefix are indexes, which no schema may stand before where they
 /// are made, and has to where they are dropped.
-pub(crate) const TABLES: [&str; 17] = [
+pub(crate) const TABLES: [&str; 18] = [
     "migrations",
     "conversations",
     "sessions",
@@ -31,6 +31,7 @@ pub(crate) const TABLES: [&str; 17] = [
     "tenant_queues",
     "arrivals",
     "growths",
+    "schedules",
 ];
 
 /// The longest prefix. With it the longest name of an index stays below the 63 bytes of Postgres.

@@ -8,7 +8,7 @@ use crate::options::Dialect;
 use crate::schema::STEPS;
 use crate::tables::{
     answers, arrivals, attachments, backlog, claims, conversations, effects, endings, forks,
-    leases, ledger, messages, progress, servers, tenants, turns, versions,
+    leases, ledger, messages, progress, schedules, servers, tenants, turns, versions,
 };
 
 /// A statement, the index it is to use, and the types of its parameters.
@@ -139,6 +139,17 @@ const EXPECTED: &[Expected] = &[
         "messages_by_conversation",
         "bigint, text, bigint",
     ),
+    (schedules::BY_ID, "(id", "text"),
+    (
+        schedules::OF_CONVERSATION,
+        "schedules_by_conversation",
+        "text",
+    ),
+    (schedules::DUE, "schedules_due", "bigint, bigint"),
+    (schedules::NEXT_DUE, "schedules_due", "bigint"),
+    (schedules::SWAP, "(id", "text, bigint, bigint, text"),
+    (schedules::PUT_OFF, "(id", "text, bigint, bigint"),
+    (schedules::DELETE, "(id", "text"),
     (servers::BY_NAME, "(server", "text"),
     (servers::ON_GONE, "turns_by_server", "bigint"),
     (
@@ -224,6 +235,7 @@ const OLD_TURNS: &str = "
     INSERT INTO opencode_ledger (turn, conversation, tenant, at, cost, tokens, millis, deleted)
       SELECT 't' || n, 'c' || (n % 20000), 'o' || (n % 100), n, 1, 1, 1, CASE n % 1000 WHEN 0 THEN 1 ELSE 0 END FROM numbers;
     INSERT INTO opencode_growths (turn, generation, number, at, growth) SELECT 't' || n, 1, 1, 1, '{}' FROM numbers;
+    INSERT INTO opencode_schedules (id, conversation, next_at, record) SELECT 's' || n, 'c' || (n % 1000), n, '{}' FROM numbers;
     INSERT INTO opencode_turn_events (turn, name, payload, at) SELECT 't' || n, 'turn.finished', '{}', 1 FROM numbers;
 ";
 

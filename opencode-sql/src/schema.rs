@@ -56,6 +56,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(13, "0013_live.sql", "live"),
     step!(14, "0014_shares.sql", "shares"),
     step!(15, "0015_growths.sql", "growths"),
+    step!(16, "0016_schedules.sql", "schedules"),
 ];
 
 /// The newest version that this program knows.

@@ -124,6 +124,7 @@ macro_rules! repeat {
     }};
 }
 
+mod schedules;
 mod servers;
 
 #[async_trait]

@@ -70,6 +70,8 @@ fn features() -> Result<()> {
                 "rmcp",
                 "schemars",
                 "jsonschema",
+                "croner",
+                "chrono-tz",
             ],
         ),
         (

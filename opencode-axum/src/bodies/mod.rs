@@ -8,6 +8,7 @@ mod conversations;
 mod event;
 mod messages;
 mod parts;
+mod schedules;
 mod spending;
 mod turns;
 
@@ -15,6 +16,7 @@ pub(crate) use changes::TurnEvents;
 pub(crate) use conversations::{Conversation, ConversationPage, NewConversation};
 pub(crate) use event::ServerSentEvent;
 pub(crate) use messages::{Message, MessagePage};
+pub(crate) use schedules::{NewSchedule, Schedule, ScheduleList};
 pub(crate) use spending::Spending;
 pub(crate) use turns::{
     Answered, Cancel, Cancelled, Edit, NewTurn, RequestAnswer, Result, Turn, TurnPage, VersionList,

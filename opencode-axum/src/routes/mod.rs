@@ -12,6 +12,7 @@ mod files;
 mod inline_files;
 mod messages;
 mod requests;
+mod schedules;
 mod spending;
 mod submit;
 mod turns;
@@ -42,6 +43,10 @@ pub(crate) fn all() -> OpenApiRouter<Settings> {
         .routes(routes!(versions::choose))
         .routes(routes!(versions::list))
         .routes(routes!(versions::fork))
+        .routes(routes!(schedules::list, schedules::add))
+        .routes(routes!(schedules::show, schedules::delete))
+        .routes(routes!(schedules::pause))
+        .routes(routes!(schedules::resume))
         .routes(routes!(events::events))
         .routes(routes!(requests::answer))
         .routes(routes!(files::show))

@@ -4,6 +4,8 @@
 
 use std::path::Path;
 
+use opencode_client::wire::Prompt;
+use opencode_host::NewSchedule;
 use opencode_host::clock::{Clock as _, SystemClock};
 use opencode_host::id::AttachmentId;
 use opencode_host::store::{AttachmentSource, NewAttachment};
@@ -31,18 +33,27 @@ async fn known(site: &Site) -> String {
         AttachmentSource::Sandbox,
     );
     let file = site.store.attach(&file).await.unwrap().attachment;
+    let new = NewSchedule::new("0 0 1 1 *", "UTC", Prompt::text("What grows?"));
+    let schedule = site.host.add_schedule(row.conversation, new).await;
     format!(
         "[parameters]\n\"path.conversation\" = \"{}\"\n\"path.message\" = \"{}\"\n\"path.turn\" = \"{turn}\"\n\
-         \"path.file\" = \"{}\"\n\n[[operations]]\ninclude-operation-id = \"delete_conversation\"\n\
-         parameters = {{ \"path.conversation\" = \"01890a5d-ac96-774b-bcce-b302099a8057\" }}\n",
-        row.conversation, row.message, file.id
+         \"path.file\" = \"{}\"\n\"path.schedule\" = \"{}\"\n\n\
+         [[operations]]\ninclude-operation-id = \"delete_conversation\"\n\
+         parameters = {{ \"path.conversation\" = \"01890a5d-ac96-774b-bcce-b302099a8057\" }}\n\n\
+         [[operations]]\ninclude-operation-id = \"delete_schedule\"\n\
+         parameters = {{ \"path.schedule\" = \"01890a5d-ac96-774b-bcce-b302099a8057\" }}\n",
+        row.conversation,
+        row.message,
+        file.id,
+        schedule.unwrap().id
     )
 }
 
-/// What a schema does not say: whether a message has words in any of its parts, and which bytes a file has.
+/// What a schema does not say: whether a message has words in any of its parts, what is a cron expression and a time zone, and
+/// which bytes a file has.
 const UNSAID: &str = "
 [[operations]]
-include-operation-id = [\"send_ui_message\", \"run_ag_ui\"]
+include-operation-id = [\"send_ui_message\", \"run_ag_ui\", \"add_schedule\"]
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]

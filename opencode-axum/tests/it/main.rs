@@ -17,6 +17,7 @@ mod lists;
 mod problems;
 mod processes;
 mod real;
+mod schedules;
 mod site;
 mod spending;
 mod tenants;

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
+use opencode_client::wire::Prompt;
+use opencode_host::NewSchedule;
 use opencode_host::blobs::Digest;
 use opencode_host::clock::{Clock as _, SystemClock};
 use opencode_host::id::AttachmentId;
@@ -53,6 +55,7 @@ fn routes() -> Vec<Route> {
     routes.sort_by_key(|route| match route.id.as_str() {
         "answer_request" => 0,
         "cancel_turn" | "stop_ui_chat" => 2,
+        "delete_conversation" => 4,
         _ if route.method == Method::DELETE => 3,
         _ => 1,
     });
@@ -66,6 +69,7 @@ pub(crate) struct Theirs {
     pub(crate) turn: String,
     pub(crate) request: String,
     file: String,
+    schedule: String,
 }
 
 impl Theirs {
@@ -87,12 +91,15 @@ impl Theirs {
             AttachmentSource::Sandbox,
         );
         let file = site.store.attach(&file).await.unwrap().attachment;
+        let new = NewSchedule::new("0 0 1 1 *", "UTC", Prompt::text("Go on"));
+        let schedule = site.host.add_schedule(row.conversation, new).await;
         Self {
             conversation: row.conversation.to_string(),
             message: row.message.to_string(),
             turn: turn.to_string(),
             request,
             file: file.id.to_string(),
+            schedule: schedule.unwrap().id.to_string(),
         }
     }
 
@@ -105,6 +112,7 @@ impl Theirs {
             ("turn", &self.turn),
             ("request", &self.request),
             ("file", &self.file),
+            ("schedule", &self.schedule),
             // A chat is named by the name of its conversation, which is each tenant's own.
             ("chat", &"garden".to_owned()),
         ] {
@@ -132,6 +140,9 @@ fn body(route: &Route) -> Value {
         "run_ag_ui" => {
             let message = json!({"id": "m1", "role": "user", "content": "Go on"});
             json!({"threadId": "garden", "runId": "r1", "messages": [message]})
+        }
+        "add_schedule" => {
+            json!({"cron": "0 0 1 1 *", "time_zone": "UTC", "prompt": "Go on"})
         }
         "edit_turn" => json!({"prompt": "Go back"}),
         "fork_conversation" => json!({"name": "another garden"}),
@@ -187,7 +198,7 @@ pub(crate) async fn nothing_is_found(site: &Mounted, theirs: &Theirs) {
         // In the words for what was never there.
         let nowhere = "01890a5d-ac96-774b-bcce-b302099a8057";
         let mut never = route.path.clone();
-        for name in ["conversation", "message", "turn", "file"] {
+        for name in ["conversation", "message", "turn", "file", "schedule"] {
             never = never.replace(&format!("{{{name}}}"), nowhere);
         }
         let never = never.replace("{request}", &theirs.request);
@@ -198,6 +209,7 @@ pub(crate) async fn nothing_is_found(site: &Mounted, theirs: &Theirs) {
             &theirs.message,
             &theirs.turn,
             &theirs.file,
+            &theirs.schedule,
         ];
         let id = id.into_iter().find(|id| address.contains(*id)).unwrap();
         let detail = expected["detail"].as_str().unwrap().replace(nowhere, id);
@@ -213,7 +225,7 @@ pub(crate) async fn nothing_is_found(site: &Mounted, theirs: &Theirs) {
 pub(crate) async fn everything_is_there(site: &Mounted, theirs: &Theirs) {
     for route in routes() {
         let address = theirs.address(&route.path);
-        let page = send(site, "acme ada notes", &route, &address).await;
+        let page = send(site, "acme ada all", &route, &address).await;
         // While it runs.
         let is_early = page.status == StatusCode::CONFLICT
             && match route.id.as_str() {

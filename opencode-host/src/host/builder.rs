@@ -134,6 +134,8 @@ impl HostBuilder {
                 placing: SessionGates::default(),
                 listening: tokio::sync::Mutex::default(),
                 queue_changed: Arc::new(Notify::new()),
+                #[cfg(feature = "schedules")]
+                schedules_changed: Arc::default(),
                 effect_noted: Arc::default(),
                 answered: Arc::default(),
                 workers: Mutex::default(),

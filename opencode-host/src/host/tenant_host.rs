@@ -11,6 +11,8 @@ use opencode_client::wire::Prompt;
 use super::{AnswerError, Export, Host, LiveStream, SubmitError, SubmitOptions, ViewStream};
 use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
 use crate::live::Cursor;
+#[cfg(feature = "schedules")]
+use crate::store::Schedule;
 use crate::store::{
     Attachment, CancelOutcome, Conversation, ConversationFilter, ConversationSummary, Forked,
     Message, Metadata, NewAnswer, Page, StoreError, StoreResult, Submitted, Tenant, Turn,
@@ -56,7 +58,7 @@ impl Host {
 }
 
 /// A row, where it is there and of a conversation of the tenant's.
-trait Row: Sized {
+pub(super) trait Row: Sized {
     const WHAT: &'static str;
 
     fn conversation(&self) -> ConversationId;
@@ -75,6 +77,8 @@ macro_rules! rows {
 }
 
 rows! { Turn "turn" Message "message" Attachment "file" }
+#[cfg(feature = "schedules")]
+rows! { Schedule "schedule" }
 
 impl TenantHost {
     /// Whose rows are found.
@@ -378,7 +382,11 @@ impl TenantHost {
         self.host.settled(turn).await
     }
 
-    async fn own<R: Row>(&self, row: Option<R>, id: impl fmt::Display) -> StoreResult<R> {
+    pub(super) async fn own<R: Row>(
+        &self,
+        row: Option<R>,
+        id: impl fmt::Display,
+    ) -> StoreResult<R> {
         let missing = || StoreError::not_found(R::WHAT, id);
         let Some(row) = row else {
             return Err(missing());

@@ -14,14 +14,15 @@ use super::{
     Effects, Files, Finish, Finished, Forked, Lane, Lease, LeaseStatus, Ledger,
     MAX_ATTACHMENT_NAME, MAX_CANCEL_REASON, MAX_KEY_CHARS, MAX_TENANT_CHARS, Message, MessageEntry,
     Messages, Metadata, NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page, Progress, Queue,
-    RequestAnswer, Reserved, Server, ServerLoad, ServerName, ServerReport, Servers, SessionGates,
-    SessionLock, SessionRecord, Store, StoreResult, Submitted, Swapped, Take, Tenant, TenantShare,
-    Tried, Turn, TurnEvent, TurnStanding, TurnVersion, Unplaced, WorkerId,
+    RequestAnswer, Reserved, Schedule, Schedules, Server, ServerLoad, ServerName, ServerReport,
+    Servers, SessionGates, SessionLock, SessionRecord, Store, StoreResult, Submitted, Swapped,
+    Take, Tenant, TenantShare, Tried, Turn, TurnEvent, TurnStanding, TurnVersion, Unplaced,
+    WorkerId,
 };
 use crate::blobs::Digest;
 use crate::budget::{Budget, Spending, Spent};
 use crate::clock::Timestamp;
-use crate::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnId};
+use crate::id::{AttachmentId, ConversationId, EffectId, MessageId, ScheduleId, TurnId};
 use crate::live::LiveBus;
 
 /// A store behind its bounds: names of conversations and client keys have at most [`MAX_KEY_CHARS`] characters,
@@ -186,6 +187,20 @@ forward! { Servers {
 }
     fn keeps_servers(&self) -> bool {
         self.0.keeps_servers()
+    }
+}
+
+forward! { Schedules {
+    add_schedule(schedule: &Schedule) -> ();
+    schedule(id: ScheduleId) -> Option<Schedule>;
+    schedules(conversation: ConversationId) -> Vec<Schedule>;
+    due_schedules(limit: u32) -> Vec<Schedule>;
+    next_schedule_due() -> Option<Timestamp>;
+    swap_schedule(expected: &Schedule, new: &Schedule) -> bool;
+    delete_schedule(id: ScheduleId) -> bool;
+}
+    fn keeps_schedules(&self) -> bool {
+        self.0.keeps_schedules()
     }
 }
 

@@ -9,13 +9,13 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{
     Account, Attachment, Conversation, ConversationCursor, ConversationRow, Effect, Lease,
-    LeaseStatus, LedgerRow, Message, MessageEntry, MessageRow, Phase, RowStore, Rows, Server,
-    ServerName, StoreResult, Tables, Tenant, TenantRow, TurnRow,
+    LeaseStatus, LedgerRow, Message, MessageEntry, MessageRow, Phase, RowStore, Rows, Schedule,
+    Server, ServerName, StoreResult, Tables, Tenant, TenantRow, TurnRow,
 };
 use crate::blobs::Digest;
 use crate::budget::{Spending, Spent};
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnId};
+use crate::id::{AttachmentId, ConversationId, EffectId, MessageId, ScheduleId, TurnId};
 
 /// A store that is gone with its process: for tests, and for turns nobody needs
 /// to find again. The rules are those of every [`Store`](super::Store).
@@ -70,6 +70,7 @@ struct Maps {
     ledger: BTreeMap<TurnId, LedgerRow>,
     servers: BTreeMap<ServerName, Server>,
     tenants: BTreeMap<Tenant, TenantRow>,
+    schedules: BTreeMap<ScheduleId, Schedule>,
     last_number: u64,
 }
 
@@ -135,6 +136,10 @@ impl Tables for MemoryTables {
         true
     }
 
+    fn keeps_schedules(&self) -> bool {
+        true
+    }
+
     fn clock(&self) -> &dyn Clock {
         &*self.clock
     }
@@ -194,6 +199,7 @@ impl Rows for MemoryRows {
             maps.message_numbers.remove(&row.message.id);
         }
         maps.files.retain(|_, file| file.conversation != id);
+        maps.schedules.retain(|_, known| known.conversation != id);
         Ok(())
     }
 
@@ -486,6 +492,20 @@ impl Rows for MemoryRows {
             .filter_map(|turn| turn.not_before)
             .filter(|at| *at > now)
             .min())
+    }
+
+    async fn schedules(&mut self) -> StoreResult<Vec<Schedule>> {
+        Ok(self.0.schedules.values().cloned().collect())
+    }
+
+    async fn set_schedule(
+        &mut self,
+        id: ScheduleId,
+        schedule: Option<Schedule>,
+    ) -> StoreResult<()> {
+        self.0.schedules.remove(&id);
+        self.0.schedules.extend(schedule.map(|new| (id, new)));
+        Ok(())
     }
 
     /// Copies no checkpoint: leases are looked at often.

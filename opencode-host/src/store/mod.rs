@@ -1,7 +1,8 @@
 //! Where conversations, messages and turns are kept.
 //!
-//! A [`Store`] is seven things: [`Conversations`], the [`Queue`] of turns, [`Messages`], [`Files`], the [`Effects`] that commits
-//! owe to the world outside, the [`Ledger`] of what turns use, and the [`Servers`] that conversations are placed on.
+//! A [`Store`] is eight things: [`Conversations`], the [`Queue`] of turns, [`Messages`], [`Files`], the [`Effects`] that commits
+//! owe to the world outside, the [`Ledger`] of what turns use, the [`Servers`] that conversations are placed on, and the
+//! [`Schedules`] that submit turns again and again.
 //!
 //! The turns table is the queue: queued → running (a lease: owner, generation,
 //! expiry) → finished → settled. A [`Store`] promises, and the suite behind the
@@ -54,7 +55,7 @@
 //!    that the store breaks.
 //!
 //! Where reading whole rows costs too much, implement [`Conversations`], [`Queue`], [`Messages`], [`Files`], [`Effects`],
-//! [`Ledger`] and [`Servers`] yourself, in statements that change columns, as opencode-sql does.
+//! [`Ledger`], [`Servers`] and [`Schedules`] yourself, in statements that change columns, as opencode-sql does.
 //!
 //! # Adding a method
 //!
@@ -90,6 +91,7 @@ mod row_files;
 mod row_fork;
 mod row_ledger;
 mod row_placed;
+mod row_schedules;
 mod row_servers;
 mod row_shares;
 mod row_spending;
@@ -97,6 +99,8 @@ mod row_store;
 mod row_unsettled;
 mod row_versions;
 mod rows;
+mod schedule;
+mod schedules;
 mod server;
 mod server_name;
 mod servers;
@@ -136,6 +140,8 @@ pub use rows::{
     CancelOutcome, Claim, ClaimedTurn, Finished, Lease, LeaseStatus, PromptRecord, Turn,
     TurnStanding, TurnVersion, WorkerId,
 };
+pub use schedule::{MAX_MISSED, Schedule, ScheduleOutcome, ScheduleRun};
+pub use schedules::Schedules;
 pub use server::{Server, ServerLoad, ServerProblem, ServerReport, ServerState, Unplaced};
 pub use server_name::{BadServerName, MAX_SERVER_NAME, ServerLabel, ServerName};
 pub use servers::Servers;
@@ -179,7 +185,7 @@ pub enum StoreError {
     /// There is no such row.
     #[error("there is no {what} {id}")]
     NotFound {
-        /// `conversation`, `message`, `turn` or `server`.
+        /// `conversation`, `message`, `turn`, `server` or `schedule`.
         what: &'static str,
         /// Its id.
         id: String,
@@ -245,7 +251,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// There is no such row. `what` is `conversation`, `message`, `turn` or `server`.
+    /// There is no such row. `what` is `conversation`, `message`, `turn`, `server` or `schedule`.
     pub fn not_found(what: &'static str, id: impl fmt::Display) -> Self {
         Self::NotFound {
             what,
@@ -271,12 +277,12 @@ pub type StoreResult<T> = Result<T, StoreError>;
 /// Where conversations, messages and turns are kept. See the [module](self) for
 /// what an implementation promises.
 pub trait Store:
-    Conversations + Queue + Messages + Files + Effects + Ledger + Servers + 'static
+    Conversations + Queue + Messages + Files + Effects + Ledger + Servers + Schedules + 'static
 {
 }
 
-impl<S: Conversations + Queue + Messages + Files + Effects + Ledger + Servers + 'static> Store
-    for S
+impl<S> Store for S where
+    S: Conversations + Queue + Messages + Files + Effects + Ledger + Servers + Schedules + 'static
 {
 }
 

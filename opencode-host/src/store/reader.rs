@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::{
     Account, Attachment, Conversation, ConversationFilter, ConversationSummary, Effect, Message,
-    MessageEntry, Page, RequestAnswer, Store, StoreResult, Tenant, Turn, TurnEvent, TurnVersion,
+    MessageEntry, Page, RequestAnswer, Schedule, Store, StoreResult, Tenant, Turn, TurnEvent,
+    TurnVersion,
 };
 use crate::budget::Spending;
 use crate::clock::Timestamp;
-use crate::id::{AttachmentId, ConversationId, MessageId, TurnId};
+use crate::id::{AttachmentId, ConversationId, MessageId, ScheduleId, TurnId};
 
 /// The reading half of a store. Cheap to clone.
 ///
@@ -93,6 +94,10 @@ reads! {
     /// What the turns of a tenant or a conversation have used that were begun at `since` or later, and what those that run
     /// have reserved. See [`Ledger::spending`](super::Ledger::spending).
     spending(of: &Account, since: Timestamp) -> Spending;
+    /// One schedule.
+    schedule(id: ScheduleId) -> Option<Schedule>;
+    /// The schedules of a conversation, oldest first.
+    schedules(conversation: ConversationId) -> Vec<Schedule>;
     /// One file.
     attachment(id: AttachmentId) -> Option<Attachment>;
     /// The files of a message, in the order they were attached.

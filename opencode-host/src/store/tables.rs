@@ -6,17 +6,18 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::ledger::no_ledger;
+use super::schedules::no_schedules;
 use super::servers::no_servers;
 use super::share::no_shares;
 use super::{
     Account, Attachment, Conversation, ConversationCursor, Effect, Lease, LeaseStatus, LedgerRow,
-    Message, MessageEntry, Order, Page, Server, ServerName, StoreResult, Tenant, TenantRow,
-    TurnRow,
+    Message, MessageEntry, Order, Page, Schedule, Server, ServerName, StoreResult, Tenant,
+    TenantRow, TurnRow,
 };
 use crate::blobs::Digest;
 use crate::budget::Spending;
 use crate::clock::{Clock, Timestamp};
-use crate::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnId};
+use crate::id::{AttachmentId, ConversationId, EffectId, MessageId, ScheduleId, TurnId};
 
 /// How many conversations a default method reads at a time.
 const PAGE: u32 = 64;
@@ -49,6 +50,11 @@ pub trait Tables: Send + Sync + 'static {
     /// Whether the rows have shares of tenants. Not by default: the methods of [`Rows`] for them are all implemented, or none.
     /// Without them the oldest turn of the highest priority is next, whosever it is.
     fn keeps_shares(&self) -> bool {
+        false
+    }
+
+    /// Whether the rows have schedules. Not by default: the methods of [`Rows`] for them are all implemented, or none.
+    fn keeps_schedules(&self) -> bool {
         false
     }
 
@@ -112,7 +118,7 @@ pub trait Rows: Send {
     /// Writes a conversation, in the place of the one of its id.
     async fn put_conversation(&mut self, row: ConversationRow) -> StoreResult<()>;
 
-    /// Deletes a conversation with its turns, messages and files.
+    /// Deletes a conversation with its turns, messages, files and schedules.
     async fn delete_conversation(&mut self, id: ConversationId) -> StoreResult<()>;
 
     /// The turn of this id.
@@ -328,6 +334,21 @@ pub trait Rows: Send {
     async fn next_moment(&mut self, now: Timestamp) -> StoreResult<Option<Timestamp>> {
         let _ = now;
         Ok(None)
+    }
+
+    /// All schedules, in any order. This default has none.
+    async fn schedules(&mut self) -> StoreResult<Vec<Schedule>> {
+        Ok(Vec::new())
+    }
+
+    /// Puts a schedule in the place of the one of this id; `None` deletes that. This default refuses: no schedules are kept.
+    async fn set_schedule(
+        &mut self,
+        id: ScheduleId,
+        schedule: Option<Schedule>,
+    ) -> StoreResult<()> {
+        let _ = (id, schedule);
+        Err(no_schedules())
     }
 
     /// How a lease stands. This default reads the turn.

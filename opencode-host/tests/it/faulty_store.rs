@@ -8,15 +8,15 @@ use async_trait::async_trait;
 use opencode_host::blobs::Digest;
 use opencode_host::budget::{Budget, Spending, Spent};
 use opencode_host::clock::Timestamp;
-use opencode_host::id::{AttachmentId, ConversationId, EffectId, MessageId, TurnId};
+use opencode_host::id::{AttachmentId, ConversationId, EffectId, MessageId, ScheduleId, TurnId};
 use opencode_host::store::{
     Account, AnswerOutcome, AnswerState, Attached, Attachment, CancelOutcome, Claim, ClaimedTurn,
     Conversation, ConversationFilter, ConversationSummary, Conversations, Effect, Effects, Files,
     Finish, Finished, Forked, Lane, Lease, LeaseStatus, Ledger, Message, MessageEntry, Messages,
     Metadata, NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page, Progress, Queue,
-    RequestAnswer, Reserved, Server, ServerLoad, ServerName, ServerReport, Servers, SessionGates,
-    SessionLock, SessionRecord, Store, StoreError, StoreResult, Submitted, Swapped, Take, Tenant,
-    Tried, Turn, TurnEvent, TurnVersion, Unplaced, WorkerId,
+    RequestAnswer, Reserved, Schedule, Schedules, Server, ServerLoad, ServerName, ServerReport,
+    Servers, SessionGates, SessionLock, SessionRecord, Store, StoreError, StoreResult, Submitted,
+    Swapped, Take, Tenant, Tried, Turn, TurnEvent, TurnVersion, Unplaced, WorkerId,
 };
 use tokio::sync::Notify;
 
@@ -293,6 +293,20 @@ forward! { Servers {
 }
     fn keeps_servers(&self) -> bool {
         self.below.keeps_servers()
+    }
+}
+
+forward! { Schedules {
+    through add_schedule(schedule: &Schedule) -> ();
+    through schedule(id: ScheduleId) -> Option<Schedule>;
+    through schedules(conversation: ConversationId) -> Vec<Schedule>;
+    through due_schedules(limit: u32) -> Vec<Schedule>;
+    through next_schedule_due() -> Option<Timestamp>;
+    through swap_schedule(expected: &Schedule, new: &Schedule) -> bool;
+    through delete_schedule(id: ScheduleId) -> bool;
+}
+    fn keeps_schedules(&self) -> bool {
+        self.below.keeps_schedules()
     }
 }
 

@@ -25,6 +25,7 @@ mod nats_server;
 mod real;
 mod rules;
 mod sandbox;
+mod schedules;
 mod servers;
 mod steps;
 #[cfg(feature = "conformance")]

@@ -13,6 +13,7 @@ pub(crate) mod leases;
 pub(crate) mod ledger;
 pub(crate) mod messages;
 pub(crate) mod progress;
+pub(crate) mod schedules;
 pub(crate) mod servers;
 pub(crate) mod submits;
 pub(crate) mod tenants;

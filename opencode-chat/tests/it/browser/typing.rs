@@ -254,13 +254,10 @@ async fn what_is_typed_and_attached_while_something_is_sent_stays() {
     stage.browser.types(" hold").await;
     stage.browser.press("Enter").await;
     stage.browser.shows("Some wor").await;
-    assert_eq!(
-        stage
-            .browser
-            .evaluate("document.querySelectorAll('.prompt').length")
-            .await,
-        4
-    );
+    stage
+        .browser
+        .until("document.querySelectorAll('.prompt').length === 4")
+        .await;
     stage.browser.composes("hao").await;
     stage.browser.strikes("Escape", 229).await;
     stage.browser.types("").await;

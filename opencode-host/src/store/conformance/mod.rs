@@ -80,6 +80,7 @@ pub mod nodes;
 pub mod people;
 pub mod progress;
 mod sample;
+pub mod schedules;
 pub mod servers;
 pub mod sessions;
 pub mod shares;
@@ -241,6 +242,7 @@ macro_rules! store_conformance {
                 a_draining_server_takes_no_conversations, a_capacity_is_kept;
             shares: what_waits_and_runs_is_counted, a_share_is_kept, tenants_take_turns, weights_are_kept, what_was_not_used_is_gone, turns_at_once_are_bounded, a_dead_workers_turn_makes_room, turns_of_a_period_are_bounded, the_highest_priority_comes_first, a_turn_waits_for_its_moment, a_moment_holds_up_no_cancel, each_server_has_its_order;
             gone: a_silent_server_is_gone, what_a_gone_server_had_to_do_is_moved, a_deletion_is_its_servers, lost_sessions_are_forgotten;
+            schedules: a_schedule_is_kept, schedules_come_due_in_order, one_moves_a_schedule_on, deletion_takes_schedules;
             nodes: each_turn_is_claimed_once, a_conversation_has_one_turn_at_a_time;
         }
     };
@@ -278,6 +280,7 @@ mod tests {
             ("ledger", include_str!("ledger.rs")),
             ("nodes", include_str!("nodes.rs")),
             ("people", include_str!("people.rs")),
+            ("schedules", include_str!("schedules.rs")),
             ("servers", include_str!("servers.rs")),
             ("sessions", include_str!("sessions.rs")),
             ("shares", include_str!("shares.rs")),
