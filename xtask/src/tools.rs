@@ -25,6 +25,8 @@ pub(crate) const MOTO: &str = "OPENCODE_HOST_MOTO";
 pub(crate) const PROMETHEUS: &str = "OPENCODE_HOST_PROMETHEUS";
 /// Tells the tests where nats-server is.
 pub(crate) const NATS: &str = "OPENCODE_HOST_NATS";
+/// Tells the tests where systemd-analyze is, which looks at units.
+pub(crate) const SYSTEMD_ANALYZE: &str = "OPENCODE_HOST_SYSTEMD_ANALYZE";
 /// Tells the tests that everything they can use is there: nothing may be skipped.
 const FROM_XTASK: &str = "OPENCODE_HOST_XTASK";
 
@@ -81,6 +83,7 @@ pub(crate) struct Tools {
     /// The folder of the programs that metrics are tried with.
     pub(crate) prometheus: PathBuf,
     pub(crate) nats: PathBuf,
+    pub(crate) systemd_analyze: PathBuf,
 }
 
 impl Tools {
@@ -107,6 +110,12 @@ impl Tools {
                 install,
                 || apt::install("nats-server"),
             )?,
+            systemd_analyze: find_or(
+                || Ok(process::on_path("systemd-analyze")),
+                "systemd-analyze",
+                install,
+                || apt::install("systemd"),
+            )?,
         })
     }
 
@@ -124,6 +133,7 @@ impl Tools {
             .env(MOTO, &self.moto)
             .env(PROMETHEUS, &self.prometheus)
             .env(NATS, &self.nats)
+            .env(SYSTEMD_ANALYZE, &self.systemd_analyze)
             .env(FROM_XTASK, "1");
     }
 }
@@ -255,6 +265,10 @@ pub(crate) fn print() -> Result<ExitCode> {
         (
             "nats-server",
             find_nats().map(|path| path.display().to_string()),
+        ),
+        (
+            "systemd-analyze",
+            process::on_path("systemd-analyze").map(|path| path.display().to_string()),
         ),
     ];
     for (name, place) in &found {

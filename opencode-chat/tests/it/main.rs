@@ -16,6 +16,7 @@ mod metrics;
 #[path = "../../../opencode-host/tests/it/nats_server.rs"]
 mod nats_server;
 mod nodes;
+mod packaging;
 mod pages;
 mod proxied;
 mod real;
