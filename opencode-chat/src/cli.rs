@@ -1,9 +1,11 @@
 //! The command line.
 
+mod asked;
 mod backups;
 mod budgets;
 mod bus;
 mod metrics;
+mod schedules;
 mod secret_file;
 mod servers;
 mod size;
@@ -17,17 +19,19 @@ use std::time::Duration;
 
 use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use opencode_client::wire::{ModelRef, PermissionReply};
+use opencode_client::wire::PermissionReply;
 use opencode_host::HostOptions;
 use opencode_host::id::{EffectId, TurnId};
 use opencode_host::live::Cursor;
 use opencode_host::store::OnBusy;
 use opencode_host::{DEFAULT_MAX_UPLOAD, DEFAULT_UPLOAD_QUOTA};
 
+pub(crate) use asked::{AskedArgs, PromptArgs};
 pub(crate) use backups::{BackupArgs, RestoreArgs};
 pub(crate) use budgets::BudgetArgs;
 pub(crate) use bus::BusArgs;
 pub(crate) use metrics::MetricsArgs;
+pub(crate) use schedules::{ScheduleArgs, SchedulesArgs};
 pub(crate) use secret_file::{is_secret, read as read_secret, read_text};
 pub(crate) use servers::{ServerArgs, ServersArgs};
 pub(crate) use size::ByteSize;
@@ -76,6 +80,10 @@ pub(crate) enum Command {
     Cancel(CancelArgs),
     /// Try again what was given up, as `doctor` lists it; a `serve` or a `worker` on the same database does
     Retry(RetryArgs),
+    /// Ask something again and again, at the times of a cron expression; a `serve` or a `worker` on the same database does
+    Schedule(ScheduleArgs),
+    /// What is asked again and again: when it is next, what became of it last; to pause, resume or delete it
+    Schedules(SchedulesArgs),
     /// The OpenCode servers on this database: how they stand, and which begin no conversations any more
     Servers(ServersArgs),
     /// Copy everything into one file, while turns run: rows, files and the agents' folders
@@ -107,6 +115,8 @@ impl Command {
             Self::Show(args) => &args.store,
             Self::Cancel(args) => &args.store,
             Self::Retry(args) => &args.store,
+            Self::Schedule(args) => &args.store,
+            Self::Schedules(args) => &args.store,
             Self::Servers(args) => &args.store,
             Self::Backup(args) => &args.store,
             Self::Restore(args) => &args.store,
@@ -221,32 +231,6 @@ pub(crate) struct LimitArgs {
     /// How long a turn belongs to a worker that says nothing, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "15", env = "OPENCODE_CHAT_LEASE", value_parser = seconds)]
     pub(crate) lease: Duration,
-}
-
-/// What is asked, of whom.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct PromptArgs {
-    /// What to ask; `-` reads it from standard input
-    #[arg(value_parser = any_text())]
-    pub(crate) prompt: String,
-    /// The conversation to go on with; made when there is none of this name
-    #[arg(long, value_name = "NAME", default_value = "default", value_parser = any_text())]
-    pub(crate) conversation: String,
-    /// The agent that answers, such as build or plan
-    #[arg(long, value_name = "NAME")]
-    pub(crate) agent: Option<String>,
-    /// The model that answers, as provider/model
-    #[arg(long, value_name = "PROVIDER/MODEL")]
-    pub(crate) model: Option<ModelRef>,
-    /// Further instructions to the model, behind those of the chat
-    #[arg(long, value_name = "TEXT", value_parser = any_text())]
-    pub(crate) system: Option<String>,
-    /// The same key in the same conversation is the same turn: safe to repeat
-    #[arg(long, value_name = "KEY", value_parser = any_text())]
-    pub(crate) client_key: Option<String>,
-    /// What to do when the conversation has an unfinished turn
-    #[arg(long, value_name = "POLICY", default_value = "enqueue")]
-    pub(crate) on_busy: OnBusyArg,
 }
 
 /// What to do when the agent asks.

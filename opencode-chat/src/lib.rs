@@ -101,6 +101,8 @@ async fn perform(configured: Configured, set_filter: SetFilter) -> Result<ExitCo
         Command::Show(args) => commands::show::run(args).await,
         Command::Cancel(args) => commands::cancel::run(args).await,
         Command::Retry(args) => commands::retry::run(args).await,
+        Command::Schedule(args) => commands::schedules::add(args).await,
+        Command::Schedules(args) => commands::schedules::list(args).await,
         Command::Servers(args) => commands::servers::run(args).await,
         Command::Backup(args) => commands::backup::run(args).await,
         Command::Restore(args) => commands::restore::run(args).await,

@@ -9,6 +9,7 @@ pub(crate) mod install;
 mod observing;
 pub(crate) mod restore;
 pub(crate) mod retry;
+pub(crate) mod schedules;
 pub(crate) mod serve;
 pub(crate) mod servers;
 pub(crate) mod show;
@@ -23,12 +24,12 @@ use opencode_client::wire::{Prompt, System};
 use opencode_host::{DEFAULT_MAX_PROMPT, SubmitError, SubmitOptions, check_prompt};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::PromptArgs;
+use crate::cli::{AskedArgs, PromptArgs};
 use crate::exit::Failure;
 use crate::terminal;
 
 /// What the arguments ask; `-` is read from standard input.
-fn prompt(args: &PromptArgs) -> Result<Prompt, Failure> {
+fn prompt(args: &AskedArgs) -> Result<Prompt, Failure> {
     let text = if args.prompt == "-" {
         let mut text = Vec::new();
         // One byte more than allowed tells that there is too much.

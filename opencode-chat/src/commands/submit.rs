@@ -15,7 +15,7 @@ use crate::{local_files, ndjson, terminal};
 
 /// Queues a turn. Needs no OpenCode: whoever works on the database finds it.
 pub(crate) async fn run(args: SubmitArgs) -> Result<ExitCode, Failure> {
-    let prompt = prompt(&args.prompt)?;
+    let prompt = prompt(&args.prompt.asked)?;
     let store = open_store(&args.store).await?;
     let host = if args.file.is_empty() {
         bounded(Host::builder(store), &args.budgets).build()
@@ -23,7 +23,7 @@ pub(crate) async fn run(args: SubmitArgs) -> Result<ExitCode, Failure> {
         let product = Chat::new(&args.sandbox, &args.store)?;
         host(store, &product, args.uploads.options(), &args.budgets)
     };
-    let name = &args.prompt.conversation;
+    let name = &args.prompt.asked.conversation;
     let conversation = host.open_conversation(&Tenant::default(), name).await?;
     let options = SubmitOptions {
         uploads: local_files::upload(&host, conversation.id, &args.file).await?,

@@ -43,7 +43,7 @@ pub(crate) async fn run(args: TurnArgs) -> Result<ExitCode, Failure> {
 
 async fn turn(args: TurnArgs) -> Result<ExitCode, Failure> {
     // Everything that can be wrong with the set-up shows before a row is written.
-    let prompt = prompt(&args.prompt)?;
+    let prompt = prompt(&args.prompt.asked)?;
     if let Some(folder) = &args.artifacts {
         local_files::prepare(folder).await?;
     }
@@ -91,7 +91,7 @@ async fn warn_of_models(client: Client) {
 async fn drive(worker: &Worker, args: &TurnArgs, prompt: Prompt) -> Result<ExitCode, Failure> {
     let host = worker.host();
     let conversation = host
-        .open_conversation(&Tenant::default(), &args.prompt.conversation)
+        .open_conversation(&Tenant::default(), &args.prompt.asked.conversation)
         .await?;
     let uploads = local_files::upload(host, conversation.id, &args.file).await?;
     let options = SubmitOptions {

@@ -10,6 +10,7 @@ mod faults;
 mod lines;
 mod queue;
 mod result;
+mod schedules;
 mod servers;
 mod settings;
 mod terminal;
