@@ -1561,6 +1561,11 @@ export interface operations {
                 used_since?: number;
                 /** @description Those used before this time. */
                 used_before?: number;
+                /**
+                 * @description Those in which words are found, each as the beginning of one: all in one message, or all in the name and the texts of
+                 *     the metadata. It is words and nothing else, of at most 500 characters.
+                 */
+                search?: string;
             };
             header?: never;
             path?: never;

@@ -113,6 +113,14 @@ impl<'r, R: Row> Columns<'r, R> {
             .ok_or_else(|| self.corrupt(column, "is NULL"))
     }
 
+    /// Text that may have been cut in the middle of an escape.
+    pub(crate) fn beginning(&self, column: &str) -> StoreResult<String> {
+        let escaped = self.required(column, self.row.text(column))?;
+        let slashes = escaped.len() - escaped.trim_end_matches('\\').len();
+        let whole = &escaped[..escaped.len() - slashes % 2];
+        unescape(whole.to_owned()).ok_or_else(|| self.corrupt(column, "has a broken escape"))
+    }
+
     /// The JSON in a column, unread.
     pub(crate) fn optional_raw(&self, column: &str) -> StoreResult<Option<String>> {
         self.optional(column, self.row.text(column))

@@ -7,9 +7,9 @@ use opencode_host::store::{Store, StoreResult};
 use crate::options::{Description, Options};
 #[cfg(feature = "postgres")]
 use crate::postgres::PostgresEngine;
+use crate::ready::ready;
 #[cfg(feature = "sqlite")]
 use crate::sqlite::SqliteEngine;
-use crate::store::SqlStore;
 use crate::target::Target;
 
 /// Opens a store, and brings its schema up to date: `sqlite://PATH`, a bare path
@@ -32,12 +32,14 @@ pub async fn connect(url: &str) -> StoreResult<Arc<dyn Store>> {
 pub async fn connect_with(url: &str, options: Options) -> StoreResult<Arc<dyn Store>> {
     Ok(match Target::parse(url)? {
         #[cfg(feature = "sqlite")]
-        Target::File(path) => Arc::new(SqlStore(SqliteEngine::open(Some(&path), &options).await?)),
+        Target::File(path) => {
+            Arc::new(ready(SqliteEngine::open(Some(&path), &options).await?).await?)
+        }
         #[cfg(feature = "sqlite")]
-        Target::Memory => Arc::new(SqlStore(SqliteEngine::open(None, &options).await?)),
+        Target::Memory => Arc::new(ready(SqliteEngine::open(None, &options).await?).await?),
         #[cfg(feature = "postgres")]
         Target::Postgres(target) => {
-            Arc::new(SqlStore(PostgresEngine::open(*target, options).await?))
+            Arc::new(ready(PostgresEngine::open(*target, options).await?).await?)
         }
     })
 }

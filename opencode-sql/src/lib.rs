@@ -88,12 +88,14 @@ mod plans;
 mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod ready;
 mod schema;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod store;
 mod tables;
 mod target;
+mod words_due;
 
 pub use backup::{Dump, Restore};
 pub use connect::{connect, connect_with, damage, describe, describe_with};

@@ -13,7 +13,7 @@ use crate::options::{Dialect, Options, PREFIX};
 
 /// The tables, without their prefix. Other words with the prefix are indexes, which no schema may stand before where they
 /// are made, and has to where they are dropped.
-pub(crate) const TABLES: [&str; 18] = [
+pub(crate) const TABLES: [&str; 19] = [
     "migrations",
     "conversations",
     "sessions",
@@ -32,6 +32,7 @@ pub(crate) const TABLES: [&str; 18] = [
     "arrivals",
     "growths",
     "schedules",
+    "words",
 ];
 
 /// The longest prefix. With it the longest name of an index stays below the 63 bytes of Postgres.

@@ -8,7 +8,7 @@ use crate::options::Dialect;
 use crate::schema::STEPS;
 use crate::tables::{
     answers, arrivals, attachments, backlog, claims, conversations, effects, endings, forks,
-    leases, ledger, messages, progress, schedules, servers, tenants, turns, versions,
+    leases, ledger, messages, progress, schedules, servers, tenants, turns, versions, words,
 };
 
 /// A statement, the index it is to use, and the types of its parameters.
@@ -18,6 +18,11 @@ const LISTED: &str = "bigint, bigint, bigint, text, bigint, bigint, text, text, 
 const NEXT_ON: &str = "bigint, bigint, bigint, bigint, text, text";
 const LISTED_OF_TENANT: &str =
     "bigint, bigint, bigint, text, bigint, bigint, text, text, bigint, text";
+
+const FOUND: &str =
+    "bigint, bigint, bigint, text, bigint, bigint, text, text, bigint, text, text, bigint";
+const FOUND_OF_TENANT: &str =
+    "bigint, bigint, bigint, text, bigint, bigint, text, text, bigint, text, text, bigint, text";
 
 const EXPECTED: &[Expected] = &[
     (arrivals::TAKE, "arrivals_by_due", "bigint"),
@@ -192,6 +197,26 @@ const EXPECTED: &[Expected] = &[
     (versions::LAST_SHOWN, "messages_by_conversation", "text"),
     (versions::PLACE, "(id", "text"),
     (versions::VERSIONS, "turns_by_parent", "text"),
+    (conversations::FOUND_NEWEST, "messages_words", FOUND),
+    (conversations::FOUND_OLDEST, "messages_words", FOUND),
+    (
+        conversations::FOUND_NEWEST_OF_TENANT,
+        "conversations_by_tenant",
+        FOUND_OF_TENANT,
+    ),
+    (
+        conversations::FOUND_OLDEST_OF_TENANT,
+        "messages_words",
+        FOUND_OF_TENANT,
+    ),
+    (words::DUE, "messages_due", "bigint, bigint"),
+    (
+        words::DUE_OF_CONVERSATION,
+        "messages_due",
+        "bigint, bigint, text",
+    ),
+    (words::IS_DUE, "conversations_due", "bigint"),
+    (words::FOUND, "messages_words", "text, text, bigint"),
     (versions::NEWEST_BEHIND, "turns_by_parent", "text, text"),
 ];
 
@@ -246,6 +271,9 @@ fn scans(line: &str) -> bool {
         "effects_by_age",
         "effects_given_up",
         "conversations_by_use",
+        // Of rows whose words are to be written: few, as a rule.
+        "messages_due",
+        "conversations_due",
         // Not a table: what the statement has found so far.
         "SCAN lanes",
         "SCAN counted",
@@ -309,6 +337,7 @@ async fn sqlite_uses_its_indexes() {
                 "(server" => "(name=?",
                 "(tenant" => "(tenant=?",
                 "(seq" => "(rowid>?",
+                "messages_words" => "VIRTUAL TABLE INDEX 0:M1",
                 index => index,
             };
             check(sql.sqlite, &plan, index);
@@ -335,6 +364,15 @@ async fn postgres_uses_its_indexes() {
         .await
         .unwrap();
     on.execute(OLD_TURNS).await.unwrap();
+    // As long as messages are.
+    on.execute(
+        "UPDATE opencode_messages SET due = 0, words = array_to_tsvector(ARRAY['word', 'w' || id]), content = repeat(id, 200)",
+    )
+    .await
+    .unwrap();
+    on.execute("UPDATE opencode_conversations SET words = ''")
+        .await
+        .unwrap();
     on.execute("ANALYZE").await.unwrap();
     for (number, (sql, index, types)) in EXPECTED.iter().enumerate() {
         let prepare = format!("PREPARE p{number}({types}) AS {}", sql.postgres);

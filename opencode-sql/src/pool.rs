@@ -9,6 +9,7 @@ use sqlx::{SqliteConnection, SqlitePool};
 use crate::options::Options;
 #[cfg(feature = "postgres")]
 use crate::postgres::PostgresEngine;
+use crate::ready::ready;
 #[cfg(feature = "sqlite")]
 use crate::sqlite::SqliteEngine;
 use crate::store::{SqlStore, submit_within};
@@ -71,7 +72,7 @@ impl Pool for SqlitePool {
     type Store = SqliteStore;
 
     async fn open(self, options: Options) -> StoreResult<SqliteStore> {
-        Ok(SqlStore(SqliteEngine::on_pool(self, &options).await?))
+        ready(SqliteEngine::on_pool(self, &options).await?).await
     }
 }
 
@@ -80,7 +81,7 @@ impl Pool for PgPool {
     type Store = PostgresStore;
 
     async fn open(self, options: Options) -> StoreResult<PostgresStore> {
-        Ok(SqlStore(PostgresEngine::on_pool(self, options).await?))
+        ready(PostgresEngine::on_pool(self, options).await?).await
     }
 }
 

@@ -14,8 +14,8 @@ use opencode_host::store::{
     ClaimedTurn, Conversation, ConversationFilter, ConversationSummary, Conversations, Effect,
     Effects, Files, Finish, Finished, Forked, Lane, Lease, LeaseStatus, Ledger, Message,
     MessageEntry, Messages, Metadata, NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page,
-    Progress, Queue, RequestAnswer, Reserved, SessionGates, SessionLock, SessionRecord, StoreError,
-    StoreResult, Submitted, Swapped, Take, Tenant, TenantShare, Tried, Turn, TurnEvent,
+    Progress, Queue, RequestAnswer, Reserved, Search, SessionGates, SessionLock, SessionRecord,
+    StoreError, StoreResult, Submitted, Swapped, Take, Tenant, TenantShare, Tried, Turn, TurnEvent,
     TurnStanding, TurnVersion, lock_in_process,
 };
 
@@ -24,8 +24,9 @@ use crate::failure::{Failure, SqlResult};
 use crate::tables::claims::{self, Taken};
 use crate::tables::{
     answers, attachments, backlog, conversations, effects, endings, forks, leases, ledger,
-    messages, progress as streamed, submits, tenants, turns, versions,
+    messages, progress as streamed, submits, tenants, turns, versions, words,
 };
+use crate::words_due::write_words;
 
 /// How often a piece of work is run that collides with others.
 const TRIES: u32 = 5;
@@ -160,6 +161,9 @@ impl<E: Engine> Conversations for SqlStore<E> {
         filter: &ConversationFilter,
         page: &Page,
     ) -> StoreResult<Vec<ConversationSummary>> {
+        if filter.search.is_some() {
+            write_words(&self.0).await?;
+        }
         statement!(self.reader, "conversations", |on| conversations::listed(
             &mut on, filter, page
         ))
@@ -403,6 +407,21 @@ impl<E: Engine> Messages for SqlStore<E> {
             &mut on,
             conversation,
             before,
+            limit
+        ))
+    }
+
+    async fn found(
+        &self,
+        conversation: ConversationId,
+        search: &Search,
+        limit: u32,
+    ) -> StoreResult<Vec<MessageId>> {
+        write_words(&self.0).await?;
+        statement!(self.reader, "found", |on| words::found(
+            &mut on,
+            conversation,
+            search,
             limit
         ))
     }

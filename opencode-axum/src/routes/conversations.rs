@@ -4,7 +4,7 @@ use axum::Json as Answer;
 use axum::http::StatusCode;
 use opencode_host::clock::Timestamp;
 use opencode_host::id::ConversationId;
-use opencode_host::store::{ConversationCursor, ConversationFilter, Metadata, Order, Page};
+use opencode_host::store::{ConversationCursor, ConversationFilter, Metadata, Order, Page, Search};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
@@ -35,6 +35,9 @@ pub(crate) struct ListQuery {
     used_since: Option<i64>,
     /// Those used before this time.
     used_before: Option<i64>,
+    /// Those in which words are found, each as the beginning of one: all in one message, or all in the name and the texts of
+    /// the metadata. It is words and nothing else, of at most 500 characters.
+    search: Option<String>,
 }
 
 /// Which end a list begins with.
@@ -77,6 +80,13 @@ pub(crate) async fn list(
     filter.busy = query.busy;
     filter.used_since = query.used_since.map(Timestamp);
     filter.used_before = query.used_before.map(Timestamp);
+    filter.search = match &query.search {
+        Some(search) => {
+            let search = Search::new(search);
+            Some(search.map_err(|error| Problem::unreadable("bad_search", sentence(&error)))?)
+        }
+        None => None,
+    };
     let mut page = Page::newest(query.limit + 1);
     page.order = query.order;
     if let Some(cursor) = query.cursor {

@@ -56,6 +56,10 @@ async fn conversations_are_filtered() {
     let acme = Tenant::from("acme");
     site.host.open_conversation(&acme, "idle").await.unwrap();
     for (filter, expected) in [
+        ("search=GROW", vec!["garden"]),
+        ("search=idl", vec!["idle"]),
+        ("search=%22what%22*%20grows%20", vec!["garden"]),
+        ("search=row", vec![]),
         ("busy=true", vec!["garden"]),
         ("busy=false", vec!["idle"]),
         ("used_since=0&order=oldest_first", vec!["garden", "idle"]),
@@ -91,6 +95,14 @@ async fn conversations_are_filtered() {
     }
     let bad = site.get("/conversations?cursor=x").await;
     bad.is_problem(StatusCode::BAD_REQUEST, "bad_cursor");
+    for (search, told) in [
+        ("%22*%22", "no word"),
+        (&*"x".repeat(10_000), "at most 500"),
+    ] {
+        let bad = site.get(&format!("/conversations?search={search}")).await;
+        assert!(String::from_utf8_lossy(&bad.body).contains(told));
+        bad.is_problem(StatusCode::BAD_REQUEST, "bad_search");
+    }
 }
 
 #[tokio::test]

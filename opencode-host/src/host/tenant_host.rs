@@ -15,7 +15,7 @@ use crate::live::Cursor;
 use crate::store::Schedule;
 use crate::store::{
     Attachment, CancelOutcome, Conversation, ConversationFilter, ConversationSummary, Forked,
-    Message, Metadata, NewAnswer, Page, StoreError, StoreResult, Submitted, Tenant, Turn,
+    Message, Metadata, NewAnswer, Page, Search, StoreError, StoreResult, Submitted, Tenant, Turn,
     TurnVersion,
 };
 use crate::turn::TurnResult;
@@ -191,6 +191,20 @@ impl TenantHost {
         self.conversation(conversation).await?;
         let store = self.host.store();
         store.messages_before(conversation, before, limit).await
+    }
+
+    /// The messages of a conversation that words are found in, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] where the tenant has no such conversation.
+    pub async fn found(
+        &self,
+        conversation: ConversationId,
+        search: &Search,
+        limit: u32,
+    ) -> StoreResult<Vec<MessageId>> {
+        self.conversation(conversation).await?;
+        self.host.store().found(conversation, search, limit).await
     }
 
     /// The turns of a conversation that are queued or run, oldest first, at most `limit`.

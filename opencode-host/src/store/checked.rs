@@ -14,10 +14,10 @@ use super::{
     Effects, Files, Finish, Finished, Forked, Lane, Lease, LeaseStatus, Ledger,
     MAX_ATTACHMENT_NAME, MAX_CANCEL_REASON, MAX_KEY_CHARS, MAX_TENANT_CHARS, Message, MessageEntry,
     Messages, Metadata, NewAnswer, NewAttachment, NewFork, NewTurn, Note, Page, Progress, Queue,
-    RequestAnswer, Reserved, Schedule, Schedules, Server, ServerLoad, ServerName, ServerReport,
-    Servers, SessionGates, SessionLock, SessionRecord, Store, StoreResult, Submitted, Swapped,
-    Take, Tenant, TenantShare, Tried, Turn, TurnEvent, TurnStanding, TurnVersion, Unplaced,
-    WorkerId,
+    RequestAnswer, Reserved, Schedule, Schedules, Search, Server, ServerLoad, ServerName,
+    ServerReport, Servers, SessionGates, SessionLock, SessionRecord, Store, StoreResult, Submitted,
+    Swapped, Take, Tenant, TenantShare, Tried, Turn, TurnEvent, TurnStanding, TurnVersion,
+    Unplaced, WorkerId,
 };
 use crate::blobs::Digest;
 use crate::budget::{Budget, Spending, Spent};
@@ -136,6 +136,7 @@ forward! { Messages {
     messages(conversation: Option<ConversationId>, after: Option<MessageId>, limit: u32) -> Vec<Message>;
     message_index(conversation: Option<ConversationId>, after: u64, limit: u32) -> Vec<MessageEntry>;
     messages_before(conversation: ConversationId, before: Option<MessageId>, limit: u32) -> Vec<Message>;
+    found(conversation: ConversationId, search: &Search, limit: u32) -> Vec<MessageId>;
     turn(id: TurnId) -> Option<Turn>;
     turns(ids: &[TurnId]) -> Vec<Turn>;
     standings(turns: &[TurnId]) -> Vec<Option<TurnStanding>>;

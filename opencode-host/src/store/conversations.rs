@@ -294,7 +294,7 @@ impl ConversationSummary {
         }
     }
 
-    /// Whether it is among those that a filter takes.
+    /// Whether it is among those that a filter takes, whatever is [looked for](ConversationFilter::search) in its messages.
     pub fn is_taken_by(&self, filter: &ConversationFilter) -> bool {
         let Conversation {
             tenant, metadata, ..

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::Tenant;
+use super::{Search, Tenant};
 use crate::clock::Timestamp;
 use crate::id::ConversationId;
 
@@ -26,6 +26,9 @@ pub struct ConversationFilter {
     pub noted: Vec<String>,
     /// With nothing noted under any of these names.
     pub not_noted: Vec<String>,
+    /// In which these words are found: all of them in one message that is shown and complete, or all in its name and the
+    /// texts that are noted at it. See [`Search`].
+    pub search: Option<Search>,
 }
 
 impl ConversationFilter {
@@ -62,6 +65,13 @@ impl ConversationFilter {
     #[must_use]
     pub fn noted(mut self, name: impl Into<String>) -> Self {
         self.noted.push(name.into());
+        self
+    }
+
+    /// These, as far as words are found in them.
+    #[must_use]
+    pub fn search(mut self, search: Search) -> Self {
+        self.search = Some(search);
         self
     }
 

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Finish, RequestAnswer, StoreError, StoreResult, Turn, TurnEvent, TurnStanding, TurnStatus,
-    TurnVersion,
+    Finish, RequestAnswer, Search, StoreError, StoreResult, Turn, TurnEvent, TurnStanding,
+    TurnStatus, TurnVersion,
 };
 use crate::clock::Timestamp;
 use crate::id::{ConversationId, MessageId, TurnId};
@@ -109,6 +109,36 @@ pub trait Messages: Send + Sync {
             messages.extend(entered(self, entry).await?);
         }
         Ok(messages)
+    }
+
+    /// The messages of a conversation that all words of a search are found in, of those that are shown and complete:
+    /// newest first, at most `limit`; none without the conversation.
+    ///
+    /// This default reads the messages one by one.
+    async fn found(
+        &self,
+        conversation: ConversationId,
+        search: &Search,
+        limit: u32,
+    ) -> StoreResult<Vec<MessageId>> {
+        let (mut found, mut after) = (VecDeque::new(), 0);
+        loop {
+            let page = self.message_index(Some(conversation), after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.place;
+            for entry in page.iter().filter(|entry| !entry.hidden) {
+                let message = match entered(self, entry).await {
+                    Ok(message) => message,
+                    Err(StoreError::Corrupt { .. }) => continue,
+                    Err(error) => return Err(error),
+                };
+                if let Some(message) = message.filter(|message| message.has(search)) {
+                    found.push_front(message.id);
+                    found.truncate(limit as usize);
+                }
+            }
+        }
+        Ok(found.into())
     }
 
     /// One turn.
@@ -321,6 +351,11 @@ impl Message {
             finished_at: None,
             hidden: false,
         }
+    }
+
+    /// Whether it is complete, and all words of a search are found in its content.
+    pub fn has(&self, search: &Search) -> bool {
+        self.status != MessageStatus::Pending && search.is_in(&self.answer.content)
     }
 
     /// Writes the end of its turn to the message.

@@ -89,6 +89,7 @@ mod row_effects;
 mod row_ends;
 mod row_files;
 mod row_fork;
+mod row_found;
 mod row_ledger;
 mod row_placed;
 mod row_schedules;
@@ -101,6 +102,7 @@ mod row_versions;
 mod rows;
 mod schedule;
 mod schedules;
+mod search;
 mod server;
 mod server_name;
 mod servers;
@@ -142,6 +144,9 @@ pub use rows::{
 };
 pub use schedule::{MAX_MISSED, Schedule, ScheduleOutcome, ScheduleRun};
 pub use schedules::Schedules;
+pub use search::{
+    BadSearch, MAX_SEARCH_CHARS, MAX_SEARCHED_CHARS, Search, searched_words, title_words,
+};
 pub use server::{Server, ServerLoad, ServerProblem, ServerReport, ServerState, Unplaced};
 pub use server_name::{BadServerName, MAX_SERVER_NAME, ServerLabel, ServerName};
 pub use servers::Servers;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{
     Account, Attachment, Conversation, ConversationFilter, ConversationSummary, Effect, Message,
-    MessageEntry, Page, RequestAnswer, Schedule, Store, StoreResult, Tenant, Turn, TurnEvent,
-    TurnVersion,
+    MessageEntry, Page, RequestAnswer, Schedule, Search, Store, StoreResult, Tenant, Turn,
+    TurnEvent, TurnVersion,
 };
 use crate::budget::Spending;
 use crate::clock::Timestamp;
@@ -73,6 +73,8 @@ reads! {
     message_index(conversation: Option<ConversationId>, after: u64, limit: u32) -> Vec<MessageEntry>;
     /// The messages that a conversation shows, newest first: at most `limit`, of those before `before`.
     messages_before(conversation: ConversationId, before: Option<MessageId>, limit: u32) -> Vec<Message>;
+    /// The messages of a conversation that words are found in, newest first. See [`Messages::found`](super::Messages::found).
+    found(conversation: ConversationId, search: &Search, limit: u32) -> Vec<MessageId>;
     /// One turn.
     turn(id: TurnId) -> Option<Turn>;
     /// The turns that go on from the same place as this one, itself among them, oldest first.

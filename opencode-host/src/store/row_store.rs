@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use super::row_claims::claim_next;
 use super::row_ends::{cancel_unread, note_end, note_request, release_end, release_ends};
 use super::row_fork::fork;
+use super::row_found::is_found;
 use super::row_shares::{next_due, set_share};
 use super::row_unsettled::{leased_until, unfinished};
 use super::row_versions::{choose, hide, versions};
@@ -185,7 +186,7 @@ impl<T: Tables> Conversations for RowStore<T> {
                     failed: last.is_some_and(|last| last.turn.has_failed()),
                 };
                 page = page.after(summary.cursor());
-                if summary.is_taken_by(filter) {
+                if summary.is_taken_by(filter) && is_found(&mut on, &summary, filter).await? {
                     summaries.push(summary);
                 }
             }

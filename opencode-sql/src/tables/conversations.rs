@@ -9,7 +9,7 @@ use opencode_host::store::{
     SessionRecord, StoreError, StoreResult, Swapped, Tenant,
 };
 
-use super::{effects, ledger, turns};
+use super::{effects, ledger, turns, words};
 use crate::columns::{Columns, escape, json};
 use crate::engine::{Handle, Row, Sql, args, locking, sql};
 use crate::failure::SqlResult;
@@ -87,7 +87,7 @@ macro_rules! noted {
 /// $7 and $8 are the names that something is to be noted under, and those that nothing is, as JSON; $9 is how many names
 /// there are in $7.
 macro_rules! listed {
-    ($database:ident, $behind:literal, $order:literal, $tenant:literal) => {
+    ($database:ident, $behind:literal, $order:literal, $tenant:literal $(, $found:ident)?) => {
         concat!(
             "SELECT c.id, c.tenant, c.name, c.metadata, c.created_at, c.forked_from, c.server, c.waits_for, s.session, c.excerpt, c.used_at, ",
             busy!(),
@@ -105,21 +105,39 @@ macro_rules! listed {
             noted!($database, "$8"),
             ")",
             $tenant,
+            $($found!($database),)?
             " ORDER BY c.used_at ", $order, ", c.id ", $order, " LIMIT $6"
         )
     };
-    ($behind:literal, $order:literal, $tenant:literal) => {
+    ($behind:literal, $order:literal, $tenant:literal $(, $found:ident)?) => {
         Sql {
-            sqlite: listed!(sqlite, $behind, $order, $tenant),
-            postgres: listed!(postgres, $behind, $order, $tenant),
+            sqlite: listed!(sqlite, $behind, $order, $tenant $(, $found)?),
+            postgres: listed!(postgres, $behind, $order, $tenant $(, $found)?),
         }
+    };
+}
+/// In which words are found: all of $10 in a message, or all $12 of $11 in what it is called.
+macro_rules! found {
+    ($database:ident) => {
+        concat!(
+            " AND (c.id IN (SELECT m.conversation FROM opencode_messages AS m WHERE m.hidden = 0 AND ",
+            words::in_messages!($database, "$10"),
+            ") OR $12 = ",
+            words::in_title!($database, "$11"),
+            ")"
+        )
     };
 }
 pub(crate) const NEWEST: Sql = listed!("<", "DESC", "");
 pub(crate) const NEWEST_OF_TENANT: Sql = listed!("<", "DESC", " AND c.tenant = $10");
 pub(crate) const OLDEST: Sql = listed!(">", "ASC", "");
 pub(crate) const OLDEST_OF_TENANT: Sql = listed!(">", "ASC", " AND c.tenant = $10");
-const SET_METADATA: Sql = sql!("UPDATE opencode_conversations SET metadata = $2 WHERE id = $1");
+pub(crate) const FOUND_NEWEST: Sql = listed!("<", "DESC", "", found);
+pub(crate) const FOUND_NEWEST_OF_TENANT: Sql = listed!("<", "DESC", " AND c.tenant = $13", found);
+pub(crate) const FOUND_OLDEST: Sql = listed!(">", "ASC", "", found);
+pub(crate) const FOUND_OLDEST_OF_TENANT: Sql = listed!(">", "ASC", " AND c.tenant = $13", found);
+const SET_METADATA: Sql =
+    sql!("UPDATE opencode_conversations SET metadata = $2, words = NULL WHERE id = $1");
 /// Reads the session and keeps it from others until the transaction ends.
 const LOCK_SESSION: Sql =
     locking!("SELECT conversation, session FROM opencode_sessions WHERE conversation = $1");
@@ -270,11 +288,21 @@ pub(crate) async fn listed(
         u64::try_from(noted.len()).unwrap_or(u64::MAX),
     ]
     .to_vec();
-    let statement = match (page.order, &filter.tenant) {
-        (Order::NewestFirst, None) => NEWEST,
-        (Order::OldestFirst, None) => OLDEST,
-        (Order::NewestFirst, Some(_)) => NEWEST_OF_TENANT,
-        (Order::OldestFirst, Some(_)) => OLDEST_OF_TENANT,
+    if let Some(search) = &filter.search {
+        let words: Vec<_> = search.words().collect();
+        args.push(words::of_search(search, filter.tenant.as_ref())?.into());
+        args.push(json(&words)?.into());
+        args.push(u64::try_from(words.len()).unwrap_or(u64::MAX).into());
+    }
+    let statement = match (page.order, &filter.tenant, &filter.search) {
+        (Order::NewestFirst, None, None) => NEWEST,
+        (Order::OldestFirst, None, None) => OLDEST,
+        (Order::NewestFirst, Some(_), None) => NEWEST_OF_TENANT,
+        (Order::OldestFirst, Some(_), None) => OLDEST_OF_TENANT,
+        (Order::NewestFirst, None, Some(_)) => FOUND_NEWEST,
+        (Order::OldestFirst, None, Some(_)) => FOUND_OLDEST,
+        (Order::NewestFirst, Some(_), Some(_)) => FOUND_NEWEST_OF_TENANT,
+        (Order::OldestFirst, Some(_), Some(_)) => FOUND_OLDEST_OF_TENANT,
     };
     args.extend(
         filter

@@ -5,7 +5,7 @@ use opencode_host::id::TurnId;
 use opencode_host::store::{CancelOutcome, EffectKind, Finish, Finished, Lease, Phase, StoreError};
 
 use super::turns::{self, Standing, lost};
-use super::{arrivals, effects, ledger, messages, progress};
+use super::{arrivals, effects, ledger, messages, progress, words};
 use crate::columns::{escape, json, word};
 use crate::engine::{Handle, Sql, args, sql};
 use crate::failure::{Failure, SqlResult};
@@ -49,6 +49,7 @@ async fn end(
     }
     progress::fold(on, turn.id).await?;
     messages::end(on, turn.message, finish, now).await?;
+    words::write_of(on, turn.conversation).await?;
     on.execute(
         ADD_EVENT,
         args![turn.id, Finish::EVENT, json(&finish.event())?, now],

@@ -19,6 +19,7 @@ pub(crate) mod submits;
 pub(crate) mod tenants;
 pub(crate) mod turns;
 pub(crate) mod versions;
+pub(crate) mod words;
 
 /// How turn rows are written, and the newest way of writing them that is understood.
 pub(crate) const ROW_VERSION: i64 = 1;

@@ -20,6 +20,7 @@ use sqlx::migrate::Migrator;
 use sqlx::{Connection as _, SqliteConnection};
 
 use crate::fixture::{PostgresDatabase, SqliteFile, on_postgres, open};
+use crate::found::are_found;
 
 /// What `sqlite3 host.db .dump` says of a file that the version of schema 3, before answers were rows, has written.
 const SCHEMA_3: Made = (3, include_str!("../fixtures/schema-3.sql"));
@@ -133,6 +134,7 @@ pub(crate) async fn is_read(store: &dyn Store, (version, _): Made) {
     let expected = expected.map(|name| (name, !["well", "pond"].contains(&name)));
     assert_eq!(listed, expected);
 
+    are_found(store).await;
     // Each turn goes on from the one before it, and all are shown.
     let shown = store.messages(Some(garden.id), None, 100).await.unwrap();
     assert_eq!(shown.len(), 6);

@@ -14,6 +14,7 @@ mod crowds;
 mod earlier;
 mod fair;
 mod fixture;
+mod found;
 mod live;
 mod own_store;
 mod postgres;

@@ -81,6 +81,7 @@ pub mod people;
 pub mod progress;
 mod sample;
 pub mod schedules;
+pub mod search;
 pub mod servers;
 pub mod sessions;
 pub mod shares;
@@ -237,6 +238,8 @@ macro_rules! store_conformance {
                 an_unfinished_turn_keeps_its_place, only_turns_of_the_conversation_make_room;
             forks: a_fork_begins_as_the_other_conversation_did, what_is_copied_is_over, a_fork_has_the_line_of_its_turn,
                 a_fork_outlives_the_other_conversation, a_name_is_one_fork, only_a_settled_turn_is_forked;
+            search: words_are_found_where_they_are_shown, words_are_no_query, words_of_other_scripts_are_found,
+                what_is_found_is_the_tenants, what_is_found_comes_in_pages, a_long_text_is_found_by_its_beginning;
             servers: a_server_is_kept, a_conversation_is_placed_once, only_its_server_claims_a_turn,
                 conversations_wait_in_order, one_of_many_places_a_conversation,
                 a_draining_server_takes_no_conversations, a_capacity_is_kept;
@@ -281,6 +284,7 @@ mod tests {
             ("nodes", include_str!("nodes.rs")),
             ("people", include_str!("people.rs")),
             ("schedules", include_str!("schedules.rs")),
+            ("search", include_str!("search.rs")),
             ("servers", include_str!("servers.rs")),
             ("sessions", include_str!("sessions.rs")),
             ("shares", include_str!("shares.rs")),

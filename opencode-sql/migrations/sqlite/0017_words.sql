@@ -1,0 +1,23 @@
+-- The words that conversations are found by. The library writes them, since it knows what a word is: what was here before is
+-- due when a store is opened.
+--
+-- The file of the same name for Postgres says the same.
+
+-- Of its name and what is noted at it, each behind a space; NULL where they are due.
+ALTER TABLE opencode_conversations ADD COLUMN words TEXT;
+
+CREATE INDEX opencode_conversations_due ON opencode_conversations (id) WHERE words IS NULL;
+
+-- Whether its words are due: they are once it is complete.
+ALTER TABLE opencode_messages ADD COLUMN due INTEGER NOT NULL DEFAULT 1;
+
+CREATE INDEX opencode_messages_due ON opencode_messages (conversation, seq) WHERE due = 1 AND status <> 'pending';
+
+-- The words of messages, by their seq. A first word, which is no word of a text, tells whose message it is.
+CREATE VIRTUAL TABLE opencode_words USING fts5(words, content = '', contentless_delete = 1, detail = 'none', tokenize = 'ascii');
+
+CREATE TRIGGER opencode_messages_forgotten AFTER DELETE ON opencode_messages BEGIN
+    DELETE FROM opencode_words WHERE rowid = old.seq;
+END;
+
+INSERT INTO opencode_migrations (version, name) VALUES (17, 'words');
