@@ -13,6 +13,7 @@ use opencode_host::{Host, HostBuilder, HostOptions, Worker, WorkerOptions};
 
 use crate::cli::{BudgetArgs, BusArgs, LimitArgs, ServerArgs, StoreArgs};
 use crate::exit::Failure;
+use crate::people::Accounts;
 use crate::product::Chat;
 use crate::upstream::Upstream;
 
@@ -28,6 +29,11 @@ pub(crate) async fn open_store(args: &StoreArgs) -> Result<Arc<dyn Store>, Failu
             failure
         }
     })
+}
+
+/// Opens the accounts of the same database, behind its store.
+pub(crate) async fn open_accounts(args: &StoreArgs) -> Result<Accounts, Failure> {
+    Ok(Accounts::open(&args.database_url()).await?)
 }
 
 /// A host of this application's turns.

@@ -5,6 +5,7 @@ mod backups;
 mod budgets;
 mod bus;
 mod metrics;
+mod people;
 mod schedules;
 mod secret_file;
 mod servers;
@@ -31,6 +32,7 @@ pub(crate) use backups::{BackupArgs, RestoreArgs};
 pub(crate) use budgets::BudgetArgs;
 pub(crate) use bus::BusArgs;
 pub(crate) use metrics::MetricsArgs;
+pub(crate) use people::{AddUserArgs, PasswordArgs, RemoveUserArgs, UserAct, UserArgs};
 pub(crate) use schedules::{ScheduleArgs, SchedulesArgs};
 pub(crate) use secret_file::{is_secret, read as read_secret, read_text};
 pub(crate) use servers::{ServerArgs, ServersArgs};
@@ -90,6 +92,8 @@ pub(crate) enum Command {
     Backup(BackupArgs),
     /// Make a data folder of a backup, on SQLite or on Postgres; nothing that is there is overwritten
     Restore(RestoreArgs),
+    /// Who may use the pages: without a user there are no accounts, and one local person
+    User(UserArgs),
     /// Check database, sandbox root and OpenCode, and say what to do
     Doctor(DoctorArgs),
     /// The settings of `serve` as they are in effect, and where each comes from; secrets are hidden
@@ -120,6 +124,7 @@ impl Command {
             Self::Servers(args) => &args.store,
             Self::Backup(args) => &args.store,
             Self::Restore(args) => &args.store,
+            Self::User(args) => &args.store,
             Self::Doctor(args) => &args.store,
             Self::Config(_) | Self::Completions(_) | Self::Man(_) | Self::Guard(_) => return None,
         })

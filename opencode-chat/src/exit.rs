@@ -7,6 +7,7 @@ use opencode_host::BuildError;
 use opencode_host::outcome::Reason;
 use opencode_host::store::{BadServerName, StoreError, TurnStatus};
 
+use crate::people::PeopleError;
 use crate::terminal;
 
 /// The process could not do what it was asked.
@@ -69,6 +70,15 @@ impl From<StoreError> for Failure {
             | StoreError::QuotaExceeded { .. }
             | StoreError::NotFound { .. } => Self::configuration(error.to_string()),
             error => Self::error(error.to_string()),
+        }
+    }
+}
+
+impl From<PeopleError> for Failure {
+    fn from(error: PeopleError) -> Self {
+        match error {
+            PeopleError::Database(_) | PeopleError::Hash(_) => Self::error(error.to_string()),
+            error => Self::configuration(error.to_string()),
         }
     }
 }

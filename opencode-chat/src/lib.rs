@@ -19,6 +19,8 @@ mod descriptors;
 mod exit;
 mod local_files;
 mod ndjson;
+#[doc(hidden)]
+pub mod people;
 mod permission;
 mod product;
 mod terminal;
@@ -106,6 +108,7 @@ async fn perform(configured: Configured, set_filter: SetFilter) -> Result<ExitCo
         Command::Servers(args) => commands::servers::run(args).await,
         Command::Backup(args) => commands::backup::run(args).await,
         Command::Restore(args) => commands::restore::run(args).await,
+        Command::User(args) => commands::user::run(args).await,
         Command::Doctor(args) => commands::doctor::run(args).await,
         Command::Config(_) => Ok(commands::config::run(&settings)),
         Command::Completions(args) => Ok(commands::install::completions(&args)),

@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 mod exposure;
 pub(crate) mod install;
 mod observing;
+mod password;
 pub(crate) mod restore;
 pub(crate) mod retry;
 pub(crate) mod schedules;
@@ -15,6 +16,7 @@ pub(crate) mod servers;
 pub(crate) mod show;
 pub(crate) mod submit;
 pub(crate) mod turn;
+pub(crate) mod user;
 pub(crate) mod watch;
 pub(crate) mod worker;
 

@@ -8,6 +8,7 @@ mod damage;
 mod doctor;
 mod faults;
 mod lines;
+mod people;
 mod queue;
 mod result;
 mod schedules;

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use crate::support::{Chat, PATIENCE};
 
 /// A turn whose questions are asked at a terminal of its own.
-struct Terminal {
+pub(super) struct Terminal {
     screen: UnboundedReceiver<Vec<u8>>,
     seen: String,
     keys: File,
@@ -23,7 +23,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn start(chat: &Chat, args: &[&str]) -> Self {
+    pub(super) fn start(chat: &Chat, args: &[&str]) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -57,7 +57,7 @@ impl Terminal {
     }
 
     /// Waits until this is on the screen, and forgets it with all before it.
-    async fn shows(&mut self, words: &str) -> String {
+    pub(super) async fn shows(&mut self, words: &str) -> String {
         loop {
             if let Some(at) = self.seen.find(words) {
                 let rest = self.seen.split_off(at + words.len());
@@ -70,11 +70,11 @@ impl Terminal {
         }
     }
 
-    fn types(&mut self, keys: &str) {
+    pub(super) fn types(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).unwrap();
     }
 
-    async fn ends(self) -> (i32, String) {
+    pub(super) async fn ends(self) -> (i32, String) {
         let output = tokio::time::timeout(PATIENCE, self.child.wait_with_output()).await;
         let output = output.expect("it did not end").unwrap();
         (
