@@ -36,6 +36,14 @@ pub(crate) async fn open_accounts(args: &StoreArgs) -> Result<Accounts, Failure>
     Ok(Accounts::open(&args.database_url()).await?)
 }
 
+/// Whether there are accounts, as far as the database can say.
+pub(crate) async fn has_accounts(args: &StoreArgs) -> bool {
+    match open_accounts(args).await {
+        Ok(accounts) => accounts.are_used().await.unwrap_or(false),
+        Err(_) => false,
+    }
+}
+
 /// A host of this application's turns.
 pub(crate) fn host(
     store: Arc<dyn Store>,

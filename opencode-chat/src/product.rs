@@ -12,16 +12,17 @@ use opencode_host::blobs::{Blobs, OpenError};
 use opencode_host::placement::Placement;
 use opencode_host::product::{HookError, Product, TurnContext};
 use opencode_host::sandbox::{OwnConfiguration, RootError, SandboxRoot, own_configuration_rules};
-use opencode_host::store::{Conversation, ServerLabel};
+use opencode_host::store::{Conversation, ServerLabel, Tenant};
 
 use crate::chart::{self, ChartPage};
 use crate::cli::{SandboxArgs, StoreArgs};
 use crate::exit::Failure;
+use crate::people::Accounts;
 
 /// How long bytes are kept that no message names.
 const ORPHAN_AGE: Duration = Duration::from_secs(24 * 3600);
 
-/// The chat: one local person, each conversation in a folder of its own.
+/// The chat: one local person or users with accounts, each conversation in a folder of its own.
 #[derive(Clone, Debug)]
 pub(crate) struct Chat {
     sandboxes: SandboxRoot,
@@ -29,6 +30,7 @@ pub(crate) struct Chat {
     sweep: Option<Duration>,
     own_configuration: OwnConfiguration,
     placement: Placement,
+    accounts: Option<Accounts>,
 }
 
 impl Chat {
@@ -44,6 +46,7 @@ impl Chat {
             sweep: alone.then_some(ORPHAN_AGE),
             own_configuration: OwnConfiguration::Remove,
             placement: Placement::Any,
+            accounts: None,
         })
     }
 
@@ -59,6 +62,22 @@ impl Chat {
     pub(crate) fn begun_on(self, label: Option<ServerLabel>) -> Self {
         let placement = label.map_or(Placement::Any, Placement::Label);
         Self { placement, ..self }
+    }
+
+    /// The chat, whose users are these.
+    pub(crate) fn used_by(self, accounts: Accounts) -> Self {
+        Self {
+            accounts: Some(accounts),
+            ..self
+        }
+    }
+
+    /// Whether the agent may ask for commands in conversations of this tenant.
+    async fn may_run(&self, tenant: &Tenant) -> Result<bool, HookError> {
+        match &self.accounts {
+            Some(accounts) => Ok(accounts.may_run(tenant).await?),
+            None => Ok(true),
+        }
     }
 
     /// Where the bytes of files are.
@@ -138,8 +157,16 @@ pub(crate) fn permission_rules() -> Vec<PermissionRule> {
 
 #[async_trait]
 impl Product for Chat {
-    async fn permission_rules(&self, _: &TurnContext) -> Result<Vec<PermissionRule>, HookError> {
-        Ok(permission_rules())
+    async fn permission_rules(&self, turn: &TurnContext) -> Result<Vec<PermissionRule>, HookError> {
+        let mut rules = permission_rules();
+        if !self.may_run(&turn.conversation.tenant).await? {
+            // Whoever answers for a command, or for a step out of the folder, reaches what is other people's.
+            rules.extend(
+                ["external_directory", "bash"]
+                    .map(|what| PermissionRule::all(what, PermissionAction::Deny)),
+            );
+        }
+        Ok(rules)
     }
 
     async fn placement(&self, _: &TurnContext) -> Result<Placement, HookError> {

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::exposure::{Exposure, refusal};
 use super::servers::told as told_server;
 use super::show::{PAGE, read};
-use crate::assembly::open_store;
+use crate::assembly::{has_accounts, open_store};
 use crate::cli::{DoctorArgs, StoreArgs, exposed};
 use crate::exit::Failure;
 use crate::ndjson;
@@ -46,7 +46,7 @@ pub(crate) async fn run(args: DoctorArgs) -> Result<ExitCode, Failure> {
     check_blobs(&args, &mut report).await;
     check_sandboxes(&args, &mut report);
     check_opencode(&args, &mut report).await;
-    check_reach(&args, &mut report);
+    check_reach(&args, &mut report).await;
     check_webhooks(&args, &mut report);
     Ok(if report.broken {
         ExitCode::from(2)
@@ -298,10 +298,16 @@ async fn unreadable(store: &dyn Store) -> Option<String> {
 }
 
 /// Who would reach the pages of a `serve` with the same arguments and environment.
-fn check_reach(args: &DoctorArgs, report: &mut Report) {
-    let exposure = Exposure::of(&args.reach);
+async fn check_reach(args: &DoctorArgs, report: &mut Report) {
+    let exposure = Exposure::of(&args.reach, has_accounts(&args.store).await);
     let warning = exposure.warning().unwrap_or_default();
     match exposure {
+        Exposure::Accounts(address) if warning.is_empty() => {
+            report.ok("network", format!("{address}, for users who sign in"));
+        }
+        Exposure::Accounts(_) => {
+            report.warning("network", warning, "listen on 127.0.0.1 behind a proxy that speaks https");
+        }
         Exposure::Machine(address) => report.ok("network", format!("{address}, from this machine alone")),
         Exposure::Proxied(_) => report.warning("network", warning, "look at the proxy's configuration for a login"),
         Exposure::Network(_) => report.warning(

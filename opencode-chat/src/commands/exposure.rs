@@ -1,4 +1,4 @@
-//! Who can reach the pages. There are no accounts: whoever reaches them is the one local person.
+//! Who can reach the pages. Without accounts, whoever reaches them is the one local person.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,13 +14,19 @@ pub(super) enum Exposure {
     Proxied(Vec<Host>),
     /// Everybody who reaches this address, as the arguments allow.
     Network(SocketAddr),
-    /// The same, and the arguments do not allow it.
+    /// Everybody who reaches this address and signs in.
+    Accounts(SocketAddr),
+    /// Everybody who reaches this address, and the arguments do not allow it.
     Refused(SocketAddr),
 }
 
 impl Exposure {
-    pub(super) fn of(args: &ReachArgs) -> Self {
+    /// With accounts or without.
+    pub(super) fn of(args: &ReachArgs, has_accounts: bool) -> Self {
         let is_name = |host: &&Host| matches!(host, Host::Name(_));
+        if has_accounts {
+            return Self::Accounts(args.listen);
+        }
         if !is_loopback(args.listen.ip()) {
             return if args.allow_network_without_accounts {
                 Self::Network(args.listen)
@@ -40,6 +46,11 @@ impl Exposure {
     pub(super) fn warning(&self) -> Option<String> {
         match self {
             Self::Machine(_) => None,
+            Self::Accounts(address) if is_loopback(address.ip()) => None,
+            Self::Accounts(address) => Some(format!(
+                "whoever reads the network on the way to {address} reads passwords and conversations. Listen on 127.0.0.1 \
+                 behind a proxy that speaks https"
+            )),
             Self::Proxied(names) => Some(format!(
                 "there are no accounts: whoever a proxy lets through to {} reads all conversations and approves what \
                  the agent runs. Let the proxy ask for a login",
@@ -58,7 +69,7 @@ pub(super) fn refusal(address: SocketAddr) -> String {
     let port = address.port();
     format!(
         "{address} can be reached from the network, and there are no accounts: whoever reaches it would approve what the \
-         agent runs on this machine. Listen on 127.0.0.1:{port}, behind a proxy that asks for a login (--allowed-host \
+         agent runs on this machine. Add users (`opencode-chat user add NAME`), who then sign in; or listen on 127.0.0.1:{port}, behind a proxy that asks for a login (--allowed-host \
          NAME) or through `ssh -L {port}:127.0.0.1:{port}`; or say that the network may do this: \
          --allow-network-without-accounts"
     )
@@ -79,7 +90,11 @@ mod tests {
     use crate::web::BasePath;
 
     fn exposure(listen: &str, names: &[&str], allowed: bool) -> Exposure {
-        Exposure::of(&ReachArgs {
+        Exposure::of(&reach(listen, names, allowed), false)
+    }
+
+    fn reach(listen: &str, names: &[&str], allowed: bool) -> ReachArgs {
+        ReachArgs {
             listen: listen.parse().unwrap(),
             allowed_hosts: names
                 .iter()
@@ -87,7 +102,21 @@ mod tests {
                 .collect(),
             allow_network_without_accounts: allowed,
             base_path: BasePath::default(),
-        })
+        }
+    }
+
+    #[test]
+    fn with_accounts_a_network_may_reach_it_and_should_not_be_read() {
+        for (address, is_warned) in [("0.0.0.0:3000", true), ("127.0.0.1:3000", false)] {
+            let reach = reach(address, &["chat.example.org"], false);
+            let exposure = Exposure::of(&reach, true);
+            assert!(matches!(exposure, Exposure::Accounts(..)), "{exposure:?}");
+            let warning = exposure.warning();
+            assert_eq!(
+                warning.is_some_and(|told| told.contains("https")),
+                is_warned
+            );
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::exposure::{Exposure, refusal};
 use super::observing::Observing;
 use super::shutdown_signal;
 use super::worker::{greet, patiently, work};
-use crate::assembly::{counted_host, open_store, worker};
+use crate::assembly::{counted_host, open_accounts, open_store, worker};
 use crate::cli::ServeArgs;
 use crate::descriptors;
 use crate::exit::Failure;
@@ -17,14 +17,15 @@ use crate::web;
 
 /// Serves the pages, and runs the turns unless told not to.
 pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
-    let exposure = Exposure::of(&args.reach);
-    if let Exposure::Refused(address) = exposure {
-        return Err(Failure::configuration(refusal(address)));
-    }
     let webhooks = args.webhooks.webhooks()?;
     let descriptors = descriptors::raise();
     let store = patiently(|| open_store(&args.store)).await?;
-    let product = Chat::new(&args.upstream.sandbox, &args.store)?;
+    let accounts = open_accounts(&args.store).await?;
+    let exposure = Exposure::of(&args.reach, accounts.are_used().await?);
+    if let Exposure::Refused(address) = exposure {
+        return Err(Failure::configuration(refusal(address)));
+    }
+    let product = Chat::new(&args.upstream.sandbox, &args.store)?.used_by(accounts.clone());
     let listener = tokio::net::TcpListener::bind(args.reach.listen)
         .await
         .map_err(|error| {
@@ -59,6 +60,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
             web::Site {
                 host,
                 product: Arc::new(product),
+                accounts: Some(accounts),
                 base: args.reach.base_path,
                 stand_in: upstream.kind == Kind::Impostor,
                 max_upload,

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::observing::Observing;
 use super::shutdown_signal;
-use crate::assembly::{counted_host, open_store, worker};
+use crate::assembly::{counted_host, open_accounts, open_store, worker};
 use crate::cli::WorkerArgs;
 use crate::descriptors;
 use crate::exit::Failure;
@@ -25,7 +25,8 @@ pub(crate) async fn run(args: WorkerArgs) -> Result<ExitCode, Failure> {
     let webhooks = args.webhooks.webhooks()?;
     descriptors::raise();
     let store = patiently(|| open_store(&args.store)).await?;
-    let product = Chat::new(&args.upstream.sandbox, &args.store)?;
+    let accounts = open_accounts(&args.store).await?;
+    let product = Chat::new(&args.upstream.sandbox, &args.store)?.used_by(accounts);
     let upstream = Upstream::find(&args.upstream, &args.store).await?;
     let observing = Observing::open(&args.metrics).await?;
     let (options, metrics) = (HostOptions::default(), &observing.metrics);

@@ -32,6 +32,19 @@ const STEPS: &[&[&str]] = &[&[
         number BIGINT NOT NULL,
         created_at BIGINT NOT NULL
     )",
+    "CREATE TABLE chat_sessions (
+        token_hash TEXT NOT NULL PRIMARY KEY,
+        user_id TEXT NOT NULL REFERENCES chat_users (id) ON DELETE CASCADE,
+        number BIGINT NOT NULL,
+        created_at BIGINT NOT NULL,
+        expires_at BIGINT NOT NULL
+    )",
+    "CREATE INDEX chat_sessions_user ON chat_sessions (user_id)",
+    "CREATE TABLE chat_attempts (
+        subject TEXT NOT NULL PRIMARY KEY,
+        failed BIGINT NOT NULL,
+        until BIGINT NOT NULL
+    )",
 ]];
 
 /// Connections to a database.

@@ -1,5 +1,7 @@
 //! What may go wrong with accounts.
 
+use std::time::Duration;
+
 use super::password::{MAX_PASSWORD, MIN_PASSWORD};
 
 /// What could not be done with accounts.
@@ -24,6 +26,12 @@ pub enum PeopleError {
     /// Somebody has taken over the conversations of the time without accounts.
     #[error("what was said without accounts belongs to {0:?} already")]
     TakenOver(String),
+    /// This is not the password, or nobody has this name.
+    #[error("this name and this password do not belong together")]
+    Wrong,
+    /// Too many attempts to sign in have failed.
+    #[error("too many attempts have failed: wait {} s", .0.as_secs().max(1))]
+    Wait(Duration),
     /// A newer version has made the tables.
     #[error(
         "a newer version of this program has made the tables of accounts (version {found}, known are {known}): use that one"

@@ -10,6 +10,8 @@
 mod database;
 mod error;
 mod password;
+mod secret;
+mod sessions;
 mod users;
 
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use opencode_host::clock::{Clock, SystemClock};
 use database::Database;
 
 pub use error::PeopleError;
+pub use sessions::{Known, SESSION_KEPT};
 pub use users::{NewUser, Role, User, UserId};
 
 /// The accounts of a database.

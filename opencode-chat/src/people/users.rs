@@ -9,6 +9,8 @@ use super::database::{change, rows};
 use super::error::PeopleError;
 use super::password;
 
+/// What users' tenants begin with.
+const OF_USER: &str = "user:";
 /// Characters of a name.
 const MAX_NAME: usize = 64;
 
@@ -65,7 +67,9 @@ pub struct NewUser {
 type Row = (String, String, String, i64, i64, i64);
 
 impl User {
-    fn of((id, name, tenant, is_admin, may_run, created_at): Row) -> Result<Self, PeopleError> {
+    pub(super) fn of(
+        (id, name, tenant, is_admin, may_run, created_at): Row,
+    ) -> Result<Self, PeopleError> {
         let id = Uuid::parse_str(&id).map_err(|error| sqlx::Error::Decode(error.into()))?;
         Ok(Self {
             id: UserId(id),
@@ -136,6 +140,17 @@ impl Accounts {
         self.find(query, tenant.as_str()).await
     }
 
+    /// Whether the agent may ask for commands in this tenant's conversations. Those of users who were removed are refused;
+    /// of tenants who are no users, it may.
+    ///
+    /// # Errors
+    /// [`PeopleError::Database`].
+    pub async fn may_run(&self, tenant: &Tenant) -> Result<bool, PeopleError> {
+        let user = self.user_of(tenant).await?;
+        let is_removed = user.is_none() && tenant.as_str().starts_with(OF_USER);
+        Ok(!is_removed && user.is_none_or(|user| user.may_run))
+    }
+
     async fn find(&self, query: &'static str, value: &str) -> Result<Option<User>, PeopleError> {
         let found: Vec<Row> = rows!(&self.database, query, value)?;
         found.into_iter().next().map(User::of).transpose()
@@ -174,7 +189,7 @@ impl Accounts {
             tenant: if new.takes_over {
                 Tenant::default()
             } else {
-                format!("user:{id}").into()
+                format!("{OF_USER}{id}").into()
             },
             name,
             role: new.role,

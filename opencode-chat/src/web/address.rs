@@ -1,7 +1,7 @@
 //! What the parts of an address stand for.
 
 use opencode_host::TenantHost;
-use opencode_host::store::{Conversation, Tenant, Turn};
+use opencode_host::store::{Conversation, Turn};
 
 use super::app::App;
 use super::problem::Problem;
@@ -11,10 +11,9 @@ pub(crate) fn id<T: std::str::FromStr>(text: &str) -> Result<T, Problem> {
     text.parse().map_err(|_| Problem::no_such_page())
 }
 
-/// The turns of those who use the chat: the default tenant's. Those of others are an application's own, which shares the
-/// database.
+/// The turns of whoever asks. Those of others are other users', or an application's own, which shares the database.
 pub(crate) fn people(app: &App) -> TenantHost {
-    app.host.of(&Tenant::default())
+    app.host.of(&app.visitor.tenant)
 }
 
 /// The conversation of an address.

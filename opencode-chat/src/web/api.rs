@@ -7,17 +7,24 @@ use axum::Router;
 use axum::http::request::Parts;
 use opencode_axum::{Api, Authorize, Caller, Problem};
 use opencode_host::Host;
-use opencode_host::store::Tenant;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// The chat knows one person. Who may be taken for them is looked at before ([`origin`](super::origin)).
-struct OnePerson;
+use super::visitor::Visitor;
+
+/// Whoever the gate has let in: a user, or the one person that the chat knows without accounts.
+struct Visitors;
 
 #[async_trait]
-impl Authorize for OnePerson {
-    async fn authorize(&self, _: &Parts) -> Result<Caller, Problem> {
-        Ok(Caller::new(Tenant::default()).may_note())
+impl Authorize for Visitors {
+    async fn authorize(&self, request: &Parts) -> Result<Caller, Problem> {
+        let visitor = request.extensions.get::<Visitor>();
+        let visitor = visitor.ok_or_else(|| Problem::unauthenticated("Bearer"))?;
+        let caller = Caller::new(visitor.tenant.clone()).may_note();
+        Ok(match visitor.name() {
+            Some(name) => caller.named(name),
+            None => caller,
+        })
     }
 }
 
@@ -28,7 +35,7 @@ pub(super) fn router(
     streams: &Arc<Semaphore>,
     shutdown: &CancellationToken,
 ) -> Router {
-    let api = Api::new(host, OnePerson)
+    let api = Api::new(host, Visitors)
         .seen_at(seen_at)
         .streams(Arc::clone(streams))
         .shutdown(shutdown.clone());

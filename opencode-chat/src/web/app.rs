@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use opencode_host::Host as Turns;
 use opencode_host::product::Product;
 use tokio::sync::{Mutex, Semaphore};
@@ -11,6 +13,9 @@ use super::base_path::BasePath;
 use super::board::Boards;
 use super::form::beginnings::Beginnings;
 use super::looks::Seen;
+use super::problem::Problem;
+use super::visitor::Visitor;
+use crate::people::Accounts;
 
 /// The largest form, in bytes.
 pub(crate) const MAX_BODY: usize = 2 << 20;
@@ -21,6 +26,8 @@ pub(crate) struct App {
     pub(crate) host: Turns,
     pub(crate) product: Arc<dyn Product>,
     pub(crate) base: BasePath,
+    /// Who may use the pages.
+    pub(crate) accounts: Option<Accounts>,
     /// A stand-in answers instead of OpenCode.
     pub(crate) stand_in: bool,
     /// Whoever reaches the pages over a network is taken for the one person.
@@ -41,4 +48,51 @@ pub(crate) struct App {
     /// What files turned out to be.
     pub(crate) seen: Seen,
     pub(crate) shutdown: CancellationToken,
+    /// Who asks.
+    pub(crate) visitor: Visitor,
+}
+
+/// The same, before it is known who asks. Pages take [`Mine`], so that none forgets it.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared(App);
+
+impl Shared {
+    pub(crate) fn new(app: App) -> Self {
+        Self(app)
+    }
+
+    /// The turns of everybody.
+    pub(crate) fn host(&self) -> &Turns {
+        &self.0.host
+    }
+
+    pub(crate) fn accounts(&self) -> Option<&Accounts> {
+        self.0.accounts.as_ref()
+    }
+
+    pub(crate) fn base(&self) -> &BasePath {
+        &self.0.base
+    }
+
+    /// As this visitor has it.
+    pub(crate) fn of(&self, visitor: &Visitor) -> App {
+        App {
+            visitor: visitor.clone(),
+            ..self.0.clone()
+        }
+    }
+}
+
+/// What every page has at hand, as whoever asks has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Mine(pub(crate) App);
+
+impl FromRequestParts<Shared> for Mine {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+        let visitor = parts.extensions.get::<Visitor>();
+        let visitor = visitor.ok_or_else(Problem::signed_out)?;
+        Ok(Self(shared.of(visitor)))
+    }
 }

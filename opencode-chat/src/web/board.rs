@@ -1,8 +1,10 @@
 //! How all conversations stand, looked at once for everybody who watches.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use opencode_host::store::Tenant;
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -21,9 +23,12 @@ pub(crate) struct Board {
     pub(crate) states: Vec<(String, &'static str, String)>,
 }
 
-/// The last look, for all.
+/// The last look at each tenant's conversations, for all who watch them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Boards(Arc<Mutex<Option<Look>>>);
+pub(crate) struct Boards(Arc<std::sync::Mutex<HashMap<Tenant, Place>>>);
+
+/// Where the last look is, held by whoever looks.
+type Place = Arc<Mutex<Option<Look>>>;
 
 /// A look, and when it was taken.
 type Look = (Instant, Arc<Board>);
@@ -32,9 +37,11 @@ impl Boards {
     /// How the conversations stand now, or did a moment ago. `look` is done by one at a time.
     pub(crate) async fn now(
         &self,
+        tenant: &Tenant,
         look: impl Future<Output = Result<Board, Problem>> + Send,
     ) -> Result<Arc<Board>, Problem> {
-        let mut last = self.0.lock().await;
+        let place = self.place(tenant);
+        let mut last = place.lock().await;
         if let Some((at, board)) = &*last
             && at.elapsed() < FRESH
         {
@@ -43,5 +50,15 @@ impl Boards {
         let board = Arc::new(look.await?);
         *last = Some((Instant::now(), Arc::clone(&board)));
         Ok(board)
+    }
+
+    fn place(&self, tenant: &Tenant) -> Place {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = places.get(tenant) {
+            return Arc::clone(place);
+        }
+        // What nobody watches any more.
+        places.retain(|_, place| Arc::strong_count(place) > 1);
+        Arc::clone(places.entry(tenant.clone()).or_default())
     }
 }

@@ -15,15 +15,19 @@ mod connections;
 mod conversation_name;
 mod fnv1a;
 mod form;
+mod gate;
 mod in_words;
 mod looks;
+mod next_page;
 mod origin;
+mod peer;
 mod problem;
 mod reader;
 mod routes;
 mod shelf;
 mod standing;
 pub(crate) mod views;
+mod visitor;
 
 use std::sync::Arc;
 
@@ -42,16 +46,20 @@ pub use authority::Host;
 pub use base_path::BasePath;
 pub use shelf::purge;
 
-use app::{App, MAX_BODY};
+use app::{App, MAX_BODY, Shared};
 use board::Boards;
 use form::beginnings::Beginnings;
+use gate::Gate;
 use looks::Seen;
 use problem::Problem;
 use routes::{
-    answers, assets, conversation, events, file, health, home, list, metrics, options, prompts,
-    versions,
+    account, answers, assets, conversation, events, file, health, home, list, metrics, options,
+    prompts, versions,
 };
 use views::problem_page;
+use visitor::Visitor;
+
+use crate::people::Accounts;
 
 /// Whole answers that are sent at once. Each is in memory meanwhile.
 pub(crate) const WHOLES: usize = 4;
@@ -71,6 +79,8 @@ pub struct Site {
     pub max_upload: u64,
     /// Names under which browsers reach the pages, beside this machine's own.
     pub allowed_hosts: Vec<Host>,
+    /// Who may use the pages. As long as there is no user, or without it, whoever reaches them is the one local person.
+    pub accounts: Option<Accounts>,
     /// Whoever reaches the pages over a network is taken for the one person.
     pub open_to_network: bool,
     /// Sub-agents ask for nothing.
@@ -121,7 +131,9 @@ pub fn router(site: Site, shutdown: CancellationToken) -> Router {
     let streams = Arc::new(Semaphore::new(site.streams));
     let seen_at = format!("{}/api", site.base);
     let api = api::router(site.host.clone(), seen_at, &streams, &shutdown);
+    let accounts = site.accounts;
     let app = App {
+        accounts: accounts.clone(),
         host: site.host,
         product: site.product,
         base: site.base,
@@ -136,7 +148,9 @@ pub fn router(site: Site, shutdown: CancellationToken) -> Router {
         wholes: Arc::new(Semaphore::new(site.wholes)),
         seen: Seen::default(),
         shutdown,
+        visitor: Visitor::local(),
     };
+    let gate = Gate::new(accounts, app.base.clone());
     let base = app.base.clone();
     let pages = Router::new()
         .route("/", get(home::page))
@@ -183,6 +197,12 @@ pub fn router(site: Site, shutdown: CancellationToken) -> Router {
             "/turns/{turn}/permissions/{permission}",
             post(answers::permission),
         )
+        .route("/login", get(account::ask).post(account::sign_in))
+        .route("/logout", post(account::sign_out))
+        .route(
+            "/password",
+            get(account::password).post(account::change_password),
+        )
         .route("/health", get(health::check))
         .route("/assets/{file}", get(assets::get))
         .nest_service("/api", api)
@@ -190,6 +210,7 @@ pub fn router(site: Site, shutdown: CancellationToken) -> Router {
         .method_not_allowed_fallback(async || Problem::no_such_action())
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(origin::same_origin))
+        .layer(middleware::from_fn_with_state(gate, gate::let_in))
         .layer(middleware::from_fn(connections::room))
         .layer(middleware::from_fn_with_state(names, origin::known_host))
         .layer(middleware::from_fn_with_state(
@@ -197,6 +218,6 @@ pub fn router(site: Site, shutdown: CancellationToken) -> Router {
             problem_page::present,
         ))
         .layer(middleware::from_fn(origin::headers))
-        .with_state(app);
+        .with_state(Shared::new(app));
     base.before(pages)
 }

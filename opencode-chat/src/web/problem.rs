@@ -51,6 +51,12 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "Nothing to see here", text)
     }
 
+    /// Nobody has signed in, or not since long ago.
+    pub(crate) fn signed_out() -> Self {
+        let text = "You are signed out, so nothing was done. Sign in, then go back to the page before and send it again.";
+        Self::new(StatusCode::UNAUTHORIZED, "Sign in first", text)
+    }
+
     /// All connections of its kind are taken.
     pub(crate) fn crowded() -> Self {
         let text = "Too many are here at once. Try again in a moment.";

@@ -58,9 +58,8 @@ impl Shelf {
         }
     }
 
-    /// What is on it by when it was used: pinned conversations of the open shelf stand above.
-    pub(crate) fn filter(self) -> ConversationFilter {
-        let of_people = ConversationFilter::of(&Tenant::default());
+    /// What is on it of these, by when it was used: pinned conversations of the open shelf stand above.
+    pub(crate) fn filter(self, of_people: ConversationFilter) -> ConversationFilter {
         match self {
             Self::Open => of_people
                 .not_noted(PINNED)
@@ -72,13 +71,13 @@ impl Shelf {
     }
 
     /// All that is not deleted.
-    pub(crate) fn listed() -> ConversationFilter {
-        ConversationFilter::of(&Tenant::default()).not_noted(DELETED)
+    pub(crate) fn listed(tenant: &Tenant) -> ConversationFilter {
+        ConversationFilter::of(tenant).not_noted(DELETED)
     }
 
     /// What stands above the others.
-    pub(crate) fn pinned() -> ConversationFilter {
-        ConversationFilter::of(&Tenant::default())
+    pub(crate) fn pinned(tenant: &Tenant) -> ConversationFilter {
+        ConversationFilter::of(tenant)
             .noted(PINNED)
             .not_noted(ARCHIVED)
             .not_noted(DELETED)
@@ -163,7 +162,8 @@ pub async fn purge(host: &Turns) -> StoreResult<()> {
     let now = host.store().now().await?;
     let mut page = Page::oldest(PAGE);
     loop {
-        let deleted = Shelf::Deleted.filter();
+        // Everybody's.
+        let deleted = Shelf::Deleted.filter(ConversationFilter::default());
         let found = host.store().conversations(&deleted, &page).await?;
         let Some(last) = found.last() else {
             return Ok(());

@@ -16,6 +16,7 @@ mod socket;
 mod tests;
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::peer::Peer;
 use super::problem::Problem;
 use body::{Received, Sent};
 pub(super) use bounds::Bounds;
@@ -84,7 +86,7 @@ pub(super) async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 out_of_descriptors = false;
                 if let Err(error) = set_up(&stream) {
                     // The client is gone again.
@@ -93,7 +95,8 @@ pub(super) async fn serve(
                 }
                 // Without a ticket it is closed: every other one is at work.
                 if let Some(ticket) = seats.admit() {
-                    tasks.spawn(attend(stream, ticket, router.clone(), shutdown.clone()));
+                    let router = router.clone();
+                    tasks.spawn(attend(stream, from.ip(), ticket, router, shutdown.clone()));
                 }
             }
             Err(error) if is_of_client(&error) => tracing::debug!(%error, "accept"),
@@ -138,6 +141,7 @@ fn set_up(stream: &TcpStream) -> io::Result<()> {
 /// Serves one connection to its end.
 async fn attend(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    from: IpAddr,
     ticket: Ticket,
     router: Router,
     shutdown: CancellationToken,
@@ -149,6 +153,7 @@ async fn attend(
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
         seat.work();
         let mut request = request.map(|body| Received::new(body, Arc::clone(&seat)));
+        request.extensions_mut().insert(Peer(Some(from)));
         if is_reserve {
             request.extensions_mut().insert(Crowded);
         }

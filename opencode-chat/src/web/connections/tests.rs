@@ -12,6 +12,8 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 
+const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
 /// A second, and what a look each second adds.
 const LATE: Duration = Duration::from_secs(2);
 
@@ -82,7 +84,8 @@ impl Server {
         let ticket = self.seats.admit()?;
         let (client, server) = duplex(4 << 10);
         let (router, shutdown) = (self.router.clone(), self.shutdown.clone());
-        self.tasks.spawn(attend(server, ticket, router, shutdown));
+        self.tasks
+            .spawn(attend(server, LOCAL, ticket, router, shutdown));
         Some(Client(client))
     }
 

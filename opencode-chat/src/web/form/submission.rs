@@ -13,8 +13,9 @@ use tokio::io::AsyncReadExt as _;
 
 use super::fields::Fields;
 use super::refused::{cut, refused};
-use crate::web::app::{App, MAX_BODY};
+use crate::web::app::{App, MAX_BODY, Shared};
 use crate::web::problem::Problem;
+use crate::web::visitor::Visitor;
 
 /// What a field takes beside its name and its value, in bytes.
 const FIELD: usize = 64;
@@ -40,11 +41,13 @@ struct Files {
     next: Part,
 }
 
-impl FromRequest<App> for Submission {
+impl FromRequest<Shared> for Submission {
     type Rejection = Problem;
 
     /// Reads the fields. The form may be one without files, of any kind.
-    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+    async fn from_request(request: Request, shared: &Shared) -> Result<Self, Problem> {
+        let visitor = request.extensions().get::<Visitor>();
+        let app = &shared.of(visitor.ok_or_else(Problem::signed_out)?);
         tokio::select! {
             submission = Self::read(request, app) => submission,
             () = app.shutdown.cancelled() => Err(stopped()),

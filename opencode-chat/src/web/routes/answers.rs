@@ -1,7 +1,7 @@
 //! Answers to what the agent asks in the middle of a turn.
 
 use askama::Template as _;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use opencode_host::client::wire::PermissionReply;
@@ -9,7 +9,7 @@ use opencode_host::client::{PermissionId, QuestionId};
 use opencode_host::store::{NewAnswer, Turn};
 
 use crate::web::address::find_turn;
-use crate::web::app::App;
+use crate::web::app::{App, Mine};
 use crate::web::form::done::done;
 use crate::web::form::fields::Fields;
 use crate::web::problem::Problem;
@@ -23,7 +23,7 @@ const MAX_QUESTIONS: usize = 64;
 
 /// `POST /turns/{turn}/questions/{question}`: the answers, as options (`a0`, `a1`, …) and own words (`t0`, …).
 pub(crate) async fn question(
-    State(app): State<App>,
+    Mine(app): Mine,
     Path((turn, question)): Path<(String, String)>,
     headers: HeaderMap,
     fields: Fields,
@@ -60,7 +60,7 @@ fn answer(fields: &Fields, number: usize) -> Vec<String> {
 
 /// `POST /turns/{turn}/questions/{question}/reject`
 pub(crate) async fn reject(
-    State(app): State<App>,
+    Mine(app): Mine,
     Path((turn, question)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -72,7 +72,7 @@ pub(crate) async fn reject(
 /// `POST /turns/{turn}/permissions/{permission}`: `reply` is `once`, `always` or `reject`; with a `message` a
 /// rejection lets the agent go on.
 pub(crate) async fn permission(
-    State(app): State<App>,
+    Mine(app): Mine,
     Path((turn, permission)): Path<(String, String)>,
     headers: HeaderMap,
     fields: Fields,
@@ -111,7 +111,9 @@ async fn give(
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let request = answer.request.clone();
-    app.host.answer(turn.id, answer.by(SOMEBODY)).await?;
+    app.host
+        .answer(turn.id, answer.by(app.visitor.name().unwrap_or(SOMEBODY)))
+        .await?;
     let given = app.host.store().answers(turn.id).await?;
     let given = given.iter().rfind(|given| given.answer.request == request);
     if is_script(headers)

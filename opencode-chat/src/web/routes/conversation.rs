@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::header;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use futures_util::stream;
@@ -13,7 +13,7 @@ use opencode_host::id::ConversationId;
 use serde::Deserialize;
 
 use crate::web::address::{find, id};
-use crate::web::app::App;
+use crate::web::app::Mine;
 use crate::web::base_path::BasePath;
 use crate::web::problem::Problem;
 use crate::web::reader::Reader;
@@ -33,7 +33,7 @@ pub(crate) struct Wanted {
 
 /// `GET /conversations/{conversation}`
 pub(crate) async fn page(
-    State(app): State<App>,
+    Mine(app): Mine,
     reader: Reader,
     Path(conversation): Path<String>,
     Query(wanted): Query<Wanted>,
@@ -75,7 +75,7 @@ pub(crate) async fn page(
 
 /// `GET /conversations/{conversation}/messages/{message}`: all of an answer that is too long for a page, as text.
 pub(crate) async fn whole(
-    State(app): State<App>,
+    Mine(app): Mine,
     Path((conversation, message)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let conversation = find(&app, &conversation).await?;
@@ -108,7 +108,7 @@ struct Confirm<'a> {
 
 /// `GET /conversations/{conversation}/delete`: asks.
 pub(crate) async fn confirm(
-    State(app): State<App>,
+    Mine(app): Mine,
     reader: Reader,
     Path(conversation): Path<String>,
 ) -> Result<Html<String>, Problem> {
@@ -127,7 +127,7 @@ pub(crate) async fn confirm(
 
 /// `POST /conversations/{conversation}/delete`
 pub(crate) async fn delete(
-    State(app): State<App>,
+    Mine(app): Mine,
     Path(conversation): Path<String>,
 ) -> Result<Response, Problem> {
     let conversation = find(&app, &conversation).await?;

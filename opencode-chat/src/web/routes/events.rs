@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template as _;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::header::HeaderMap;
 use axum::response::Response;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -25,7 +25,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::web::address::find_turn;
-use crate::web::app::App;
+use crate::web::app::{App, Mine};
 use crate::web::problem::Problem;
 use crate::web::views::decision::DecisionView;
 use crate::web::views::file_card;
@@ -54,7 +54,7 @@ pub(crate) struct From {
 
 /// `GET /turns/{turn}/events`
 pub(crate) async fn stream(
-    State(app): State<App>,
+    Mine(app): Mine,
     Path(turn): Path<String>,
     Query(from): Query<From>,
     headers: HeaderMap,

@@ -6,11 +6,11 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::web::app::App;
+use crate::web::app::Shared;
 
 /// 200 while the database answers, else 503.
-pub(crate) async fn check(State(app): State<App>) -> Response {
-    let (status, word, detail) = match app.host.store().now().await {
+pub(crate) async fn check(State(shared): State<Shared>) -> Response {
+    let (status, word, detail) = match shared.host().store().now().await {
         Ok(_) => (StatusCode::OK, "ok", None),
         Err(error) => {
             tracing::warn!(%error, "health");

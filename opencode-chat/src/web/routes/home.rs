@@ -1,16 +1,15 @@
 //! `/`: the conversations there are, and the beginning of a new one.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::Query;
 use axum::http::HeaderMap;
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use opencode_host::SubmitOptions;
 use opencode_host::id::ConversationId;
-use opencode_host::store::Tenant;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::web::app::App;
+use crate::web::app::{App, Mine};
 use crate::web::base_path::BasePath;
 use crate::web::conversation_name;
 use crate::web::form::prompt;
@@ -37,7 +36,7 @@ pub(crate) struct Wanted {
 
 /// `GET /`
 pub(crate) async fn page(
-    State(app): State<App>,
+    Mine(app): Mine,
     reader: Reader,
     Query(wanted): Query<Wanted>,
 ) -> Result<Html<String>, Problem> {
@@ -68,7 +67,7 @@ pub(crate) async fn page(
 
 /// `POST /conversations`: the first prompt of a new conversation.
 pub(crate) async fn begin(
-    State(app): State<App>,
+    Mine(app): Mine,
     headers: HeaderMap,
     mut submission: Submission,
 ) -> Result<Response, Problem> {
@@ -113,7 +112,7 @@ async fn first(
     let _alone = app.beginnings.alone(&name).await;
     let conversation = app
         .host
-        .open_conversation(&Tenant::default(), &name)
+        .open_conversation(&app.visitor.tenant, &name)
         .await?
         .id;
     let options = SubmitOptions {

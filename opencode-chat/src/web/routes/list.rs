@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template as _;
-use axum::extract::{Query, State};
+use axum::extract::Query;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, Response};
 use futures_util::stream;
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use tokio::time::sleep;
 
 use crate::web::address::people;
-use crate::web::app::App;
+use crate::web::app::{App, Mine};
 use crate::web::board::Board;
 use crate::web::problem::Problem;
 use crate::web::reader::Reader;
@@ -41,7 +41,7 @@ pub(crate) struct Asked {
 
 /// `GET /conversations/list`
 pub(crate) async fn list(
-    State(app): State<App>,
+    Mine(app): Mine,
     reader: Reader,
     Query(asked): Query<Asked>,
 ) -> Result<Html<String>, Problem> {
@@ -57,12 +57,12 @@ pub(crate) async fn list(
 }
 
 /// `GET /conversations/events`: how the conversations stand, whenever that changes.
-pub(crate) async fn events(State(app): State<App>) -> Result<Response, Problem> {
+pub(crate) async fn events(Mine(app): Mine) -> Result<Response, Problem> {
     let seat = Arc::clone(&app.streams).try_acquire_owned();
     let seat = seat.map_err(|_| Problem::crowded())?;
     let events = stream::unfold((app, seat, None), async |(app, seat, mut last)| {
         loop {
-            let board = match app.boards.now(look(&app)).await {
+            let board = match app.boards.now(&app.visitor.tenant, look(&app)).await {
                 Ok(board) => board,
                 Err(problem) => {
                     tracing::warn!(?problem, "stream of the list");
@@ -87,7 +87,7 @@ pub(crate) async fn events(State(app): State<App>) -> Result<Response, Problem> 
 
 /// How the conversations stand.
 async fn look(app: &App) -> Result<Board, Problem> {
-    let listed = Shelf::listed();
+    let listed = Shelf::listed(&app.visitor.tenant);
     let newest = Page::newest(LOOKED_AT);
     let found = people(app).conversations(listed, &newest).await?;
     let mut hasher = DefaultHasher::new();

@@ -1,5 +1,6 @@
 //! What each address does: one file per address or kind of form.
 
+pub(crate) mod account;
 pub(crate) mod answers;
 pub(crate) mod assets;
 pub(crate) mod conversation;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use opencode_host::clock::Timestamp;
@@ -13,7 +13,7 @@ use opencode_host::id::ConversationId;
 use opencode_host::store::Conversation;
 
 use crate::web::address::{find, people};
-use crate::web::app::App;
+use crate::web::app::{App, Mine};
 use crate::web::base_path::BasePath;
 use crate::web::form::fields::Fields;
 use crate::web::problem::Problem;
@@ -27,7 +27,7 @@ const STOPPED: u32 = 1000;
 
 /// `GET /conversations/{conversation}/options`
 pub(crate) async fn page(
-    State(app): State<App>,
+    Mine(app): Mine,
     reader: Reader,
     Path(conversation): Path<String>,
 ) -> Result<Html<String>, Problem> {
@@ -83,7 +83,7 @@ pub(crate) async fn deleted(
 
 /// `POST /conversations/{conversation}/options`: `act` is what to do, with a `title` where that is `rename`.
 pub(crate) async fn change(
-    State(app): State<App>,
+    Mine(app): Mine,
     Path(conversation): Path<String>,
     headers: HeaderMap,
     fields: Fields,

@@ -1,14 +1,14 @@
 //! Sending prompts, stopping their answers, letting the agent go on.
 
 use askama::Template as _;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use opencode_host::SubmitOptions;
 use opencode_host::store::Turn;
 
 use crate::web::address::{find, find_turn};
-use crate::web::app::App;
+use crate::web::app::{App, Mine};
 use crate::web::form::done::{back_to, done};
 use crate::web::form::prompt::{checked, said, send};
 use crate::web::form::submission::Submission;
@@ -24,7 +24,7 @@ const CONTINUE: &str = "Continue.";
 
 /// `POST /conversations/{conversation}/turns`
 pub(crate) async fn submit(
-    State(app): State<App>,
+    Mine(app): Mine,
     Path(conversation): Path<String>,
     headers: HeaderMap,
     mut submission: Submission,
@@ -79,7 +79,7 @@ async fn queued(app: &App, turn: &Turn, script: bool) -> Result<Response, Proble
 
 /// `POST /turns/{turn}/cancel`
 pub(crate) async fn cancel(
-    State(app): State<App>,
+    Mine(app): Mine,
     Path(turn): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -90,7 +90,7 @@ pub(crate) async fn cancel(
 
 /// `POST /turns/{turn}/continue`: on from where an answer ended too early.
 pub(crate) async fn go_on(
-    State(app): State<App>,
+    Mine(app): Mine,
     Path(turn): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

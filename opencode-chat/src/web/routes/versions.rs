@@ -1,7 +1,7 @@
 //! More than one answer: a prompt answered again or edited, the versions of a turn, a conversation that goes on from one.
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::HeaderMap;
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use opencode_host::SubmitOptions;
@@ -10,7 +10,7 @@ use opencode_host::store::Conversation;
 use uuid::Uuid;
 
 use crate::web::address::{find_turn, people};
-use crate::web::app::App;
+use crate::web::app::{App, Mine};
 use crate::web::base_path::BasePath;
 use crate::web::conversation_name;
 use crate::web::form::again::with_files_of;
@@ -28,7 +28,7 @@ use crate::web::views::patch::{Patch, Patches, is_script};
 
 /// `POST /turns/{turn}/again`: the same prompt once more, in its place.
 pub(crate) async fn again(
-    State(app): State<App>,
+    Mine(app): Mine,
     Path(turn): Path<String>,
     headers: HeaderMap,
     fields: Fields,
@@ -44,7 +44,7 @@ pub(crate) async fn again(
 
 /// `GET /turns/{turn}/edit`: the prompt, to be written anew.
 pub(crate) async fn ask(
-    State(app): State<App>,
+    Mine(app): Mine,
     reader: Reader,
     Path(turn): Path<String>,
 ) -> Result<Html<String>, Problem> {
@@ -81,7 +81,7 @@ pub(crate) async fn ask(
 
 /// `POST /turns/{turn}/edit`: another prompt in its place, with its files.
 pub(crate) async fn edit(
-    State(app): State<App>,
+    Mine(app): Mine,
     Path(turn): Path<String>,
     headers: HeaderMap,
     mut submission: Submission,
@@ -121,7 +121,7 @@ pub(crate) async fn edit(
 
 /// `POST /turns/{turn}/choose`: shows this version in the place of the others.
 pub(crate) async fn choose(
-    State(app): State<App>,
+    Mine(app): Mine,
     Path(turn): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -135,7 +135,7 @@ pub(crate) async fn choose(
 
 /// `POST /turns/{turn}/fork`: a conversation that goes on from here.
 pub(crate) async fn fork(
-    State(app): State<App>,
+    Mine(app): Mine,
     Path(turn): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

@@ -49,6 +49,7 @@ pub(crate) static STYLE: Asset = Asset::new(
         include_str!("../../../assets/messages.css"),
         include_str!("../../../assets/turns.css"),
         include_str!("../../../assets/files.css"),
+        include_str!("../../../assets/people.css"),
         include_str!("../../../assets/narrow.css"),
     ),
 );

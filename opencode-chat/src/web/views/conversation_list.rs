@@ -4,7 +4,7 @@ use askama::Template;
 use opencode_host::clock::Timestamp;
 use opencode_host::id::ConversationId;
 use opencode_host::store::{
-    ConversationCursor, ConversationSummary, MessageStatus, Page, StoreError,
+    ConversationCursor, ConversationFilter, ConversationSummary, MessageStatus, Page, StoreError,
 };
 
 use crate::web::address::people;
@@ -64,12 +64,14 @@ struct Entry {
 impl ConversationList {
     /// What is wanted of the list, as somebody reads it.
     pub(crate) async fn of(app: &App, reader: Reader, wanted: Wanted) -> Result<Self, Problem> {
-        let people = people(app);
+        let (people, tenant) = (people(app), &app.visitor.tenant);
         let now = app.host.store().now().await?;
         let limit = wanted.shown.clamp(LISTED, MOST);
         let mut page = Page::newest(limit + 1);
         page.after = wanted.after;
-        let mut found = people.conversations(wanted.shelf.filter(), &page).await?;
+        let mut found = people
+            .conversations(wanted.shelf.filter(ConversationFilter::of(tenant)), &page)
+            .await?;
         let has_more = found.len() > limit as usize;
         found.truncate(limit as usize);
         let last = found.last().filter(|_| has_more);
@@ -77,7 +79,7 @@ impl ConversationList {
         let mut pinned = Vec::new();
         if wanted.shelf == Shelf::Open && wanted.after.is_none() {
             let page = Page::newest(MOST);
-            pinned = people.conversations(Shelf::pinned(), &page).await?;
+            pinned = people.conversations(Shelf::pinned(tenant), &page).await?;
         }
         let is_listed = |id| {
             let mut all = found.iter().chain(&pinned);

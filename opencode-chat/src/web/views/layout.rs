@@ -12,6 +12,7 @@ use crate::web::app::App;
 use crate::web::problem::Problem;
 use crate::web::reader::Reader;
 use crate::web::shelf::Shelf;
+use crate::web::visitor::Visitor;
 
 /// The list of conversations, and the banner.
 #[derive(Debug)]
@@ -20,7 +21,26 @@ pub(crate) struct Shell {
     pub(crate) open_to_network: bool,
     pub(crate) unasked: bool,
     pub(crate) is_home: bool,
+    /// Who reads, if there are accounts.
+    pub(crate) account: Option<Account>,
+    /// The agent may ask the reader to run commands.
+    pub(crate) runs: bool,
     pub(crate) list: ConversationList,
+}
+
+/// Who reads a page.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(crate) name: String,
+}
+
+impl Account {
+    fn of(visitor: &Visitor) -> Option<Self> {
+        let user = visitor.user.as_ref()?;
+        Some(Self {
+            name: user.name.clone(),
+        })
+    }
 }
 
 impl Shell {
@@ -41,7 +61,9 @@ impl Shell {
     pub(crate) async fn with(app: &App, reader: Reader, wanted: Wanted) -> Result<Self, Problem> {
         Ok(Self {
             stand_in: app.stand_in,
-            open_to_network: app.open_to_network,
+            open_to_network: app.open_to_network && app.visitor.user.is_none(),
+            account: Account::of(&app.visitor),
+            runs: app.visitor.may_run(),
             unasked: app.unasked,
             is_home: wanted.current.is_none() && wanted.shelf == Shelf::Open,
             list: ConversationList::of(app, reader, wanted).await?,

@@ -9,6 +9,7 @@ mod endings;
 mod finding;
 mod guarding;
 mod multipart_form;
+mod people;
 mod sending;
 mod showing;
 mod site;

@@ -30,6 +30,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use opencode_chat::chart::ChartPage;
+use opencode_chat::people::Accounts;
 use opencode_chat::web::{self, BasePath, router};
 
 /// No step of a test takes longer.
@@ -204,6 +205,7 @@ impl Site {
             stand_in: false,
             max_upload: MAX_UPLOAD,
             allowed_hosts: Vec::new(),
+            accounts: None,
             open_to_network: false,
             unasked: false,
             streams: 8,
@@ -268,8 +270,18 @@ impl Site {
         self.with(settings)
     }
 
+    /// The same, for these users.
+    pub(super) fn used_by(self, accounts: Accounts) -> Self {
+        let settings = web::Site {
+            accounts: Some(accounts),
+            ..self.settings.clone()
+        };
+        self.with(settings)
+    }
+
     fn with(mut self, settings: web::Site) -> Self {
-        self.router = router(settings, self.shutdown.clone());
+        self.router = router(settings.clone(), self.shutdown.clone());
+        self.settings = settings;
         self
     }
 

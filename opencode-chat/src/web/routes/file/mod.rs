@@ -7,7 +7,7 @@
 
 mod preview;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::Method;
 use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::response::Response;
@@ -17,7 +17,7 @@ use opencode_host::store::Attachment;
 use serde::Deserialize;
 
 use crate::web::address::{self, id};
-use crate::web::app::App;
+use crate::web::app::{App, Mine};
 use crate::web::looks::Looks;
 use crate::web::problem::Problem;
 use crate::web::views::file_card;
@@ -42,7 +42,7 @@ pub(crate) struct Wanted {
 
 /// `GET /conversations/{conversation}/files/{file}/{name}`
 pub(crate) async fn get(
-    State(app): State<App>,
+    Mine(app): Mine,
     Path((conversation, file, _)): Path<(String, String, String)>,
     Query(wanted): Query<Wanted>,
     method: Method,
