@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::password::{MAX_PASSWORD, MIN_PASSWORD};
+/// The fewest and the most bytes of a password.
+pub(super) const MIN_PASSWORD: usize = 8;
+pub(super) const MAX_PASSWORD: usize = 1024;
 
 /// What could not be done with accounts.
 #[derive(Debug, thiserror::Error)]

@@ -5,11 +5,7 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use tokio::sync::Semaphore;
 
-use super::error::PeopleError;
-
-/// The fewest and the most bytes of a password.
-pub(super) const MIN_PASSWORD: usize = 8;
-pub(super) const MAX_PASSWORD: usize = 1024;
+use super::error::{MAX_PASSWORD, MIN_PASSWORD, PeopleError};
 
 /// How many are hashed at once. Each takes 19 MiB and a processor meanwhile.
 static ROOM: Semaphore = Semaphore::const_new(2);
