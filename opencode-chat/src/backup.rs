@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | `backup.json` | what made it, and the version of the schema ([`Header`]) |
 //! | `rows/TABLE/NUMBER.jsonl` | rows of a table, as they were at one moment: a JSON object in a line |
+//! | `users.jsonl` | who has an account, with the hash of the password: a JSON object in a line; not there without accounts |
 //! | `blobs/DIGEST` | a file that a row names |
 //! | `sandboxes/CONVERSATION/…` | a conversation's folder |
 //! | `contents.json` | how much there is of each ([`Contents`]) |
@@ -35,6 +36,7 @@ use crate::exit::Failure;
 const FORMAT: u32 = 1;
 const HEADER: &str = "backup.json";
 const ROWS: &str = "rows";
+const USERS: &str = "users.jsonl";
 const BLOBS: &str = "blobs";
 const SANDBOXES: &str = "sandboxes";
 const CONTENTS: &str = "contents.json";
@@ -58,6 +60,9 @@ pub(crate) struct Header {
 pub(crate) struct Contents {
     /// Rows by table.
     pub(crate) rows: BTreeMap<String, u64>,
+    /// People who have an account.
+    #[serde(default)]
+    pub(crate) users: u64,
     /// Files that rows name.
     pub(crate) blobs: u64,
     /// Bytes of them.
@@ -77,7 +82,11 @@ impl Contents {
     pub(crate) fn in_words(&self) -> String {
         let of = |table: &str| self.rows.get(table).copied().unwrap_or_default();
         format!(
-            "{} conversations, {} messages, {} files ({} bytes), {} folders of agents with {} files ({} bytes)",
+            "{}{} conversations, {} messages, {} files ({} bytes), {} folders of agents with {} files ({} bytes)",
+            match self.users {
+                0 => String::new(),
+                users => format!("{users} users, "),
+            },
             of("conversations"),
             of("messages"),
             self.blobs,

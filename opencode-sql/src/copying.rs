@@ -13,8 +13,16 @@ use crate::migrate::{Schema, find};
 use crate::names::{Names, TABLES, quoted};
 use crate::schema::{STEPS, newest};
 
-/// Tables that are not copied: the steps of the schema note themselves, and what nodes tell each other is of the moment.
-const LEFT_OUT: [&str; 3] = ["migrations", "live", "watched"];
+/// Tables that are not copied: the steps of the schema note themselves, what nodes tell each other is of the moment, and the
+/// words that conversations are found by are each database's own: they are written anew.
+const LEFT_OUT: [&str; 4] = ["migrations", "live", "watched", "words"];
+
+/// Columns that are not copied, by their tables: words, and whether they are due. They are, without them.
+const OF_WORDS: [(&str, &str); 3] = [
+    ("conversations", "words"),
+    ("messages", "words"),
+    ("messages", "due"),
+];
 
 /// The tables that are copied, those that others refer to first.
 pub(crate) fn copied() -> impl Iterator<Item = &'static str> {
@@ -124,7 +132,8 @@ pub(crate) async fn columns_of<C: Copying>(
         };
         Ok(Column { name, kind })
     };
-    found.into_iter().map(column).collect()
+    let is_copied = |(name, _): &(String, String)| !OF_WORDS.contains(&(noun, name.as_str()));
+    found.into_iter().filter(is_copied).map(column).collect()
 }
 
 /// Reads all rows of a table, each as JSON. Answers how many.

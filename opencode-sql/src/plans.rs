@@ -216,7 +216,8 @@ const EXPECTED: &[Expected] = &[
         "bigint, bigint, text",
     ),
     (words::IS_DUE, "conversations_due", "bigint"),
-    (words::FOUND, "messages_words", "text, text, bigint"),
+    // Postgres has few rows to look at in one conversation.
+    (words::FOUND, "words_of_one", "text, text, bigint"),
     (versions::NEWEST_BEHIND, "turns_by_parent", "text, text"),
 ];
 
@@ -337,7 +338,7 @@ async fn sqlite_uses_its_indexes() {
                 "(server" => "(name=?",
                 "(tenant" => "(tenant=?",
                 "(seq" => "(rowid>?",
-                "messages_words" => "VIRTUAL TABLE INDEX 0:M1",
+                "messages_words" | "words_of_one" => "VIRTUAL TABLE INDEX 0:M1",
                 index => index,
             };
             check(sql.sqlite, &plan, index);
@@ -370,7 +371,7 @@ async fn postgres_uses_its_indexes() {
     )
     .await
     .unwrap();
-    on.execute("UPDATE opencode_conversations SET words = ''")
+    on.execute("UPDATE opencode_conversations SET words = '', server = 's' || (used_at % 8)")
         .await
         .unwrap();
     on.execute("ANALYZE").await.unwrap();
@@ -394,6 +395,7 @@ async fn postgres_uses_its_indexes() {
             "(turn" => "opencode_answers_pkey",
             "(growths" => "opencode_growths_pkey",
             "(ledger" => "opencode_ledger_pkey",
+            "words_of_one" => "messages_by_conversation",
             "(server" => "opencode_servers_pkey",
             "(tenant" => "opencode_tenants_pkey",
             "(seq" => "opencode_messages_pkey",

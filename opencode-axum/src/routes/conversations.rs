@@ -37,6 +37,7 @@ pub(crate) struct ListQuery {
     used_before: Option<i64>,
     /// Those in which words are found, each as the beginning of one: all in one message, or all in the name and the texts of
     /// the metadata. It is words and nothing else, of at most 500 characters.
+    #[param(max_length = 500)]
     search: Option<String>,
 }
 

@@ -49,12 +49,16 @@ async fn known(site: &Site) -> String {
     )
 }
 
-/// What a schema does not say: whether a message has words in any of its parts, what is a cron expression and a time zone, and
-/// which bytes a file has.
+/// What a schema does not say: whether a message has words in any of its parts, what is a cron expression and a time zone,
+/// what has a word in it, and which bytes a file has.
 const UNSAID: &str = "
 [[operations]]
 include-operation-id = [\"send_ui_message\", \"run_ag_ui\", \"add_schedule\"]
 checks.positive_data_acceptance.enabled = false
+
+[[operations]]
+include-operation-id = \"list_conversations\"
+checks.positive_data_acceptance.expected-statuses = [\"2xx\", \"400\"]
 
 [[operations]]
 include-operation-id = \"download_file\"

@@ -13,8 +13,9 @@ use tokio::runtime::Handle;
 use super::pieces::Blocking;
 use super::sandboxes::Growing;
 use super::sealed::Whole;
-use super::{BLOBS, Contents, ROWS, SANDBOXES};
+use super::{BLOBS, Contents, ROWS, SANDBOXES, USERS};
 use crate::exit::Failure;
+use crate::people::UserRow;
 
 /// So many rows are inserted at once, or those of so many bytes.
 const AT_ONCE: usize = 500;
@@ -28,14 +29,15 @@ pub(crate) fn check(path: &Path) -> Result<Whole, Failure> {
     Whole::open(path)
 }
 
-/// Restores what is in a backup: the bytes first, then the folders, then the rows, all of which are there at once or not.
+/// Restores what is in a backup: the bytes first, then the folders, then the rows, all of which are there at once or not. Answers
+/// the users too, who are to be added behind that.
 pub(crate) fn restore(
     mut backup: Whole,
     database: &str,
     blobs: &Blobs,
     sandbox_root: &Path,
     runtime: &Handle,
-) -> Result<Contents, Failure> {
+) -> Result<(Contents, Vec<UserRow>), Failure> {
     let (options, contents) = (Options::default(), backup.contents.clone());
     let begun = Restore::begin(database, &options, backup.header.schema);
     let mut rows = runtime.block_on(begun)?;
@@ -43,6 +45,7 @@ pub(crate) fn restore(
     let folders = |error: io::Error| told_of("the agents' folders", sandbox_root, &error);
     let mut growing = Growing::begin(sandbox_root).map_err(folders)?;
     let mut inserted: BTreeMap<String, u64> = BTreeMap::new();
+    let mut users = Vec::new();
     let mut archive = backup.archive().map_err(|error| unread(&error))?;
     for entry in archive.entries().map_err(|error| unread(&error))? {
         let mut entry = entry.map_err(|error| unread(&error))?;
@@ -52,6 +55,7 @@ pub(crate) fn restore(
             (Some(BLOBS), Some(name)) if lost.contains(name) => {}
             (Some(BLOBS), Some(name)) => keep(&mut entry, name, blobs, runtime)?,
             (Some(SANDBOXES), Some(_)) => growing.take(&mut entry).map_err(folders)?,
+            (Some(USERS), None) => users = read_users(&mut entry)?,
             (Some(ROWS), Some(table)) => {
                 let count = insert(&mut entry, table, &mut rows, runtime)?;
                 *inserted.entry(table.to_owned()).or_default() += count;
@@ -62,7 +66,7 @@ pub(crate) fn restore(
     let expected = |(table, count): (&String, &u64)| {
         inserted.get(table).copied().unwrap_or_default() == *count
     };
-    if !contents.rows.iter().all(expected) {
+    if !contents.rows.iter().all(expected) || contents.users != users.len() as u64 {
         return Err(Failure::error(format!(
             "the backup does not have the rows that it says it has: {inserted:?} instead of {:?}",
             contents.rows
@@ -73,7 +77,17 @@ pub(crate) fn restore(
         growing.take_back();
         return Err(error.into());
     }
-    Ok(contents)
+    Ok((contents, users))
+}
+
+fn read_users(entry: &mut impl Read) -> Result<Vec<UserRow>, Failure> {
+    let read = |line: io::Result<String>| {
+        let line = line.map_err(|error| unread(&error))?;
+        serde_json::from_str(&line).map_err(|error| {
+            Failure::error(format!("a user in the backup cannot be read: {error}"))
+        })
+    };
+    BufReader::new(entry).lines().map(read).collect()
 }
 
 /// Keeps the bytes of a file, which has to be the one that it is named after.

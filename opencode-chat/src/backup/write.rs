@@ -15,8 +15,9 @@ use tokio::runtime::Handle;
 
 use super::pieces::{Padded, Waiting};
 use super::sealed::Sealing;
-use super::{BLOBS, CONTENTS, Contents, FORMAT, HEADER, Header, ROWS, SEAL, sandboxes};
+use super::{BLOBS, CONTENTS, Contents, FORMAT, HEADER, Header, ROWS, SEAL, USERS, sandboxes};
 use crate::exit::Failure;
+use crate::people::UserRow;
 
 /// Rows of so many bytes, or one row, are an entry of the archive.
 const PIECE: usize = 4 * 1024 * 1024;
@@ -35,6 +36,7 @@ pub(crate) struct Written {
 pub(crate) fn write<W: Write>(
     to: W,
     mut dump: Dump,
+    users: &[UserRow],
     blobs: &Blobs,
     sandbox_root: &Path,
     now: Timestamp,
@@ -62,6 +64,10 @@ pub(crate) fn write<W: Write>(
     }
     // What is written to the database from here on is not held up by this.
     drop(dump);
+    if !users.is_empty() {
+        archive.users(users)?;
+        written.contents.users = users.len() as u64;
+    }
     for digest in &named.digests {
         archive.blob(*digest, blobs, runtime, &mut written)?;
     }
@@ -181,6 +187,15 @@ impl<W: Write> Archive<W> {
         let value: Value =
             serde_json::to_value(value).map_err(|error| Failed::Write(error.into()))?;
         self.entry(name, format!("{value:#}\n").as_bytes())
+    }
+
+    fn users(&mut self, users: &[UserRow]) -> Result<(), Failed> {
+        let mut lines = Vec::new();
+        for user in users {
+            serde_json::to_writer(&mut lines, user).map_err(|error| Failed::Write(error.into()))?;
+            lines.push(b'\n');
+        }
+        self.entry(USERS, &lines)
     }
 
     fn entry(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failed> {

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::runtime::Handle;
 
+use crate::assembly::open_accounts;
 use crate::backup::{self, blocking};
 use crate::cli::BackupArgs;
 use crate::exit::Failure;
@@ -33,6 +34,8 @@ pub(crate) async fn run(args: BackupArgs) -> Result<ExitCode, Failure> {
     }
     let url = args.store.database_url();
     let dump = Dump::begin(&url, &Options::default()).await?;
+    // Behind the rows' moment: nobody is missing whose rows are there.
+    let users = open_accounts(&args.store).await?.rows().await?;
     let blobs = open_blobs(&args.store)?;
     let root = open_sandboxes(&args.sandbox, &args.store)?
         .path()
@@ -42,12 +45,13 @@ pub(crate) async fn run(args: BackupArgs) -> Result<ExitCode, Failure> {
     let written = blocking(move || match place {
         None => {
             let out = BufWriter::new(io::stdout().lock());
-            let (written, _) = backup::write(out, dump, &blobs, &root, now, &runtime)?;
+            let (written, _) = backup::write(out, dump, &users, &blobs, &root, now, &runtime)?;
             Ok(written)
         }
         Some(place) => {
             let growing = BufWriter::new(place.grow()?);
-            let (written, growing) = backup::write(growing, dump, &blobs, &root, now, &runtime)?;
+            let (written, growing) =
+                backup::write(growing, dump, &users, &blobs, &root, now, &runtime)?;
             place.keep(growing)?;
             Ok(written)
         }

@@ -6,7 +6,7 @@ use chrono::DateTime;
 use opencode_host::Host;
 use tokio::runtime::Handle;
 
-use crate::assembly::open_store;
+use crate::assembly::{open_accounts, open_store};
 use crate::backup::{self, blocking};
 use crate::cli::RestoreArgs;
 use crate::exit::Failure;
@@ -30,7 +30,20 @@ pub(crate) async fn run(args: RestoreArgs) -> Result<ExitCode, Failure> {
         .path()
         .to_owned();
     let runtime = Handle::current();
-    let contents = blocking(move || backup::restore(backup, &url, &blobs, &root, &runtime)).await?;
+    let restoring = blocking(move || backup::restore(backup, &url, &blobs, &root, &runtime));
+    let (contents, users) = restoring.await?;
+    let added = async {
+        let accounts = open_accounts(&args.store).await?;
+        accounts.add_rows(&users).await?;
+        Ok::<_, Failure>(())
+    };
+    added.await.map_err(|failure| {
+        Failure::error(format!(
+            "all but the accounts is restored: {}. Drop the tables chat_users and those of this application, and restore \
+             again",
+            failure.message()
+        ))
+    })?;
     let begun_anew = forget_sessions(&args).await.map_err(|failure| {
         Failure::error(format!(
             "all is restored, but not yet fit for a new OpenCode: run `opencode-chat servers --forget NAME` for each server \

@@ -7,6 +7,7 @@
 //! The tables have the prefix `chat_`. Secrets are stored as hashes alone: passwords by Argon2, what a browser or a program
 //! shows by SHA-256, since it is random.
 
+mod copied;
 mod database;
 mod error;
 mod password;
@@ -20,6 +21,7 @@ use opencode_host::clock::{Clock, SystemClock};
 
 use database::Database;
 
+pub(crate) use copied::UserRow;
 pub use error::PeopleError;
 pub use sessions::{Known, SESSION_KEPT};
 pub use users::{NewUser, Role, User, UserId};

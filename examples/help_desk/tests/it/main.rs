@@ -156,6 +156,8 @@ fn body_of(path: &str) -> Value {
         json!({"type": "rejection"})
     } else if path.ends_with("/turns") || path.ends_with("/edit") {
         json!({"prompt": "Tell me all"})
+    } else if path.ends_with("/schedules") {
+        json!({"cron": "@daily", "time_zone": "UTC", "prompt": "Tell me all"})
     } else if path.ends_with("/fork") {
         json!({"name": "mine"})
     } else {

@@ -250,3 +250,40 @@ async fn processes_that_start_at_once_make_the_tables_once() {
     sqlx::raw_sql(newer).execute(&mut connection).await.unwrap();
     chat.run(&["user", "list"]).await.refused("a newer version");
 }
+
+#[tokio::test]
+async fn users_are_in_a_backup_with_their_passwords() {
+    let chat = Chat::new();
+    let add = ["user", "add", "Anna", "--admin"];
+    assert_eq!(chat.run_with_input(&add, "correct horse\n").await.code, 0);
+    let before = accounts(&chat).await.user_named("anna").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("chat.tar");
+    let file = file.to_str().unwrap();
+    let made = chat.run(&["backup", file]).await;
+    assert!(
+        made.stdout.contains(": 1 users, 0 conversations"),
+        "{made:?}"
+    );
+
+    let is_there = async |there: &Chat, accounts: Accounts| {
+        let listed = there.run(&["user", "list", "--json"]).await;
+        assert_eq!(
+            listed.lines(),
+            chat.run(&["user", "list", "--json"]).await.lines()
+        );
+        // The same tenant, so that what is theirs still is.
+        assert_eq!(accounts.user_named("anna").await.unwrap(), before);
+        assert!(is_password(&accounts, "anna", PASSWORD).await);
+    };
+    let there = Chat::new();
+    assert_eq!(there.run(&["restore", file]).await.code, 0);
+    is_there(&there, accounts(&there).await).await;
+    on_postgres(async |url| {
+        let there = Chat::new().variable("OPENCODE_CHAT_DATABASE", url);
+        let ran = there.run(&["restore", file]).await;
+        assert_eq!(ran.code, 0, "{ran:?}");
+        is_there(&there, Accounts::open(url).await.unwrap()).await;
+    })
+    .await;
+}

@@ -7,6 +7,8 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Method, Request, StatusCode, header};
 use futures_util::StreamExt as _;
 use opencode_chat::people::{Accounts, NewUser, Role, User};
+use opencode_client::wire::Prompt;
+use opencode_host::NewSchedule;
 use opencode_host::clock::{ManualClock, Timestamp};
 use opencode_host::id::ConversationId;
 use opencode_host::store::ConversationFilter;
@@ -341,6 +343,9 @@ fn request(method: &Method, path: &str) -> Request<Body> {
             .find(|word| word.parse::<uuid::Uuid>().is_err());
         let body = match end {
             Some("turns" | "edit") => json!({"prompt": "Hello"}),
+            Some("schedules") => {
+                json!({"cron": "@yearly", "time_zone": "UTC", "prompt": "Hello"})
+            }
             Some("conversations" | "fork") => json!({"name": "x"}),
             Some("per_1") => json!({"type": "permission", "reply": "once"}),
             _ => json!({}),
@@ -413,6 +418,8 @@ async fn every_route_is_its_owners_and_nobody_elses() {
         tokio::task::yield_now().await;
     };
     let rows = house.site.host.of(&anna.tenant);
+    let each_year = NewSchedule::new("@yearly", "UTC", Prompt::text(SECRET));
+    let schedule = rows.add_schedule(conversation, each_year).await.unwrap();
     let before = rows.conversation(conversation).await.unwrap();
     assert_eq!(before.tenant, anna.tenant);
     let filled = |path: &str| {
@@ -421,6 +428,7 @@ async fn every_route_is_its_owners_and_nobody_elses() {
             .replace("{turn}", &answer.turn.to_string())
             .replace("{message}", &answer.id.to_string())
             .replace("{file}", &file.to_string())
+            .replace("{schedule}", &schedule.id.to_string())
             .replace("{name}", "out.txt")
             .replace("{question}", "que_1")
             .replace("{permission}", "per_1")
