@@ -5,6 +5,7 @@ mod lines;
 mod output;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use opencode_client::Client;
@@ -26,6 +27,9 @@ use crate::terminal;
 use crate::upstream::{SHOWS_PASSWORD, Upstream, models_warning};
 use answerer::Answerer;
 pub(crate) use output::Output;
+
+/// How long hooks and webhooks are waited for that follow the turn. What is not done then is done by another worker.
+const FOLLOWING: Duration = Duration::from_secs(5);
 
 /// Submits, works on that turn, watches it.
 pub(crate) async fn run(args: TurnArgs) -> Result<ExitCode, Failure> {
@@ -113,7 +117,7 @@ async fn drive(worker: &Worker, args: &TurnArgs, prompt: Prompt) -> Result<ExitC
         }
     });
     let shutdown = CancellationToken::new();
-    let working = tokio::spawn({
+    let mut working = tokio::spawn({
         let (worker, shutdown) = (worker.clone(), shutdown.clone());
         async move { worker.run_turn(turn, shutdown).await }
     });
@@ -122,9 +126,17 @@ async fn drive(worker: &Worker, args: &TurnArgs, prompt: Prompt) -> Result<ExitC
     let live = host.live(turn, Cursor::START).await?;
     let result = show(host, live, &mut output, Some(&mut answerer)).await;
     canceller.abort();
-    // The turn is settled: its worker is done, or was never needed.
-    shutdown.cancel();
-    let worked = working.await;
+    if !matches!(result, Ok(Some(_))) {
+        shutdown.cancel();
+    }
+    // The turn is settled, wherever: its worker here ends by itself, behind the hooks and the webhooks that follow the turn.
+    let worked = match tokio::time::timeout(FOLLOWING, &mut working).await {
+        Ok(worked) => worked,
+        Err(_) => {
+            shutdown.cancel();
+            working.await
+        }
+    };
     let Some(result) = result? else {
         return Ok(ExitCode::SUCCESS);
     };
