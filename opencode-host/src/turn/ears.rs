@@ -75,6 +75,8 @@ pub(super) struct BeingSaved {
     pub(super) told: oneshot::Receiver<Saved>,
     /// What the store has then; `None` where it is of a reply that another has taken the place of.
     pub(super) then: Option<Stored>,
+    /// What the turn had used when it was taken.
+    pub(super) spent: Spent,
 }
 
 impl Ears {

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::ears::{BeingSaved, Ears, Signals, Stored};
 use super::facts::{Facts, Learned};
 use super::tools::{Outcome, Tools, Trouble};
+use crate::budget::Spent;
 use crate::product::Product as _;
 use crate::reporter::Severity;
 use crate::saving::Saved;
@@ -109,12 +110,14 @@ fn begin_write(tools: &Tools, ears: &mut Ears) -> bool {
         return false;
     };
     ears.written = Some((Instant::now(), reply.changes()));
+    let spent = ears.spent();
     let Some((unsaved, then)) = ears.unsaved() else {
         return false;
     };
     ears.saving = Some(BeingSaved {
         told: tools.workshop.saving.save(tools.lease, unsaved),
         then: Some(then),
+        spent,
     });
     true
 }
@@ -126,7 +129,8 @@ pub(super) async fn write(tools: &Tools, ears: &mut Ears) -> Result<(), Trouble>
     if begin_write(tools, ears) {
         finish_write(tools, ears).await
     } else {
-        take_in(tools, ears, Saved::Kept).await
+        let spent = ears.spent();
+        take_in(tools, ears, (Saved::Kept, spent)).await
     }
 }
 
@@ -139,21 +143,26 @@ async fn finish_write(tools: &Tools, ears: &mut Ears) -> Result<(), Trouble> {
     take_in(tools, ears, saved).await
 }
 
-/// What became of what is being saved; never, where nothing is.
-async fn told(saving: &mut Option<BeingSaved>, stored: &mut Option<Stored>) -> Saved {
-    let Some(BeingSaved { told, then }) = saving else {
+/// What became of what is being saved, and what the turn had used when it was taken; never, where nothing is.
+async fn told(saving: &mut Option<BeingSaved>, stored: &mut Option<Stored>) -> (Saved, Spent) {
+    let Some(BeingSaved { told, then, spent }) = saving else {
         return std::future::pending().await;
     };
     // Who was to say is gone: a store that panics.
     let saved = told.await.unwrap_or(Saved::Failed);
+    let spent = *spent;
     *stored = then.take().filter(|_| saved == Saved::Kept);
     *saving = None;
-    saved
+    (saved, spent)
 }
 
-async fn take_in(tools: &Tools, ears: &mut Ears, saved: Saved) -> Result<(), Trouble> {
+async fn take_in(
+    tools: &Tools,
+    ears: &mut Ears,
+    (saved, spent): (Saved, Spent),
+) -> Result<(), Trouble> {
     let noted = match saved {
-        Saved::Kept => note_spent(tools, ears).await,
+        Saved::Kept => note_spent(tools, ears, spent).await,
         Saved::Lost => Err(tools.lease.lost()),
         Saved::Failed => Ok(()),
     };
@@ -167,9 +176,9 @@ async fn take_in(tools: &Tools, ears: &mut Ears, saved: Saved) -> Result<(), Tro
     }
 }
 
-/// Tells the ledger what the turn has used, where it keeps to a budget.
-async fn note_spent(tools: &Tools, ears: &mut Ears) -> Result<(), StoreError> {
-    let spent = ears.spent();
+/// Tells the ledger what the turn had used when what is saved was taken, where it keeps to a budget. Of what has come since,
+/// whoever takes the turn over finds nothing saved: told now, it would be counted once more when the server tells of it again.
+async fn note_spent(tools: &Tools, ears: &mut Ears, spent: Spent) -> Result<(), StoreError> {
     let more = spent.minus(ears.noted);
     if tools.product.policy.budget.is_unlimited()
         || (more.timed(Duration::ZERO).is_nothing() && more.time < NOTED_TIME)
